@@ -1,0 +1,238 @@
+"""Ports: what the OPC UA face and other consumers need from the service; protocol classes and frozen records only.
+
+A port that is absent answers BadNotSupported, never Good. Without an `AuditLog` or an `AccessPolicy` commands are refused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, Protocol
+
+from address_space.addcause import AddCause
+from address_space.quality import StatusCode
+
+
+class Right(StrEnum):
+    """What a caller may be allowed to do on an address."""
+
+    BROWSE = "browse"
+    READ = "read"
+    OPERATE = "operate"
+    CONFIGURE = "configure"
+    AUDIT = "audit"
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who asks: set by the face that authenticated them, never by the caller.
+
+    Attributes:
+        user: user name; empty for anonymous.
+        roles: role names (`Observer`, `Operator`).
+        client: client address or connection name, for the audit.
+        session: session identity, for selections.
+    """
+
+    user: str
+    roles: frozenset[str]
+    client: str = ""
+    session: str = ""
+
+
+class Verb(StrEnum):
+    """The three command services."""
+
+    SELECT = "select"
+    OPERATE = "operate"
+    CANCEL = "cancel"
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """One command as it comes from a client.
+
+    Attributes:
+        verb: select, operate or cancel.
+        address: address of the data object (`…/CSWI1/Pos`).
+        value: bool, int or float in published units; double points take 1 off, 2 on or a bool. None for cancel.
+        issued_at: when the client issued it, FILETIME ticks (100 ns since 1601); commands older than 2 s are dropped.
+        request_id: the caller's own id; a repeated one is answered with the first outcome. Empty for none.
+    """
+
+    verb: Verb
+    address: str
+    value: bool | int | float | None
+    issued_at: int
+    test: bool = False
+    interlock_check: bool = True
+    synchro_check: bool = True
+    reason: str = ""
+    request_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """The answer to a command: only the device makes it Good.
+
+    Attributes:
+        status: OPC UA StatusCode of the method.
+        add_cause: AddCause of the device (or of the gate), NONE where there is none.
+        gate: name of the gate that refused (`role`, `quality`, `device`, …); empty when the device answered Good.
+        text: a sentence for people.
+        command_id: id under which the audit keeps it.
+        sent: whether the command left the gateway; with BadTimeout its outcome is unknown and it is never repeated.
+    """
+
+    status: int
+    add_cause: int = AddCause.NONE
+    gate: str = ""
+    text: str = ""
+    command_id: str = ""
+    sent: bool = False
+
+    @property
+    def good(self) -> bool:
+        """Whether the device confirmed."""
+        return self.status & 0xC000_0000 == 0
+
+    @staticmethod
+    def refused(
+        gate: str, text: str, status: int = StatusCode.BadInvalidState, add_cause: int = AddCause.NONE
+    ) -> Outcome:
+        """A refusal before anything left the gateway."""
+        return Outcome(status, add_cause, gate, text)
+
+
+class CommandDesk(Protocol):
+    """Takes commands through the gates to the device; answers only with the device's own outcome."""
+
+    async def select(self, command: Command, caller: Caller) -> Outcome:
+        """Select before operate."""
+        ...
+
+    async def operate(self, command: Command, caller: Caller) -> Outcome:
+        """Operate; for select-before-operate models a matching selection must stand."""
+        ...
+
+    async def cancel(self, command: Command, caller: Caller) -> Outcome:
+        """Give a selection back."""
+        ...
+
+    def controllable(self, address: str) -> bool:
+        """Whether the data object has a command binding (the face shows methods only then)."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Argument:
+    """One method argument: OPC UA built-in type number and meaning."""
+
+    name: str
+    type_id: int
+    description: str = ""
+    is_list: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class MethodSpec:
+    """A method that a provider offers on an object.
+
+    Attributes:
+        owner: address of the object that has the method; empty for the grid object.
+        right: what the caller must be allowed on the owner.
+    """
+
+    owner: str
+    name: str
+    inputs: tuple[Argument, ...]
+    outputs: tuple[Argument, ...]
+    right: Right = Right.READ
+    description: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class MethodResult:
+    """Status and output values (as many as the spec's outputs, also when the status is Bad)."""
+
+    status: int
+    outputs: tuple[Any, ...] = ()
+    text: str = ""
+
+
+class MethodProvider(Protocol):
+    """Methods on objects: twin functions, link services."""
+
+    def specs(self) -> Sequence[MethodSpec]:
+        """All methods of the provider."""
+        ...
+
+    async def call(self, owner: str, name: str, arguments: Sequence[Any], caller: Caller) -> MethodResult:
+        """Run a method; arguments have been checked against the spec."""
+        ...
+
+
+class AccessPolicy(Protocol):
+    """Users, roles and what they may do where."""
+
+    async def authenticate(self, user: str, password: str, client: str) -> Caller | None:
+        """The caller of a user name and password; None when refused. Slow on purpose (argon2id)."""
+        ...
+
+    def anonymous(self, client: str) -> Caller | None:
+        """The caller of a connection without a user; None when anonymous access is off or the client is not local."""
+        ...
+
+    def permits(self, caller: Caller, right: Right, address: str) -> bool:
+        """Whether the caller has the right on the address (an empty address means anywhere)."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class AuditRecord:
+    """One line of the audit journal.
+
+    Attributes:
+        time: FILETIME ticks.
+        kind: `command.issued`, `command.outcome`, `login`, …
+        details: further members, JSON values only, never secrets.
+    """
+
+    time: int
+    kind: str
+    user: str
+    client: str
+    address: str = ""
+    command_id: str = ""
+    status: int = 0
+    text: str = ""
+    details: Mapping[str, Any] = field(default_factory=dict)
+
+
+class AuditLog(Protocol):
+    """Append-only journal."""
+
+    async def append(self, record: AuditRecord) -> None:
+        """Return when the record is durable; raise when it cannot be made so (the command is then refused)."""
+        ...
+
+
+class AliasScheme(Protocol):
+    """Teaches the alias registry the protocol addresses of one scheme (`104`, `61850`, `dlms`, `coap`).
+
+    A binding is kept in the point table as (link, source); a source is an integer or a text.
+    """
+
+    @property
+    def scheme(self) -> str:
+        """The part before the colon."""
+        ...
+
+    def alias(self, link: str, source: int | str) -> str:
+        """Alias value (without the scheme) of a binding."""
+        ...
+
+    def source(self, value: str) -> tuple[str, int | str] | None:
+        """(link, source) of an alias value; None when the value is not of the scheme."""
+        ...

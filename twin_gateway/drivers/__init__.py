@@ -1,0 +1,1 @@
+"""Field-protocol drivers behind one contract: each has its codec, its link and its table of quality rules."""

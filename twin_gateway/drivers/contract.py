@@ -1,0 +1,230 @@
+"""The driver contract: what a field-protocol driver declares, gets and owes.
+
+Obligations of every driver (the contract suite in `tests/contract` checks them):
+
+* `run` connects, keeps the association and publishes until it drops; it then returns or raises, and cleans up after
+  itself also when it is cancelled at any await. It never reconnects by itself: the link supervisor does.
+* It calls `link.up()` when the device really answers (STARTDT confirmed, associated, first response), never before.
+* It publishes batches: quality and source time are the device's own. It never invents a Good.
+* One bad frame, point or payload costs one counted error and nothing else.
+* `execute` answers only with the device's own confirmation or refusal. No answer in time is BadTimeout with
+  `sent=True`: outcome unknown, never repeated. It never queues a command for later: no association, no command.
+* Nothing blocks the event loop; every wait for the peer has a time-out; every buffer has a limit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+from typing import Any, Protocol
+
+from pydantic import BaseModel, ConfigDict
+
+from address_space.catalogue import ValueType
+from address_space.point import Batch
+from address_space.ports import Outcome, Verb
+
+
+class FieldKind(StrEnum):
+    """Kinds of a protocol field of a point line."""
+
+    INT = "int"
+    NUMBER = "number"
+    TEXT = "text"
+    CHOICE = "choice"
+    BOOL = "bool"
+    DURATION = "duration"  # text with a unit, delivered as float seconds
+
+
+@dataclass(frozen=True, slots=True)
+class FieldSpec:
+    """One field that a protocol adds to a point line or its `control`.
+
+    Attributes:
+        name: key in the mapping file.
+        kind: how it is read; integer fields also take ranges (`1020..1022`) and arithmetic (`{ioa+1}`).
+        low, high: bounds of numbers, inclusive.
+        choices: allowed texts of a choice.
+        pattern: regular expression that a text must match as a whole.
+        help: one line for hints and the editor schema.
+    """
+
+    name: str
+    kind: FieldKind
+    required: bool = False
+    low: float | None = None
+    high: float | None = None
+    choices: tuple[str, ...] = ()
+    pattern: str = ""
+    help: str = ""
+
+
+class DeviceConfig(BaseModel):
+    """Base of a protocol's device section; fields that every device has. Durations are float seconds."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    display_name: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class BoundPoint:
+    """One point of a device as the driver sees it.
+
+    Attributes:
+        row: row of the point table to publish under.
+        address: the technological address.
+        cdc: common data class of the point itself.
+        value_type: what the table stores; drivers deliver every number as float64.
+        fields: validated protocol fields (`ioa`, `ref`, `obis`, `path`, …).
+        control: validated control fields with `model`; None when the point is not commanded.
+        quantity: physical quantity of an analog point; None where the catalogue does not know.
+        unit: the unit the mapping says the device delivers; the table then converts. None: the driver delivers the
+            canonical unit of `address_space.units` (it knows the device's own unit, or there is none).
+        stale_after: seconds after which a value counts as old; None when not supervised.
+    """
+
+    row: int
+    address: str
+    cdc: str
+    value_type: ValueType
+    fields: Mapping[str, Any]
+    control: Mapping[str, Any] | None = None
+    quantity: str | None = None
+    unit: str | None = None
+    stale_after: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceCommand:
+    """A command that has passed the gates, for the device.
+
+    Attributes:
+        value: in the device's unit (scale and offset already undone); double points 1 off, 2 on; None for cancel.
+        origin_category: 61850 orCat (3 remote control, 6 automatic remote).
+        origin: identity of the originator, at most 64 octets.
+        timeout: seconds to wait for the device's confirmation.
+    """
+
+    verb: Verb
+    point: BoundPoint
+    value: bool | int | float | None
+    command_id: str
+    test: bool = False
+    interlock_check: bool = True
+    synchro_check: bool = True
+    origin_category: int = 3
+    origin: bytes = b"twin-gateway"
+    timeout: float = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class PointChange:
+    """Points added to and removed from a running device."""
+
+    added: Sequence[BoundPoint] = ()
+    removed: Sequence[BoundPoint] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class DiscoveredPoint:
+    """A point that the device itself offers: where it is and what it seems to be."""
+
+    fields: Mapping[str, Any]
+    description: str = ""
+    cdc: str = ""
+    unit: str = ""
+
+
+class Link(Protocol):
+    """What a running driver may use of the link supervisor."""
+
+    @property
+    def name(self) -> str:
+        """Name of the device, also of its link."""
+        ...
+
+    @property
+    def data_directory(self) -> Path:
+        """Where the driver may keep small durable things (counters, entry ids); exists, private to the service."""
+        ...
+
+    def up(self) -> None:
+        """The device answers; idempotent."""
+        ...
+
+    def publish(self, batch: Batch) -> None:
+        """Put samples into the table; never blocks."""
+        ...
+
+    def event(self, code: str, text: str, *, severity: int = 400, address: str = "") -> None:
+        """Put an event into the event journal; `code` of the alarm list (`D08`) or a short word (`late`)."""
+        ...
+
+    def count(self, counter: str, by: int = 1) -> None:
+        """Add to a counter of the link (`asdu_errors`, `timeouts`, …); shown in metrics and under `_sys`."""
+        ...
+
+
+class Driver(Protocol):
+    """One field association. Never blocks the loop; safe to cancel at any await."""
+
+    async def run(self, link: Link) -> None:
+        """Connect and deliver until the association ends. Returns or raises when it drops."""
+        ...
+
+    async def execute(self, command: DeviceCommand) -> Outcome:
+        """Carry out a command and await the device's own answer. Never raises for a refusal."""
+        ...
+
+    async def update(self, change: PointChange) -> None:
+        """Add and remove points without reconnecting."""
+        ...
+
+    async def discover(self) -> Sequence[DiscoveredPoint]:
+        """What the device itself offers; needs an association. Raises ConnectionError without one."""
+        ...
+
+
+class LinkLost(ConnectionError):  # noqa: N818 - named for what happened, like the built-in ConnectionResetError
+    """The association ended; the message says why in one sentence."""
+
+
+@dataclass(frozen=True, slots=True)
+class ProtocolSpec:
+    """A protocol as mapping files and the gateway see it; declared in `<protocol>/config.py` without heavy imports.
+
+    Attributes:
+        name: `iec104`, the value of `protocol:`.
+        scheme: alias scheme, `104`.
+        config: pydantic model of the device section.
+        point_fields: fields that a point line may or must have.
+        control_fields: fields of the mapping form of `control`; `model` is one of `control_models` and always allowed.
+        control_models: texts that the short form `control: sbo-enhanced` may say.
+        driver: `module:Class`; the class is called with (name, config, points).
+        cdcs: which CDCs the fields of a point can feed, for CDC-against-type checks; None means any.
+        source: the binding of a point inside its link, an integer (cheaper) or a text; equal for equal protocol points.
+        alias: alias value (without the scheme) of (link name, config, source).
+        unalias: (link name or None, source) of an alias value; None when it is not of the scheme.
+        command_source: like `source`, for the command binding of (config, fields, control).
+        check: further problems of one point as (field name, message) pairs; empty when fine.
+        check_device: the same for the device section.
+    """
+
+    name: str
+    scheme: str
+    config: type[DeviceConfig]
+    point_fields: tuple[FieldSpec, ...]
+    control_fields: tuple[FieldSpec, ...]
+    control_models: tuple[str, ...]
+    driver: str
+    source: Callable[[Any, Mapping[str, Any]], int | str]
+    alias: Callable[[str, Any, int | str], str]
+    unalias: Callable[[str], tuple[str | None, int | str] | None]
+    command_source: Callable[[Any, Mapping[str, Any], Mapping[str, Any]], int | str]
+    cdcs: Callable[[Mapping[str, Any]], frozenset[str] | None] = lambda _fields: None
+    check: Callable[[Any, Mapping[str, Any]], Sequence[tuple[str, str]]] = lambda _config, _fields: ()
+    check_device: Callable[[Any], Sequence[tuple[str, str]]] = lambda _config: ()
+    secret_fields: frozenset[str] = field(default_factory=frozenset)
