@@ -1,0 +1,143 @@
+"""Problems found in mapping files: what they are, where they are, and one table of their codes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Literal
+
+Severity = Literal["error", "warning"]
+
+CODES: dict[str, str] = {
+    # TG1nn: the file and its YAML
+    "TG101": "The file cannot be opened: it is missing, a directory, or not readable for this user.",
+    "TG102": "The file is larger than the limit; nothing of it was read.",
+    "TG103": "The file is not text in UTF-8.",
+    "TG104": "The file is empty or holds nothing but comments.",
+    "TG105": "The text is not YAML; reading stopped here.",
+    "TG106": "A key occurs twice in the same mapping; the second one is ignored.",
+    "TG107": "Anchors, aliases and merge keys are not part of the format; use a template.",
+    "TG108": "YAML tags (!name) are not part of the format.",
+    "TG109": "The nesting is deeper, or the values are more, than any mapping file needs.",
+    "TG110": "A key must be plain text on one line.",
+    "TG111": "A file holds one YAML document.",
+    "TG112": "So many problems in one file that the rest is left out.",
+    # TG2nn: the shape of the file
+    "TG201": "A key that the format does not know at this place.",
+    "TG202": "A key that is needed is missing.",
+    "TG203": "A value of the wrong kind: text, number, list or mapping expected.",
+    "TG204": "A value that is not one of the allowed ones.",
+    "TG205": "The version of the format is not 1.",
+    "TG206": "A value outside its range.",
+    "TG207": "A text that does not have the form its field asks for.",
+    # TG3nn: templates, braces, ranges, parameters
+    "TG301": "No template of this name in any file of the check.",
+    "TG302": "A parameter that the template does not have.",
+    "TG303": "A parameter of the template is not given.",
+    "TG304": "A parameter has the wrong type.",
+    "TG305": "Templates use each other in a circle.",
+    "TG306": "A template for one protocol is used by a device of another.",
+    "TG307": "A name in {…} that is no parameter of the template, or arithmetic that cannot be computed.",
+    "TG308": "Braces or a range count differently on the two sides of a line.",
+    "TG309": "A range or a brace list cannot be read, or counts too many.",
+    "TG310": "null drops a point that the template does not have.",
+    "TG311": "Two templates of one name in the files of the check.",
+    "TG312": "The template is used nowhere.",
+    # TG4nn: addresses
+    "TG401": "A segment of the address has a form that is not allowed.",
+    "TG402": "The address has too few or too many levels.",
+    "TG403": "It is not clear where the place ends; write the missing levels as _.",
+    "TG404": "The address does not end in a data object (function/data object).",
+    "TG405": "The catalogue does not know the function or its data object.",
+    "TG406": "The address is mapped twice.",
+    "TG407": "Two addresses differ only in upper and lower case.",
+    "TG408": "Two addresses have the same browse path.",
+    "TG409": "The data object has parts (phases) that must be named one by one.",
+    # TG5nn: points
+    "TG501": "The protocol's type cannot carry the data object's kind of value.",
+    "TG502": "The unit is not known.",
+    "TG503": "The unit does not fit the quantity of the data object.",
+    "TG504": "The text is not a number with a unit.",
+    "TG505": "The duration cannot be read.",
+    "TG506": "The protocol point is bound to two addresses without share: true.",
+    "TG507": "Two addresses have the same command binding.",
+    "TG508": "The data object cannot be commanded.",
+    "TG509": "The field makes no sense for this kind of value.",
+    "TG510": "The bindings of one address do not fit together.",
+    "TG511": "The alias cannot be read, or its scheme is not known.",
+    "TG512": "One alias stands for two addresses.",
+    # TG6nn: devices
+    "TG601": "No driver for this protocol.",
+    "TG602": "Two devices have one name.",
+    "TG603": "A secret stands in the file itself.",
+    "TG604": "The environment variable or file of a secret is missing.",
+    "TG605": "A field of the device is not right.",
+    "TG606": "The device has no points.",
+    "TG607": "The SCL file cannot be read or does not hold what the mapping asks for.",
+    "TG608": "No device of this name in any file of the check.",
+}
+"""Every code with the sentence that documents it."""
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Problem:
+    """One finding in one file. `line` and `col` count from 1; 0 means the file as a whole."""
+
+    file: str
+    line: int
+    col: int
+    code: str
+    message: str
+    hint: str = ""
+    severity: Severity = "error"
+
+    def __str__(self) -> str:
+        """The line compilers print, so that editors can jump to it."""
+        tail = f" ({self.hint})" if self.hint else ""
+        return f"{self.file}:{self.line}:{self.col}: {self.severity} {self.code}: {self.message}{tail}"
+
+    def as_json(self) -> dict[str, object]:
+        """The same as plain data, with the sentence of the code in `about`."""
+        return {
+            "file": self.file,
+            "line": self.line,
+            "col": self.col,
+            "severity": self.severity,
+            "code": self.code,
+            "message": self.message,
+            "hint": self.hint,
+            "about": CODES[self.code],
+        }
+
+
+def did_you_mean(word: str, known: Iterable[str], *, cutoff: float = 0.6) -> str:
+    """`did you mean 'x'?` for the nearest known word by edit distance, or an empty text.
+
+    At most one edit for every three letters counts as near; of equally near words the first in order wins.
+    """
+    best: tuple[int, str] | None = None
+    limit = max(1, round(len(word) * (1 - cutoff)))
+    for other in sorted(known):
+        if abs(len(other) - len(word)) > limit:
+            continue
+        distance = edit_distance(word.lower(), other.lower(), limit)
+        if distance <= limit and (best is None or distance < best[0]):
+            best = (distance, other)
+    return f"did you mean '{best[1]}'?" if best else ""
+
+
+def edit_distance(left: str, right: str, limit: int) -> int:
+    """Insertions, deletions, substitutions and swaps of neighbours between two words; `limit + 1` if more."""
+    before: list[int] = []
+    row = list(range(len(right) + 1))
+    for i, a in enumerate(left, 1):
+        now = [i]
+        for j, b in enumerate(right, 1):
+            cost = min(row[j] + 1, now[j - 1] + 1, row[j - 1] + (a != b))
+            if i > 1 and j > 1 and a == right[j - 2] and b == left[i - 2]:
+                cost = min(cost, before[j - 2] + 1)
+            now.append(cost)
+        if min(now) > limit:
+            return limit + 1
+        before, row = row, now
+    return row[-1]
