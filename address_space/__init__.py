@@ -1,1 +1,1 @@
-"""The digital-twin addressing service: addresses, quality, units, catalogue, point table, events and their OPC UA face."""
+"""The digital-twin addressing service: addresses, quality, units, catalogue, point table and their OPC UA face."""

@@ -1,4 +1,4 @@
-"""The catalogue: logical-node class -> data object -> common data class -> primary attribute, OPC UA type and quantity."""
+"""The catalogue: logical-node class -> data object -> common data class, primary attribute, OPC UA type, quantity."""
 
 from __future__ import annotations
 
@@ -216,7 +216,7 @@ def _classify(ln_class: str, path: tuple[str, ...]) -> PointClass:
     if found is None:
         raise CatalogueError(f"{ln_class} has no data object {path[0]!r}")
     name, enum = found
-    if name == "DPC" or name == "DPS":
+    if name in {"DPC", "DPS"}:
         enum = "DpStatusKind"
     if name not in CDCS:
         raise CatalogueError(f"{path[0]} of {ln_class} is a {name}, which is not shown as a point")

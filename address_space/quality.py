@@ -1,7 +1,7 @@
 """Quality of a sample: one 32-bit word, its OPC UA StatusCode and the 61850 and 104 forms, both directions.
 
 Layout of the word (also the column `quality` of the point table):
-bits 0-1 validity (0 good, 1 questionable, 2 invalid), bits 2-23 the flags of `Quality`, bits 24-31 the time flags of `TimeFlag`.
+bits 0-1 validity (0 good, 1 questionable, 2 invalid), bits 2-23 the flags of `Quality`, bits 24-31 those of `TimeFlag`.
 """
 
 from __future__ import annotations
@@ -188,7 +188,7 @@ def worst(words: npt.NDArray[np.uint32]) -> int:
 
 
 def names(word: int) -> str:
-    """The raw quality as readable text, for MQTT member `q`: `good`, `questionable,oldData`, …"""
+    """The raw quality as readable text (MQTT member `q`), for example `questionable,oldData`."""
     validity = ("good", "questionable", "invalid", "invalid")[word & VALIDITY_MASK]
     flags = [label for flag, label in _LABELS if word & flag]
     return ",".join([validity, *flags])
@@ -265,7 +265,7 @@ FROM_61850: npt.NDArray[np.uint32] = np.array([_from_mms(bits) for bits in range
 
 
 def from_61850(bits: int) -> int:
-    """Quality word of a 13-bit 61850 quality, bit 0 of the standard as the most significant bit; reserved is invalid."""
+    """Quality word of a 13-bit 61850 quality, bit 0 of the standard as the most significant; reserved is invalid."""
     return int(FROM_61850[bits & 0x1FFF])
 
 
