@@ -1,0 +1,381 @@
+"""The client's side of one association, without any input or output.
+
+Every service is a generator of steps: it yields an APDU to send (or nothing: wait for one more) and is sent the APDU
+that came back. session.py drives the steps over TCP; tests drive them with bytes.
+"""
+
+from __future__ import annotations
+
+import hmac
+import secrets
+from collections.abc import Generator
+from dataclasses import dataclass, field
+
+from twin_gateway.drivers.dlms.acse import (
+    LONG_NAMES,
+    LONG_NAMES_CIPHERED,
+    NOTHING,
+    PROPOSED,
+    AssociationRequest,
+    AssociationResponse,
+    Conformance,
+    InitiateRequest,
+    InitiateResponse,
+    Mechanism,
+    release_request,
+)
+from twin_gateway.drivers.dlms.axdr import Tag, Value, decode, encode
+from twin_gateway.drivers.dlms.ciphering import Ciphering
+from twin_gateway.drivers.dlms.errors import (
+    ASSOCIATE_DIAGNOSTICS,
+    INVOCATION_COUNTER_ERROR,
+    AccessError,
+    ActionError,
+    AssociationError,
+    MalformedApduError,
+    NotNegotiatedError,
+    SecurityError,
+    ServiceError,
+    TooLargeError,
+)
+from twin_gateway.drivers.dlms.obis import ASSOCIATION, ASSOCIATION_LN, Attribute
+from twin_gateway.drivers.dlms.services import (
+    ACTION_RESPONSE,
+    DATA_NOTIFICATION,
+    EVENT_NOTIFICATION,
+    EXCEPTION_RESPONSE,
+    GET_RESPONSE,
+    LIST,
+    LIST_ITEM_OCTETS,
+    SET_RESPONSE,
+    Block,
+    action_normal,
+    get_list,
+    get_next,
+    get_normal,
+    invoke_of,
+    parse_action,
+    parse_block,
+    parse_get,
+    parse_list,
+    parse_set,
+    raise_if_refused,
+    set_normal,
+)
+
+WAIT = b""
+"""Yielded instead of an APDU: nothing to send, the next received APDU is wanted."""
+
+_PROTECTION_OCTETS = 40
+"""Ciphering adds at most this much to a request (tag, length, control, counter, authentication tag, margin)."""
+_HIGH_PRIORITY_CONFIRMED = 0xC0
+_DIAGNOSTIC_AUTHENTICATION_REQUIRED = 14
+
+
+@dataclass(slots=True)
+class Counters:
+    """What an association saw that is odd but survivable."""
+
+    trailing_octets: int = 0
+    stale_replies: int = 0
+    notifications: int = 0
+    list_fallbacks: int = 0
+
+
+@dataclass(slots=True)
+class Limits:
+    """Bounds of an association.
+
+    Attributes:
+        pdu_size: largest APDU we take, octets (proposed to the meter).
+        value_octets: longest value put together from blocks.
+        list_items: most attributes asked for in one GET with-list.
+    """
+
+    pdu_size: int = 0xFFFF
+    value_octets: int = 8 << 20
+    list_items: int = 32
+
+
+@dataclass(slots=True)
+class Association:
+    """State of one association; make a new one for every connection.
+
+    Args:
+        mechanism: authentication.
+        password: LLS password.
+        ciphering: keys and counters; required for HLS_GMAC.
+        dedicated_for_hls: pass 3 under the dedicated key instead of the global one (meters differ).
+        limits: bounds.
+
+    Attributes:
+        conformance: what was negotiated; services outside it raise NotNegotiatedError.
+        pdu_size: largest APDU the meter takes, octets.
+        counters: oddities seen.
+    """
+
+    mechanism: Mechanism = Mechanism.NONE
+    password: bytes = field(default=b"", repr=False)
+    ciphering: Ciphering | None = None
+    dedicated_for_hls: bool = False
+    limits: Limits = field(default_factory=Limits)
+    conformance: Conformance = NOTHING
+    pdu_size: int = 0xFFFF
+    counters: Counters = field(default_factory=Counters)
+    _invoke: int = 0
+    _dedicated: bool = False
+    _lists: bool = True
+
+    # --- opening and closing -------------------------------------------------------------------------------------
+
+    def open(self) -> Generator[bytes, bytes, None]:
+        """Associates, and with HLS proves both sides to each other.
+
+        Raises:
+            AssociationError: the meter said no (wrong password, unknown client, ...).
+            SecurityError: the meter could not prove that it knows the keys, or skipped doing so.
+            ServiceError: exception-response, for instance because of the invocation counter.
+            DlmsError: anything else that is wrong with its answer.
+        """
+        if self.mechanism is Mechanism.HLS_GMAC and self.ciphering is None:
+            raise SecurityError("HLS-GMAC needs keys")
+        challenge = secrets.token_bytes(16) if self.mechanism is Mechanism.HLS_GMAC else b""
+        raw = yield AssociationRequest(
+            context=LONG_NAMES_CIPHERED if self.ciphering else LONG_NAMES,
+            mechanism=self.mechanism,
+            user_information=self._initiate(),
+            title=self.ciphering.title if self.ciphering else b"",
+            secret=challenge or self.password,
+        ).encode()
+        raise_if_refused(raw)
+        answer = AssociationResponse.decode(raw)
+        if answer.result:
+            text = ASSOCIATE_DIAGNOSTICS.get(answer.diagnostic, f"diagnostic {answer.diagnostic}")
+            raise AssociationError(f"association refused: {text}", answer.diagnostic)
+        self._take_initiate(answer)
+        if self.mechanism is Mechanism.HLS_GMAC:
+            yield from self._prove(answer, challenge)
+        self._dedicated = bool(self.ciphering and self.ciphering.dedicated)
+
+    def _initiate(self) -> bytes:
+        cipher = self.ciphering
+        dedicated = cipher.dedicated.octets if cipher and cipher.dedicated else b""
+        plain = InitiateRequest(PROPOSED, self.limits.pdu_size, dedicated).encode()
+        return cipher.protect(plain) if cipher else plain
+
+    def _take_initiate(self, answer: AssociationResponse) -> None:
+        user = answer.user_information
+        raise_if_refused(user)
+        if self.ciphering:
+            if len(answer.title) != 8:
+                raise SecurityError("the meter did not give its system title")
+            if answer.title == self.ciphering.title:
+                # Its messages would be ours sent back.
+                raise SecurityError("the meter uses our own system title")
+            self.ciphering.peer_title = answer.title
+            user = self.ciphering.unprotect(user)
+            raise_if_refused(user)
+        initiate = InitiateResponse.decode(user)
+        self.conformance = Conformance(initiate.conformance) & PROPOSED
+        self.pdu_size = initiate.pdu_size or 0xFFFF
+        if self.pdu_size < 64:
+            raise MalformedApduError(f"the meter takes only {self.pdu_size} octets an APDU")
+
+    def _prove(self, answer: AssociationResponse, ours: bytes) -> Generator[bytes, bytes, None]:
+        """Passes 3 and 4 of HLS."""
+        cipher = self.ciphering
+        if cipher is None:
+            raise SecurityError("HLS-GMAC needs keys")
+        theirs = answer.challenge
+        if answer.diagnostic != _DIAGNOSTIC_AUTHENTICATION_REQUIRED or not 8 <= len(theirs) <= 64:
+            raise SecurityError("the meter skipped high level authentication")
+        if hmac.compare_digest(theirs, ours):
+            raise SecurityError("the meter sent our own challenge back")
+        self._dedicated = self.dedicated_for_hls and cipher.dedicated is not None
+        proof = encode(Tag.OCTET_STRING, cipher.challenge_answer(theirs))
+        try:
+            # The reply of pass 4 is part of associating: no conformance is asked for.
+            reply = yield from self._action(Attribute(ASSOCIATION, ASSOCIATION_LN, 1), proof)
+        except (AccessError, ActionError) as error:
+            raise AssociationError(f"the meter refused our authentication: {error}", 13) from error
+        if not isinstance(reply, bytes) or not cipher.check_answer(reply, ours):
+            raise SecurityError("the meter failed to prove that it knows the keys")
+
+    def release(self) -> Generator[bytes, bytes, None]:
+        """Asks the meter to end the association; whatever it answers ends it."""
+        user = self._initiate() if self.ciphering else b""
+        yield release_request(user)
+
+    # --- services ------------------------------------------------------------------------------------------------
+
+    @property
+    def can_list(self) -> bool:
+        """Whether GET with-list is negotiated and has not been refused since."""
+        return self._lists and bool(self.conformance & Conformance.MULTIPLE_REFERENCES)
+
+    def get(self, attribute: Attribute, selection: bytes = b"") -> Generator[bytes, bytes, Value]:
+        """Value of one attribute, put together from blocks where the meter sends blocks.
+
+        Raises:
+            AccessError: data-access-result.
+            NotNegotiatedError: selective access is not available.
+            TooLargeError: more octets than the limit.
+            DlmsError: the reply cannot be read.
+        """
+        self._require(Conformance.GET, "GET")
+        if selection:
+            self._require(Conformance.SELECTIVE_ACCESS, "selective access")
+        invoke = self._next_invoke()
+        reply = yield from self._call(get_normal(invoke, attribute, selection), GET_RESPONSE, invoke)
+        result = parse_get(reply)
+        if isinstance(result, AccessError):
+            raise result
+        if isinstance(result, Block):
+            data = yield from self._blocks(result, invoke)
+            value, at = decode(data)
+            self.counters.trailing_octets += len(data) - at
+            return value
+        value, trailing = result
+        self.counters.trailing_octets += trailing
+        return value
+
+    def get_many(self, attributes: list[Attribute]) -> Generator[bytes, bytes, list[Value | AccessError]]:
+        """Values or refusals of several attributes, in order, with as few requests as the association allows.
+
+        Raises:
+            DlmsError: a reply cannot be read; refusals of single attributes are in the result instead.
+        """
+        self._require(Conformance.GET, "GET")
+        out: list[Value | AccessError] = []
+        room = (self.pdu_size - 8 - (_PROTECTION_OCTETS if self.ciphering else 0)) // LIST_ITEM_OCTETS
+        step = max(1, min(room, self.limits.list_items))
+        at = 0
+        while at < len(attributes):
+            if self.can_list and len(attributes) - at > 1 and step > 1:
+                part = attributes[at : at + step]
+                try:
+                    out += yield from self._get_list(part)
+                    at += len(part)
+                    continue
+                except ServiceError as refusal:
+                    if refusal.service_error == INVOCATION_COUNTER_ERROR:
+                        raise
+                    # Some meters offer with-list and then refuse it: single requests from here on.
+                    self._lists = False
+                    self.counters.list_fallbacks += 1
+            try:
+                out.append((yield from self.get(attributes[at])))
+            except AccessError as refusal:
+                out.append(refusal)
+            at += 1
+        return out
+
+    def _get_list(self, attributes: list[Attribute]) -> Generator[bytes, bytes, list[Value | AccessError]]:
+        invoke = self._next_invoke()
+        reply = yield from self._call(get_list(invoke, attributes), GET_RESPONSE, invoke)
+        if reply[1] == LIST:
+            values, trailing = parse_list(reply, 3, len(attributes))
+        else:
+            block = parse_block(reply)
+            if isinstance(block, AccessError):
+                return [block] * len(attributes)
+            data = yield from self._blocks(block, invoke)
+            values, trailing = parse_list(data, 0, len(attributes))
+        self.counters.trailing_octets += trailing
+        return values
+
+    def _blocks(self, block: Block, invoke: int) -> Generator[bytes, bytes, bytes]:
+        """All blocks of a long GET put together, the first of which is given."""
+        if not self.conformance & Conformance.BLOCK_TRANSFER_GET:
+            raise NotNegotiatedError("the meter sent blocks although block transfer is not negotiated")
+        parts, total, number = [block.data], len(block.data), block.number
+        while not block.last:
+            if total > self.limits.value_octets or (len(parts) > 1 and not block.data):
+                raise TooLargeError(f"value is longer than {self.limits.value_octets} octets, or does not end")
+            reply = yield from self._call(get_next(invoke, number), GET_RESPONSE, invoke)
+            following = parse_block(reply)
+            if isinstance(following, AccessError):
+                raise following
+            if following.number != number + 1:
+                raise MalformedApduError(f"block {following.number} instead of {number + 1}")
+            block, number = following, following.number
+            parts.append(block.data)
+            total += len(block.data)
+        if total > self.limits.value_octets:
+            raise TooLargeError(f"value is longer than {self.limits.value_octets} octets")
+        return b"".join(parts)
+
+    def set(self, attribute: Attribute, data: bytes) -> Generator[bytes, bytes, None]:
+        """Sets one attribute to an encoded value.
+
+        Raises:
+            AccessError: data-access-result.
+            NotNegotiatedError: SET is not available, or the value does not fit one APDU.
+        """
+        self._require(Conformance.SET, "SET")
+        invoke = self._next_invoke()
+        request = set_normal(invoke, attribute, data)
+        self._require_room(request)
+        parse_set((yield from self._call(request, SET_RESPONSE, invoke)))
+
+    def action(self, method: Attribute, data: bytes = b"") -> Generator[bytes, bytes, Value]:
+        """Invokes a method with an encoded parameter; returns what it returns (None for nothing).
+
+        Raises:
+            ActionError: action-result.
+            AccessError: the method ran, its return value is not available.
+            NotNegotiatedError: ACTION is not available, or the parameter does not fit one APDU.
+        """
+        self._require(Conformance.ACTION, "ACTION")
+        return (yield from self._action(method, data))
+
+    def _action(self, method: Attribute, data: bytes) -> Generator[bytes, bytes, Value]:
+        invoke = self._next_invoke()
+        request = action_normal(invoke, method, data)
+        self._require_room(request)
+        value, trailing = parse_action((yield from self._call(request, ACTION_RESPONSE, invoke)))
+        self.counters.trailing_octets += trailing
+        return value
+
+    # --- one request, one reply ----------------------------------------------------------------------------------
+
+    def _next_invoke(self) -> int:
+        self._invoke = (self._invoke + 1) & 0x0F
+        return _HIGH_PRIORITY_CONFIRMED | self._invoke
+
+    def _require(self, bit: Conformance, name: str) -> None:
+        if not self.conformance & bit:
+            raise NotNegotiatedError(f"the meter does not offer {name} in this association")
+
+    def _require_room(self, request: bytes) -> None:
+        if len(request) + (_PROTECTION_OCTETS if self.ciphering else 0) > self.pdu_size:
+            raise NotNegotiatedError(f"a request of {len(request)} octets is longer than the meter takes")
+
+    def _call(self, request: bytes, expected: int, invoke: int) -> Generator[bytes, bytes, bytes]:
+        """Protects and yields a request until its own reply comes; returns that in plain."""
+        out = self.ciphering.protect(request, self._dedicated) if self.ciphering else request
+        while True:
+            received = yield out
+            out = WAIT
+            reply = self._plain(received)
+            if reply[0] in (DATA_NOTIFICATION, EVENT_NOTIFICATION):
+                self.counters.notifications += 1
+                continue
+            raise_if_refused(reply)
+            if reply[0] == expected and invoke_of(reply) != invoke & 0x0F:
+                # The answer to an earlier request that was given up.
+                self.counters.stale_replies += 1
+                continue
+            if reply[0] != expected:
+                raise MalformedApduError(f"APDU 0x{reply[0]:02x} instead of 0x{expected:02x}")
+            return reply
+
+    def _plain(self, received: bytes) -> bytes:
+        if not received:
+            raise MalformedApduError("empty APDU")
+        # An exception-response is never ciphered; it decides nothing but that the request failed.
+        if self.ciphering is None or received[0] == EXCEPTION_RESPONSE:
+            return received
+        if received[0] in (DATA_NOTIFICATION, EVENT_NOTIFICATION):
+            return received
+        return self.ciphering.unprotect(received)

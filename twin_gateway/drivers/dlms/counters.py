@@ -1,0 +1,208 @@
+"""Invocation counters that survive a crash: reserved ahead in blocks, on disk before the first of a block is used.
+
+A counter that is used twice with one key breaks AES-GCM, so every rule here errs towards skipping numbers:
+a block is written and synced before use, what a crash leaves unused is never used, and nothing goes back.
+The file is a journal of lines `check key end`; the highest end of a key is its first unreserved number.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import logging
+import os
+import zlib
+from pathlib import Path
+
+from twin_gateway.drivers.dlms.ciphering import LAST_COUNTER, Counter, Key
+from twin_gateway.drivers.dlms.errors import CounterExhaustedError, DlmsError
+
+_log = logging.getLogger(__name__)
+
+BLOCK = 1000
+"""Numbers reserved at a time."""
+LOW = 64
+"""A new block is reserved when fewer numbers than this are left."""
+HIGHEST_HINT = LAST_COUNTER - (1 << 28)
+"""A hint above this is refused: it is not authenticated and would leave the key with too few numbers."""
+_COMPACT_LINES = 20_000
+
+
+class CounterStoreError(DlmsError):
+    """The counter file is damaged or in use by another process; ciphered links must not start."""
+
+
+def counter_key(meter: str, client: int, key: Key) -> str:
+    """Name of a counter: meter, client SAP and which encryption key."""
+    return f"{meter.replace(' ', '_')}/{client}/{key.fingerprint}"
+
+
+def _line(key: str, end: int) -> bytes:
+    body = f"{key} {end}"
+    return f"{zlib.crc32(body.encode()):08x} {body}\n".encode()
+
+
+class CounterStore:
+    """The counters of one process in one file.
+
+    Args:
+        path: the journal; made when missing, readable by its owner only.
+
+    Raises:
+        CounterStoreError: another process holds it, or a line other than a torn last one is damaged.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._ends: dict[str, int] = {}
+        self._next: dict[str, int] = {}
+        self._pending: dict[str, int] = {}
+        self._waiting: asyncio.Task[None] | None = None
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # The lock has a file of its own: compaction replaces the journal.
+        self._lock = os.open(path.with_suffix(".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            os.close(self._lock)
+            raise CounterStoreError(f"{path} is used by another process") from error
+        try:
+            self._load()
+            self._next.update(self._ends)
+            self._file = self._rewrite()
+        except BaseException:
+            os.close(self._lock)
+            raise
+
+    def close(self) -> None:
+        """Gives the file up; counters taken from this store can no longer reserve."""
+        os.close(self._file)
+        os.close(self._lock)
+
+    def _load(self) -> None:
+        try:
+            data = self._path.read_bytes()
+        except FileNotFoundError:
+            return
+        *lines, torn = data.split(b"\n")
+        for number, line in enumerate(lines, 1):
+            check, _, body = line.decode("utf-8", "replace").partition(" ")
+            key, _, end = body.rpartition(" ")
+            if f"{zlib.crc32(body.encode()):08x}" != check or not end.isdigit():
+                raise CounterStoreError(
+                    f"{self._path}:{number} is damaged; restore the file, or remove it after changing the meters' keys"
+                )
+            self._ends[key] = max(self._ends.get(key, 0), int(end))
+        if torn:
+            # Written but never synced, therefore never used.
+            _log.warning("%s: an unfinished last line was left by a crash and is ignored", self._path)
+
+    def _rewrite(self) -> int:
+        """Writes what is known into a new file, atomically; returns its descriptor, open for appending."""
+        fresh = self._path.with_suffix(".new")
+        descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        _write(descriptor, b"".join([_line(key, end) for key, end in self._ends.items()]))
+        os.fsync(descriptor)
+        fresh.replace(self._path)
+        directory = os.open(self._path.parent, os.O_RDONLY)
+        try:
+            os.fsync(directory)
+        finally:
+            os.close(directory)
+        self._lines = len(self._ends)
+        return descriptor
+
+    def counter(self, key: str, first: int = 1) -> StoredCounter:
+        """The counter of a key; `first` is where a key that was never seen starts."""
+        return StoredCounter(self, key, max(first, self._next.get(key, 0)))
+
+    async def take(self, key: str, at_least: int) -> tuple[int, int]:
+        """Numbers (start, end) with start >= at_least that nobody else gets, on disk when this returns.
+
+        Raises:
+            CounterExhaustedError: the key is used up.
+            OSError: the disk failed; nothing may be used then.
+        """
+        start = max(at_least, self._next.get(key, 0))
+        end = start + BLOCK
+        if end > LAST_COUNTER:
+            raise CounterExhaustedError("the invocation counter of this key is used up; the meter needs a new key")
+        self._next[key] = end
+        await self._reserve(key, end)
+        return start, end
+
+    async def _reserve(self, key: str, end: int) -> None:
+        """Puts a reservation on disk; those that arrive together share one sync."""
+        while self._ends.get(key, 0) < end:
+            self._pending[key] = max(end, self._pending.get(key, 0))
+            if self._waiting is None:
+                self._waiting = asyncio.create_task(self._flush())
+            # Shielded: a cancelled waiter must not stop the write that others wait for.
+            await asyncio.shield(self._waiting)
+
+    async def _flush(self) -> None:
+        try:
+            await asyncio.sleep(0)
+            batch, self._pending = self._pending, {}
+            await asyncio.to_thread(self._commit, batch)
+        finally:
+            self._waiting = None
+
+    def _commit(self, batch: dict[str, int]) -> None:
+        rising = {key: end for key, end in batch.items() if end > self._ends.get(key, 0)}
+        if not rising:
+            return
+        _write(self._file, b"".join([_line(key, end) for key, end in rising.items()]))
+        os.fsync(self._file)
+        self._ends.update(rising)
+        self._lines += len(rising)
+        if self._lines > _COMPACT_LINES + 2 * len(self._ends):
+            old, self._file = self._file, self._rewrite()
+            os.close(old)
+
+
+def _write(descriptor: int, data: bytes) -> None:
+    while data:
+        data = data[os.write(descriptor, data) :]
+
+
+class StoredCounter(Counter):
+    """An invocation counter whose numbers are on disk before they are used."""
+
+    __slots__ = ("_key", "_store")
+
+    def __init__(self, store: CounterStore, key: str, value: int) -> None:
+        super().__init__(value, value)
+        self._store = store
+        self._key = key
+
+    @property
+    def short(self) -> bool:
+        """Whether ensure() has to be awaited before the next exchange."""
+        return self.limit - self.value < LOW
+
+    async def ensure(self) -> None:
+        """Makes sure that enough numbers for one request are reserved.
+
+        Raises:
+            CounterExhaustedError: the key is used up.
+            OSError: they could not be written.
+        """
+        if self.short:
+            start, end = await self._store.take(self._key, self.value)
+            if start != self.limit:
+                # Not the continuation of what is left: after a hint, or another link had the key meanwhile.
+                self.value = start
+            self.limit = end
+
+    def forward(self, expected: int) -> bool:
+        """Takes a meter's hint that it expects at least `expected`; only ever goes forward.
+
+        Returns:
+            Whether the counter moved. False: the hint points back, or so far ahead that it cannot be trusted.
+        """
+        if not self.value < expected <= HIGHEST_HINT:
+            return False
+        self.value = expected
+        self.limit = max(self.limit, expected)
+        return True
