@@ -286,8 +286,10 @@ _QUANTITIES: dict[str, str] = {
         "frequency": "Hz Hz1Clc Hz2Clc DifHzClc",
         "frequency rate": "HzRte",
         "ratio": "TotPF PF PwrFact PFSpt AvPFPhs MaxPFPhs MinPFPhs",
-        "percent": "LosPct ThdA ThdPhV ThdPPV ThdAmp ThdVol TddA ImbA ImbV ImbPPV HumVal EnvHum AbrPrt ActAbr AccmAbr LevPct",
-        "temperature": "Tmp EnvTmp HPTmpClc CoreTmp BotTmp EnclTmp HeatSinkTmp IntnTmp ExtTmp HyTmp DewPt RisTmp H2OTmp",
+        "percent": "LosPct ThdA ThdPhV ThdPPV ThdAmp ThdVol TddA ImbA ImbV ImbPPV HumVal EnvHum AbrPrt "
+        "ActAbr AccmAbr LevPct",
+        "temperature": "Tmp EnvTmp HPTmpClc CoreTmp BotTmp EnclTmp HeatSinkTmp IntnTmp ExtTmp HyTmp "
+        "DewPt RisTmp H2OTmp",
         "pressure": "Pres EnvPres HyPres",
         "density": "Den",
         "resistance": "Z Imp FltZ FltX FltR Ris React RisPsGnd RisNgGnd AbsReact",

@@ -1,6 +1,7 @@
 """Ports: what the OPC UA face and other consumers need from the service; protocol classes and frozen records only.
 
-A port that is absent answers BadNotSupported, never Good. Without an `AuditLog` or an `AccessPolicy` commands are refused.
+A port that is absent answers BadNotSupported, never Good. Without an `AuditLog` or an `AccessPolicy` commands are
+refused.
 """
 
 from __future__ import annotations

@@ -256,7 +256,8 @@ class PointTable:
             return 0
         return self._write_with_deadband(chunk) if scaling.has_deadband else self._write(chunk)
 
-    def _write(self, rows: Rows, raw: Raw, status: Words, source_time: Ticks, received: int, quality: Words) -> int:
+    def _write(self, chunk: Chunk) -> int:
+        rows, raw, status, source_time = chunk.rows, chunk.raw, chunk.status, chunk.source_time
         old_raw, old_status = self.raw[rows], self.status[rows]
         order = repeated(rows)
         if order is not None:
