@@ -1,0 +1,45 @@
+"""Errors of the 61850 driver: one tree, on top of the MMS codec's own.
+
+MmsError
+├── MmsConnectionError   the association was refused or lost
+├── MmsTimeout           no answer in time
+├── MmsProtocolError     the peer sent what cannot be decoded
+├── DataAccessError      one variable was refused (`code`)
+├── ServiceError         a request was answered by an error
+├── MmsReject            a request was rejected
+└── ModelError           a reference, data set or SCL file does not fit
+"""
+
+from __future__ import annotations
+
+from open61850.ber import BerError
+from open61850.mms.errors import (
+    DATA_ACCESS_ERRORS,
+    DataAccessError,
+    MmsConnectionError,
+    MmsError,
+    MmsProtocolError,
+    MmsReject,
+    MmsTimeout,
+    ServiceError,
+)
+
+__all__ = [
+    "DATA_ACCESS_ERRORS",
+    "BerError",
+    "DataAccessError",
+    "MmsConnectionError",
+    "MmsError",
+    "MmsProtocolError",
+    "MmsReject",
+    "MmsTimeout",
+    "ModelError",
+    "ServiceError",
+]
+
+OBJECT_NON_EXISTENT = 10
+"""DataAccessError code of an attribute that the device does not have."""
+
+
+class ModelError(MmsError):
+    """A reference, a data set or an SCL file does not fit the device or the mapping."""
