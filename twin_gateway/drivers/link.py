@@ -1,0 +1,220 @@
+"""The link supervisor: connect, back-off with jitter, health, flap damping; one for every driver and every device."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections import Counter, deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+from address_space import clock
+from address_space.addcause import AddCause
+from address_space.events import Event, EventJournal
+from address_space.point import Batch
+from address_space.ports import Outcome
+from address_space.quality import StatusCode
+from address_space.table import PointTable
+from twin_gateway.drivers.contract import DeviceCommand, Driver
+
+log = logging.getLogger(__name__)
+
+
+class LinkState(StrEnum):
+    """What is known of a link."""
+
+    DOWN = "down"
+    CONNECTING = "connecting"
+    UP = "up"
+    STOPPED = "stopped"
+
+
+@dataclass(frozen=True, slots=True)
+class Backoff:
+    """Waiting times between attempts, seconds: doubled from `first` to `most`, each spread by a quarter both ways.
+
+    A link that was up for `steady` seconds starts again from `first`.
+    """
+
+    first: float = 1.0
+    most: float = 30.0
+    steady: float = 10.0
+
+
+FLAPS_ALLOWED = 5
+FLAP_WINDOW_S = 600.0
+LAST_RESORT_S = 5.0
+
+
+class LinkSupervisor:
+    """Runs one driver for ever and tells the table, the events and its own counters how the link does.
+
+    Attributes:
+        address: address of the link's place, `<grid>/_sys/<gateway>/_/_/<link>`.
+        counters: connects, losses, samples and whatever the driver counts.
+        reason: why the link is down, one sentence; empty while it is up.
+        flapping: lost more than five times within ten minutes.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        driver: Driver,
+        *,
+        table: PointTable,
+        events: EventJournal,
+        address: str,
+        data_directory: Path,
+        backoff: Backoff | None = None,
+        on_state: Callable[[LinkSupervisor], None] | None = None,
+    ) -> None:
+        self._name = name
+        self.driver = driver
+        self.address = address
+        self.counters: Counter[str] = Counter()
+        self.reason = "not connected yet"
+        self.flapping = False
+        self.last_change = clock.now()
+        self._table = table
+        self._events = events
+        self._data_directory = data_directory
+        self._backoff = backoff or Backoff()
+        self._on_state = on_state
+        self._state = LinkState.DOWN
+        self._losses: deque[float] = deque(maxlen=FLAPS_ALLOWED + 1)
+        self._announced = False
+
+    # ---- what the driver may use (contract.Link) ------------------------------------------------------------------
+
+    @property
+    def name(self) -> str:
+        """Name of the device."""
+        return self._name
+
+    @property
+    def data_directory(self) -> Path:
+        """Where the driver may keep small durable things; made when first asked for."""
+        self._data_directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+        return self._data_directory
+
+    @property
+    def state(self) -> LinkState:
+        """State of the link."""
+        return self._state
+
+    def up(self) -> None:
+        """The device answers."""
+        if self._state is LinkState.UP:
+            return
+        self.counters["connects"] += 1
+        self.reason = ""
+        self._table.link_restored(self._name)
+        self._change(LinkState.UP)
+        if not self.flapping:
+            log.info("link %s is up", self._name)
+        if self._announced and not self.flapping:
+            self._events.append(Event("D01", f"Link {self._name} is up", 300, self.address, state="inactive"))
+            self._announced = False
+
+    def publish(self, batch: Batch) -> None:
+        """Put samples into the table."""
+        self.counters["samples"] += len(batch.rows) + len(batch.texts)
+        self._table.ingest(batch)
+
+    def event(self, code: str, text: str, *, severity: int = 400, address: str = "") -> None:
+        """Put an event into the journal, about the link unless an address is given."""
+        self._events.append(Event(code, text, severity, address or self.address))
+
+    def count(self, counter: str, by: int = 1) -> None:
+        """Add to a counter of the link."""
+        self.counters[counter] += by
+
+    # ---- what the gateway uses ------------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Keep the link until cancelled."""
+        wait = self._backoff.first
+        loop = asyncio.get_running_loop()
+        try:
+            while True:
+                self._change(LinkState.CONNECTING)
+                began = loop.time()
+                reason = await self._attempt()
+                was_up = self._state is LinkState.UP
+                if was_up and loop.time() - began >= self._backoff.steady:
+                    wait = self._backoff.first
+                self._lost(reason, was_up=was_up)
+                # Not for secrets: jitter keeps a thousand meters from knocking at once.
+                await asyncio.sleep(wait * random.uniform(0.75, 1.25))  # noqa: S311
+                wait = min(wait * 2, self._backoff.most)
+        finally:
+            self._change(LinkState.STOPPED)
+            self._table.link_lost(self._name)
+
+    async def _attempt(self) -> str:
+        """One run of the driver; why it ended."""
+        try:
+            await self.driver.run(self)
+        except asyncio.CancelledError:
+            raise
+        except (OSError, TimeoutError) as error:
+            return str(error) or type(error).__name__
+        except Exception as error:  # a fault of one driver must not take the others down
+            self.counters["driver_faults"] += 1
+            log.exception("link %s: the driver failed", self._name)
+            return f"driver fault: {type(error).__name__}: {error}"
+        return "the association ended"
+
+    def _lost(self, reason: str, *, was_up: bool) -> None:
+        self.reason = reason
+        self._change(LinkState.DOWN)
+        self._table.link_lost(self._name)
+        if was_up:
+            self.counters["losses"] += 1
+            self._note_flap()
+        if self._announced:
+            log.debug("link %s still down: %s", self._name, reason)
+            return
+        self._announced = True
+        log.warning("link %s is down: %s", self._name, reason)
+        text = f"Link {self._name} is down: {reason}"
+        self._events.append(Event("D01", text, 700, self.address, state="active"))
+
+    def _note_flap(self) -> None:
+        now = asyncio.get_running_loop().time()
+        self._losses.append(now)
+        flapping = len(self._losses) > FLAPS_ALLOWED and now - self._losses[0] < FLAP_WINDOW_S
+        if flapping and not self.flapping:
+            text = f"Link {self._name} is degraded (flapping): lost {len(self._losses)} times within ten minutes"
+            log.warning("%s", text)
+            self._events.append(Event("D01", text, 700, self.address, state="active"))
+            self._announced = True
+        self.flapping = flapping
+
+    def _change(self, state: LinkState) -> None:
+        if state is self._state:
+            return
+        self._state = state
+        self.last_change = clock.now()
+        if self._on_state is not None:
+            self._on_state(self)
+
+    async def execute(self, command: DeviceCommand) -> Outcome:
+        """Pass a command to the driver; without an association it is refused here and never waits for one."""
+        if self._state is not LinkState.UP:
+            text = f"Link {self._name} is {self._state}: {self.reason}".rstrip(": ")
+            return Outcome(
+                StatusCode.BadNoCommunication, AddCause.ABORTION_BY_COMMUNICATION_LOSS, "link", text, command.command_id
+            )
+        try:
+            async with asyncio.timeout(command.timeout + LAST_RESORT_S):
+                return await self.driver.execute(command)
+        except TimeoutError:
+            # The driver has its own, shorter time-out; this is the last resort, so the frame may well be out.
+            text = "No answer from the device in time; the outcome is unknown and the command is not repeated"
+            return Outcome(
+                StatusCode.BadTimeout, AddCause.TIME_LIMIT_OVER, "device", text, command.command_id, sent=True
+            )
