@@ -1,0 +1,219 @@
+"""What mapping files may say of an IEC 60870-5-104 device and its points, and how 104 addresses become aliases."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator, Field, model_validator
+
+from twin_gateway.drivers.contract import DeviceConfig, FieldKind, FieldSpec, ProtocolSpec
+from twin_gateway.drivers.iec104.times import Zone
+from twin_gateway.drivers.iec104.types import BY_NAME, MAX_ADDRESS, Family
+
+MAX_COMMON_ADDRESS = 65_534
+_UNITS = {"ms": 0.001, "s": 1.0, "min": 60.0, "h": 3600.0}
+_DURATION = re.compile(r"(\d{1,9}(?:\.\d{1,6})?)\s*(ms|s|min|h)")
+
+
+def _seconds(value: object) -> object:
+    """Durations are written with their unit (`20 s`); a bare number is taken as seconds already."""
+    if isinstance(value, str):
+        match = _DURATION.fullmatch(value.strip())
+        if match is None:
+            raise ValueError(f"'{value}' is not a duration such as '20 s'")
+        return float(match[1]) * _UNITS[match[2]]
+    return value
+
+
+def _one_or_more(value: object) -> object:
+    return [value] if isinstance(value, int | str) else value
+
+
+def _known_zone(name: str) -> str:
+    Zone(name)
+    return name
+
+
+Seconds = Annotated[float, BeforeValidator(_seconds), Field(gt=0, le=172_800)]
+CommonAddress = Annotated[int, Field(ge=1, le=MAX_COMMON_ADDRESS)]
+
+
+class Iec104Config(DeviceConfig):
+    """Device section of `protocol: iec104`. Times are seconds; names of timers and windows are those of the standard.
+
+    Attributes:
+        common_address: one station of the link or several; points without their own belong to the first.
+        time_zone: zone of the device's clock, UTC or an IANA name.
+        originator: the ORG octet of what we send.
+        clock_sync: how often the device's clock is set (first after the interrogation); None never.
+        gi_interval: how often a general interrogation is repeated; None only at the start.
+        counter_interval: how often counters are requested (first after the interrogation); None never.
+        answer_timeout: how long an answer to an interrogation or clock command may take, and the silence allowed
+            between two answers of an interrogation.
+        k, w: most frames sent without acknowledgement, and received before one is given.
+        t0, t1, t2, t3: connection, answer, acknowledgement and idle time-outs.
+    """
+
+    host: str = Field(min_length=1, max_length=253)
+    port: int = Field(default=2404, ge=1, le=65_535)
+    common_address: Annotated[tuple[CommonAddress, ...], BeforeValidator(_one_or_more), Field(min_length=1)] = (1,)
+    time_zone: Annotated[str, BeforeValidator(lambda name: _known_zone(name) if isinstance(name, str) else name)] = (
+        "UTC"
+    )
+    originator: int = Field(default=0, ge=0, le=255)
+    clock_sync: Seconds | None = None
+    gi_interval: Seconds | None = None
+    counter_interval: Seconds | None = None
+    answer_timeout: Seconds = 10.0
+    k: int = Field(default=12, ge=1, le=32_767)
+    w: int = Field(default=8, ge=1, le=32_767)
+    t0: Seconds = 10.0
+    t1: Seconds = 15.0
+    t2: Seconds = 10.0
+    t3: Seconds = 20.0
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Iec104Config:
+        if self.w > self.k:
+            raise ValueError(f"w ({self.w}) must not be greater than k ({self.k})")
+        if self.t2 >= self.t1:
+            raise ValueError(f"t2 ({self.t2:g} s) must be shorter than t1 ({self.t1:g} s)")
+        if len(set(self.common_address)) != len(self.common_address):
+            raise ValueError("a common address is given twice")
+        return self
+
+
+_MONITOR_NAMES = tuple(name for name, known in BY_NAME.items() if known.monitor)
+COMMAND_NAMES = tuple(name for name, known in BY_NAME.items() if 45 <= known.number <= 64)
+"""Names of the types that `control` may use."""
+MODELS = ("direct-normal", "sbo-normal")
+"""Command models: 104 knows no enhanced security of its own."""
+
+_STATES = frozenset({"SPS", "SPC", "ACT", "ACD", "SPG"})
+_DOUBLES = frozenset({"DPS", "DPC", "ENS", "ENC", "ENG"})
+_WHOLE = frozenset({"INS", "INC", "ING", "ENS", "ENC", "ENG", "BSC", "ISC", "SEC", "DIR"})
+_ANALOG = frozenset({"MV", "SAV", "CMV", "APC", "BAC", "ASG", "ANG", "HMVI", "BCR"})
+_CDCS: dict[Family, frozenset[str]] = {
+    Family.SINGLE: _STATES | {"DPS", "DPC"},
+    Family.DOUBLE: _DOUBLES,
+    Family.STEP: _WHOLE | {"SPS"},
+    Family.BITSTRING: _WHOLE,
+    Family.NORMALISED: _ANALOG,
+    Family.NORMALISED_BARE: _ANALOG,
+    Family.SCALED: _ANALOG | _WHOLE,
+    Family.FLOAT: _ANALOG | _WHOLE,
+    Family.COUNTER: frozenset({"BCR", "RAW"}) | _WHOLE,
+    Family.PROTECTION: _STATES,
+    Family.PROTECTION_START: _STATES,
+    Family.PROTECTION_OUTPUT: _STATES,
+    Family.PACKED_SINGLE: _WHOLE,
+}
+_BIT_COUNT = {
+    Family.BITSTRING: 32,
+    Family.PACKED_SINGLE: 16,
+    Family.PROTECTION_START: 6,
+    Family.PROTECTION_OUTPUT: 4,
+}
+
+
+def _cdcs(fields: Mapping[str, Any]) -> frozenset[str] | None:
+    known = BY_NAME.get(str(fields.get("type", "")))
+    if known is None:
+        return None
+    return _STATES if fields.get("bit") is not None else _CDCS.get(known.family)
+
+
+def common_address_of(config: Any, fields: Mapping[str, Any]) -> int:
+    """The common address of a point or control: its own, or the first of the device."""
+    own = fields.get("common_address")
+    return int(own) if own is not None else int(config.common_address[0])
+
+
+def source_of(config: Any, fields: Mapping[str, Any]) -> int:
+    """Source of a point: bit + 1 (0 for the whole object) << 40 | common address << 24 | information object address."""
+    bit = fields.get("bit")
+    return (0 if bit is None else int(bit) + 1) << 40 | common_address_of(config, fields) << 24 | int(fields["ioa"])
+
+
+def _command_source(config: Any, fields: Mapping[str, Any], control: Mapping[str, Any]) -> int:
+    common = control.get("common_address", fields.get("common_address"))
+    return source_of(config, {"ioa": control["ioa"], "common_address": common})
+
+
+def alias_of(link: str, _config: Any, source: int | str) -> str:
+    """`link/CA/IOA`, with `.bit` where a point is one bit of an object."""
+    number = int(source)
+    text = f"{link}/{number >> 24 & 0xFFFF}/{number & MAX_ADDRESS}"
+    return f"{text}.{(number >> 40) - 1}" if number >> 40 else text
+
+
+_ALIAS = re.compile(r"([^/]+)/([1-9]\d{0,4})/([1-9]\d{0,7})(?:\.(\d{1,2}))?")
+
+
+def source_of_alias(value: str) -> tuple[str, int] | None:
+    """(link, source) of an alias value; None when it is not of this form."""
+    match = _ALIAS.fullmatch(value)
+    if match is None:
+        return None
+    common, address, bit = int(match[2]), int(match[3]), match[4]
+    if common > MAX_COMMON_ADDRESS or address > MAX_ADDRESS or (bit is not None and int(bit) > 31):
+        return None
+    return match[1], (0 if bit is None else int(bit) + 1) << 40 | common << 24 | address
+
+
+def _check(config: Any, fields: Mapping[str, Any]) -> Sequence[tuple[str, str]]:
+    problems: list[tuple[str, str]] = []
+    known = BY_NAME.get(str(fields.get("type", "")))
+    own = fields.get("common_address")
+    if own is not None and config is not None and own not in config.common_address:
+        listed = ", ".join(map(str, config.common_address))
+        problems.append(("common_address", f"the device has no common address {own}, only {listed}"))
+    if known is None:
+        return problems
+    bit = fields.get("bit")
+    if bit is not None and int(bit) >= _BIT_COUNT.get(known.family, 0):
+        count = _BIT_COUNT.get(known.family)
+        problems.append(("bit", f"{known.name} has {count} bits" if count else f"{known.name} has no bits to choose"))
+    if fields.get("nominal") is not None and known.family not in {Family.NORMALISED, Family.NORMALISED_BARE}:
+        problems.append(("nominal", f"only normalised values have a nominal value, {known.name} has none"))
+    return problems
+
+
+_ADDRESS_FIELD = FieldSpec(
+    "ioa", FieldKind.INT, required=True, low=1, high=MAX_ADDRESS, help="information object address"
+)
+_COMMON_FIELD = FieldSpec(
+    "common_address", FieldKind.INT, low=1, high=MAX_COMMON_ADDRESS, help="station, where the device has several"
+)
+
+SPEC = ProtocolSpec(
+    name="iec104",
+    scheme="104",
+    config=Iec104Config,
+    point_fields=(
+        _ADDRESS_FIELD,
+        FieldSpec("type", FieldKind.CHOICE, required=True, choices=_MONITOR_NAMES, help="ASDU type, any time tag"),
+        _COMMON_FIELD,
+        FieldSpec("nominal", FieldKind.NUMBER, help="what the normalised value 1.0 stands for"),
+        FieldSpec("bit", FieldKind.INT, low=0, high=31, help="one bit of a bit string, packed or protection object"),
+    ),
+    control_fields=(
+        _ADDRESS_FIELD,
+        FieldSpec("type", FieldKind.CHOICE, required=True, choices=COMMAND_NAMES, help="ASDU type of the command"),
+        _COMMON_FIELD,
+        FieldSpec("qu", FieldKind.INT, low=0, high=31, help="pulse class: 0 none, 1 short, 2 long, 3 persistent"),
+        FieldSpec("nominal", FieldKind.NUMBER, help="what the normalised set-point 1.0 stands for"),
+        FieldSpec("termination", FieldKind.BOOL, help="answer only when the device reports the command terminated"),
+    ),
+    control_models=MODELS,
+    driver="twin_gateway.drivers.iec104.driver:Iec104Driver",
+    source=source_of,
+    alias=alias_of,
+    unalias=source_of_alias,
+    command_source=_command_source,
+    cdcs=_cdcs,
+    check=_check,
+)
+"""The protocol as mapping files and the gateway see it."""
