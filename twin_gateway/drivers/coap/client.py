@@ -1,0 +1,385 @@
+"""One association with a CoAP device: requests with time-outs, observations, nothing lost between socket and caller."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+import aiocoap
+from aiocoap.numbers.constants import TransportTuning
+from aiocoap.pipe import Pipe
+
+from twin_gateway.drivers.contract import LinkLost
+
+from .senml import MAX_PAYLOAD
+from .transport import Count, open_context, receive_drops
+
+_ORDER_SECONDS = 128.0  # RFC 7641 3.4: older than this, the number says nothing any more
+_HALF = 1 << 23
+_BLOCK_EXPONENT = 6  # blocks of 1024 octets
+
+
+class _Tuning(TransportTuning):  # type: ignore[misc]  # aiocoap has no types
+    def __init__(self, ack_timeout: float, timeout: float) -> None:
+        super().__init__()
+        self.ACK_TIMEOUT = ack_timeout
+        # As many retransmissions as can still be sent within the request time-out, at most the four of RFC 7252: an
+        # exchange that outlives its request would keep the next one from leaving (NSTART = 1).
+        self.MAX_RETRANSMIT = 0
+        while (
+            self.MAX_RETRANSMIT < 4
+            and ack_timeout * self.ACK_RANDOM_FACTOR * (2 ** (self.MAX_RETRANSMIT + 1) - 1) < timeout
+        ):
+            self.MAX_RETRANSMIT += 1
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """One response or notification.
+
+    Attributes:
+        code: the code as CoAP writes it, 205 for 2.05.
+        payload: body, blocks put together.
+        content_format: number of the option, None without.
+        max_age: seconds the device says it stays fresh; None when it says nothing (60 by RFC 7252).
+        received: seconds since 1970 UTC.
+        clock: `time.monotonic()` of reception.
+        observed: the response carries an Observe option: notifications will follow.
+    """
+
+    code: int
+    payload: bytes
+    content_format: int | None
+    max_age: int | None
+    received: float
+    clock: float
+    observed: bool
+
+    @property
+    def good(self) -> bool:
+        """Whether the code is of class 2."""
+        return self.code // 100 == 2
+
+
+Receive = Callable[[Response], None]
+
+
+def newer(old: int, new: int) -> bool:
+    """Whether a 24-bit Observe number comes after another one (RFC 7641 3.4)."""
+    return (old < new and new - old < _HALF) or (old > new and old - new > _HALF)
+
+
+class Client:
+    """An association; open it with `Client.open`, close it with `close`."""
+
+    def __init__(self, context: aiocoap.Context, interface: Any, remote: Any, config: Target, count: Count) -> None:
+        self._context = context
+        self._interface = interface
+        self._remote = remote
+        self.target = config
+        self._count = count
+        self._tuning = _Tuning(config.ack_timeout, config.timeout)
+        self._drops = 0
+        self.ordered = config.scheme == "coap+tcp"
+        self.heard = time.monotonic()
+        self.lost: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        """Done, with the reason, when the transport says that nobody is there."""
+
+    @staticmethod
+    async def open(target: Target, count: Count) -> Client:
+        """Open the socket of a device. UDP does not tell whether anybody is there, TCP does.
+
+        Raises:
+            LinkLost: no address, no route, or TCP was refused.
+            NotInstalled: the scheme needs a package that is not there.
+        """
+        context = await open_context(target.scheme, target.receive_buffer, count)
+        try:
+            probe = aiocoap.Message(code=aiocoap.GET, uri=target.base)
+            async with asyncio.timeout(target.timeout):
+                interface = await context.find_remote_and_interface(probe)
+        except BaseException as error:
+            await context.shutdown()
+            if isinstance(error, aiocoap.error.Error | OSError | TimeoutError):
+                raise LinkLost(f"{target.base}: {_say(error)}") from error
+            raise
+        return Client(context, interface, probe.remote, target, count)
+
+    async def close(self) -> None:
+        """Free the socket; pending requests end with LinkLost."""
+        self.count_drops()
+        if not self.lost.done():
+            self.lost.set_result("closed")
+        await self._context.shutdown()
+
+    def count_drops(self) -> None:
+        """Bring the counter `receive_buffer_drops` up to date."""
+        drops = receive_drops(self._remote)
+        if drops > self._drops:
+            self._count("receive_buffer_drops", drops - self._drops)
+            self._drops = drops
+
+    async def get(self, path: str, accept: int | None = None) -> Response:
+        """Fetch a resource, all its blocks.
+
+        Raises:
+            TimeoutError: no answer within the time-out of the device.
+            LinkLost: the transport says that nobody is there.
+            ValueError: the body is larger than `MAX_PAYLOAD` or its blocks do not fit.
+        """
+        async with asyncio.timeout(self.target.timeout):
+            first = await self._exchange(self.message(path, accept))
+            return await self.complete(path, accept, first)
+
+    async def complete(self, path: str, accept: int | None, first: aiocoap.Message) -> Response:
+        """The whole response of a first block; without a Block2 option the response itself. Errors as `get`."""
+        body = bytes(first.payload)
+        block = first.opt.block2
+        while block is not None and block.more:
+            if len(body) > MAX_PAYLOAD:
+                raise ValueError(f"the body is larger than {MAX_PAYLOAD} octets")
+            size = min(block.size_exponent, _BLOCK_EXPONENT)
+            if len(body) % (16 << size):
+                raise ValueError("a block that is not the last has another size than it says")
+            ask = self.message(path, accept)
+            ask.opt.block2 = (len(body) >> (size + 4), False, size)
+            following = await self._exchange(ask)
+            block = following.opt.block2
+            if int(following.code) >> 5 != 2 or block is None or block.start != len(body):
+                raise ValueError("the blocks do not follow each other")
+            if following.opt.etag != first.opt.etag:
+                raise ValueError("the resource changed between two blocks")
+            body += following.payload
+        return _response(first, body)
+
+    def message(self, path: str, accept: int | None = None) -> aiocoap.Message:
+        """A GET for a path (with query) of the device."""
+        message = aiocoap.Message(code=aiocoap.GET, transport_tuning=self._tuning)
+        message.remote = self._remote
+        where = urlsplit(self.target.root + path)
+        if where.path not in {"", "/"}:
+            message.opt.uri_path = [unquote(part) for part in where.path.split("/")[1:]]
+        if where.query:
+            message.opt.uri_query = [unquote(part) for part in where.query.split("&")]
+        if self.target.host_option:
+            message.opt.uri_host = self.target.host_option
+        if accept is not None:
+            message.opt.accept = accept
+        return message
+
+    def send(
+        self, message: aiocoap.Message, receive: Callable[[aiocoap.Message | Exception], bool]
+    ) -> Callable[[], None]:
+        """Send a request; `receive` gets what comes and says whether more is wanted. Returns what ends the interest."""
+        pipe = Pipe(message, self._context.log)
+
+        def event(happened: Any) -> bool:
+            if happened.exception is not None:
+                self._failed(happened.exception)
+                receive(happened.exception)
+                return False
+            self.heard = time.monotonic()
+            return receive(happened.message) and not happened.is_last
+
+        stop: Callable[[], None] = pipe.on_event(event)
+        self._interface.request(pipe)
+        return stop
+
+    def forget(self, path: str, accept: int | None, token: bytes) -> None:
+        """Tell the device that an observation is over: one message, no answer wanted (RFC 7641 3.6)."""
+        if self.lost.done():
+            return
+        message = self.message(path, accept)
+        message.opt.observe = 1
+        message.token = token
+        message.mtype = aiocoap.NON
+        self._interface.token_interface.send_message(message, lambda: None)
+
+    async def _exchange(self, message: aiocoap.Message) -> aiocoap.Message:
+        answer: asyncio.Future[aiocoap.Message] = asyncio.get_running_loop().create_future()
+
+        def receive(happened: aiocoap.Message | Exception) -> bool:
+            if not answer.done():
+                if isinstance(happened, Exception):
+                    answer.set_exception(LinkLost(f"{self.target.base}: {_say(happened)}"))
+                else:
+                    answer.set_result(happened)
+            return False
+
+        stop = self.send(message, receive)
+        try:
+            return await answer
+        finally:
+            stop()
+
+    def _failed(self, error: Exception) -> None:
+        # One request in trouble (ICMP error, retransmissions used up, TCP gone) says it of the whole device: aiocoap
+        # ends every request and observation of it.
+        if isinstance(error, aiocoap.error.MessageError):
+            return  # a reset concerns one request only
+        if not self.lost.done():
+            self.lost.set_result(_say(error))
+
+
+class Observation:
+    """A resource under observation: notifications in the device's order, each whole.
+
+    Older notifications that arrive late are dropped and counted (`notifications_reordered`); over TCP order is given.
+    """
+
+    def __init__(self, client: Client, path: str, accept: int | None, receive: Receive, count: Count) -> None:
+        self._client = client
+        self._path = path
+        self._accept = accept
+        self._receive = receive
+        self._count = count
+        self._number = 0
+        self._at = 0.0
+        self._stop: Callable[[], None] | None = None
+        self._token = b""
+        self._blocks: asyncio.Task[None] | None = None
+        self.active = False
+
+    async def register(self) -> Response:
+        """Register, or register anew with a new token; the old registration lives on until the new one is confirmed.
+
+        Returns:
+            the first response; `observed` is False when the device does not let the resource be observed.
+
+        Raises:
+            TimeoutError, LinkLost, ValueError: as `Client.get`.
+        """
+        first: asyncio.Future[aiocoap.Message] = asyncio.get_running_loop().create_future()
+        message = self._client.message(self._path, self._accept)
+        message.opt.observe = 0
+
+        stops: list[Callable[[], None]] = []
+
+        def receive(happened: aiocoap.Message | Exception) -> bool:
+            if first.done():
+                return self._notified(happened, message.token)
+            if isinstance(happened, Exception):
+                first.set_exception(LinkLost(_say(happened)))
+                return False
+            observed = happened.opt.observe is not None and happened.code.is_successful()
+            # At once, not when the waiting task wakes: the next notification may be in the same loop pass.
+            self._number, self._at = happened.opt.observe or 0, time.monotonic()
+            self._replace(stops.pop() if stops else None, message.token, active=observed)
+            first.set_result(happened)
+            return observed
+
+        stops.append(self._client.send(message, receive))
+        try:
+            async with asyncio.timeout(self._client.target.timeout):
+                return await self._client.complete(self._path, self._accept, await first)
+        finally:
+            while stops:
+                stops.pop()()
+            if first.done() and not first.cancelled():
+                first.exception()  # taken, so that nobody complains about it later
+
+    def close(self, *, tell: bool) -> None:
+        """End the observation; `tell` the device when it may still be there."""
+        if self._blocks is not None:
+            self._blocks.cancel()
+        token, active = self._token, self.active
+        self._replace(None, b"", active=False)
+        if tell and active:
+            self._client.forget(self._path, self._accept, token)
+
+    def _replace(self, stop: Callable[[], None] | None, token: bytes, *, active: bool) -> None:
+        if self._stop is not None:
+            self._stop()
+            if self.active and token:
+                self._client.forget(self._path, self._accept, self._token)
+        self._stop, self._token, self.active = stop, token, active
+
+    def _notified(self, happened: aiocoap.Message | Exception, token: bytes) -> bool:
+        if token != self._token:
+            return False
+        if isinstance(happened, Exception):
+            self.active = False
+            return False
+        now = time.monotonic()
+        number = happened.opt.observe
+        if number is not None and not self._client.ordered:
+            if not newer(self._number, number) and now <= self._at + _ORDER_SECONDS:
+                self._count("notifications_reordered", 1)
+                return True
+            self._number, self._at = number, now
+        if number is None or not happened.code.is_successful():
+            self.active = False  # RFC 7641 3.2: the device has taken us off its list
+        block = happened.opt.block2
+        if block is not None and block.more:
+            self._fetch_rest(happened)
+        else:
+            self._receive(_response(happened, bytes(happened.payload)))
+        return self.active
+
+    def _fetch_rest(self, first: aiocoap.Message) -> None:
+        if self._blocks is not None and not self._blocks.done():
+            self._blocks.cancel()  # a newer state makes the rest of the older one worthless
+            self._count("notifications_superseded", 1)
+        self._blocks = asyncio.get_running_loop().create_task(self._rest(first))
+
+    async def _rest(self, first: aiocoap.Message) -> None:
+        try:
+            async with asyncio.timeout(self._client.target.timeout):
+                self._receive(await self._client.complete(self._path, self._accept, first))
+        except (TimeoutError, ValueError):
+            self._count("block_errors", 1)
+        except LinkLost:
+            pass  # the client itself has been told, and its owner ends the association
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Where a device is and how long it may take.
+
+    Attributes:
+        scheme: `coap`, `coap+tcp` or `coaps`.
+        base: URI without a path.
+        root: path in front of every path, without a trailing slash.
+        host_option: host name for the Uri-Host option; empty when the URI has an address.
+        timeout: seconds for an answer, all retransmissions and blocks included.
+        ack_timeout: seconds to the first retransmission (RFC 7252: 2).
+        receive_buffer: octets.
+    """
+
+    scheme: str
+    base: str
+    root: str
+    host_option: str
+    timeout: float
+    ack_timeout: float
+    receive_buffer: int
+
+
+def _response(message: aiocoap.Message, body: bytes) -> Response:
+    if len(body) > MAX_PAYLOAD:
+        raise ValueError(f"the body is larger than {MAX_PAYLOAD} octets")
+    code = int(message.code)
+    form = message.opt.content_format
+    return Response(
+        code=(code >> 5) * 100 + (code & 0x1F),
+        payload=body,
+        content_format=None if form is None else int(form),
+        max_age=message.opt.max_age,
+        received=time.time(),
+        clock=time.monotonic(),
+        observed=message.opt.observe is not None,
+    )
+
+
+def _say(error: BaseException) -> str:
+    if isinstance(error, TimeoutError):
+        return "no answer in time"
+    if isinstance(error, aiocoap.error.NetworkError) and error.__cause__ is not None:
+        error = error.__cause__  # what the operating system says; aiocoap's own text says only that it is the network
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return str(error) or type(error).__name__

@@ -1,0 +1,384 @@
+"""The CoAP driver: observes and polls the resources of one device and publishes what they say and how old it is."""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+import itertools
+import random
+import time
+from collections import deque
+from collections.abc import Sequence
+from urllib.parse import urlsplit
+
+from address_space.ports import Outcome
+from address_space.quality import StatusCode
+from twin_gateway.drivers.contract import (
+    BoundPoint,
+    DeviceCommand,
+    DiscoveredPoint,
+    Link,
+    LinkLost,
+    PointChange,
+)
+
+from . import linkformat
+from .client import Client, Observation, Response, Target
+from .config import CoapConfig
+from .resource import Key, Resource, Samples, resources_of
+
+CORE = "/.well-known/core"
+
+_AT_ONCE = 4  # requests under way; the transport itself sends one at a time (NSTART = 1)
+_BATCH = 512  # notifications decoded in one go, so that the loop stays free for others
+_EARLY = 0.8  # of its lifetime a silent resource is asked again, so that a value that is still true does not age
+_SWEEP = 0.2
+_RETRY_FIRST, _RETRY_MOST = 1.0, 60.0
+_REFRESH_LEAST, _REFRESH_MOST = 0.5, 3600.0
+
+
+class CoapDriver:
+    """One CoAP device. See `twin_gateway.drivers.contract.Driver` for the obligations.
+
+    A resource that several points share is asked for once. Observations are registered anew before their value would
+    age, and at once when the device seems to have been restarted; what the device refuses is tried again with a
+    growing pause. The association is lost when a request gets no answer and nothing else was heard meanwhile, or when
+    the network says that nobody is there.
+
+    Counters: requests, responses, notifications, notifications_dropped (queue full), notifications_reordered,
+    timeouts, payload_errors, block_errors, responses_4xx, responses_5xx, not_observable, malformed_datagrams,
+    requests_ignored, receive_buffer_octets, receive_buffer_drops.
+    """
+
+    def __init__(self, name: str, config: CoapConfig, points: Sequence[BoundPoint]) -> None:
+        self._name = name
+        self._config = config
+        self._resources: dict[Key, Resource] = {}
+        resources_of(points, config, self._resources)
+        self._session: _Session | None = None
+
+    async def run(self, link: Link) -> None:
+        """Deliver until the association ends.
+
+        Raises:
+            LinkLost: nobody answers.
+            NotInstalled: the URI needs a transport that is not installed.
+        """
+        for resource in self._resources.values():
+            resource.restart()
+        client = await Client.open(target_of(self._config), link.count)
+        session = self._session = _Session(client, self._config, self._resources, link)
+        try:
+            await session.run()
+        finally:
+            self._session = None
+            session.close()
+            await client.close()
+
+    async def execute(self, command: DeviceCommand) -> Outcome:
+        """Refuse: CoAP points are not commanded."""
+        return Outcome(StatusCode.BadNotSupported, gate="device", text="CoAP points cannot be commanded", sent=False)
+
+    async def update(self, change: PointChange) -> None:
+        """Add and remove points without reconnecting."""
+        rows = {point.row for point in change.removed}
+        for key, resource in list(self._resources.items()):
+            for row in rows:
+                resource.remove(row)
+            if not resource.feeds:
+                del self._resources[key]
+                if self._session is not None:
+                    self._session.drop(resource)
+        resources_of(change.added, self._config, self._resources)
+        if self._session is not None:
+            for point in change.added:
+                self._session.wanted(point)
+
+    async def discover(self) -> Sequence[DiscoveredPoint]:
+        """What `/.well-known/core` lists; the records of a SenML pack are not looked into.
+
+        Raises:
+            ConnectionError: no association, no answer, or an answer that is no list of links.
+        """
+        session = self._session
+        if session is None:
+            raise ConnectionError(f"{self._name} is not connected")
+        try:
+            response = await session.client.get(CORE)
+            if not response.good:
+                raise ConnectionError(f"{self._name} answers {response.code / 100:.2f} to {CORE}")
+            links = linkformat.parse(response.payload)
+        except (TimeoutError, ValueError) as error:
+            raise ConnectionError(f"{self._name}: {error or 'no answer in time'}") from error
+        return [_discovered(found) for found in links if found.target.startswith("/")]
+
+
+class _Session:
+    """One association: what is due when, what is under way, what has come in."""
+
+    def __init__(self, client: Client, config: CoapConfig, resources: dict[Key, Resource], link: Link) -> None:
+        self.client = client
+        self._config = config
+        self._resources = resources
+        self._link = link
+        self._observations: dict[Resource, Observation] = {}
+        self._due: list[tuple[float, int, Resource]] = []
+        self._numbers = itertools.count()
+        self._busy: set[Resource] = set()
+        self._forced: set[Resource] = set()
+        self._wake = asyncio.Event()
+        self._arrived = asyncio.Event()
+        self._queue: deque[tuple[Resource, Response]] = deque()
+        self._last_error = ""
+        # A device without points is kept in touch with by its list of resources.
+        self._presence = Resource(Key(CORE, None), config.keepalive)
+
+    async def run(self) -> None:
+        now = time.monotonic()
+        for resource in self._resources.values():
+            self._schedule(resource, now)
+        if not self._resources:
+            self._schedule(self._presence, now)
+        try:
+            async with asyncio.TaskGroup() as group:
+                for work in (self._ask(group), self._decode(), self._watch(), self._await_loss()):
+                    group.create_task(work)
+        except BaseExceptionGroup as failed:
+            # The first fault is what ended the association; the others followed from it.
+            raise failed.exceptions[0] from None
+
+    def close(self) -> None:
+        """Take the device's observations back; the device may be gone."""
+        for observation in self._observations.values():
+            observation.close(tell=True)
+        self._observations.clear()
+
+    def wanted(self, point: BoundPoint) -> None:
+        """A point was added: its resource is asked at once."""
+        for resource in self._resources.values():
+            if any(feed.point.row == point.row for feed in resource.feeds):
+                self._force(resource, time.monotonic())
+
+    def drop(self, resource: Resource) -> None:
+        """No point needs the resource any more."""
+        self._forced.discard(resource)
+        observation = self._observations.pop(resource, None)
+        if observation is not None:
+            observation.close(tell=True)
+
+    # ---- asking ---------------------------------------------------------------------------------------------------
+
+    def _schedule(self, resource: Resource, due: float) -> None:
+        resource.due = due
+        heapq.heappush(self._due, (due, next(self._numbers), resource))
+        self._wake.set()
+
+    def _force(self, resource: Resource, due: float) -> None:
+        """Ask at `due`, whatever has been heard before."""
+        self._forced.add(resource)
+        self._schedule(resource, due)
+
+    def _alive(self, resource: Resource) -> bool:
+        """Whether the resource answers well and notifies, if it is observed at all."""
+        observation = self._observations.get(resource)
+        return bool(resource.heard) and not resource.failures and (observation is None or observation.active)
+
+    async def _ask(self, group: asyncio.TaskGroup) -> None:
+        while True:
+            now = time.monotonic()
+            while self._due and self._due[0][0] <= now and len(self._busy) < _AT_ONCE:
+                due, _, resource = heapq.heappop(self._due)
+                if due != resource.due or resource in self._busy or not self._still_wanted(resource):
+                    continue  # planned anew since, or gone
+                later = self._refresh_at(resource)
+                if resource not in self._forced and self._alive(resource) and later > now + 0.01:
+                    self._schedule(resource, later)  # it has been heard since this was planned
+                    continue
+                self._forced.discard(resource)
+                self._busy.add(resource)
+                group.create_task(self._attempt(resource))
+            self._wake.clear()
+            wait = None if not self._due or len(self._busy) >= _AT_ONCE else max(0.0, self._due[0][0] - now)
+            try:
+                async with asyncio.timeout(wait):
+                    await self._wake.wait()
+            except TimeoutError:
+                continue  # something is due
+
+    async def _attempt(self, resource: Resource) -> None:
+        began = time.monotonic()
+        self._link.count("requests")
+        try:
+            response = await self._request(resource)
+        except TimeoutError:
+            self._link.count("timeouts")
+            if self.client.heard < began:
+                raise LinkLost(f"{self._config.uri} does not answer within {self._config.timeout:g} s") from None
+            self._failed(resource)
+        except ValueError as error:
+            self._link.count("block_errors")
+            self._note(f"{resource.key.path}: {error}")
+            self._failed(resource)
+        else:
+            self._answered(resource, response, began)
+        finally:
+            self._busy.discard(resource)
+            self._wake.set()
+
+    async def _request(self, resource: Resource) -> Response:
+        path, accept = resource.key.path, resource.key.accept
+        if not resource.observe or resource.refused_observe:
+            return await self.client.get(path, accept)
+        observation = self._observations.get(resource)
+        if observation is None:
+
+            def received(response: Response) -> None:
+                self._receive(resource, response)
+
+            observation = Observation(self.client, path, accept, received, self._link.count)
+            self._observations[resource] = observation
+        return await observation.register()
+
+    def _answered(self, resource: Resource, response: Response, began: float) -> None:
+        self._link.up()
+        self._link.count("responses")
+        if response.good and resource.observe and not response.observed and not resource.refused_observe:
+            self._link.count("not_observable")
+            resource.refused_observe = True
+            self.drop(resource)
+        silent = resource.heard and resource.heard < began and resource in self._observations
+        if silent and response.good and response.payload != resource.payload:
+            self._suspect(began)
+        if resource is self._presence:
+            self._schedule(resource, time.monotonic() + (self._config.keepalive or _REFRESH_MOST))
+            return
+        self._queue_up(resource, response)
+        if response.good:
+            resource.failures = 0
+            resource.heard = response.clock
+            self._schedule(resource, self._refresh_at(resource))
+        else:
+            self._failed(resource, response.max_age if response.code >= 429 else None)
+
+    def _suspect(self, moment: float) -> None:
+        """A value changed and no notification came: the device has been restarted and knows no observer any more."""
+        for other, observation in self._observations.items():
+            if observation.active and other.heard < moment - 1.0 and other.due > moment:
+                self._force(other, moment)
+
+    def _failed(self, resource: Resource, retry_after: int | None = None) -> None:
+        pause = min(_RETRY_FIRST * 2**resource.failures, _RETRY_MOST)
+        resource.failures = min(resource.failures + 1, 10)
+        # Not for secrets: jitter keeps many devices from being asked at once.
+        pause = max(pause * random.uniform(0.75, 1.25), min(retry_after or 0, _REFRESH_MOST))  # noqa: S311
+        self._schedule(resource, time.monotonic() + pause)
+
+    def _refresh_at(self, resource: Resource) -> float:
+        heard = resource.heard or time.monotonic()
+        observing = resource in self._observations
+        if not observing and resource.poll is not None:
+            return heard + resource.poll
+        return heard + min(max(resource.lifetime * _EARLY, _REFRESH_LEAST), _REFRESH_MOST)
+
+    def _still_wanted(self, resource: Resource) -> bool:
+        return resource is self._presence or self._resources.get(resource.key) is resource
+
+    # ---- what comes in --------------------------------------------------------------------------------------------
+
+    def _receive(self, resource: Resource, response: Response) -> None:
+        self._link.count("notifications")
+        self._queue_up(resource, response)
+        observation = self._observations.get(resource)
+        if observation is not None and not observation.active:
+            self._failed(resource)  # the device has ended the observation; ask again after a pause
+            return
+        resource.failures = 0
+
+    def _queue_up(self, resource: Resource, response: Response) -> None:
+        if len(self._queue) >= self._config.queue:
+            self._queue.popleft()
+            self._link.count("notifications_dropped")
+        self._queue.append((resource, response))
+        self._arrived.set()
+
+    async def _decode(self) -> None:
+        while True:
+            await self._arrived.wait()
+            live, late = Samples(), Samples()
+            for _ in range(min(len(self._queue), _BATCH)):
+                resource, response = self._queue.popleft()
+                if response.code >= 400:
+                    self._link.count("responses_5xx" if response.code >= 500 else "responses_4xx")
+                    self._note(f"{resource.key.path}: the device answers {response.code / 100:.2f}")
+                errors = resource.take(response, live, late)
+                if errors:
+                    self._link.count("payload_errors", len(errors))
+                    self._note(f"{resource.key.path}: {errors[0]}")
+                refresh = self._refresh_at(resource)
+                if refresh < resource.due and resource not in self._busy and response.good:
+                    self._schedule(resource, refresh)  # the lifetime has become shorter
+            if not self._queue:
+                self._arrived.clear()
+            self._publish(live, late)
+            await asyncio.sleep(0)
+
+    def _publish(self, live: Samples, late: Samples) -> None:
+        for samples, is_late in ((live, False), (late, True)):
+            batch = samples.batch(late=is_late)
+            if batch is not None:
+                self._link.publish(batch)
+
+    def _note(self, text: str) -> None:
+        # Once for each new trouble, not for each of its repetitions.
+        if text != self._last_error:
+            self._last_error = text
+            self._link.event("payload", text[:400], severity=300)
+
+    # ---- the passing of time --------------------------------------------------------------------------------------
+
+    async def _watch(self) -> None:
+        keepalive = self._config.keepalive
+        while True:
+            await asyncio.sleep(_SWEEP)
+            now = time.monotonic()
+            live = Samples()
+            for resource in self._resources.values():
+                resource.grow_old(now, live)
+            self._publish(live, Samples())
+            self.client.count_drops()
+            if keepalive is not None and now - self.client.heard >= keepalive and not self._busy:
+                self._touch(now)
+
+    def _touch(self, now: float) -> None:
+        asked = [resource for resource in self._resources.values() if resource.due > now]
+        if not asked:
+            return
+        self._force(min(asked, key=lambda resource: resource.heard), now)
+
+    async def _await_loss(self) -> None:
+        reason = await self.client.lost
+        raise LinkLost(f"{self._config.uri}: {reason}")
+
+
+def target_of(config: CoapConfig) -> Target:
+    """Where the device of a section is."""
+    parts = urlsplit(config.uri)
+    host = parts.hostname or ""
+    literal = ":" in host or host.replace(".", "").isdigit()
+    return Target(
+        scheme=parts.scheme,
+        base=f"{parts.scheme}://{parts.netloc}",
+        root=parts.path.rstrip("/"),
+        host_option="" if literal else host,
+        timeout=config.timeout,
+        ack_timeout=config.ack_timeout,
+        receive_buffer=config.receive_buffer,
+    )
+
+
+def _discovered(found: linkformat.WebLink) -> DiscoveredPoint:
+    parameters = found.parameters
+    said = [f"{name}={parameters[name]}" for name in ("title", "rt", "if", "ct") if parameters.get(name)]
+    observable = "obs" in parameters
+    fields = {"path": found.target} if observable else {"path": found.target, "observe": False}
+    return DiscoveredPoint(fields, " ".join(said))
