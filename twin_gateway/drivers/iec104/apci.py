@@ -97,7 +97,7 @@ class Endpoint:
         self._ask(Control.STOPDT_ACT, Control.STOPDT_CON, now)
 
     def send(self, asdu: bytes, now: float) -> bool:
-        """Send an ASDU or let it wait for the window; False when transfer is off or the queue is full, nothing is kept."""
+        """Send an ASDU or let it wait for the window; False when transfer is off or the queue full: nothing is kept."""
         if not self.started or len(self._waiting) >= self.limits.queue:
             return False
         if not 0 < len(asdu) <= MAX_ASDU:

@@ -219,9 +219,4 @@ def _element_columns(
             extra = objects["x"].astype(np.uint32)
         case _:
             value = raw.astype(np.float64)
-    if family is Family.FLOAT and not np.isfinite(value).all():
-        # A float that is no number is never Good, whatever the descriptor beside it says.
-        lost = ~np.isfinite(value)
-        quality = quality.copy()
-        quality[lost] = quality[lost] & np.uint32(0xFFFF_FFFC) | np.uint32(Quality.INVALID)
     return value, extra, quality
