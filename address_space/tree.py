@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import re
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 import numpy.typing as npt
 
-from address_space.address import FILLER, AddressError, parse_uncached
+from address_space.address import FILLER, MAX_LENGTH, AddressError, parse_uncached
 
-_RE_LEAF = re.compile(r"[A-Za-z0-9][A-Za-z0-9]{0,31}\Z")
 _HASH_MASK = 0xFFFF_FFFF
 NO_NODE = -1
+_MANY_CONTAINERS = 10_000
+_LONG_HEAD = MAX_LENGTH - 33
+"""Heads up to here leave room for any data object or attribute."""
 
 
 class AddressTree:
@@ -34,10 +35,12 @@ class AddressTree:
         self.first_child = np.empty(0, np.int32)
         self.next_sibling = np.empty(0, np.int32)
         self.row = np.empty(0, np.int32)
-        self._hash = np.empty(0, np.uint32)
-        self._sorted_hash: npt.NDArray[np.uint32] | None = None
+        self._sorted_hash = np.empty(0, np.uint32)
         self._order = np.empty(0, np.int32)
         self._cache: dict[str, int] = {}
+        self.data_objects: dict[str, int] = {}
+        self.attributes: dict[str, int] = {}
+        """Names of points that have passed the grammar -> their number, by what they are; few, they repeat."""
 
     def __len__(self) -> int:
         return len(self.parent)
@@ -52,7 +55,11 @@ class AddressTree:
         """
         batch = _TreeBatch(self, first_row)
         batch.add_points(addresses)
-        return self._join(batch)
+        count, many = self._join(batch), batch.containers > _MANY_CONTAINERS
+        del batch
+        if many:
+            self._move_names()
+        return count
 
     def add_container(self, address: str) -> int:
         """The container node of an address, made when it is not there yet.
@@ -69,7 +76,7 @@ class AddressTree:
         return node
 
     def name_number(self, name: str) -> int:
-        """Number of an interned name; new names are checked to be plain when `checked` earlier by the caller."""
+        """Number of an interned name; the caller has checked it."""
         number = self._name_ids.get(name)
         if number is None:
             number = self._name_ids[name] = len(self._names)
@@ -78,17 +85,44 @@ class AddressTree:
 
     def _join(self, batch: _TreeBatch) -> int:
         start = len(self.parent)
-        parent = np.concatenate([self.parent, np.frombuffer(batch.parents, np.int32)])
-        name_id = np.concatenate([self.name_id, np.frombuffer(batch.names, np.int32)])
-        _refuse_twins(self, parent, name_id, start, batch)
-        self.parent, self.name_id = parent, name_id
-        self.level = np.concatenate([self.level, np.frombuffer(batch.levels, np.uint8)])
-        self.row = np.concatenate([self.row, np.frombuffer(batch.rows, np.int32)])
-        self._hash = np.concatenate([self._hash, np.frombuffer(batch.hashes, np.uint32)])
+        parent, name_id, level, row, hashes = batch.columns()
+        parent = np.concatenate([self.parent, parent])
+        name_id = np.concatenate([self.name_id, name_id])
+        level = np.concatenate([self.level, level])
+        self._refuse_twins(parent, name_id, level)
+        self.parent, self.name_id, self.level = parent, name_id, level
+        self.row = np.concatenate([self.row, row])
         self._link_children()
-        self._sorted_hash = None
+        hashes = np.concatenate([self._sorted_hash, hashes])
+        order = np.argsort(hashes, kind="stable")
+        self._sorted_hash = hashes[order]
+        nodes = np.concatenate([self._order, np.arange(start, len(parent), dtype=np.int32)])
+        self._order = nodes[order]
         self._cache.clear()
-        return batch.points
+        return len(parent) - start - batch.containers
+
+    def _move_names(self) -> None:
+        # The kept names were cut from address texts that are gone by now, one in each of many memory pools. Through
+        # one long text they come to stand together, and the pools go back to the system (30 bytes a point).
+        joined = "\n".join(self._names)
+        self._names, self._name_ids = [], {}
+        self._names = joined.split("\n")
+        self._name_ids = dict(zip(self._names, range(len(self._names)), strict=True))
+
+    def _refuse_twins(
+        self, parent: npt.NDArray[np.int32], name_id: npt.NDArray[np.int32], level: npt.NDArray[np.uint8]
+    ) -> None:
+        keys = (parent.astype(np.int64) << 32) | name_id
+        order = np.argsort(keys, kind="stable")
+        same = np.nonzero(keys[order][1:] == keys[order][:-1])[0]
+        if not len(same):
+            return
+        probe = AddressTree()
+        probe.parent, probe.name_id, probe.level, probe._names = parent, name_id, level, self._names
+        first, second = (probe.address(int(order[same[0] + step])) for step in (0, 1))
+        if first == second:
+            raise AddressError(f"{first} exists twice")
+        raise AddressError(f"{first} and {second} would get the same browse path; rename one")
 
     def _link_children(self) -> None:
         count = len(self.parent)
@@ -110,9 +144,6 @@ class AddressTree:
         node = self._cache.get(address)
         if node is not None:
             return node
-        if self._sorted_hash is None:
-            self._order = np.argsort(self._hash, kind="stable").astype(np.int32)
-            self._sorted_hash = self._hash[self._order]
         key = hash(address) & _HASH_MASK
         position = int(np.searchsorted(self._sorted_hash, np.uint32(key)))
         while position < len(self._order) and int(self._sorted_hash[position]) == key:
@@ -168,96 +199,117 @@ class AddressTree:
 
 
 class _TreeBatch:
-    """Nodes on their way into a tree: plain arrays, joined at once."""
+    """Nodes on their way into a tree: first the containers, then the points, as plain arrays joined at once."""
 
     def __init__(self, tree: AddressTree, first_row: int) -> None:
         self._tree = tree
         self._base = len(tree)
-        self._next_row = first_row
-        self._containers: dict[str, tuple[int, int]] = {}
-        self.parents = array("i")
-        self.names = array("i")
-        self.levels = array("B")
-        self.rows = array("i")
-        self.hashes = array("I")
-        self.points = 0
+        self._first_row = first_row
+        # Container text -> node * 16 + level: one small integer instead of a tuple, there are very many.
+        self._places: dict[str, int] = {}
+        # (level, name) of containers that have passed the grammar, so that each is parsed once.
+        self._checked: set[tuple[int, str]] = set()
+        self._parents = array("i")
+        self._names = array("i")
+        self._levels = array("B")
+        self._hashes = array("q")
+        self._point_names = array("i")
+        self._point_hashes = array("q")
+        # Points that follow each other below one container: where the run starts, and the container.
+        self._run_starts = array("i")
+        self._run_places = array("q")
+
+    @property
+    def containers(self) -> int:
+        """How many containers the batch adds."""
+        return len(self._parents)
 
     def add_points(self, addresses: Iterable[str]) -> None:
-        containers, name_ids = self._containers, self._tree._name_ids
-        add_parent, add_name, add_level = self.parents.append, self.names.append, self.levels.append
-        add_row, add_hash = self.rows.append, self.hashes.append
-        row = self._next_row
+        """Add points in order.
+
+        Raises:
+            AddressError: when an address is malformed or no point.
+        """
+        places, data_objects, attributes = self._places, self._tree.data_objects, self._tree.attributes
+        add_name, add_hash = self._point_names.append, self._point_hashes.append
+        last_head, leaves = None, data_objects
         for text in addresses:
             head, _, name = text.rpartition("/")
-            place = containers.get(head)
-            if place is None:
-                place = self._container(head, text)
-            number = name_ids.get(name)
+            if head != last_head:
+                last_head = head
+                place = places.get(head) or self._point_container(head, text)
+                leaves = data_objects if place & 15 == 7 else attributes
+                if len(head) > _LONG_HEAD:
+                    parse_uncached(text)
+                self._run_starts.append(len(self._point_names))
+                self._run_places.append(place)
+            number = leaves.get(name)
             if number is None:
-                number = self._new_name(name, text)
-            add_parent(place[0])
+                parse_uncached(text)
+                number = leaves[name] = self._tree.name_number(name)
             add_name(number)
-            add_level(place[1] + 1)
-            add_row(row)
-            add_hash(hash(text) & _HASH_MASK)
-            row += 1
-        self.points = row - self._next_row
-        self._next_row = row
+            add_hash(hash(text))
 
-    def container(self, text: str) -> tuple[int, int]:
+    def container(self, text: str) -> None:
+        """Make a container and all above it.
+
+        Raises:
+            AddressError: when the text is malformed.
+        """
         parse_uncached(text)
-        return self._container(text, text)
+        self._container(text)
 
-    def _new_name(self, name: str, text: str) -> int:
-        if not _RE_LEAF.match(name):
+    def columns(
+        self,
+    ) -> tuple[
+        npt.NDArray[np.int32],
+        npt.NDArray[np.int32],
+        npt.NDArray[np.uint8],
+        npt.NDArray[np.int32],
+        npt.NDArray[np.uint32],
+    ]:
+        """Parent, name id, level, row and hash of the new nodes; the batch is spent then."""
+        self._places.clear()
+        self._checked.clear()
+        containers, points = len(self._parents), len(self._point_names)
+        starts = np.frombuffer(self._run_starts, np.int32)
+        places = np.repeat(np.frombuffer(self._run_places, np.int64), np.diff(starts, append=points))
+        rows = np.full(containers + points, NO_NODE, np.int32)
+        rows[containers:] = np.arange(self._first_row, self._first_row + points)
+        hashes = np.concatenate([np.frombuffer(self._hashes, np.int64), np.frombuffer(self._point_hashes, np.int64)])
+        return (
+            np.concatenate([np.frombuffer(self._parents, np.int32), (places >> 4).astype(np.int32)]),
+            np.concatenate([np.frombuffer(self._names, np.int32), np.frombuffer(self._point_names, np.int32)]),
+            np.concatenate([np.frombuffer(self._levels, np.uint8), ((places & 15) + 1).astype(np.uint8)]),
+            rows,
+            (hashes & _HASH_MASK).astype(np.uint32),
+        )
+
+    def _point_container(self, head: str, text: str) -> int:
+        place = self._container(head) if head else 0
+        if place & 15 < 7:
             parse_uncached(text)
-            raise AddressError(f"{text!r} is no point")
-        return self._tree.name_number(name)
+            raise AddressError(f"{text!r} is no point: a point needs a function and a data object")
+        return place
 
-    def _container(self, text: str, wanted_by: str) -> tuple[int, int]:
-        """(node, level) of a container, made with all above it."""
-        known = self._containers.get(text)
+    def _container(self, text: str) -> int:
+        known = self._places.get(text)
         if known is not None:
             return known
-        address = parse_uncached(text) if text else parse_uncached(wanted_by)
+        head, _, name = text.rpartition("/")
         level = text.count("/") + 1
-        if level < 7 and wanted_by.count("/") >= 7:
-            raise AddressError(f"{wanted_by!r} is no point: a point needs a function and a data object")
-        existing = self._tree.find(text)
-        if existing != NO_NODE:
-            found = (existing, level)
-        else:
-            above = address.parent()
-            parent = self._container(above.text, text)[0] if above is not None else NO_NODE
-            name = address.browse_path()[-1]
-            self.parents.append(parent)
-            self.names.append(self._tree.name_number(name))
-            self.levels.append(level)
-            self.rows.append(NO_NODE)
-            self.hashes.append(hash(text) & _HASH_MASK)
-            found = (self._base + len(self.parents) - 1, level)
-        self._containers[text] = found
-        return found
-
-
-def _refuse_twins(
-    tree: AddressTree,
-    parent: npt.NDArray[np.int32],
-    name_id: npt.NDArray[np.int32],
-    start: int,
-    batch: _TreeBatch,
-) -> None:
-    keys = (parent.astype(np.int64) << 32) | name_id
-    order = np.argsort(keys, kind="stable")
-    same = np.nonzero(keys[order][1:] == keys[order][:-1])[0]
-    if not len(same):
-        return
-    # Rare: name the two addresses. The columns are put in only to rebuild the texts.
-    old = (tree.parent, tree.name_id, tree.level)
-    tree.parent, tree.name_id = parent, name_id
-    tree.level = np.concatenate([tree.level, np.frombuffer(batch.levels, np.uint8)])
-    first, second = (tree.address(int(order[same[0] + step])) for step in (0, 1))
-    tree.parent, tree.name_id, tree.level = old
-    if first == second:
-        raise AddressError(f"{first} exists twice")
-    raise AddressError(f"{first} and {second} would get the same browse path; rename one")
+        if (level, name) not in self._checked:
+            parse_uncached(text)
+            self._checked.add((level, name))
+        node = self._tree.find(text) if self._base else NO_NODE
+        if node == NO_NODE:
+            while head.endswith("/_"):
+                head = head[:-2]
+            parent = self._container(head) >> 4 if head else NO_NODE
+            self._parents.append(parent)
+            self._names.append(self._tree.name_number(name))
+            self._levels.append(level)
+            self._hashes.append(hash(text))
+            node = self._base + len(self._parents) - 1
+        place = self._places[text] = node << 4 | min(level, 14)
+        return place
