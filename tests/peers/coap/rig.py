@@ -1,0 +1,104 @@
+"""Peers and a recording link of the CoAP tests."""
+
+import asyncio
+import json
+import os
+import signal
+import socket
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from address_space.catalogue import ValueType
+from address_space.point import Batch
+from twin_gateway.drivers.contract import BoundPoint
+
+PEER = Path(__file__).parent
+
+
+def free_port() -> int:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        sock.bind(("127.0.0.1", 0))
+        return int(sock.getsockname()[1])
+
+
+def point(row: int, path: str, *, value_type: ValueType = ValueType.DOUBLE, **more: Any) -> BoundPoint:
+    own = {name: more.pop(name) for name in ("quantity", "unit", "stale_after", "cdc") if name in more}
+    cdc = own.pop("cdc", "MV")
+    return BoundPoint(row, f"g/a/s/v/b/e/STMP{row}/Tmp", cdc, value_type, {"path": path, **more}, **own)
+
+
+class Recorder:
+    """A link that keeps what the driver says; `last` is (value, quality, source time in ticks) by row."""
+
+    def __init__(self, directory: Path) -> None:
+        self.name = "sensor"
+        self.data_directory = directory
+        self.counters: Counter[str] = Counter()
+        self.events: list[tuple[str, str]] = []
+        self.last: dict[int, tuple[Any, int, int]] = {}
+        self.seen: dict[int, list[Any]] = {}
+        self.late: list[tuple[int, Any, int]] = []
+        self.ups = 0
+        self._changed = asyncio.Event()
+
+    def up(self) -> None:
+        self.ups += 1
+
+    def publish(self, batch: Batch) -> None:
+        rows = [
+            (int(r), float(v), int(q), int(t))
+            for r, v, q, t in zip(batch.rows, batch.values, batch.quality, batch.source_time, strict=True)
+        ]
+        rows += [(t.row, t.text, t.quality, t.source_time) for t in batch.texts]  # type: ignore[misc]  # text or number
+        for row, value, quality, ticks in rows:
+            if batch.late:
+                self.late.append((row, value, ticks))
+                continue
+            self.last[row] = (value, quality, ticks)
+            self.seen.setdefault(row, []).append(value)
+        self._changed.set()
+
+    def event(self, code: str, text: str, *, severity: int = 400, address: str = "") -> None:
+        self.events.append((code, text))
+
+    def count(self, counter: str, by: int = 1) -> None:
+        self.counters[counter] += by
+
+    async def until(self, condition: Callable[[], bool], seconds: float = 8.0) -> None:
+        async with asyncio.timeout(seconds):
+            while not condition():
+                await asyncio.sleep(0.02)
+
+
+class Peer:
+    """A peer process that speaks JSON lines on stdin and stdout."""
+
+    def __init__(self, *command: str) -> None:
+        self.command = command
+        self.process: asyncio.subprocess.Process | None = None
+        self.ready: dict[str, Any] = {}
+
+    async def start(self) -> None:
+        self.process = await asyncio.create_subprocess_exec(
+            *self.command, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, cwd=PEER
+        )
+        assert self.process.stdout is not None
+        async with asyncio.timeout(20):
+            self.ready = json.loads(await self.process.stdout.readline())
+
+    async def say(self, **order: Any) -> None:
+        assert self.process is not None and self.process.stdin is not None
+        self.process.stdin.write(json.dumps(order).encode() + b"\n")
+        await self.process.stdin.drain()
+
+    async def kill(self) -> None:
+        if self.process is not None and self.process.returncode is None:
+            os.kill(self.process.pid, signal.SIGKILL)
+        if self.process is not None:
+            await self.process.wait()
+            if self.process.stdin is not None:
+                self.process.stdin.close()
+            self.process._transport.close()  # type: ignore[attr-defined]  # frees the pipes before the loop ends
+        self.process = None
