@@ -1,0 +1,222 @@
+"""Report control blocks: what state one is in, which to take, enabling, resynchronising, giving back."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+from open61850.data import (
+    BitStringData,
+    BoolData,
+    IECData,
+    IntData,
+    OctetStringData,
+    StructureData,
+    UIntData,
+)
+from open61850.mms.types import StructureType
+
+from . import services
+from .association import Association
+from .discovery import object_name
+from .entries import Entry
+from .errors import OBJECT_NON_EXISTENT, DataAccessError, MmsConnectionError, MmsError, MmsTimeout
+from .model import Model, ReportBlock
+
+# data change, quality change, integrity, general interrogation (bit 0 is reserved)
+TRIGGERS = BitStringData(b"\x6c", 2)
+# sequence number, time stamp, reason, data set, buffer overflow, entry id, configuration revision
+OPTIONS = BitStringData(b"\x7b\x80", 6)
+_T = TypeVar("_T")
+_GENERAL_INTERROGATION = 0x04
+_ENTRY_ID = 0x01
+
+
+@dataclass(slots=True)
+class BlockState:
+    """What a block says of itself; None where it has no such attribute."""
+
+    block: ReportBlock
+    enabled: bool = False
+    reserved: bool = False
+    reserved_for: int | None = None
+    report_id: str = ""
+    data_set: str = ""
+    revision: int = 0
+    triggers: BitStringData | None = None
+    options: BitStringData | None = None
+    integrity: int | None = None
+    owner: bytes = b""
+
+    def free_for(self, address: str | None) -> bool:
+        """Whether we may take it: nobody has it, or we had it before. Never one that is assigned to a client."""
+        if self.enabled or (self.reserved_for is not None and self.reserved_for < 0):
+            return False
+        if not self.reserved and not self.reserved_for:
+            return True
+        return not any(self.owner) or _address(self.owner) == address
+
+
+async def read_state(link: Association, model: Model, block: ReportBlock) -> BlockState | None:
+    """State of a block; None when the device does not give it.
+
+    Raises:
+        MmsConnectionError, MmsTimeout: the association failed.
+    """
+    kind = model.type_of(block.name)
+    try:
+        (value,) = await services.read(link, object_name(block.name))
+    except (MmsConnectionError, MmsTimeout):
+        raise
+    except MmsError:
+        return None
+    if not isinstance(kind, StructureType) or not isinstance(value, StructureData):
+        return None
+    found = dict(zip((name for name, _ in kind.components), value.members, strict=False))
+
+    def plain(name: str, of: type[_T], default: _T) -> _T:
+        inner = getattr(found.get(name), "value", None)
+        return inner if isinstance(inner, of) else default
+
+    options, triggers = found.get("OptFlds"), found.get("TrgOps")
+    return BlockState(
+        block,
+        plain("RptEna", bool, False),
+        plain("Resv", bool, False),
+        plain("ResvTms", int, 0) if "ResvTms" in found else None,
+        plain("RptID", str, ""),
+        plain("DatSet", str, ""),
+        plain("ConfRev", int, 0),
+        triggers if isinstance(triggers, BitStringData) else None,
+        options if isinstance(options, BitStringData) else None,
+        plain("IntgPd", int, 0) if "IntgPd" in found else None,
+        plain("Owner", bytes, b""),
+    )
+
+
+def candidates(
+    states: Sequence[BlockState], data_set: str, address: str | None, known: Callable[[str], Entry | None]
+) -> list[BlockState]:
+    """Blocks of a data set that may be taken: the one we had, then buffered ones, then the others."""
+    usable = [state for state in states if state.data_set == data_set and state.free_for(address)]
+    return sorted(
+        usable, key=lambda s: (known(s.block.name) is None or not s.block.buffered, not s.block.buffered, s.block.name)
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Enabled:
+    """How a block was enabled.
+
+    Attributes:
+        resumed: the device was asked for the entries after the last one taken.
+        lost: it does not know that entry any more, so that entries were lost.
+        interrogable: it answers to GI.
+        entries: its reports carry EntryIDs.
+    """
+
+    resumed: bool
+    lost: bool
+    interrogable: bool
+    entries: bool
+
+
+async def enable(
+    link: Association, state: BlockState, last: Entry | None, *, integrity: float, reserve: float, purge: bool
+) -> Enabled:
+    """Reserve, configure and enable a block; the caller must be ready for its reports before.
+
+    What is as it should be is not written, so that the buffer of a block we had before is not purged.
+
+    Args:
+        link: the association.
+        state: what the block says now.
+        last: the last entry taken from it, None when it was never ours.
+        integrity: period of its integrity reports in seconds.
+        reserve: seconds that a buffered block stays ours after a lost association.
+        purge: empty a block that was never ours; what it has buffered belongs to nobody then.
+
+    Raises:
+        DataAccessError: somebody else has the block, or it cannot be enabled.
+        MmsError: as `Association.request`.
+    """
+    block, name = state.block, state.block.name
+
+    async def put(attribute: str, value: IECData, *, optional: bool = False) -> bool:
+        try:
+            await services.write(link, object_name(f"{name}${attribute}"), value)
+        except DataAccessError:
+            if not optional:
+                raise
+            return False
+        return True
+
+    if not block.buffered:
+        await put("Resv", BoolData(True))
+    elif "ResvTms" in block.attributes:
+        try:
+            await put("ResvTms", IntData(int(reserve)))
+        except DataAccessError as error:
+            if error.code != OBJECT_NON_EXISTENT:
+                raise
+    if state.triggers != TRIGGERS and await put("TrgOps", TRIGGERS, optional=True):
+        state.triggers = TRIGGERS
+    if _octets(state.options, block.buffered) != _octets(OPTIONS, block.buffered) and await put(
+        "OptFlds", OPTIONS, optional=True
+    ):
+        state.options = OPTIONS
+    period = int(integrity * 1000)
+    if state.integrity not in {None, period}:
+        await put("IntgPd", UIntData(period), optional=True)
+    resumed = lost = False
+    if block.buffered:
+        same = last is not None and last.data_set == state.data_set and last.revision == state.revision
+        if same and last is not None:
+            resumed = await put("EntryID", OctetStringData(last.entry_id), optional=True)
+            lost = not resumed
+        elif last is None and purge and "PurgeBuf" in block.attributes:
+            await put("PurgeBuf", BoolData(True), optional=True)
+    await put("RptEna", BoolData(True))
+    triggers = state.triggers.value if state.triggers is not None else b""
+    options = state.options.value if state.options is not None else b""
+    return Enabled(
+        resumed, lost, bool(triggers and triggers[0] & _GENERAL_INTERROGATION), bool(options and options[0] & _ENTRY_ID)
+    )
+
+
+async def interrogate(link: Association, block: ReportBlock) -> None:
+    """Ask a block for everything (DataAccessError when it refuses)."""
+    await services.write(link, object_name(f"{block.name}$GI"), BoolData(True))
+
+
+async def release(link: Association, block: ReportBlock) -> None:
+    """Disable a block and give its reservation back; what the device refuses is left to its own time-outs."""
+    writes: list[tuple[str, IECData]] = [("RptEna", BoolData(False))]
+    if not block.buffered:
+        writes.append(("Resv", BoolData(False)))
+    elif "ResvTms" in block.attributes:
+        writes.append(("ResvTms", IntData(0)))
+    for attribute, value in writes:
+        try:
+            await services.write(link, object_name(f"{block.name}${attribute}"), value)
+        except DataAccessError:
+            continue
+
+
+async def all_states(link: Association, model: Model) -> list[BlockState]:
+    """States of all blocks of a device."""
+    found = await asyncio.gather(*(read_state(link, model, block) for block in model.blocks))
+    return [state for state in found if state is not None]
+
+
+def _octets(options: BitStringData | None, buffered: bool) -> bytes:
+    """Octets of the options; an unbuffered block never has buffer overflow and entry id, whatever is asked."""
+    if options is None or not options.value:
+        return b""
+    return options.value if buffered else bytes((options.value[0] & ~0x03, *options.value[1:]))
+
+
+def _address(owner: bytes) -> str:
+    return ".".join(str(octet) for octet in owner) if len(owner) == 4 else owner.hex()

@@ -1,0 +1,223 @@
+"""The 61850 driver: associate, read the model, deliver by reports and polls, command, until the association ends."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import ssl
+from collections.abc import Sequence
+from pathlib import Path
+
+from address_space.addcause import AddCause
+from address_space.ports import Outcome
+from address_space.quality import StatusCode
+from twin_gateway.drivers.contract import (
+    BoundPoint,
+    DeviceCommand,
+    DiscoveredPoint,
+    Link,
+    LinkLost,
+    PointChange,
+)
+
+from .association import Association, Peer
+from .config import Iec61850Config, TlsConfig
+from .discovery import read_model
+from .entries import EntryStore
+from .errors import MmsError, ModelError
+from .model import Model, differences
+from .points import points_of
+from .report import ReportDecoder
+from .scl import read_scl
+from .session import Session
+
+_SAVE_EVERY = 1.0
+_GOODBYE = 1.5
+
+
+class Iec61850Driver:
+    """Driver of one IED; see `twin_gateway.drivers.contract.Driver` for its obligations."""
+
+    def __init__(self, name: str, config: Iec61850Config, points: Sequence[BoundPoint]) -> None:
+        self._name = name
+        self._config = config
+        self._points = {point.row: point for point in points}
+        self._session: Session | None = None
+        self._control_numbers = itertools.count(1)
+        self._told: set[tuple[str, str]] = set()
+
+    async def run(self, link: Link) -> None:
+        """Associate and deliver until the association ends.
+
+        Raises:
+            LinkLost: with the reason, always when it is not cancelled.
+        """
+        try:
+            await self._run(link)
+        except MmsError as error:
+            raise LinkLost(str(error)) from error
+
+    async def _run(self, link: Link) -> None:
+        config = self._config
+        tls = await asyncio.to_thread(_context, config.tls) if config.tls is not None else None
+        name = config.tls.server_name if config.tls is not None else None
+        entries = EntryStore(link.data_directory / f"{self._name}.entries.json")
+        session: Session | None = None
+
+        def on_report(buffer: bytes, start: int, stop: int) -> None:
+            if session is not None:
+                session.on_report(buffer, start, stop)
+
+        association = await Association.connect(
+            Peer(config.host, config.endpoint_port, tls, name or None),
+            on_report,
+            timeout=config.connect_timeout,
+            request_timeout=config.timeout,
+        )
+        tasks: list[asyncio.Task[object]] = []
+        try:
+            link.up()
+            watch = asyncio.create_task(association.watch(idle=config.idle, timeout=config.timeout))
+            tasks.append(watch)
+            model = await read_model(association, config.ied or "")
+            await self._compare(link, model)
+            self._session = session = Session(
+                association,
+                model,
+                link=link,
+                config=config,
+                decoder=ReportDecoder(),
+                entries=entries,
+                counter=self._control_numbers,
+                told=self._told,
+            )
+            tasks.append(asyncio.create_task(self._save(link, entries)))
+            await session.arrange(self._points.values())
+            tasks.append(asyncio.create_task(self._poll(session)))
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            for task in tasks:
+                if task.done() and task is not watch:
+                    await task
+            raise LinkLost(await watch)
+        finally:
+            self._session = None
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            await self._end(link, association, session, entries)
+
+    async def _end(self, link: Link, association: Association, session: Session | None, entries: EntryStore) -> None:
+        """Give the blocks back and close; bounded, also when the driver is being cancelled."""
+        with contextlib.suppress(TimeoutError, MmsError):
+            async with asyncio.timeout(_GOODBYE):
+                if session is not None and not association.closed.done():
+                    await session.release()
+                await association.close()
+        with contextlib.suppress(MmsError):
+            await association.close()
+        try:
+            await asyncio.to_thread(entries.save, final=True)
+        except OSError as error:
+            link.event("G02", f"cannot keep the entry ids of {self._name}: {error}", severity=600)
+
+    async def _save(self, link: Link, entries: EntryStore) -> None:
+        while True:
+            await asyncio.sleep(_SAVE_EVERY)
+            try:
+                await asyncio.to_thread(entries.save)
+            except OSError as error:
+                link.count("store_errors")
+                self._tell(link, "G02", f"cannot keep the entry ids of {self._name}: {error}")
+
+    async def _poll(self, session: Session) -> None:
+        loop = asyncio.get_running_loop()
+        due = loop.time() + self._config.poll
+        while True:
+            await asyncio.sleep(max(0.0, due - loop.time()))
+            await session.poll()
+            due = max(due + self._config.poll, loop.time())
+
+    async def _compare(self, link: Link, model: Model) -> None:
+        """Compare the live model with the SCL file and report what is different."""
+        if self._config.scl is None:
+            return
+        try:
+            expected = await asyncio.to_thread(read_scl, Path(self._config.scl), self._config.ied)
+        except ModelError as error:
+            self._tell(link, "D03", f"no comparison with the SCL file: {error}")
+            return
+        model.ied = model.ied or expected.ied
+        found = differences(expected, model)
+        link.count("model_differences", len(found))
+        for line in found:
+            self._tell(link, "D03", line)
+
+    def _tell(self, link: Link, code: str, text: str) -> None:
+        if ("", text) not in self._told:
+            self._told.add(("", text))
+            link.event(code, text, severity=600)
+
+    async def execute(self, command: DeviceCommand) -> Outcome:
+        """Carry out a command and await the device's own answer. Never raises for a refusal."""
+        session = self._session
+        if session is None:
+            text = "no association with the device"
+            return Outcome(
+                StatusCode.BadNoCommunication,
+                AddCause.ABORTION_BY_COMMUNICATION_LOSS,
+                "link",
+                text,
+                command.command_id,
+            )
+        target = session.control_of(command.point.row)
+        if target is None:
+            text = "the device's model has nothing to operate there"
+            return Outcome(StatusCode.BadNotSupported, AddCause.NOT_SUPPORTED, "device", text, command.command_id)
+        control = command.point.control or {}
+        return await session.controls.execute(
+            command,
+            target,
+            limit=float(control.get("timeout") or command.timeout),
+            feedback=bool(control.get("feedback", True)),
+        )
+
+    async def update(self, change: PointChange) -> None:
+        """Add and remove points without reconnecting."""
+        for point in change.removed:
+            self._points.pop(point.row, None)
+        for point in change.added:
+            self._points[point.row] = point
+        session = self._session
+        if session is not None:
+            with contextlib.suppress(MmsError):  # the association is ending; the next one starts with these points
+                await session.arrange(self._points.values())
+
+    async def discover(self) -> Sequence[DiscoveredPoint]:
+        """Every point that the device offers.
+
+        Raises:
+            ConnectionError: there is no association.
+        """
+        session = self._session
+        if session is None:
+            raise LinkLost(f"no association with {self._name}")
+        return [
+            DiscoveredPoint({"ref": point.reference}, ".".join((point.function, *point.path)), point.cdc)
+            for domain in session.model.nodes
+            for point in points_of(session.model, domain)
+        ]
+
+
+def _context(config: TlsConfig) -> ssl.SSLContext:
+    """A TLS context by IEC 62351-3: at least TLS 1.2, both sides show a certificate.
+
+    Raises:
+        OSError, ssl.SSLError: a file is missing or unusable.
+    """
+    context = ssl.create_default_context(ssl.Purpose.SERVER_AUTH, cafile=config.ca)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.load_cert_chain(config.certificate, config.key)
+    if config.server_name == "":
+        context.check_hostname = False
+    return context
