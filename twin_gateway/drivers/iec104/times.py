@@ -8,7 +8,7 @@ import time as clock
 from datetime import UTC, datetime, timedelta
 from enum import IntFlag
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import numpy as np
@@ -166,6 +166,8 @@ CP56_FIELDS = [("t_ms", "<u2"), ("t_min", "u1"), ("t_hour", "u1"), ("t_day", "u1
 """Structured dtype fields of a CP56Time2a."""
 CP24_FIELDS = [("t_ms", "<u2"), ("t_min", "u1")]
 """Structured dtype fields of a CP24Time2a."""
+# Columns keep their 8 bits only with constants of 8 bits: an IntFlag counts as a 64-bit integer.
+_INVALID, _SUMMER, _SUBSTITUTED = np.uint8(TagFlag.INVALID), np.uint8(TagFlag.SUMMER), np.uint8(TagFlag.SUBSTITUTED)
 NO_TIME = np.iinfo(np.int64).min
 """In a column of times: the tag is no time."""
 
@@ -184,6 +186,10 @@ def _calendar(this_year: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.uin
     return starts, days
 
 
+def _octets(column: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
+    return column.astype(np.uint8, copy=False)
+
+
 def column_cp56(
     tags: npt.NDArray[np.void], this_year: int, zone: Zone
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.uint8]]:
@@ -197,14 +203,14 @@ def column_cp56(
     times = (
         starts[month] + day * np.int64(86_400_000) + clean_hour * np.int64(_HOUR) + clean_minute * np.int64(60_000) + ms
     )
-    flags = (minute >> 7 | (hour >> 6 & TagFlag.SUMMER) | (minute >> 4 & TagFlag.SUBSTITUTED)).astype(np.uint8)
+    flags = _octets(minute >> 7 | (hour >> 6 & _SUMMER) | (minute >> 4 & _SUBSTITUTED))
     # day - 1 wraps to 255 for day 0, so one comparison rejects day 0, long days and months that are none
     wrong = (day - np.uint8(1) >= days[month]) | (clean_hour > 23) | (clean_minute > 59) | (ms > 59_999)
     if not zone.utc:
-        times = zone.column_to_utc(times, (flags & TagFlag.SUMMER) != 0)
+        times = zone.column_to_utc(times, (flags & _SUMMER) != 0)
     if wrong.any():
         times[wrong] = NO_TIME
-        flags[wrong] |= TagFlag.INVALID
+        flags[wrong] |= _INVALID
     return times, flags
 
 
@@ -219,9 +225,9 @@ def column_cp24(
     limit = received_ms + offset + _AHEAD
     within = clean * np.int64(60_000) + ms
     times = limit - (limit - within) % _HOUR - offset
-    flags = (minute >> 7 | (minute >> 4 & TagFlag.SUBSTITUTED)).astype(np.uint8)
+    flags = _octets(minute >> 7 | (minute >> 4 & _SUBSTITUTED))
     wrong = (clean > 59) | (ms > 59_999)
     if wrong.any():
         times[wrong] = NO_TIME
-        flags[wrong] |= TagFlag.INVALID
+        flags[wrong] |= _INVALID
     return times, flags
