@@ -267,20 +267,6 @@ async def test_a_payload_that_never_fits_the_mapping_is_a_configuration_error(
     assert status(recorder, 3) is StatusCode.Good
 
 
-async def test_large_bodies_come_in_blocks_also_in_notifications(
-    node_peer: Callable[..., Any], recorder: Recorder
-) -> None:
-    peer = await node_peer(free_port())
-
-    def pack(value: int) -> str:
-        return "[" + ",".join(f'{{"n":"record-{n:04}","v":{value}}}' for n in range(150)) + "]"
-
-    await peer.say(path="/big", payload=pack(1), format=110, maxAge=60, plain=True)
-    async with running(driver(peer.ready["port"], point(1, "/big", name="record-0149")), recorder):
-        await recorder.until(lambda: 1 in recorder.last)
-        assert recorder.last[1][0] == 1
-
-
 async def test_points_come_and_go_without_a_new_association(node_peer: Callable[..., Any], recorder: Recorder) -> None:
     peer = await node_peer(free_port())
     for path in ("/a", "/b"):

@@ -1,0 +1,195 @@
+"""The driver against libcoap's server, and libcoap's client against our simulator."""
+
+import asyncio
+import contextlib
+import json
+import shutil
+import socket
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import pytest
+from peers.coap.rig import Recorder, free_port, point
+
+from address_space.quality import StatusCode, status_of
+from twin_gateway.drivers.coap.config import CoapConfig
+from twin_gateway.drivers.coap.driver import CoapDriver
+from twin_gateway.drivers.contract import LinkLost
+
+SERVER, CLIENT = shutil.which("coap-server-notls"), shutil.which("coap-client-notls")
+pytestmark = pytest.mark.skipif(not (SERVER and CLIENT), reason="libcoap is not installed: apt install libcoap3-bin")
+
+SENSOR = """
+devices:
+  sensor:
+    resources:
+      /temp: {text: 21.5, max_age: 60, rt: temperature}
+      /senml:
+        format: senml+cbor
+        base_name: "urn:dev:mac:1/"
+        max_age: 60
+        records: {temp: {unit: Cel, value: 21.0}, flt: {value: false}, id: {value: X1}}
+      /moving: {text: 1.0, walk: 1.0, period: 50 ms, max_age: 60}
+      /state: {json: {flt: false, battery: {level: 0.9}}}
+"""
+
+
+async def client(*arguments: str, seconds: float = 8.0) -> str:
+    process = await asyncio.create_subprocess_exec(CLIENT or "", *arguments, stdout=asyncio.subprocess.PIPE)
+    async with asyncio.timeout(seconds):
+        out, _ = await process.communicate()
+    return out.decode()
+
+
+@contextlib.asynccontextmanager
+async def libcoap(port: int) -> AsyncIterator[None]:
+    process = await asyncio.create_subprocess_exec(SERVER or "", "-A", "127.0.0.1", "-p", str(port), "-d", "10", "-N")
+    try:
+        for _ in range(100):
+            await asyncio.sleep(0.05)
+            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
+                break
+        yield
+    finally:
+        process.kill()
+        await process.wait()
+
+
+@contextlib.asynccontextmanager
+async def running(device: CoapDriver, link: Recorder) -> AsyncIterator[asyncio.Task[None]]:
+    task = asyncio.create_task(device.run(link))
+    try:
+        yield task
+    finally:
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError, LinkLost):
+            await task
+
+
+def config(port: int, scheme: str = "coap", **more: Any) -> CoapConfig:
+    return CoapConfig(
+        uri=f"{scheme}://127.0.0.1:{port}", **{"timeout": 3.0, "ack_timeout": 0.3, "keepalive": 2.0, **more}
+    )
+
+
+@pytest.mark.parametrize("scheme", ["coap", "coap+tcp"])
+async def test_large_bodies_come_in_blocks_also_in_notifications(
+    scheme: str, recorder: Recorder, tmp_path: Any
+) -> None:
+    port = free_port()
+    file = tmp_path / "pack.json"
+
+    async def put(value: int) -> None:
+        file.write_text(json.dumps([{"n": f"record-{n:04}", "v": value} for n in range(150)]))
+        await client("-B", "3", "-m", "put", "-t", "110", "-f", str(file), f"coap://127.0.0.1:{port}/big")
+
+    async with libcoap(port):
+        await put(1)
+        device = CoapDriver("sensor", config(port, scheme), [point(1, "/big", name="record-0149")])
+        async with running(device, recorder):
+            await recorder.until(lambda: 1 in recorder.last)
+            assert recorder.last[1][0] == 1
+            for value in (2, 3, 4, 5, 6, 7):
+                await put(value)
+                await recorder.until(lambda value=value: recorder.last[1][0] == value)
+    assert recorder.counters["notifications"] >= 6
+    assert recorder.counters["payload_errors"] == 0
+    assert recorder.counters["malformed_datagrams"] == 0
+
+
+async def test_a_device_tells_what_it_offers(recorder: Recorder) -> None:
+    port = free_port()
+    async with libcoap(port):
+        device = CoapDriver("sensor", config(port), [])
+        with pytest.raises(ConnectionError):
+            await device.discover()
+        async with running(device, recorder):
+            await recorder.until(lambda: recorder.ups > 0)
+            offered = {str(found.fields["path"]): found for found in await device.discover()}
+    assert offered["/time"].fields == {"path": "/time"}
+    assert "title=Internal Clock" in offered["/time"].description
+    assert offered["/"].fields == {"path": "/", "observe": False}
+
+
+async def test_a_lossy_device_is_read_all_the_same(recorder: Recorder) -> None:
+    """Every third datagram of the device is lost; the values arrive, and what is lost is asked for again."""
+    port = free_port()
+    process = await asyncio.create_subprocess_exec(
+        SERVER or "", "-A", "127.0.0.1", "-p", str(port), "-d", "10", "-l", "33%", stderr=asyncio.subprocess.DEVNULL
+    )
+    try:
+        await asyncio.sleep(0.3)
+        points = [point(row, "/time", value_type=_string()) for row in range(3)]
+        points += [point(row, f"/absent{row}", value_type=_string()) for row in range(3, 8)]
+        device = CoapDriver("sensor", config(port, timeout=5.0, ack_timeout=0.1), points)
+        async with running(device, recorder):
+            await recorder.until(lambda: len(recorder.last) == 8, 10)
+            first = recorder.last[0][0]
+            await recorder.until(lambda: recorder.last[0][0] != first, 6)
+    finally:
+        process.kill()
+        await process.wait()
+
+
+def _string() -> Any:
+    from address_space.catalogue import ValueType
+
+    return ValueType.STRING
+
+
+async def test_libcoap_reads_and_observes_the_simulator(simulator: Callable[..., Any]) -> None:
+    peer = await simulator(SENSOR)
+    base = f"coap://127.0.0.1:{peer.ready['ports']['sensor']}"
+    assert await client("-B", "3", "-m", "get", f"{base}/temp") == "21.5\n"
+    core = await client("-B", "3", "-m", "get", f"{base}/.well-known/core")
+    assert '</temp>;ct=0;obs;rt="temperature"' in core
+    await peer.say(path="/state", name="/battery/level", value=0.5)
+    assert json.loads(await client("-B", "3", "-m", "get", f"{base}/state")) == {
+        "flt": False,
+        "battery": {"level": 0.5},
+    }
+    seen = await client("-s", "1", "-m", "get", f"{base}/moving")
+    assert seen.count(".") > 5
+
+
+async def test_a_vanished_observer_does_not_deafen_the_simulator(simulator: Callable[..., Any]) -> None:
+    peer = await simulator(SENSOR)
+    port = peer.ready["ports"]["sensor"]
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as ghost:
+        ghost.connect(("127.0.0.1", port))
+        ghost.send(b"\x41\x01\x12\x34\x99\x60\x56moving")  # CON GET, token, Observe 0, Uri-Path moving
+    await asyncio.sleep(0.5)
+    assert await client("-B", "3", "-m", "get", f"coap://127.0.0.1:{port}/temp") == "21.5\n"
+
+
+async def test_the_driver_follows_the_steered_simulator(simulator: Callable[..., Any], recorder: Recorder) -> None:
+    peer = await simulator(SENSOR)
+    points = [
+        point(1, "/temp"),
+        point(2, "/senml", name="temp", quantity="temperature"),
+        point(3, "/state", pointer="/battery/level"),
+    ]
+    device = CoapDriver("sensor", config(peer.ready["ports"]["sensor"]), points)
+    async with running(device, recorder):
+        await recorder.until(lambda: len(recorder.last) == 3)
+        await peer.say(device="sensor", path="/temp", value=30.5)
+        await peer.say(path="/senml", name="temp", value=-4)
+        await peer.say(path="/state", name="/battery/level", value=0.1)
+        await recorder.until(lambda: [recorder.last[row][0] for row in (1, 2, 3)] == [30.5, -4.0, 0.1])
+        await peer.say(path="/temp", code="4.04")
+        await recorder.until(lambda: status_of(recorder.last[1][1]) is StatusCode.BadConfigurationError)
+        await peer.say(path="/temp", code="2.05")
+        await recorder.until(lambda: status_of(recorder.last[1][1]) is StatusCode.Good)
+        await peer.say(path="/senml", raw="5b", format=110)
+        await recorder.until(lambda: recorder.counters["payload_errors"] == 1)
+        assert recorder.last[2][0] == -4.0
+
+
+async def test_what_an_order_does_not_name_is_told_and_not_fatal(simulator: Callable[..., Any]) -> None:
+    peer = await simulator(SENSOR)
+    await peer.say(path="/nowhere", value=1)
+    async with asyncio.timeout(5):
+        answer = json.loads(await peer.process.stdout.readline())
+    assert "nowhere" in answer["error"]
+    port = peer.ready["ports"]["sensor"]
+    assert await client("-B", "3", "-m", "get", f"coap://127.0.0.1:{port}/temp") == "21.5\n"
