@@ -1,1 +1,1 @@
-"""audit."""
+"""The audit journal: append-only, durable before the deed."""

@@ -1,1 +1,1 @@
-"""commands."""
+"""Commands: gates, selection, the device's answer, feedback, audit."""

@@ -1,1 +1,1 @@
-"""security."""
+"""Users, roles and what they may do."""

@@ -1,0 +1,324 @@
+"""The command desk: one command through gates, selection, device and feedback, audited before and after."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+import uuid
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+
+from address_space import clock
+from address_space.addcause import AddCause
+from address_space.events import Event, EventJournal
+from address_space.ports import AccessPolicy, AuditRecord, Caller, Command, Outcome, Verb
+from address_space.quality import StatusCode
+from address_space.table import PointTable
+from twin_gateway.audit.journal import AuditJournal
+from twin_gateway.commands import gates
+from twin_gateway.commands.feedback import await_position
+from twin_gateway.commands.target import ControlTarget
+from twin_gateway.drivers.contract import DeviceCommand
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class DeskSettings:
+    """Times of the command desk, seconds.
+
+    Attributes:
+        max_age: commands issued longer ago are dropped.
+        device_timeout: wait for the device's confirmation.
+        feedback_timeout: wait for the position to follow.
+        selection_time: how long a selection stands.
+        min_interval: least time between two commands to one data object.
+    """
+
+    max_age: float = 2.0
+    device_timeout: float = 10.0
+    feedback_timeout: float = 10.0
+    selection_time: float = 30.0
+    min_interval: float = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class _Selection:
+    who: tuple[str, str]
+    value: object
+    test: bool
+    until: float
+
+
+class CommandDesk:
+    """The `CommandDesk` port. Every attempt is on disk before it leaves, and its outcome after it came."""
+
+    def __init__(
+        self,
+        table: PointTable,
+        targets: Iterable[ControlTarget],
+        *,
+        policy: AccessPolicy | None,
+        audit: AuditJournal | None,
+        events: EventJournal,
+        settings: DeskSettings | None = None,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._table = table
+        self._targets = {target.address.text: target for target in targets}
+        self._policy = policy
+        self._audit = audit
+        self._events = events
+        self._settings = settings or DeskSettings()
+        self._now = monotonic
+        self._selections: dict[str, _Selection] = {}
+        self._busy: set[str] = set()
+        self._last: dict[str, float] = {}
+        self._running: dict[str, tuple[str, asyncio.Future[Outcome]]] = {}
+        self.counters = {"commands": 0, "refused": 0, "confirmed": 0, "unknown": 0}
+
+    def controllable(self, address: str) -> bool:
+        """Whether the data object has a command binding."""
+        return address in self._targets
+
+    async def select(self, command: Command, caller: Caller) -> Outcome:
+        """Select before operate; the selection stands for the same session and value only."""
+        return await self._take(replace(command, verb=Verb.SELECT), caller)
+
+    async def operate(self, command: Command, caller: Caller) -> Outcome:
+        """Operate; Good only when the device confirmed and the position followed."""
+        return await self._take(replace(command, verb=Verb.OPERATE), caller)
+
+    async def cancel(self, command: Command, caller: Caller) -> Outcome:
+        """Give a selection back."""
+        return await self._take(replace(command, verb=Verb.CANCEL), caller)
+
+    # ---- one command ----------------------------------------------------------------------------------------------
+
+    async def _take(self, command: Command, caller: Caller) -> Outcome:
+        self.counters["commands"] += 1
+        request = f"{caller.user}\x00{command.request_id}" if command.request_id else ""
+        if request in self._running:
+            # The same request again while the first is under way: one command, one answer.
+            asked, running = self._running[request]
+            if asked != _text_of(command):
+                return Outcome.refused("request", "The request id is in use for another command")
+            return await asyncio.shield(running)
+        work = asyncio.ensure_future(self._audited(command, caller, request))
+        if request:
+            self._running[request] = (_text_of(command), work)
+            work.add_done_callback(lambda _done: self._running.pop(request, None))
+        # A client that goes away does not stop a command that may have left: its outcome is still audited.
+        return await asyncio.shield(work)
+
+    async def _audited(self, command: Command, caller: Caller, request: str) -> Outcome:
+        command_id = uuid.uuid4().hex
+        if self._audit is None:
+            return self._refused(command, Outcome.refused("audit", "Commands are refused: there is no audit journal"))
+        issued = self._record(f"command.{command.verb}", command, caller, command_id)
+        try:
+            first = await self._audit.begin_request(request, _text_of(command), issued)
+        except ValueError as error:
+            return self._refused(command, Outcome.refused("request", f"{error}", StatusCode.BadInvalidArgument))
+        except Exception as error:
+            log.exception("the audit journal cannot be written; the command is refused")
+            text = f"Commands are refused: the audit journal cannot be written ({error})"
+            return self._refused(command, Outcome.refused("audit", text, StatusCode.BadResourceUnavailable))
+        if first is not None:
+            return first
+        outcome, notes = await self._carry_out(command, caller, command_id)
+        outcome = replace(outcome, command_id=command_id)
+        self._count(command, outcome)
+        record = replace(
+            issued,
+            time=clock.now(),
+            kind=f"command.{command.verb}.outcome",
+            status=outcome.status,
+            text=outcome.text,
+            details={"gate": outcome.gate, "addCause": int(outcome.add_cause), "sent": outcome.sent, "notes": notes},
+        )
+        try:
+            await self._audit.end_request(request, outcome, record)
+        except Exception:
+            # The deed is done and its attempt is on disk; that its outcome is missing must be seen.
+            log.exception("the outcome of command %s could not be written to the audit journal", command_id)
+            self._events.append(
+                Event("G02", f"Audit journal: outcome of command {command_id} lost", 800, command.address)
+            )
+        return outcome
+
+    async def _carry_out(self, command: Command, caller: Caller, command_id: str) -> tuple[Outcome, list[str]]:
+        target = self._targets.get(command.address)
+        if target is None:
+            text = f"{command.address} has no command binding"
+            return Outcome.refused("binding", text, StatusCode.BadNotSupported, AddCause.NOT_SUPPORTED), []
+        age = (clock.now() - command.issued_at) / clock.TICKS_PER_SECOND
+        if age > self._settings.max_age:
+            text = f"The command is {age:.1f} s old; commands older than {self._settings.max_age:g} s are dropped"
+            return Outcome.refused("age", text, StatusCode.BadTimeout, AddCause.TIME_LIMIT_OVER), []
+        report = gates.check(self._table, self._policy, target, command, caller)
+        if report.refusal is not None:
+            return report.refusal, report.notes
+        emergency = gates.opens(target, command) and target.breaks_load
+        keys = {f"link {target.link.name}", f"bay {target.bay}"}
+        if not emergency:
+            refusal = self._one_at_a_time(keys) or self._too_soon(target, command)
+            if refusal is not None:
+                return refusal, report.notes
+        else:
+            report.notes.append("1-of-n, rate: skipped, an operator opens a breaker")
+        refusal = self._selection_refusal(target, command, caller)
+        if refusal is not None:
+            return refusal, report.notes
+        self._last[command.address] = self._now()
+        added = keys - self._busy
+        self._busy |= added
+        try:
+            return await self._send(target, command, caller, command_id), report.notes
+        finally:
+            self._busy -= added
+
+    def _one_at_a_time(self, keys: set[str]) -> Outcome | None:
+        taken = keys & self._busy
+        if not taken:
+            return None
+        text = f"Another command is under way in {', '.join(sorted(taken))}"
+        return Outcome.refused("1-of-n", text, StatusCode.BadResourceUnavailable, AddCause.ONE_OF_N_CONTROL)
+
+    def _too_soon(self, target: ControlTarget, command: Command) -> Outcome | None:
+        # Operate after its own select, and cancel, are part of one command.
+        part = command.verb is Verb.CANCEL or (command.verb is Verb.OPERATE and target.needs_selection)
+        last = self._last.get(command.address)
+        if part or last is None:
+            return None
+        if self._now() - last >= self._settings.min_interval:
+            return None
+        text = f"Less than {self._settings.min_interval:g} s since the last command to {command.address}"
+        return Outcome.refused("rate", text, StatusCode.BadResourceUnavailable, AddCause.COMMAND_ALREADY_IN_EXECUTION)
+
+    def _selection_refusal(self, target: ControlTarget, command: Command, caller: Caller) -> Outcome | None:
+        selection = self._selections.get(command.address)
+        if selection is not None and self._now() >= selection.until:
+            del self._selections[command.address]
+            selection = None
+        who = (caller.user, caller.session)
+        if selection is not None and selection.who != who:
+            return Outcome.refused(
+                "selection",
+                f"{command.address} is selected by another user",
+                StatusCode.BadResourceUnavailable,
+                AddCause.OBJECT_ALREADY_SELECTED,
+            )
+        if command.verb is Verb.SELECT and not target.needs_selection:
+            text = f"{command.address} is of control model {target.model}: it is operated without selection"
+            return Outcome.refused("selection", text, StatusCode.BadNotSupported, AddCause.NOT_SUPPORTED)
+        if command.verb is Verb.SELECT or not target.needs_selection:
+            return None
+        if selection is None:
+            text = f"{command.address} is not selected; call Select first"
+            return Outcome.refused("selection", text, StatusCode.BadInvalidState, AddCause.OBJECT_NOT_SELECTED)
+        if command.verb is Verb.OPERATE and (selection.value, selection.test) != (command.value, command.test):
+            text = "Operate asks for something else than what was selected"
+            return Outcome.refused("selection", text, StatusCode.BadInvalidArgument, AddCause.INCONSISTENT_PARAMETERS)
+        return None
+
+    async def _send(self, target: ControlTarget, command: Command, caller: Caller, command_id: str) -> Outcome:
+        try:
+            value = device_value(self._table, target, command.value)
+        except ValueError as error:
+            return Outcome.refused("value", str(error), StatusCode.BadInvalidArgument, AddCause.INCONSISTENT_PARAMETERS)
+        device_command = DeviceCommand(
+            command.verb,
+            target.point,
+            value,
+            command_id,
+            command.test,
+            command.interlock_check,
+            command.synchro_check,
+            origin=f"{caller.user}:{command_id}".encode()[:64],
+            timeout=self._settings.device_timeout,
+        )
+        watch = await_position(self._table, target, command) if command.verb is Verb.OPERATE else None
+        try:
+            outcome = await target.link.execute(device_command)
+            self._note_selection(target, command, caller, outcome)
+            if watch is not None and outcome.good and not command.test:
+                outcome = await watch.result(outcome, self._settings.feedback_timeout)
+            return outcome
+        except Exception as error:
+            # The driver broke its contract; the frame may be out, so the outcome is unknown.
+            log.exception("command %s: the driver failed", command_id)
+            text = f"The driver failed ({type(error).__name__}); the outcome is unknown and the command is not repeated"
+            return Outcome(StatusCode.BadTimeout, AddCause.UNKNOWN, "device", text, command_id, sent=True)
+        finally:
+            if watch is not None:
+                watch.close()
+
+    def _note_selection(self, target: ControlTarget, command: Command, caller: Caller, outcome: Outcome) -> None:
+        if command.verb is not Verb.SELECT:
+            # Operated, cancelled or failed: the selection is spent either way.
+            self._selections.pop(command.address, None)
+        elif outcome.good:
+            until = self._now() + self._settings.selection_time
+            selection = _Selection((caller.user, caller.session), command.value, command.test, until)
+            self._selections[target.address.text] = selection
+
+    # ---- book-keeping ---------------------------------------------------------------------------------------------
+
+    def _refused(self, command: Command, outcome: Outcome) -> Outcome:
+        self._count(command, outcome)
+        return outcome
+
+    def _count(self, command: Command, outcome: Outcome) -> None:
+        if outcome.good:
+            self.counters["confirmed"] += 1
+            return
+        unknown = outcome.sent and outcome.status == StatusCode.BadTimeout
+        self.counters["unknown" if unknown else "refused"] += 1
+        code = "S05" if outcome.add_cause == AddCause.BLOCKED_BY_INTERLOCKING else "S06"
+        text = f"{command.verb} {command.address}: {outcome.text or 'refused'}"
+        details = (("gate", outcome.gate), ("addCause", str(int(outcome.add_cause))))
+        event = Event(code, text, 600, command.address, correlation=outcome.command_id, details=details)
+        self._events.append(event)
+
+    def _record(self, kind: str, command: Command, caller: Caller, command_id: str) -> AuditRecord:
+        details = {
+            "value": command.value,
+            "test": command.test,
+            "interlockCheck": command.interlock_check,
+            "synchroCheck": command.synchro_check,
+            "reason": command.reason,
+            "requestId": command.request_id,
+            "roles": sorted(caller.roles),
+        }
+        return AuditRecord(clock.now(), kind, caller.user, caller.client, command.address, command_id, 0, "", details)
+
+
+def device_value(table: PointTable, target: ControlTarget, value: object) -> bool | int | float | None:
+    """The value in the device's own terms: inversion, bias and gain of the mapping undone.
+
+    Raises:
+        ValueError: when the value does not suit the data object.
+    """
+    if value is None:
+        return None
+    profile = table.profile(target.point.row)
+    cdc = target.point.cdc
+    if cdc == "DPC":
+        position = {False: gates.OPEN, True: gates.CLOSED}[value] if isinstance(value, bool) else value
+        if position not in (gates.OPEN, gates.CLOSED):
+            raise ValueError("a double point takes true (close), false (open), 2 (on) or 1 (off)")
+        return 3 - int(position) if profile.invert else int(position)
+    if cdc == "SPC":
+        if value not in (0, 1):
+            raise ValueError("a single point takes true or false")
+        return bool(value) != profile.invert
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise ValueError(f"{cdc} takes a number")  # noqa: TRY004 - a client's wrong argument, not a programming error
+    number = (value - profile.bias) / profile.gain
+    return round(number) if cdc in ("INC", "ENC", "ISC", "BSC") else number
+
+
+def _text_of(command: Command) -> str:
+    return f"{command.verb} {command.address} {command.value!r} test={command.test}"

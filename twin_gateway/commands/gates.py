@@ -1,0 +1,127 @@
+"""The gates of a command, in order; each refuses with its name. Pure: they look at the table and the caller only."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from address_space.addcause import AddCause
+from address_space.ports import AccessPolicy, Caller, Command, Outcome, Right, Verb
+from address_space.quality import StatusCode
+from address_space.table import PointTable
+from twin_gateway.commands.target import ControlTarget
+
+OPEN, CLOSED = 1, 2
+
+
+@dataclass(slots=True)
+class GateReport:
+    """What the gates said, for the audit.
+
+    Attributes:
+        refusal: the outcome of the gate that refused; None when all let the command pass.
+        notes: what was passed over and why (`Loc: absent by mapping`).
+    """
+
+    refusal: Outcome | None = None
+    notes: list[str] = field(default_factory=list)
+
+
+def opens(target: ControlTarget, command: Command) -> bool:
+    """Whether the command opens a switch."""
+    return target.point.cdc == "DPC" and command.value in (False, OPEN)
+
+
+def check(
+    table: PointTable, policy: AccessPolicy | None, target: ControlTarget, command: Command, caller: Caller
+) -> GateReport:
+    """Gates role, mode, position quality, local control and interlock release, in the order of the specification.
+
+    An operator opening a breaking-rated breaker skips the quality gate, never the others here.
+    """
+    report = GateReport()
+    emergency = opens(target, command) and target.breaks_load
+    if emergency:
+        report.notes.append("quality: skipped, an operator opens a breaker")
+    report.refusal = (
+        _role(policy, command, caller)
+        or _mode(table, target, command)
+        or (None if emergency else _quality(table, target))
+        or _local(table, target, report)
+    )
+    if report.refusal is None and command.verb is not Verb.CANCEL:
+        report.refusal = _interlock(table, target, command, report)
+    return report
+
+
+def _role(policy: AccessPolicy | None, command: Command, caller: Caller) -> Outcome | None:
+    if policy is None:
+        text = "Commands are refused: the gateway has no access policy"
+    elif not policy.permits(caller, Right.OPERATE, command.address):
+        who = f"User {caller.user!r}" if caller.user else "An anonymous user"
+        text = f"{who} may not operate {command.address}"
+    else:
+        return None
+    return Outcome.refused("role", text, StatusCode.BadUserAccessDenied, AddCause.NO_ACCESS_AUTHORITY)
+
+
+def _mode(table: PointTable, target: ControlTarget, command: Command) -> Outcome | None:
+    for row in target.mode:
+        mode = table.value(row)
+        # 1 on; 3 test and 4 test/blocked take test commands only; 2 blocked and 5 off take none.
+        if mode == 1 and not command.test:
+            continue
+        if mode == 3 and command.test:
+            continue
+        text = f"{table.address(row)} is {mode}: the device does not take {'test ' if command.test else ''}commands"
+        return Outcome.refused("mode", text, StatusCode.BadOutOfService, AddCause.BLOCKED_BY_MODE)
+    return None
+
+
+def _quality(table: PointTable, target: ControlTarget) -> Outcome | None:
+    if target.position < 0 or target.point.cdc not in ("DPC", "SPC"):
+        return None
+    status = int(table.status[target.position])
+    if status == StatusCode.Good:
+        return None
+    text = f"The position {target.address} is not Good (0x{status:08X})"
+    return Outcome.refused("quality", text, StatusCode.BadInvalidState, AddCause.BLOCKED_BY_PROCESS)
+
+
+def _local(table: PointTable, target: ControlTarget, report: GateReport) -> Outcome | None:
+    if not target.local:
+        return _unmapped(target, "Loc", "local", report)
+    for row in target.local:
+        if table.value(row) is not False or int(table.status[row]) != StatusCode.Good:
+            said = "says local control is taken" if table.value(row) else "is not known"
+            text = f"{table.address(row)} {said}"
+            return Outcome.refused(
+                "local", text, StatusCode.BadUserAccessDenied, AddCause.BLOCKED_BY_SWITCHING_HIERARCHY
+            )
+    return None
+
+
+def _interlock(table: PointTable, target: ControlTarget, command: Command, report: GateReport) -> Outcome | None:
+    if target.point.cdc != "DPC":
+        return None
+    releases = target.release_open if opens(target, command) else target.release_close
+    if not releases:
+        return _unmapped(target, "CILO", "interlock", report)
+    for row in releases:
+        if table.value(row) is not True or int(table.status[row]) != StatusCode.Good:
+            said = "does not release" if table.value(row) is False else "is not known"
+            text = f"{table.address(row)} {said}"
+            return Outcome.refused("interlock", text, StatusCode.BadInvalidState, AddCause.BLOCKED_BY_INTERLOCKING)
+    return None
+
+
+def _unmapped(target: ControlTarget, name: str, gate: str, report: GateReport) -> Outcome | None:
+    if target.point.cdc not in ("DPC", "SPC"):
+        return None
+    if name in target.absent:
+        report.notes.append(f"{name}: absent by mapping")
+        return None
+    text = (
+        f"{name} of {target.address} is not mapped; map it, or write `absent: [{name}]` in its control "
+        "when the device has none"
+    )
+    return Outcome.refused(gate, text, StatusCode.BadConfigurationError, AddCause.BLOCKED_BY_PROCESS)

@@ -1,0 +1,39 @@
+"""Password hashes: argon2id in the PHC text form, with the parameters of RFC 9106 for memory-constrained places."""
+
+from __future__ import annotations
+
+import os
+
+from cryptography.exceptions import InvalidKey
+from cryptography.hazmat.primitives.kdf.argon2 import Argon2id
+
+MEMORY_KIB = 65_536
+PASSES = 3
+LANES = 4
+_LENGTH = 32
+MAX_PASSWORD = 1024
+"""Longer passwords are refused before they cost memory."""
+
+
+def hash_password(password: str) -> str:
+    """PHC text `$argon2id$…` of a password, with a salt of its own.
+
+    Raises:
+        ValueError: when the password is empty or longer than `MAX_PASSWORD` characters.
+    """
+    if not 0 < len(password) <= MAX_PASSWORD:
+        raise ValueError(f"a password has 1 to {MAX_PASSWORD} characters")
+    salt = os.urandom(16)
+    derive = Argon2id(salt=salt, length=_LENGTH, iterations=PASSES, lanes=LANES, memory_cost=MEMORY_KIB)
+    return derive.derive_phc_encoded(password.encode("utf-8"))
+
+
+def verify_password(password: str, phc: str) -> bool:
+    """Whether a password belongs to a hash; constant in time for wrong passwords of one hash."""
+    if not 0 < len(password) <= MAX_PASSWORD:
+        return False
+    try:
+        Argon2id.verify_phc_encoded(password.encode("utf-8"), phc)
+    except InvalidKey:
+        return False
+    return True
