@@ -28,10 +28,12 @@ from twin_gateway.drivers.dlms.axdr import Tag, Value, decode, encode
 from twin_gateway.drivers.dlms.ciphering import Ciphering
 from twin_gateway.drivers.dlms.errors import (
     ASSOCIATE_DIAGNOSTICS,
+    DECIPHERING_ERROR,
     INVOCATION_COUNTER_ERROR,
     AccessError,
     ActionError,
     AssociationError,
+    DlmsError,
     MalformedApduError,
     NotNegotiatedError,
     SecurityError,
@@ -239,38 +241,50 @@ class Association:
         self.counters.trailing_octets += trailing
         return value
 
-    def get_many(self, attributes: list[Attribute]) -> Generator[bytes, bytes, list[Value | AccessError]]:
-        """Values or refusals of several attributes, in order, with as few requests as the association allows.
+    def get_many(self, attributes: list[Attribute]) -> Generator[bytes, bytes, list[Value | DlmsError]]:
+        """Values of several attributes, in order, with as few requests as the association allows.
+
+        What goes wrong with one attribute (refused, not readable, too large) stands in its place in the result.
 
         Raises:
-            DlmsError: a reply cannot be read; refusals of single attributes are in the result instead.
+            NotNegotiatedError: the association has no GET.
+            SecurityError: a reply is not authentic.
+            ServiceError: the meter does not understand us any more (counter or keys).
         """
         self._require(Conformance.GET, "GET")
-        out: list[Value | AccessError] = []
+        out: list[Value | DlmsError] = []
         room = (self.pdu_size - 8 - (_PROTECTION_OCTETS if self.ciphering else 0)) // LIST_ITEM_OCTETS
         step = max(1, min(room, self.limits.list_items))
         at = 0
         while at < len(attributes):
-            if self.can_list and len(attributes) - at > 1 and step > 1:
-                part = attributes[at : at + step]
+            part = attributes[at : at + step]
+            at += len(part)
+            if self.can_list and len(part) > 1:
                 try:
                     out += yield from self._get_list(part)
-                    at += len(part)
                     continue
                 except ServiceError as refusal:
-                    if refusal.service_error == INVOCATION_COUNTER_ERROR:
-                        raise
+                    _raise_if_general(refusal)
                     # Some meters offer with-list and then refuse it: single requests from here on.
                     self._lists = False
                     self.counters.list_fallbacks += 1
-            try:
-                out.append((yield from self.get(attributes[at])))
-            except AccessError as refusal:
-                out.append(refusal)
-            at += 1
+                except (MalformedApduError, TooLargeError, NotNegotiatedError):
+                    # One bad value must not cost the others: each on its own, this time.
+                    self.counters.list_fallbacks += 1
+            for attribute in part:
+                out.append((yield from self._get_one(attribute)))
         return out
 
-    def _get_list(self, attributes: list[Attribute]) -> Generator[bytes, bytes, list[Value | AccessError]]:
+    def _get_one(self, attribute: Attribute) -> Generator[bytes, bytes, Value | DlmsError]:
+        try:
+            return (yield from self.get(attribute))
+        except ServiceError as refusal:
+            _raise_if_general(refusal)
+            return refusal
+        except (AccessError, MalformedApduError, TooLargeError, NotNegotiatedError) as error:
+            return error
+
+    def _get_list(self, attributes: list[Attribute]) -> Generator[bytes, bytes, list[Value | DlmsError]]:
         invoke = self._next_invoke()
         reply = yield from self._call(get_list(invoke, attributes), GET_RESPONSE, invoke)
         if reply[1] == LIST:
@@ -379,3 +393,9 @@ class Association:
         if received[0] in (DATA_NOTIFICATION, EVENT_NOTIFICATION):
             return received
         return self.ciphering.unprotect(received)
+
+
+def _raise_if_general(refusal: ServiceError) -> None:
+    """Raises a refusal that is not about the one request but about the association."""
+    if refusal.service_error in {DECIPHERING_ERROR, INVOCATION_COUNTER_ERROR}:
+        raise refusal

@@ -11,8 +11,10 @@ import asyncio
 import fcntl
 import logging
 import os
+import time
 import zlib
 from pathlib import Path
+from weakref import WeakValueDictionary
 
 from twin_gateway.drivers.dlms.ciphering import LAST_COUNTER, Counter, Key
 from twin_gateway.drivers.dlms.errors import CounterExhaustedError, DlmsError
@@ -26,15 +28,20 @@ LOW = 64
 HIGHEST_HINT = LAST_COUNTER - (1 << 28)
 """A hint above this is refused: it is not authenticated and would leave the key with too few numbers."""
 _COMPACT_LINES = 20_000
+_SECONDS_OF_2024 = 1_704_067_200
 
 
 class CounterStoreError(DlmsError):
     """The counter file is damaged or in use by another process; ciphered links must not start."""
 
 
-def counter_key(meter: str, client: int, key: Key) -> str:
-    """Name of a counter: meter, client SAP and which encryption key."""
-    return f"{meter.replace(' ', '_')}/{client}/{key.fingerprint}"
+def counter_key(title: bytes, key: Key) -> str:
+    """Name of a counter: our system title and which encryption key.
+
+    Title and counter are the nonce of the key, so this pair must never see a number twice: not after a meter was
+    renamed or moved, and not when several meters or client SAPs share one key and one title.
+    """
+    return f"{title.hex()}/{key.fingerprint}"
 
 
 def _line(key: str, end: int) -> bytes:
@@ -60,6 +67,7 @@ class CounterStore:
         self._waiting: asyncio.Task[None] | None = None
         path.parent.mkdir(parents=True, exist_ok=True)
         # The lock has a file of its own: compaction replaces the journal.
+        self._open = False
         self._lock = os.open(path.with_suffix(".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -73,11 +81,31 @@ class CounterStore:
         except BaseException:
             os.close(self._lock)
             raise
+        self._open = True
+
+    @classmethod
+    def shared(cls, path: Path) -> CounterStore:
+        """The one store of this process for a path, opened when nobody uses it yet and closed with its last user.
+
+        Raises:
+            CounterStoreError: see the class.
+        """
+        path = path.resolve()
+        store = _shared.get(path)
+        if store is None:
+            store = _shared[path] = cls(path)
+        return store
 
     def close(self) -> None:
         """Gives the file up; counters taken from this store can no longer reserve."""
-        os.close(self._file)
-        os.close(self._lock)
+        if self._open:
+            self._open = False
+            os.close(self._file)
+            os.close(self._lock)
+
+    def __del__(self) -> None:
+        if getattr(self, "_open", False):
+            self.close()
 
     def _load(self) -> None:
         try:
@@ -112,8 +140,14 @@ class CounterStore:
         self._lines = len(self._ends)
         return descriptor
 
-    def counter(self, key: str, first: int = 1) -> StoredCounter:
-        """The counter of a key; `first` is where a key that was never seen starts."""
+    def counter(self, key: str, first: int | None = None) -> StoredCounter:
+        """The counter of a key; `first` is where a key that was never seen starts.
+
+        Unless said, that is the number of seconds since 2024: should the file be lost, the new numbers still lie
+        above those that a link used at less than one a second.
+        """
+        if first is None:
+            first = max(1, int(time.time()) - _SECONDS_OF_2024)
         return StoredCounter(self, key, max(first, self._next.get(key, 0)))
 
     async def take(self, key: str, at_least: int) -> tuple[int, int]:
@@ -152,13 +186,24 @@ class CounterStore:
         rising = {key: end for key, end in batch.items() if end > self._ends.get(key, 0)}
         if not rising:
             return
-        _write(self._file, b"".join([_line(key, end) for key, end in rising.items()]))
-        os.fsync(self._file)
+        if not self._open:
+            raise CounterStoreError(f"{self._path} is closed")
+        size = os.fstat(self._file).st_size
+        try:
+            _write(self._file, b"".join([_line(key, end) for key, end in rising.items()]))
+            os.fsync(self._file)
+        except OSError:
+            # Half a line would make everything after it unreadable.
+            os.ftruncate(self._file, size)
+            raise
         self._ends.update(rising)
         self._lines += len(rising)
         if self._lines > _COMPACT_LINES + 2 * len(self._ends):
             old, self._file = self._file, self._rewrite()
             os.close(old)
+
+
+_shared: WeakValueDictionary[Path, CounterStore] = WeakValueDictionary()
 
 
 def _write(descriptor: int, data: bytes) -> None:

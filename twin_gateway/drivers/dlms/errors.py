@@ -57,6 +57,7 @@ ASSOCIATE_DIAGNOSTICS = {
 }
 """Text of the result-source-diagnostic of a refused association."""
 
+DECIPHERING_ERROR = 5
 INVOCATION_COUNTER_ERROR = 6
 """service-error code that carries the counter the meter expects."""
 

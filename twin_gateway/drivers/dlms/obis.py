@@ -8,6 +8,9 @@ from dataclasses import dataclass
 DATA, REGISTER, EXTENDED_REGISTER, DEMAND_REGISTER = 1, 3, 4, 5
 PROFILE, CLOCK, ASSOCIATION, DISCONNECT = 7, 8, 15, 70
 
+WITH_UNIT = frozenset({REGISTER, EXTENDED_REGISTER, DEMAND_REGISTER})
+"""Classes whose values have a scaler and a unit."""
+
 ASSOCIATION_LN = bytes((0, 0, 40, 0, 0, 255))
 """Logical name of the current association."""
 CLOCK_LN = bytes((0, 0, 1, 0, 0, 255))

@@ -11,6 +11,7 @@ from twin_gateway.drivers.dlms.errors import (
     SERVICE_ERRORS,
     AccessError,
     ActionError,
+    DlmsError,
     MalformedApduError,
     ServiceError,
 )
@@ -142,7 +143,7 @@ def parse_block(apdu: bytes) -> Block | AccessError:
     return Block(bool(apdu[3]), int.from_bytes(apdu[4:8], "big"), data)
 
 
-def parse_list(data: bytes, at: int, expected: int) -> tuple[list[Value | AccessError], int]:
+def parse_list(data: bytes, at: int, expected: int) -> tuple[list[Value | DlmsError], int]:
     """Results of a GET with-list, in order: values or refusals; and the trailing octets.
 
     Args:
@@ -156,7 +157,7 @@ def parse_list(data: bytes, at: int, expected: int) -> tuple[list[Value | Access
     count, at = read_length(data, at)
     if count != expected:
         raise MalformedApduError(f"{count} results for {expected} attributes")
-    out: list[Value | AccessError] = []
+    out: list[Value | DlmsError] = []
     for _ in range(count):
         if at + 2 > len(data):
             raise MalformedApduError("list of results is truncated")
