@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from itertools import product
-from typing import Final
+from typing import Any, Final
 
 from twin_gateway.mapping.problem import did_you_mean
 from twin_gateway.mapping.read import BROKEN, Map, Seq, core_value
@@ -52,24 +52,31 @@ def substitute(text: str, arguments: Mapping[str, Scalar]) -> Scalar:
     return _BRACE.sub(lambda m: str(evaluate(m[1], arguments)) if is_expression(m[1]) else m[0], text)
 
 
-def fill(
-    value: object, arguments: Mapping[str, Scalar], failed: Callable[[int, PatternError], None], at: int
-) -> object:
-    """A value of any shape with its parameters filled; keeps the positions. What cannot be filled becomes `BROKEN`."""
+Failed = Callable[[int, PatternError], None]
+
+
+def fill(value: Any, arguments: Mapping[str, Scalar], failed: Failed, at: int, *, trial: bool = False) -> Any:
+    """A value of any shape with its parameters filled; keeps the positions. What cannot be filled becomes `BROKEN`.
+
+    With `trial` the arguments are only examples: what depends on them is computed and then left open as `BROKEN`.
+    """
     if type(value) is str:
         try:
-            return substitute(value, arguments)
+            filled = substitute(value, arguments)
         except PatternError as error:
             failed(at, error)
             return BROKEN
+        return BROKEN if trial and filled != value else filled
     if isinstance(value, Map):
         out = Map()
         out.start, out.marks = value.start, value.marks
         for i, (key, item) in enumerate(value.items()):
-            out[key] = fill(item, arguments, failed, value.marks[2 * i + 1])
+            out[key] = fill(item, arguments, failed, value.marks[2 * i + 1], trial=trial)
         return out
     if isinstance(value, Seq):
-        row = Seq(fill(item, arguments, failed, mark) for item, mark in zip(value, value.marks, strict=True))
+        row = Seq(
+            fill(item, arguments, failed, mark, trial=trial) for item, mark in zip(value, value.marks, strict=True)
+        )
         row.start, row.marks = value.start, value.marks
         return row
     return value

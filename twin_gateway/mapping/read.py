@@ -99,6 +99,7 @@ class Source:
     root: Map | None = None
     problems: list[Problem] = field(default_factory=list)
     left_out: int = 0
+    _seen: set[tuple[int, str]] = field(default_factory=set)
     _lines: list[int] | None = None
 
     def where(self, offset: int) -> tuple[int, int]:
@@ -114,7 +115,13 @@ class Source:
         return end.group() if end and end.group() else str(value)
 
     def report(self, offset: int, code: str, message: str, hint: str = "") -> None:
-        """Add an error at an offset of the text. Beyond the limit problems are only counted."""
+        """Add an error at an offset of the text; only the first of one code at one place counts.
+
+        A line with braces or a template used many times would otherwise say the same many times.
+        """
+        if (offset, code) in self._seen:
+            return
+        self._seen.add((offset, code))
         line, col = self.where(offset)
         self.add(Problem(self.name, line, col, code, message, hint))
 

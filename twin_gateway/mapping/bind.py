@@ -1,0 +1,300 @@
+"""From one point line to a mapped point: fields checked, unit and deadband worked out, CDC against protocol type."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from address_space import units
+from address_space.catalogue import PointClass, VariableKind
+from address_space.point import PointProfile
+from twin_gateway.mapping.fields import COMMON, FieldError, NotTextError, kind_of, point_table
+from twin_gateway.mapping.lines import Line
+from twin_gateway.mapping.model import MappedDevice, MappedPoint, Role
+from twin_gateway.mapping.place import PlaceError, Places
+from twin_gateway.mapping.problem import did_you_mean
+from twin_gateway.mapping.read import BROKEN, Source
+
+_TWO_WAY = frozenset(("SPS", "SPC", "DPS", "DPC", "ACT", "ACD", "SPG"))
+_NOTHING: dict[str, Any] = {}
+
+
+class Binder:
+    """Turns the raw points of one device into mapped points and reports what is wrong with them.
+
+    With `sound` False the device section itself is wrong: its points are checked as far as that goes, none comes out.
+    """
+
+    def __init__(
+        self, device: MappedDevice, places: Places, profiles: dict[Any, PointProfile], *, sound: bool = True
+    ) -> None:
+        self.sound = sound
+        self.device = device
+        self.spec = device.spec
+        self.table = point_table(device.spec)
+        self.places = places
+        self.profiles = profiles
+        self._required = self.table.required
+        self._checks = self.table.protocol
+
+    def bind(self, levels: tuple[str, ...], line: Line, role: Role = "read", rank: int = 0) -> MappedPoint | None:
+        """The mapped point of a line, None when something is wrong with it (and reported)."""
+        try:
+            address, tail = self.places.complete(levels, line.key)
+        except PlaceError as error:
+            self._report(line, (line.source, line.at), error.code, str(error), error.hint)
+            self._fields(line)
+            return None
+        own, common, good = self._fields(line)
+        point_class = tail.point_class
+        control = common.get("control", _NOTHING) if common else _NOTHING
+        if control is not _NOTHING and not point_class.cdc.controllable:
+            what = f"{tail.text} is {_a(point_class.cdc.name)}: it cannot be commanded"
+            hint = "commands go to the control function, as in CSWI1/Pos" if point_class.cdc.name == "DPS" else ""
+            self._report(line, line.locate_key("control"), "TG508", what, hint)
+            good = False
+        profile = self._profile(line, point_class, tail.text, common, control is not _NOTHING)
+        if profile is None or not good:
+            return None
+        config = self.device.config
+        cdcs = self.spec.cdcs(own)
+        if cdcs is not None and point_class.cdc.name not in cdcs:
+            name = "type" if "type" in own else next(iter(own), "")
+            what = f"{own.get('type', name)} cannot give {_a(point_class.cdc.name)}, which {tail.text} is"
+            self._report(line, line.locate(name), "TG501", what, f"it gives {', '.join(sorted(cdcs))}")
+            return None
+        if not self.sound:
+            return None
+        for name, message in self.spec.check(config, own):
+            self._report(line, line.locate(name), "TG207", message)
+            good = False
+        if not good:
+            return None
+        row, col = line.source.where(line.at)
+        unit = common.get("unit")
+        return MappedPoint(
+            address,
+            profile,
+            own,
+            None if control is _NOTHING else control,
+            self.spec.source(config, own),
+            point_class.quantity,
+            unit.symbol if unit is not None else None,
+            role,
+            rank,
+            common.get("share", False),
+            common.get("display_name", ""),
+            common.get("aliases", ()),
+            line.source.name,
+            row,
+            col,
+        )
+
+    def _fields(self, line: Line) -> tuple[dict[str, Any], dict[str, Any], bool]:
+        """Protocol fields, common fields, and whether all was well."""
+        own: dict[str, Any] = {}
+        common = _NOTHING
+        good = True
+        checks = self._checks
+        fields = line.fields
+        for name, value in fields.items():
+            if value is None or value is BROKEN:
+                good = good and value is None
+                continue
+            check = checks.get(name)
+            try:
+                if check is not None:
+                    own[name] = check(value)
+                    continue
+                if common is _NOTHING:
+                    common = {}
+                if name == "control":
+                    control = self._control(line, value)
+                    if control is None:
+                        good = False
+                    else:
+                        common[name] = control
+                elif (check := COMMON.get(name)) is not None:
+                    common[name] = check(value)
+                else:
+                    hint = did_you_mean(name, self.table.known)
+                    self._report(
+                        line, line.locate_key(name), "TG201", f"no field '{name}' for {self.spec.name} points", hint
+                    )
+                    good = False
+            except FieldError as error:
+                fixed = self._again(line, name, value, error, check)
+                if fixed is BROKEN:
+                    good = False
+                else:
+                    (own if name in checks else common)[name] = fixed
+        for name in self._required:
+            if name not in own and fields.get(name) is None:
+                self._report(line, (line.source, line.at), "TG202", f"'{name}' is missing")
+                good = False
+        return own, common, good
+
+    def _again(self, line: Line, name: str, value: Any, error: FieldError, check: Any, inside: str = "") -> Any:
+        """Report a field that is wrong; for a number where text is wanted take what is written instead."""
+        source, at = line.locate(name, inside)
+        if isinstance(error, NotTextError) and not isinstance(value, bool):
+            try:
+                return check(source.plain_text(at, value))
+            except FieldError as second:
+                error = second
+        self._report(line, (source, at), error.code, f"{inside or name}: {error}", error.hint)
+        return BROKEN
+
+    def _control(self, line: Line, value: Any) -> dict[str, Any] | None:
+        """The control fields from the short form (a model) or the mapping form."""
+        checks = self.table.control
+        if type(value) is str:
+            given: dict[str, Any] = {"model": value}
+        elif isinstance(value, dict):
+            given = value
+        else:
+            what = f"control: a model or a mapping expected, not {kind_of(value)}"
+            self._report(line, line.locate("control"), "TG203", what)
+            return None
+        out: dict[str, Any] = {}
+        good = True
+        for name, item in given.items():
+            if item is None or item is BROKEN:
+                good = good and item is None
+                continue
+            check = checks.get(name)
+            inside = name if given is value else ""
+            if check is None:
+                hint = did_you_mean(name, self.table.control_known)
+                self._report(line, line.locate_key("control", name), "TG201", f"no field '{name}' in control", hint)
+                good = False
+                continue
+            try:
+                out[name] = check(item)
+            except FieldError as error:
+                fixed = self._again(line, "control", item, error, check, inside)
+                good = good and fixed is not BROKEN
+                out[name] = fixed
+        for name in self.table.control_required:
+            if given.get(name) is None:
+                self._report(line, line.locate_key("control"), "TG202", f"control: '{name}' is missing")
+                good = False
+        return out if good else None
+
+    def _profile(
+        self, line: Line, point_class: PointClass, tail: str, common: dict[str, Any], controllable: bool
+    ) -> PointProfile | None:
+        """The interned profile of a point; None when its common fields do not fit together."""
+        get = common.get
+        unit, shown = get("unit"), get("display_unit")
+        key = (
+            id(point_class),
+            unit.symbol if unit else None,
+            shown.symbol if shown else None,
+            get("scale"),
+            get("offset"),
+            get("deadband"),
+            get("stale_after"),
+            get("invert"),
+            controllable,
+        )
+        profile = self.profiles.get(key)
+        if profile is None:
+            try:
+                profile = make_profile(point_class, tail, common, controllable)
+            except ProfileError as error:
+                self._report(line, line.locate(error.field), error.code, f"{error.field}: {error}", error.hint)
+                return None
+            self.profiles[key] = profile
+        return profile
+
+    def _report(self, line: Line, place: tuple[Source, int], code: str, message: str, hint: str = "") -> None:
+        source, at = place
+        if line.used and (at != line.at or source is not line.source):
+            hint = f"{hint}; {line.used}" if hint else line.used
+        source.report(at, code, message, hint)
+
+
+class ProfileError(ValueError):
+    """Unit, deadband and the like do not fit the kind of value; `field` names the culprit."""
+
+    def __init__(self, name: str, code: str, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.field = name
+        self.code = code
+        self.hint = hint
+
+
+def make_profile(point_class: PointClass, tail: str, common: dict[str, Any], controllable: bool) -> PointProfile:
+    """The profile of a point from the catalogue and the common fields of its line.
+
+    `unit` is what the device delivers after scale and offset; published is the canonical unit or `display_unit`; a
+    deadband is in published units.
+
+    Raises:
+        ProfileError: when a field does not fit the kind of value or the quantity.
+    """
+    cdc = point_class.cdc
+    if cdc.value_type is None:
+        raise ProfileError("unit", "TG409", f"{tail} has no value of its own")
+    analog = cdc.kind is VariableKind.ANALOG
+    if not analog:
+        for name in ("unit", "display_unit", "scale", "offset", "deadband"):
+            if name in common:
+                raise ProfileError(name, "TG509", f"{tail} is {_a(cdc.name)}, not a measured value")
+    if common.get("invert") and cdc.name not in _TWO_WAY:
+        raise ProfileError("invert", "TG509", f"{tail} is {_a(cdc.name)}, which has no opposite")
+    delivered: units.Unit | None = common.get("unit")
+    shown: units.Unit | None = common.get("display_unit")
+    quantity = point_class.quantity
+    for name, unit in (("unit", delivered), ("display_unit", shown)):
+        if unit is None:
+            continue
+        if quantity is None:
+            quantity = unit.quantity
+        if unit.quantity != quantity:
+            canonical = units.canonical(quantity).symbol
+            raise ProfileError(
+                name, "TG503", f"'{unit.symbol}' is {unit.quantity}, but {tail} is {quantity}", f"as in '{canonical}'"
+            )
+    canonical_unit = units.canonical(quantity) if analog and quantity is not None else None
+    published = shown or canonical_unit
+    gain, bias = float(common.get("scale", 1.0)), float(common.get("offset", 0.0))
+    arriving = delivered or canonical_unit
+    if arriving is not None and published is not None:
+        by, plus = units.conversion(arriving, published)
+        gain, bias = gain * by, bias * by + plus
+    return PointProfile(
+        cdc.name,
+        cdc.value_type,
+        cdc.kind,
+        point_class.enumeration,
+        published,
+        gain,
+        bias,
+        _deadband(common.get("deadband"), published, tail),
+        float(common.get("stale_after", 0.0)),
+        bool(common.get("invert", False)),
+        controllable,
+    )
+
+
+def _deadband(given: tuple[float, units.Unit | None] | None, published: units.Unit | None, tail: str) -> float:
+    if given is None:
+        return 0.0
+    number, unit = given
+    if unit is None:
+        if published is not None and published.symbol != "1" and number != 0:
+            raise ProfileError("deadband", "TG504", f"{number:g} of what", f"'{number:g} {published.symbol}'?")
+        return number
+    if published is None:
+        raise ProfileError("deadband", "TG503", f"the unit of {tail} is not known here", "say unit, or a bare number")
+    if unit.quantity != published.quantity:
+        what = f"'{unit.symbol}' is {unit.quantity}, but {tail} is {published.quantity}"
+        raise ProfileError("deadband", "TG503", what, f"as in '{published.symbol}'")
+    # A difference: the offset between temperature scales does not matter.
+    return number * units.conversion(unit, published)[0]
+
+
+def _a(cdc: str) -> str:
+    """The CDC with its article: `an MV`, `a DPC`."""
+    return f"{'an' if cdc[0] in 'AEFHILMNORSX' else 'a'} {cdc}"

@@ -1,0 +1,258 @@
+"""The whole check of a set of mapping files: every problem of every file in one go, and the mapping when there is none."""
+
+from __future__ import annotations
+
+import gc
+import json
+import os
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final
+
+from twin_gateway.drivers.contract import DeviceConfig, ProtocolSpec
+from twin_gateway.drivers.registry import protocol, protocol_names
+from twin_gateway.mapping.device import DeviceReader
+from twin_gateway.mapping.expand import Expander
+from twin_gateway.mapping.fields import kind_of
+from twin_gateway.mapping.model import MappedDevice
+from twin_gateway.mapping.model import Mapping as Mapped
+from twin_gateway.mapping.place import PlaceError, Places
+from twin_gateway.mapping.problem import Problem, did_you_mean
+from twin_gateway.mapping.read import BROKEN, Map, Source, read_file
+from twin_gateway.mapping.template import Templates
+from twin_gateway.mapping.unique import check_unique
+
+VERSION: Final = 1
+_TOP_KEYS: Final = ("mapping", "grid", "place", "templates", "devices")
+_SUFFIXES: Final = (".yaml", ".yml")
+_NOT_MAPPINGS: Final = ("gateway.yaml", "gateway.yml")
+
+
+def check(
+    paths: Sequence[Path], *, environ: Mapping[str, str] | None = None, secrets_required: bool = True
+) -> tuple[Mapped | None, list[Problem]]:
+    """Check mapping files and folders of them together.
+
+    Args:
+        paths: files, or folders whose `.yaml` files are all taken (`gateway.yaml` is not a mapping file).
+        environ: where `${NAME}` is looked up; the process environment unless given.
+        secrets_required: whether a missing secret is an error (as it is for running) or only a warning.
+
+    Returns:
+        The mapping, None when there is any error; and all problems, sorted by file and line.
+    """
+    with _without_collector():
+        problems: list[Problem] = []
+        sources = [read_file(path) for path in find_files(paths, problems)]
+        templates, places = Templates(), Places()
+        expander = Expander(templates, places)
+        templates.complete = all(source.root is not None for source in sources) and not problems
+        for source in sources:
+            if source.root is not None:
+                _top(source, source.root, templates)
+        templates.close()
+        env = os.environ if environ is None else environ
+        for source in sources:
+            if source.root is not None:
+                _devices(source, source.root, expander, DeviceReader(source, env, secrets_required=secrets_required))
+        mapping = expander.run()
+        check_unique(mapping, problems.append)
+        mapping.secrets_missing = any(p.code == "TG604" for source in sources for p in source.problems)
+    for source in sources:
+        problems.extend(source.problems)
+        if source.left_out:
+            problems.append(Problem(source.name, sys.maxsize, 1, "TG112", f"{source.left_out} more problems left out"))
+    problems.sort()
+    problems = [_at_last_line(problem) if problem.line == sys.maxsize else problem for problem in problems]
+    return (None if any(p.severity == "error" for p in problems) else mapping), problems
+
+
+def run_check(paths: Sequence[Path], *, as_json: bool = False, environ: Mapping[str, str] | None = None) -> int:
+    """Check files and print what was found: one line a problem, or one JSON object. Returns the exit code (1: errors).
+
+    Secrets that are not set here are warnings: files are often checked where the gateway does not run.
+    """
+    mapping, problems = check(paths, environ=environ, secrets_required=False)
+    errors = sum(problem.severity == "error" for problem in problems)
+    points = mapping.point_count if mapping is not None else 0
+    devices = len(mapping.devices) if mapping is not None else 0
+    out = sys.stdout
+    if as_json:
+        document = {
+            "ok": errors == 0,
+            "errors": errors,
+            "warnings": len(problems) - errors,
+            "devices": devices,
+            "points": points,
+            "problems": [problem.as_json() for problem in problems],
+        }
+        out.write(json.dumps(document, indent=2, ensure_ascii=False) + "\n")
+        return 1 if errors else 0
+    for problem in problems:
+        out.write(f"{problem}\n")
+    if errors:
+        out.write(f"{errors} error{'s' if errors != 1 else ''}\n")
+        return 1
+    whole = sum(len(device.whole) for device in mapping.devices) if mapping is not None else 0
+    more = f", and {whole} whole model{'s' if whole != 1 else ''}" if whole else ""
+    out.write(f"ok: {devices} devices, {points} points{more}\n")
+    return 0
+
+
+def find_files(paths: Sequence[Path], problems: list[Problem]) -> list[Path]:
+    """The files of some paths, folders walked in order of name, each file once. A folder without any is a problem."""
+    found: dict[Path, Path] = {}
+    for path in paths:
+        if not path.is_dir():
+            found.setdefault(path.absolute(), path)
+            continue
+        inside = sorted(
+            file
+            for file in path.rglob("*")
+            if file.suffix in _SUFFIXES and file.name not in _NOT_MAPPINGS and not file.is_dir()
+        )
+        if not inside:
+            problems.append(Problem(str(path), 1, 1, "TG101", "no .yaml file in this directory"))
+        for file in inside:
+            found.setdefault(file.absolute(), file)
+    return list(found.values())
+
+
+def _at_last_line(problem: Problem) -> Problem:
+    return Problem(problem.file, 1, 1, problem.code, problem.message, problem.hint, problem.severity)
+
+
+@contextmanager
+def _without_collector() -> Iterator[None]:
+    """Hold the cyclic collector still: a check makes millions of objects and hardly any cycle."""
+    running = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if running:
+            gc.enable()
+
+
+def _top(source: Source, root: Map, templates: Templates) -> None:
+    """The keys of the file itself, and its templates."""
+    for key in root:
+        if key not in _TOP_KEYS:
+            source.report(
+                root.key_at(key), "TG201", f"no field '{key}' in a mapping file", did_you_mean(key, _TOP_KEYS)
+            )
+    version = root.get("mapping")
+    if version is None:
+        source.report(root.start, "TG202", "'mapping: 1' is missing", "the version of the format, on top of the file")
+    elif version is not BROKEN and (type(version) is not int or version != VERSION):
+        source.report(
+            root.value_at("mapping"), "TG205", f"version {VERSION} of the format expected, not {kind_of(version)}"
+        )
+    if root.get("templates") is not None:
+        templates.add(source, root["templates"], root.value_at("templates"))
+    if "templates" not in root and "devices" not in root:
+        source.report(root.start, "TG202", "'devices' is missing", "a mapping file holds devices, templates or both")
+
+
+def _devices(source: Source, root: Map, expander: Expander, reader: DeviceReader) -> None:
+    devices = root.get("devices")
+    if devices is None or devices is BROKEN:
+        return
+    if not isinstance(devices, Map):
+        source.report(
+            root.value_at("devices"), "TG203", f"devices: a mapping of names expected, not {kind_of(devices)}"
+        )
+        return
+    grid = _text(source, root, "grid")
+    if "grid" not in root:
+        source.report(root.start, "TG202", "'grid' is missing", "level 1 of every address in this file")
+    place = _text(source, root, "place")
+    for i, (name, body) in enumerate(devices.items()):
+        at = devices.marks[2 * i]
+        if isinstance(body, Map):
+            _device(source, name, at, body, grid, place, expander, reader, placed="place" in root)
+        elif body is not BROKEN:
+            source.report(devices.marks[2 * i + 1], "TG203", f"device '{name}' is a mapping, not {kind_of(body)}")
+
+
+def _device(
+    source: Source,
+    name: str,
+    at: int,
+    body: Map,
+    grid: str | None,
+    place: str | None,
+    expander: Expander,
+    reader: DeviceReader,
+    *,
+    placed: bool,
+) -> None:
+    """One device section: name, protocol, place, configuration."""
+    first = expander.sections.get(name)
+    if first is not None:
+        hint = f"first in {first.device.file}:{first.device.line}"
+        source.report(at, "TG602", f"a second device '{name}'", hint)
+    try:
+        expander.places.check_level(name, "device name")
+    except PlaceError as error:
+        source.report(at, error.code, str(error), "the name is a level of the addresses of its link")
+    spec = _protocol(source, name, at, body)
+    if "place" in body:
+        place = _text(source, body, "place")
+    elif not placed:
+        source.report(at, "TG202", f"'place' is missing for '{name}'", "area/site, in the device or on top of the file")
+    if spec is None:
+        return
+    base = _base(source, body, expander.places, grid, place)
+    config = reader.config(name, body, spec)
+    sound = config is not None and base is not None
+    line, col = source.where(at)
+    levels = base if base is not None else ("g", "_", "_")
+    device = MappedDevice(name, spec, config or DeviceConfig(), "/".join(levels), source.name, line, col)
+    if first is None:
+        expander.add(device, source, at, body, levels, sound=sound)
+
+
+def _protocol(source: Source, name: str, at: int, body: Map) -> ProtocolSpec | None:
+    given: Any = body.get("protocol")
+    if given is None:
+        source.report(at, "TG202", f"'protocol' is missing in '{name}'", f"one of {', '.join(protocol_names())}")
+    elif isinstance(given, str) and given in protocol_names():
+        return protocol(given)
+    elif given is not BROKEN:
+        hint = did_you_mean(str(given), protocol_names()) or f"there are {', '.join(protocol_names())}"
+        source.report(body.value_at("protocol"), "TG601", f"no protocol {kind_of(given)}", hint)
+    return None
+
+
+def _base(source: Source, body: Map, places: Places, grid: str | None, place: str | None) -> tuple[str, ...] | None:
+    """Levels 1-3 of a device; None when they are missing or wrong (and reported, once for the file)."""
+    if grid is None or place is None:
+        return None
+    try:
+        return places.base(grid, place)
+    except PlaceError as error:
+        root = source.root
+        if "place" in body:
+            where = body.value_at("place")
+        elif root is not None:
+            where = root.value_at("grid" if "grid " in str(error) else "place")
+        else:
+            where = 0
+        source.report(where, error.code, str(error), error.hint)
+        return None
+
+
+def _text(source: Source, holder: Map, key: str) -> str | None:
+    """A text field of the file or a device; None when it is missing or no text."""
+    value = holder.get(key)
+    if value is None or value is BROKEN:
+        if key in holder and value is None:
+            source.report(holder.value_at(key), "TG203", f"{key}: text expected, not nothing")
+        return None
+    if isinstance(value, bool | Map | list):
+        source.report(holder.value_at(key), "TG203", f"{key}: text expected, not {kind_of(value)}")
+        return None
+    return value if isinstance(value, str) else source.plain_text(holder.value_at(key), value)

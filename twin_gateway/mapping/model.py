@@ -1,0 +1,140 @@
+"""What mapping files say once they are read, expanded and checked: devices, their points, and requests for whole models."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from address_space.point import Point, PointProfile
+from twin_gateway.drivers.contract import BoundPoint, DeviceConfig, ProtocolSpec
+
+Role = Literal["read", "command", "backup", "verify"]
+
+
+@dataclass(slots=True)
+class MappedPoint:
+    """One binding of one address to one device.
+
+    Attributes:
+        address: canonical text of the technological address.
+        profile: what the point table keeps; gain and bias hold scale, offset and unit conversion.
+        fields: validated protocol fields.
+        control: validated control fields; None when this binding does not command.
+        source: the protocol point inside the device, as `ProtocolSpec.source` packs it.
+        quantity: physical quantity of an analog point; None where the catalogue does not know.
+        unit: symbol of the unit that the device delivers after scale; None when the driver knows it by itself.
+        role: `read` for the binding that gives the value, also when it commands; the others as in the format.
+        rank: 0 for the best source, 1 for the first backup, …
+        share: the same protocol point may feed other addresses too.
+        aliases: alias texts given in the file (protocol aliases come by themselves).
+        group: bindings of one address from one list have the same number; 0 for a point with a single binding.
+        file, line, col: where the point is written; for a point of a template, where the template is used.
+    """
+
+    address: str
+    profile: PointProfile
+    fields: dict[str, Any]
+    control: dict[str, Any] | None
+    source: int | str
+    quantity: str | None
+    unit: str | None
+    role: Role
+    rank: int
+    share: bool
+    display_name: str
+    aliases: tuple[str, ...]
+    file: str
+    line: int
+    col: int
+    group: int = 0
+
+    def point(self, device: str) -> Point:
+        """The point as the point table takes it."""
+        return Point(self.address, self.profile, device, self.source, self.display_name, self.aliases)
+
+    def bound(self, row: int) -> BoundPoint:
+        """The point as the driver takes it, once it has a row in the table."""
+        profile = self.profile
+        return BoundPoint(
+            row,
+            self.address,
+            profile.cdc,
+            profile.value_type,
+            self.fields,
+            self.control,
+            self.quantity,
+            self.unit,
+            profile.stale_after or None,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class WholeModel:
+    """`all: LD0` at a place: every data object of a logical device that no other line names, known from the device itself.
+
+    Attributes:
+        place: canonical text of the place, six levels with fillers where needed, without the function.
+        logical_device: name as in the file.
+    """
+
+    place: str
+    logical_device: str
+    file: str
+    line: int
+    col: int
+
+
+@dataclass(slots=True)
+class MappedDevice:
+    """One device: the section for its driver and the points it gives.
+
+    Attributes:
+        name: also the name of its link.
+        spec: declaration of its protocol.
+        config: validated device section with secrets filled in.
+        place: grid, area and site as an address text, for points that are found at run time.
+        points: in the order of the files.
+        whole: `all:` requests.
+    """
+
+    name: str
+    spec: ProtocolSpec
+    config: DeviceConfig
+    place: str
+    file: str
+    line: int
+    col: int
+    points: list[MappedPoint] = field(default_factory=list)
+    whole: list[WholeModel] = field(default_factory=list)
+
+    @property
+    def protocol(self) -> str:
+        """Name of the protocol, `iec104`."""
+        return self.spec.name
+
+
+@dataclass(slots=True)
+class Mapping:
+    """All devices of a set of files.
+
+    Attributes:
+        devices: in the order of the files.
+        place_aliases: (alias, address of a place) pairs.
+        secrets_missing: a secret was not found and the check was told to go on: not fit to run with.
+    """
+
+    devices: list[MappedDevice] = field(default_factory=list)
+    place_aliases: list[tuple[str, str]] = field(default_factory=list)
+    secrets_missing: bool = False
+
+    def points(self) -> Iterator[tuple[MappedDevice, MappedPoint]]:
+        """Every binding with its device."""
+        for device in self.devices:
+            for point in device.points:
+                yield device, point
+
+    @property
+    def point_count(self) -> int:
+        """Number of bindings."""
+        return sum(len(device.points) for device in self.devices)
