@@ -1,0 +1,208 @@
+"""The gateway's own configuration file `gateway.yaml`: reading it, and writing a commented one to start from."""
+
+from __future__ import annotations
+
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from address_space.address import AddressError, check_name
+from twin_gateway.mqtt.settings import MqttSettings
+
+Port = Annotated[int, Field(ge=0, le=65_535)]
+Seconds = Annotated[float, Field(gt=0, le=86_400)]
+MAX_CONFIG_SIZE = 1 << 20
+
+
+class ConfigError(ValueError):
+    """The configuration cannot be used; the message says where and what to do."""
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class OpcUaSection(_Section):
+    """The OPC UA endpoint.
+
+    Attributes:
+        host, port: where to listen. Security policy None is offered on loopback only.
+        anonymous: `none`, or `observe`: clients on this machine may look without a user.
+        min_publishing_interval: milliseconds.
+    """
+
+    host: str = "127.0.0.1"
+    port: Port = 4840
+    anonymous: Literal["none", "observe"] = "none"
+    min_publishing_interval: Annotated[float, Field(ge=5, le=60_000)] = 20.0
+
+
+class HttpSection(_Section):
+    """Where `/healthz` and `/metrics` are served; loopback only."""
+
+    host: str = "127.0.0.1"
+    port: Port = 8480
+
+    @field_validator("host")
+    @classmethod
+    def _loopback(cls, host: str) -> str:
+        try:
+            local = host == "localhost" or ip_address(host).is_loopback
+        except ValueError:
+            local = False
+        if not local:
+            raise ValueError(f"{host} is not loopback; health and metrics have no login, put a proxy in front of them")
+        return host
+
+
+class CommandSection(_Section):
+    """Times of the command desk, seconds; see `twin_gateway.commands.desk.DeskSettings`."""
+
+    max_age: Seconds = 2.0
+    device_timeout: Seconds = 10.0
+    feedback_timeout: Seconds = 10.0
+    selection_time: Seconds = 30.0
+    min_interval: Annotated[float, Field(ge=0, le=3600)] = 0.5
+
+
+class LogSection(_Section):
+    """What is logged and how: `text` for people, `json` for machines."""
+
+    level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    format: Literal["text", "json"] = "text"
+
+
+class GatewayConfig(_Section):
+    """Everything of `gateway.yaml`. Relative paths are relative to the file.
+
+    Attributes:
+        gateway: name of this gateway, a segment of its own addresses `<grid>/_sys/<gateway>/…`.
+        grid: level 1 of the addresses of this gateway's own points.
+        authority: URI of the grid authority, namespace of all NodeIds.
+        data_directory: certificates, audit journal, counters.
+        mappings: mapping files and folders.
+        users: the user file.
+        mqtt: the mirror; absent means none.
+    """
+
+    gateway: str
+    grid: str
+    authority: str = Field(pattern=r"^[a-z][a-z0-9+.-]*:\S+$", max_length=255)
+    data_directory: Path = Path("data")
+    mappings: tuple[Path, ...] = Field(min_length=1)
+    users: Path = Path("users.yaml")
+    opcua: OpcUaSection = OpcUaSection()
+    mqtt: MqttSettings | None = None
+    http: HttpSection | None = HttpSection()
+    commands: CommandSection = CommandSection()
+    log: LogSection = LogSection()
+
+    @field_validator("gateway", "grid")
+    @classmethod
+    def _segment(cls, name: str) -> str:
+        try:
+            check_name(name, "name")
+        except AddressError as error:
+            raise ValueError(str(error)) from error
+        return name
+
+
+def load_config(path: Path) -> GatewayConfig:
+    """Read and check a configuration file.
+
+    Raises:
+        ConfigError: with the file, the place and what is wrong.
+    """
+    try:
+        if path.stat().st_size > MAX_CONFIG_SIZE:
+            raise ConfigError(f"{path} is larger than {MAX_CONFIG_SIZE >> 20} MiB: this is no configuration file")
+        data = yaml.safe_load(path.read_text("utf-8"))
+    except FileNotFoundError as error:
+        raise ConfigError(f"there is no {path}; `twin-gateway init` writes one to start from") from error
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark
+        where = f"{path}:{mark.line + 1}:{mark.column + 1}" if mark is not None else str(path)
+        raise ConfigError(f"{where}: {error.problem}") from error
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ConfigError(f"{path}: {error}") from error
+    if not isinstance(data, dict):
+        raise ConfigError(f"{path}: a mapping of settings is expected; `twin-gateway init` writes one to start from")
+    try:
+        return _resolve(GatewayConfig.model_validate(data), path.parent)
+    except ValidationError as error:
+        raise ConfigError(
+            "\n".join(_sentence(path, problem) for problem in error.errors(include_input=False))
+        ) from error
+
+
+def _sentence(path: Path, problem: Any) -> str:
+    where = ".".join(str(part) for part in problem["loc"]) or "the file"
+    return f"{path}: {where}: {problem['msg'].removeprefix('Value error, ')}"
+
+
+def _resolve(config: GatewayConfig, folder: Path) -> GatewayConfig:
+    return config.model_copy(
+        update={
+            "data_directory": folder / config.data_directory,
+            "mappings": tuple(folder / path for path in config.mappings),
+            "users": folder / config.users,
+        }
+    )
+
+
+TEMPLATE = """\
+# Configuration of one gateway. Relative paths are relative to this file.
+gateway: gw1                         # name of this gateway in its own addresses: <grid>/_sys/gw1/...
+grid: dso1                           # level 1 of those addresses
+authority: https://example.org       # URI of the grid authority: the namespace of all OPC UA NodeIds
+
+data_directory: data                 # certificates, audit journal, counters; keep it when you update
+mappings: [mappings]                 # mapping files and folders; check them with `twin-gateway check mappings`
+users: users.yaml                    # made with `twin-gateway user add NAME --role Operator`; there is no default user
+
+opcua:
+  host: 127.0.0.1                    # 0.0.0.0 serves the network, then with Basic256Sha256 SignAndEncrypt only
+  port: 4840
+  anonymous: none                    # `observe` lets clients on this machine look without a user
+
+# mqtt:                              # remove the # to mirror every point to a broker
+#   host: 127.0.0.1
+#   port: 1883                       # 8883 with tls
+#   user: gateway
+#   password: ${MQTT_PASSWORD}       # secrets only by reference
+#   modes: [points]                  # or [grouped], or both
+
+http:                                # /healthz and /metrics (Prometheus), on this machine only
+  port: 8480
+
+commands:
+  feedback_timeout: 10               # seconds within which the position must follow a confirmed command
+
+log:
+  level: INFO                        # DEBUG, INFO, WARNING, ERROR
+  format: text                       # json for log collectors
+"""
+
+
+def write_template(folder: Path) -> list[Path]:
+    """Write a commented `gateway.yaml` and an empty `mappings` folder.
+
+    Returns:
+        What was made.
+
+    Raises:
+        ConfigError: when there is a `gateway.yaml` already.
+    """
+    path = folder / "gateway.yaml"
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        with path.open("x", encoding="utf-8") as file:
+            file.write(TEMPLATE)
+    except FileExistsError as error:
+        raise ConfigError(f"{path} exists already; it is left as it is") from error
+    mappings = folder / "mappings"
+    mappings.mkdir(exist_ok=True)
+    return [path, mappings]
