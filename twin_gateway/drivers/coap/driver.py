@@ -356,7 +356,8 @@ class _Session:
         self._force(min(asked, key=lambda resource: resource.heard), now)
 
     async def _await_loss(self) -> None:
-        reason = await self.client.lost
+        # Shielded: a cancelled wait must not make the association look lost, the device is still to be told.
+        reason = await asyncio.shield(self.client.lost)
         raise LinkLost(f"{self._config.uri}: {reason}")
 
 

@@ -1,0 +1,89 @@
+"""What a mapping may say of CoAP devices and points, and the aliases of their resources."""
+
+import pytest
+from pydantic import ValidationError
+
+from twin_gateway.drivers.coap.config import SPEC, CoapConfig
+from twin_gateway.drivers.coap.driver import target_of
+from twin_gateway.drivers.coap.linkformat import LinkFormatError, parse
+from twin_gateway.drivers.coap.transport import NotInstalled, transport_of
+
+
+def test_durations_carry_their_unit_and_become_seconds() -> None:
+    config = CoapConfig(uri="coap://[2001:db8::5]/", timeout="500 ms", poll="2 min")
+    assert (config.timeout, config.poll, config.uri) == (0.5, 120.0, "coap://[2001:db8::5]")
+
+
+@pytest.mark.parametrize(
+    "uri",
+    ["http://a", "coap://", "coap://a:0", "coap://a:99999", "coap://u@a", "coap://a/x?y", "coap://a/#f", "10.0.0.1"],
+)
+def test_a_device_uri_that_cannot_be_one_is_refused(uri: str) -> None:
+    with pytest.raises(ValidationError):
+        CoapConfig(uri=uri)
+
+
+@pytest.mark.parametrize(
+    ("uri", "root", "host"),
+    [
+        ("coap://sensor.local:61616/base/", "/base", "sensor.local"),
+        ("coap://10.0.0.1", "", ""),
+        ("coap+tcp://[::1]:5683", "", ""),
+    ],
+)
+def test_a_host_name_goes_into_the_request_and_an_address_does_not(uri: str, root: str, host: str) -> None:
+    target = target_of(CoapConfig(uri=uri))
+    assert (target.root, target.host_option) == (root, host)
+
+
+def test_dtls_without_its_package_says_what_is_missing() -> None:
+    with pytest.raises(NotInstalled, match="pip install DTLSSocket"):
+        transport_of("coaps")
+
+
+@pytest.mark.parametrize(
+    ("fields", "source"),
+    [
+        ({"path": "/fpi/1", "pointer": "/flt"}, "coap://[2001:db8::5]/fpi/1#/flt"),
+        ({"path": "/fpi/1", "member": "a/b"}, "coap://[2001:db8::5]/fpi/1#/a~1b"),
+        ({"path": "/senml", "name": "temp"}, "coap://[2001:db8::5]/senml#temp"),
+        ({"path": "/temp"}, "coap://[2001:db8::5]/temp"),
+    ],
+)
+def test_the_source_of_a_point_is_its_uri_and_an_alias_of_it(fields: dict[str, object], source: str) -> None:
+    config = CoapConfig(uri="coap://[2001:db8::5]")
+    assert SPEC.source(config, fields) == source
+    assert SPEC.alias("link", config, source) == source
+    assert SPEC.unalias(source) == (None, source)
+
+
+@pytest.mark.parametrize("alias", ["", "sensor/1", "http://a/b", "coap://"])
+def test_what_is_no_coap_uri_is_no_alias(alias: str) -> None:
+    assert SPEC.unalias(alias) is None
+
+
+@pytest.mark.parametrize(
+    ("fields", "wrong"),
+    [
+        ({"path": "/a", "name": "x", "pointer": "/x"}, ["pointer"]),
+        ({"path": "/a", "sum": True}, ["sum"]),
+        ({"path": "/a", "poll": 5.0}, ["poll"]),
+        ({"path": "/a", "poll": 5.0, "observe": False}, []),
+        ({"path": "/a", "name": "x", "sum": True}, []),
+    ],
+)
+def test_fields_that_contradict_each_other_are_problems(fields: dict[str, object], wrong: list[str]) -> None:
+    assert [field for field, _ in SPEC.check(None, fields)] == wrong
+
+
+def test_link_format_is_read_with_quotes_commas_and_flags() -> None:
+    links = parse(b'</a>;ct=0;obs;title="x, \\"y\\"; z",</b/c> ; rt=temp , <coap://other/d>')
+    assert [found.target for found in links] == ["/a", "/b/c", "coap://other/d"]
+    assert links[0].parameters == {"ct": "0", "obs": "", "title": 'x, "y"; z'}
+    assert parse(b"") == []
+
+
+@pytest.mark.parametrize("text", [b"\xff", b"</a", b"</a></b>", b"junk", b"</a>;;"])
+def test_what_is_no_link_format_is_an_error(text: bytes) -> None:
+    with pytest.raises(LinkFormatError):
+        parse(text)
