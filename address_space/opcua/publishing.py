@@ -1,21 +1,71 @@
-"""The connection's side of publishing: raw responses, publish requests in waiting, and backpressure."""
+"""Publish requests of a session in waiting, who is late for one, and backpressure from the client."""
 
 from __future__ import annotations
 
 import asyncio
+import logging
+import struct
+import time
+from collections import deque
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
 
-from asyncua.server.uaprocessor import PublishRequestData, UaProcessor
+from asyncua.server.uaprocessor import UaProcessor
+from asyncua.ua.status_codes import StatusCodes
+
+from address_space.opcua.encoding import NULL_ARRAY
+
+if TYPE_CHECKING:
+    from address_space.opcua.processor import Processor, Request
+
+_log = logging.getLogger(__name__)
+
+PUBLISH_RESPONSE = 829
+
+Server = Callable[[int], Awaitable[None]]
+"""Lets a subscription, given by its id, send what it has."""
+
+
+class PublishingProcessor(UaProcessor):
+    """Nothing of its own any more: publishing needs only the processor's public parts (see `RAW_HANDLERS`)."""
 
 
 @dataclass(frozen=True, slots=True)
-class PublishMessage:
-    """One notification message ready for the wire.
+class Waiting:
+    """A publish request that waits for something to be sent.
+
+    Attributes:
+        processor: the connection it came by.
+        request: the request.
+        results: the encoded results of its acknowledgements.
+        since: monotonic time of arrival.
+    """
+
+    processor: Processor
+    request: Request
+    results: bytes
+    since: float
+
+    @property
+    def timed_out(self) -> bool:
+        """Whether the client has given the request up by now."""
+        hint = self.request.timeout_hint
+        return hint != 0 and time.monotonic() - self.since > hint / 1000
+
+    @property
+    def dead(self) -> bool:
+        """Whether its connection is closed."""
+        return bool(self.processor.transport.is_closing())
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One notification message ready to be sent.
 
     Attributes:
         subscription_id: the subscription that sends it.
-        body: encoded NotificationMessage (sequence number, publish time, notification data).
+        body: encoded NotificationMessage.
         available: sequence numbers kept for Republish.
         more: further notifications wait (MoreNotifications).
     """
@@ -26,27 +76,124 @@ class PublishMessage:
     more: bool
 
 
-class PublishingProcessor(UaProcessor):  # type: ignore[misc]  # asyncua is untyped
-    """A processor that sends encoded bodies and holds publish responses back while the client does not read.
+class PublishQueue:
+    """The publish requests of one session, oldest first, and the subscriptions that are late for one.
 
-    The server's own processor derives from this one and asks `RAW_HANDLERS` first.
+    While the client does not read what was sent (the connection is not writable), no request is handed out: what the
+    subscriptions have stays in their bounded queues.
+
+    Args:
+        serve: called with the id of a late subscription when it may send.
+        limit: most requests that wait.
     """
 
-    soft_backlog = 4 << 20
-    """Bytes in the write buffer above which no publish response is built."""
-    hard_backlog = 64 << 20
-    """Bytes in the write buffer above which the connection is dropped."""
+    def __init__(self, serve: Server, limit: int) -> None:
+        self._serve = serve
+        self._requests: deque[Waiting] = deque()
+        self._late: dict[int, None] = {}
+        self._watched: Processor | None = None
+        self._task: asyncio.Task[None] | None = None
+        self.limit = limit
+        self.refused = 0
 
-    def send_raw(self, sequence_header: Any, body: bytes) -> None:
-        """Send an encoded response (type id, header and parameters) as the answer to a request."""
-        self._transport.write(self._connection.message_to_binary(body, request_id=sequence_header.RequestId))
-        if self._transport.get_write_buffer_size() > self.hard_backlog:
-            self._transport.abort()
+    def __len__(self) -> int:
+        return len(self._requests)
 
-    @property
-    def backlog(self) -> int:
-        """Bytes that the client has not taken yet."""
-        return int(self._transport.get_write_buffer_size())
+    def offer(self, waiting: Waiting) -> None:
+        """Take a request; beyond the limit the oldest is answered BadTooManyPublishRequests."""
+        if waiting.processor is not self._watched:
+            self._watch(waiting.processor)
+        if len(self._requests) >= self.limit:
+            self._drop_dead()
+        while len(self._requests) >= self.limit:
+            self.refused += 1
+            self._fault(self._requests.popleft(), StatusCodes.BadTooManyPublishRequests)
+        self._requests.append(waiting)
+        if self._late:
+            self._wake()
+
+    def take(self, subscription_id: int) -> Waiting | None:
+        """The oldest request that can be answered; None makes the subscription late: it will be served in its turn."""
+        while self._requests:
+            waiting = self._requests[0]
+            if waiting.dead:
+                self._requests.popleft()
+            elif waiting.timed_out:
+                self._fault(self._requests.popleft(), StatusCodes.BadTimeout)
+            elif not waiting.processor.writable:
+                break
+            else:
+                return self._requests.popleft()
+        self._late[subscription_id] = None
+        return None
+
+    def forget(self, subscription_id: int) -> None:
+        """A subscription is gone."""
+        self._late.pop(subscription_id, None)
+
+    def refuse_all(self, status: int) -> None:
+        """Answer all requests with a fault, for instance BadNoSubscription after the last subscription went."""
+        while self._requests:
+            self._fault(self._requests.popleft(), status)
+
+    def close(self) -> None:
+        """Forget everything; nothing is answered."""
+        self._requests.clear()
+        self._late.clear()
+        self._watch(None)
+
+    def _watch(self, processor: Processor | None) -> None:
+        if self._watched is not None and self._wake in self._watched.on_writable:
+            self._watched.on_writable.remove(self._wake)
+        self._watched = processor
+        if processor is not None:
+            processor.on_writable.append(self._wake)
+
+    def _wake(self) -> None:
+        if self._late and self._task is None:
+            self._task = asyncio.get_running_loop().create_task(self._serve_late())
+
+    async def _serve_late(self) -> None:
+        try:
+            while self._late and self._ready():
+                subscription_id = next(iter(self._late))
+                del self._late[subscription_id]
+                await self._serve(subscription_id)
+        except Exception:
+            _log.exception("a late subscription could not be served")
+        finally:
+            self._task = None
+
+    def _ready(self) -> bool:
+        self._drop_dead()
+        return bool(self._requests) and self._requests[0].processor.writable
+
+    def _drop_dead(self) -> None:
+        living: deque[Waiting] = deque()
+        for waiting in self._requests:
+            if waiting.dead:
+                continue
+            if waiting.timed_out:
+                self._fault(waiting, StatusCodes.BadTimeout)
+            else:
+                living.append(waiting)
+        self._requests = living
+
+    @staticmethod
+    def _fault(waiting: Waiting, status: int) -> None:
+        if not waiting.dead:
+            waiting.processor.fault(waiting.request, status)
 
 
-__all__ = ["PublishMessage", "PublishRequestData", "PublishingProcessor", "asyncio"]
+def send(message: Message, waiting: Waiting) -> None:
+    """Answer a publish request with a notification message."""
+    available = message.available
+    waiting.processor.respond(
+        waiting.request,
+        PUBLISH_RESPONSE,
+        struct.pack("<Ii", message.subscription_id, len(available)) + struct.pack(f"<{len(available)}I", *available),
+        b"\x01" if message.more else b"\x00",
+        message.body,
+        waiting.results,
+        NULL_ARRAY,
+    )

@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from asyncua.server.subscription_service import SubscriptionService
 
-from address_space.opcua.publishing import PublishingProcessor
 from address_space.table import PointTable
 
-RawHandler = Callable[[PublishingProcessor, Any, Any, Any], Awaitable[bool]]
-"""(processor, RequestHeader, SequenceHeader, body Buffer after the RequestHeader) -> whether it has been answered.
-
-False: go on with asyncua's own path; the body has not been moved. The processor calls it only for activated sessions,
-after its permission check, and has touched the session. ServiceError becomes a ServiceFault by `process_message`.
-"""
+if TYPE_CHECKING:
+    from address_space.opcua.processor import Handler
 
 MayMonitor = Callable[[Any, Sequence[str]], Sequence[bool] | None]
 """(InternalSession, addresses) -> which of them the session's user may read; None for all."""
@@ -50,7 +45,7 @@ class SubscriptionLimits:
     max_publish_requests: int = 50
 
 
-class PointSubscriptionService(SubscriptionService):  # type: ignore[misc]  # asyncua is untyped
+class PointSubscriptionService(SubscriptionService):
     """Subscriptions over the point table; items on other nodes and events take asyncua's path in the same subscription.
 
     Args:
@@ -79,5 +74,8 @@ class PointSubscriptionService(SubscriptionService):  # type: ignore[misc]  # as
         self.may_monitor = may_monitor
 
 
-RAW_HANDLERS: dict[int, RawHandler] = {}
-"""Request type id (binary encoding, namespace 0) -> handler; the server's processor asks these first."""
+RAW_HANDLERS: dict[int, Handler] = {}
+"""Request type id -> handler `(processor, request)`, for `InternalServer.handlers`: the whole subscription and
+monitored-item service sets (787, 793, 799, 826, 832, 841, 847, 751, 763, 769, 775, 781). No other path is needed: what
+asyncua's own items need they call themselves. Used of the processor: `session`, `iserver.subscription_service`,
+`transport`, `writable`, `on_writable`, `respond`, `fault`."""
