@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 from address_space import units
 from address_space.catalogue import PointClass, VariableKind
 from address_space.point import PointProfile
-from twin_gateway.mapping.fields import COMMON, FieldError, NotTextError, kind_of, point_table
+from twin_gateway.mapping.fields import COMMON, Check, FieldError, NotTextError, kind_of, point_table
 from twin_gateway.mapping.lines import Line
 from twin_gateway.mapping.model import MappedDevice, MappedPoint, Role
 from twin_gateway.mapping.place import PlaceError, Places
@@ -16,6 +16,12 @@ from twin_gateway.mapping.read import BROKEN, Source
 
 _TWO_WAY = frozenset(("SPS", "SPC", "DPS", "DPC", "ACT", "ACD", "SPG"))
 _NOTHING: dict[str, Any] = {}
+_SCALARS = frozenset((str, int, float, bool))
+SHARED: Final = frozenset(("unit", "scale", "offset", "deadband", "stale_after", "invert", "display_unit"))
+"""Fields that make the profile: few different combinations, so each is checked once."""
+
+Extra = tuple[tuple[str, Any, type], ...]
+Shared = tuple[PointProfile, str | None]
 
 
 class Binder:
@@ -25,7 +31,7 @@ class Binder:
     """
 
     def __init__(
-        self, device: MappedDevice, places: Places, profiles: dict[Any, PointProfile], *, sound: bool = True
+        self, device: MappedDevice, places: Places, profiles: dict[Any, Shared], *, sound: bool = True
     ) -> None:
         self.sound = sound
         self.device = device
@@ -35,105 +41,121 @@ class Binder:
         self.profiles = profiles
         self._required = self.table.required
         self._checks = self.table.protocol
+        self._cdcs, self._check, self._source = device.spec.cdcs, device.spec.check, device.spec.source
 
     def bind(self, levels: tuple[str, ...], line: Line, role: Role = "read", rank: int = 0) -> MappedPoint | None:
         """The mapped point of a line, None when something is wrong with it (and reported)."""
         try:
-            address, tail = self.places.complete(levels, line.key)
+            address, tail, point_class = self.places.complete(levels, line.key)
         except PlaceError as error:
             self._report(line, (line.source, line.at), error.code, str(error), error.hint)
             self._fields(line)
             return None
-        own, common, good = self._fields(line)
-        point_class = tail.point_class
-        control = common.get("control", _NOTHING) if common else _NOTHING
-        if control is not _NOTHING and not point_class.cdc.controllable:
-            what = f"{tail.text} is {_a(point_class.cdc.name)}: it cannot be commanded"
-            hint = "commands go to the control function, as in CSWI1/Pos" if point_class.cdc.name == "DPS" else ""
+        own, extra, rest, good = self._fields(line)
+        control = rest.get("control")
+        cdc = point_class.cdc
+        if control is not None and not cdc.controllable:
+            hint = "commands go to the control function, as in CSWI1/Pos" if cdc.name == "DPS" else ""
+            what = f"{tail} is {_a(cdc.name)}: it cannot be commanded"
             self._report(line, line.locate_key("control"), "TG508", what, hint)
             good = False
-        profile = self._profile(line, point_class, tail.text, common, control is not _NOTHING)
-        if profile is None or not good:
+        key = (id(point_class), control is not None, extra)
+        shared = self.profiles.get(key)
+        if shared is None:
+            shared = self._profile(line, point_class, tail, extra, controllable=control is not None)
+            if shared is not None:
+                self.profiles[key] = shared
+        if shared is None or not good:
             return None
-        config = self.device.config
-        cdcs = self.spec.cdcs(own)
-        if cdcs is not None and point_class.cdc.name not in cdcs:
+        cdcs = self._cdcs(own)
+        if cdcs is not None and cdc.name not in cdcs:
             name = "type" if "type" in own else next(iter(own), "")
-            what = f"{own.get('type', name)} cannot give {_a(point_class.cdc.name)}, which {tail.text} is"
+            what = f"{own.get('type', name)} cannot give {_a(cdc.name)}, which {tail} is"
             self._report(line, line.locate(name), "TG501", what, f"it gives {', '.join(sorted(cdcs))}")
             return None
         if not self.sound:
             return None
-        for name, message in self.spec.check(config, own):
-            self._report(line, line.locate(name), "TG207", message)
-            good = False
-        if not good:
+        config = self.device.config
+        faults = self._check(config, own)
+        if faults:
+            for name, message in faults:
+                self._report(line, line.locate(name), "TG207", message)
             return None
         row, col = line.source.where(line.at)
-        unit = common.get("unit")
+        profile, unit = shared
         return MappedPoint(
             address,
             profile,
             own,
-            None if control is _NOTHING else control,
-            self.spec.source(config, own),
+            control,
+            self._source(config, own),
             point_class.quantity,
-            unit.symbol if unit is not None else None,
+            unit,
             role,
             rank,
-            common.get("share", False),
-            common.get("display_name", ""),
-            common.get("aliases", ()),
+            rest.get("share", False),
+            rest.get("display_name", ""),
+            rest.get("aliases", ()),
             line.source.name,
             row,
             col,
         )
 
-    def _fields(self, line: Line) -> tuple[dict[str, Any], dict[str, Any], bool]:
-        """Protocol fields, common fields, and whether all was well."""
+    def _fields(self, line: Line) -> tuple[dict[str, Any], Extra, dict[str, Any], bool]:
+        """Protocol fields checked; common fields that many points share, unchecked; other fields checked; all well?"""
         own: dict[str, Any] = {}
-        common = _NOTHING
+        extra: Extra = ()
+        rest = _NOTHING
         good = True
         checks = self._checks
         fields = line.fields
         for name, value in fields.items():
+            check = checks.get(name)
             if value is None or value is BROKEN:
                 good = good and value is None
-                continue
-            check = checks.get(name)
-            try:
-                if check is not None:
+            elif check is not None:
+                try:
                     own[name] = check(value)
-                    continue
-                if common is _NOTHING:
-                    common = {}
-                if name == "control":
-                    control = self._control(line, value)
-                    if control is None:
+                except FieldError as error:
+                    fixed = self._again(line, name, value, error, check)
+                    if fixed is BROKEN:
                         good = False
                     else:
-                        common[name] = control
-                elif (check := COMMON.get(name)) is not None:
-                    common[name] = check(value)
-                else:
-                    hint = did_you_mean(name, self.table.known)
-                    self._report(
-                        line, line.locate_key(name), "TG201", f"no field '{name}' for {self.spec.name} points", hint
-                    )
-                    good = False
-            except FieldError as error:
-                fixed = self._again(line, name, value, error, check)
-                if fixed is BROKEN:
-                    good = False
-                else:
-                    (own if name in checks else common)[name] = fixed
+                        own[name] = fixed
+            elif name in SHARED and value.__class__ in _SCALARS:
+                extra = (*extra, (name, value, value.__class__))
+            else:
+                if rest is _NOTHING:
+                    rest = {}
+                good = self._rest(line, name, value, rest) and good
         for name in self._required:
             if name not in own and fields.get(name) is None:
                 self._report(line, (line.source, line.at), "TG202", f"'{name}' is missing")
                 good = False
-        return own, common, good
+        return own, extra, rest, good
 
-    def _again(self, line: Line, name: str, value: Any, error: FieldError, check: Any, inside: str = "") -> Any:
+    def _rest(self, line: Line, name: str, value: Any, rest: dict[str, Any]) -> bool:
+        """One of the rarer fields; False when it is wrong."""
+        if name == "control":
+            control = self._control(line, value)
+            if control is not None:
+                rest[name] = control
+            return control is not None
+        check = COMMON.get(name)
+        if check is None:
+            what = f"no field '{name}' for {self.spec.name} points"
+            self._report(line, line.locate_key(name), "TG201", what, did_you_mean(name, self.table.known))
+            return False
+        try:
+            rest[name] = check(value)
+        except FieldError as error:
+            fixed = self._again(line, name, value, error, check)
+            if fixed is BROKEN:
+                return False
+            rest[name] = fixed
+        return True
+
+    def _again(self, line: Line, name: str, value: Any, error: FieldError, check: Check, *, inside: str = "") -> Any:
         """Report a field that is wrong; for a number where text is wanted take what is written instead."""
         source, at = line.locate(name, inside)
         if isinstance(error, NotTextError) and not isinstance(value, bool):
@@ -171,7 +193,7 @@ class Binder:
             try:
                 out[name] = check(item)
             except FieldError as error:
-                fixed = self._again(line, "control", item, error, check, inside)
+                fixed = self._again(line, "control", item, error, check, inside=inside)
                 good = good and fixed is not BROKEN
                 out[name] = fixed
         for name in self.table.control_required:
@@ -181,31 +203,24 @@ class Binder:
         return out if good else None
 
     def _profile(
-        self, line: Line, point_class: PointClass, tail: str, common: dict[str, Any], controllable: bool
-    ) -> PointProfile | None:
-        """The interned profile of a point; None when its common fields do not fit together."""
-        get = common.get
-        unit, shown = get("unit"), get("display_unit")
-        key = (
-            id(point_class),
-            unit.symbol if unit else None,
-            shown.symbol if shown else None,
-            get("scale"),
-            get("offset"),
-            get("deadband"),
-            get("stale_after"),
-            get("invert"),
-            controllable,
-        )
-        profile = self.profiles.get(key)
-        if profile is None:
+        self, line: Line, point_class: PointClass, tail: str, extra: Extra, *, controllable: bool
+    ) -> Shared | None:
+        """The profile of a point and the unit its device delivers; None when its common fields are wrong."""
+        common: dict[str, Any] = {}
+        for name, value, _ in extra:
             try:
-                profile = make_profile(point_class, tail, common, controllable)
-            except ProfileError as error:
-                self._report(line, line.locate(error.field), error.code, f"{error.field}: {error}", error.hint)
-                return None
-            self.profiles[key] = profile
-        return profile
+                common[name] = COMMON[name](value)
+            except FieldError as error:
+                common[name] = self._again(line, name, value, error, COMMON[name])
+        if BROKEN in common.values():
+            return None
+        try:
+            profile = make_profile(point_class, tail, common, controllable=controllable)
+        except ProfileError as error:
+            self._report(line, line.locate(error.field), error.code, f"{error.field}: {error}", error.hint)
+            return None
+        unit: units.Unit | None = common.get("unit")
+        return profile, unit.symbol if unit is not None else None
 
     def _report(self, line: Line, place: tuple[Source, int], code: str, message: str, hint: str = "") -> None:
         source, at = place
@@ -224,7 +239,7 @@ class ProfileError(ValueError):
         self.hint = hint
 
 
-def make_profile(point_class: PointClass, tail: str, common: dict[str, Any], controllable: bool) -> PointProfile:
+def make_profile(point_class: PointClass, tail: str, common: dict[str, Any], *, controllable: bool) -> PointProfile:
     """The profile of a point from the catalogue and the common fields of its line.
 
     `unit` is what the device delivers after scale and offset; published is the canonical unit or `display_unit`; a

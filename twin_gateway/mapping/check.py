@@ -1,4 +1,4 @@
-"""The whole check of a set of mapping files: every problem of every file in one go, and the mapping when there is none."""
+"""The check of a set of mapping files: every problem of every file in one go, and the mapping when there is none."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def check(
         env = os.environ if environ is None else environ
         for source in sources:
             if source.root is not None:
-                _devices(source, source.root, expander, DeviceReader(source, env, secrets_required=secrets_required))
+                _Devices(source, source.root, expander, DeviceReader(source, env, secrets_required=secrets_required))
         mapping = expander.run()
         check_unique(mapping, problems.append)
         mapping.secrets_missing = any(p.code == "TG604" for source in sources for p in source.problems)
@@ -156,93 +156,91 @@ def _top(source: Source, root: Map, templates: Templates) -> None:
         source.report(root.start, "TG202", "'devices' is missing", "a mapping file holds devices, templates or both")
 
 
-def _devices(source: Source, root: Map, expander: Expander, reader: DeviceReader) -> None:
-    devices = root.get("devices")
-    if devices is None or devices is BROKEN:
-        return
-    if not isinstance(devices, Map):
-        source.report(
-            root.value_at("devices"), "TG203", f"devices: a mapping of names expected, not {kind_of(devices)}"
-        )
-        return
-    grid = _text(source, root, "grid")
-    if "grid" not in root:
-        source.report(root.start, "TG202", "'grid' is missing", "level 1 of every address in this file")
-    place = _text(source, root, "place")
-    for i, (name, body) in enumerate(devices.items()):
-        at = devices.marks[2 * i]
-        if isinstance(body, Map):
-            _device(source, name, at, body, grid, place, expander, reader, placed="place" in root)
-        elif body is not BROKEN:
-            source.report(devices.marks[2 * i + 1], "TG203", f"device '{name}' is a mapping, not {kind_of(body)}")
+class _Devices:
+    """The devices of one file, handed to the expander."""
 
+    def __init__(self, source: Source, root: Map, expander: Expander, reader: DeviceReader) -> None:
+        self.source = source
+        self.root = root
+        self.expander = expander
+        self.reader = reader
+        self.grid: str | None = None
+        self.place: str | None = None
+        devices = root.get("devices")
+        if devices is None or devices is BROKEN:
+            return
+        if not isinstance(devices, Map):
+            what = f"devices: a mapping of names expected, not {kind_of(devices)}"
+            source.report(root.value_at("devices"), "TG203", what)
+            return
+        if "grid" not in root:
+            source.report(root.start, "TG202", "'grid' is missing", "level 1 of every address in this file")
+        self.grid = _text(source, root, "grid")
+        self.place = _text(source, root, "place")
+        for i, (name, body) in enumerate(devices.items()):
+            if isinstance(body, Map):
+                self.device(name, devices.marks[2 * i], body)
+            elif body is not BROKEN:
+                what = f"device '{name}' is a mapping, not {kind_of(body)}"
+                source.report(devices.marks[2 * i + 1], "TG203", what)
 
-def _device(
-    source: Source,
-    name: str,
-    at: int,
-    body: Map,
-    grid: str | None,
-    place: str | None,
-    expander: Expander,
-    reader: DeviceReader,
-    *,
-    placed: bool,
-) -> None:
-    """One device section: name, protocol, place, configuration."""
-    first = expander.sections.get(name)
-    if first is not None:
-        hint = f"first in {first.device.file}:{first.device.line}"
-        source.report(at, "TG602", f"a second device '{name}'", hint)
-    try:
-        expander.places.check_level(name, "device name")
-    except PlaceError as error:
-        source.report(at, error.code, str(error), "the name is a level of the addresses of its link")
-    spec = _protocol(source, name, at, body)
-    if "place" in body:
-        place = _text(source, body, "place")
-    elif not placed:
-        source.report(at, "TG202", f"'place' is missing for '{name}'", "area/site, in the device or on top of the file")
-    if spec is None:
-        return
-    base = _base(source, body, expander.places, grid, place)
-    config = reader.config(name, body, spec)
-    sound = config is not None and base is not None
-    line, col = source.where(at)
-    levels = base if base is not None else ("g", "_", "_")
-    device = MappedDevice(name, spec, config or DeviceConfig(), "/".join(levels), source.name, line, col)
-    if first is None:
-        expander.add(device, source, at, body, levels, sound=sound)
+    def device(self, name: str, at: int, body: Map) -> None:
+        """One device section: name, protocol, place, configuration."""
+        source, expander = self.source, self.expander
+        first = expander.sections.get(name)
+        if first is not None:
+            hint = f"first in {first.device.file}:{first.device.line}"
+            source.report(at, "TG602", f"a second device '{name}'", hint)
+        try:
+            expander.places.check_level(name, "device name")
+        except PlaceError as error:
+            source.report(at, error.code, str(error), "the name is a level of the addresses of its link")
+        spec = self.protocol(name, at, body)
+        if "place" not in body and "place" not in self.root:
+            hint = "area/site, in the device or on top of the file"
+            source.report(at, "TG202", f"'place' is missing for '{name}'", hint)
+        if spec is None:
+            return
+        base = self.base(body)
+        config = self.reader.config(name, body, spec)
+        sound = config is not None and base is not None
+        line, col = source.where(at)
+        levels = base if base is not None else ("g", "_", "_")
+        device = MappedDevice(name, spec, config or DeviceConfig(), "/".join(levels), source.name, line, col)
+        if first is None:
+            expander.add(device, source, at, body, levels, sound=sound)
 
-
-def _protocol(source: Source, name: str, at: int, body: Map) -> ProtocolSpec | None:
-    given: Any = body.get("protocol")
-    if given is None:
-        source.report(at, "TG202", f"'protocol' is missing in '{name}'", f"one of {', '.join(protocol_names())}")
-    elif isinstance(given, str) and given in protocol_names():
-        return protocol(given)
-    elif given is not BROKEN:
-        hint = did_you_mean(str(given), protocol_names()) or f"there are {', '.join(protocol_names())}"
-        source.report(body.value_at("protocol"), "TG601", f"no protocol {kind_of(given)}", hint)
-    return None
-
-
-def _base(source: Source, body: Map, places: Places, grid: str | None, place: str | None) -> tuple[str, ...] | None:
-    """Levels 1-3 of a device; None when they are missing or wrong (and reported, once for the file)."""
-    if grid is None or place is None:
+    def protocol(self, name: str, at: int, body: Map) -> ProtocolSpec | None:
+        """The declaration of the device's protocol; None when there is none (and reported)."""
+        given: Any = body.get("protocol")
+        if given is None:
+            hint = f"one of {', '.join(protocol_names())}"
+            self.source.report(at, "TG202", f"'protocol' is missing in '{name}'", hint)
+        elif isinstance(given, str) and given in protocol_names():
+            return protocol(given)
+        elif given is not BROKEN:
+            hint = did_you_mean(str(given), protocol_names()) or f"there are {', '.join(protocol_names())}"
+            self.source.report(body.value_at("protocol"), "TG601", f"no protocol {kind_of(given)}", hint)
         return None
-    try:
-        return places.base(grid, place)
-    except PlaceError as error:
-        root = source.root
-        if "place" in body:
-            where = body.value_at("place")
-        elif root is not None:
-            where = root.value_at("grid" if "grid " in str(error) else "place")
-        else:
-            where = 0
-        source.report(where, error.code, str(error), error.hint)
-        return None
+
+    def base(self, body: Map) -> tuple[str, ...] | None:
+        """Levels 1-3 of a device; None when they are missing or wrong (and reported, once for the file)."""
+        places, source, root = self.expander.places, self.source, self.root
+        own = "place" in body
+        place = _text(source, body, "place") if own else self.place
+        if self.grid is None or place is None:
+            return None
+        try:
+            places.check_level(self.grid, "grid")
+        except PlaceError as error:
+            source.report(root.value_at("grid"), error.code, str(error), error.hint)
+            return None
+        try:
+            return places.base(self.grid, place)
+        except PlaceError as error:
+            where = body.value_at("place") if own else root.value_at("place")
+            source.report(where, error.code, str(error), error.hint)
+            return None
 
 
 def _text(source: Source, holder: Map, key: str) -> str | None:

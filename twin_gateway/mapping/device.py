@@ -1,4 +1,4 @@
-"""The device section of a mapping file: secrets by reference, then the driver's own model, every fault with its place."""
+"""The device section of a mapping file: secrets by reference, then the driver's own model, each fault in its place."""
 
 from __future__ import annotations
 

@@ -7,10 +7,9 @@ from dataclasses import dataclass
 from itertools import chain
 from typing import Any, Final
 
-from address_space.point import PointProfile
 from twin_gateway.drivers.contract import DeviceConfig
 from twin_gateway.drivers.registry import protocol
-from twin_gateway.mapping.bind import Binder
+from twin_gateway.mapping.bind import Binder, Shared
 from twin_gateway.mapping.fields import FieldError, alias_list, kind_of
 from twin_gateway.mapping.lines import Drop, Line, LineReader, Several
 from twin_gateway.mapping.model import MappedDevice, MappedPoint, Mapping, Role, WholeModel
@@ -43,7 +42,7 @@ class Expander:
     def __init__(self, templates: Templates, places: Places) -> None:
         self.templates = templates
         self.places = places
-        self.profiles: dict[Any, PointProfile] = {}
+        self.profiles: dict[Any, Shared] = {}
         self.sections: dict[str, Section] = {}
         self.mapping = Mapping()
         self.left = MAX_POINTS

@@ -104,7 +104,7 @@ class LineReader:
             text = str(substitute(key, self.arguments))
             names = choices(text) or [text]
         except PatternError as error:
-            self._failed(at, error)
+            self.failed(at, error)
             return
         source = self.source
         if value is BROKEN:
@@ -141,7 +141,7 @@ class LineReader:
 
     def _rows(self, value: Map, count: int) -> list[dict[str, Any]]:
         """The fields of each of `count` points; empty when the two sides do not agree."""
-        filled = fill(value, self.arguments, self._failed, value.start, trial=self.trial)
+        filled = fill(value, self.arguments, self.failed, value.start, trial=self.trial)
         columns: dict[str, list[Any]] = {}
         good = True
         for i, (name, item) in enumerate(filled.items()):
@@ -149,7 +149,7 @@ class LineReader:
             try:
                 column = _column(item, count)
             except PatternError as error:
-                self._failed(at, error)
+                self.failed(at, error)
                 good = False
                 continue
             columns[name] = column
@@ -157,7 +157,8 @@ class LineReader:
             return []
         return [{name: column[i] for name, column in columns.items()} for i in range(count)]
 
-    def _failed(self, at: int, error: PatternError) -> None:
+    def failed(self, at: int, error: PatternError) -> None:
+        """Report a pattern that is wrong."""
         self.source.report(at, error.code, str(error), error.hint)
 
 

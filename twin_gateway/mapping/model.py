@@ -1,4 +1,4 @@
-"""What mapping files say once they are read, expanded and checked: devices, their points, and requests for whole models."""
+"""What mapping files say once they are read, expanded and checked: devices, points, and requests for whole models."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ class MappedPoint:
 
 @dataclass(frozen=True, slots=True)
 class WholeModel:
-    """`all: LD0` at a place: every data object of a logical device that no other line names, known from the device itself.
+    """`all: LD0` at a place: every data object of a logical device that no line names, known from the device itself.
 
     Attributes:
         place: canonical text of the place, six levels with fillers where needed, without the function.

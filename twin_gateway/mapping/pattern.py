@@ -1,4 +1,4 @@
-"""What may stand in braces: parameters, arithmetic `{ioa+10}`, lists `{A,B,C}` and ranges `{01..12}`; and `1020..1022`."""
+"""What may stand in braces: parameters, arithmetic `{ioa+10}`, lists `{A,B,C}`, ranges `{01..12}`; and `1020..1022`."""
 
 from __future__ import annotations
 

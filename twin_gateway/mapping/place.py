@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from address_space import catalogue
 from address_space.address import MAX_LENGTH, AddressError, FunctionName, check_name, function_name, is_terminal, parse
 from address_space.catalogue import CatalogueError, PointClass
 from twin_gateway.mapping.problem import did_you_mean
 
 _LEVELS = 6
-_KEY_CACHE = 50_000
+_CACHED = 50_000
+_FUNCTION_HINT = "prefix, four capital letters, number, as in 'MMXU1'"
 
 
 class PlaceError(ValueError):
@@ -22,22 +21,13 @@ class PlaceError(ValueError):
         self.hint = hint
 
 
-@dataclass(frozen=True, slots=True)
-class Tail:
-    """A point key taken apart: its own place levels, then function and data object with what the catalogue knows."""
-
-    levels: tuple[str, ...]
-    function: str
-    text: str
-    point_class: PointClass
-
-
 class Places:
     """Completes addresses and remembers what it has seen, for one check."""
 
     def __init__(self) -> None:
         self._good: set[str] = set()
-        self._tails: dict[tuple[str, bool], Tail | PlaceError] = {}
+        self._heads: dict[tuple[tuple[str, ...], str], str] = {}
+        self._tails: dict[str, PointClass] = {}
         self._names: dict[str, FunctionName | None] = {}
         self._classes: dict[tuple[str, str], PointClass | PlaceError] = {}
 
@@ -86,63 +76,65 @@ class Places:
                 self.check_level(segment, what)
         return (*base, *levels)
 
-    def complete(self, levels: tuple[str, ...], key: str) -> tuple[str, Tail]:
-        """The canonical address of a point key below a place of 3 to 6 levels, and the key taken apart.
+    def complete(self, levels: tuple[str, ...], key: str) -> tuple[str, str, PointClass]:
+        """The canonical address of a point key below a place of 3 to 6 levels, its function and data object, its class.
 
         Raises:
             PlaceError: when the key breaks the grammar, does not fit the place, or is not in the catalogue.
         """
-        full = len(levels) == _LEVELS
-        tail = self._tails.get((key, full))
-        if tail is None:
-            try:
-                tail = self._take_apart(key, full)
-            except PlaceError as error:
-                tail = error
-            if len(self._tails) < _KEY_CACHE:
-                self._tails[key, full] = tail
-        if isinstance(tail, PlaceError):
-            raise tail
-        own, have = tail.levels, len(levels) + len(tail.levels)
-        if have == _LEVELS:
-            place = (*levels, *own)
-        elif have > _LEVELS:
-            raise PlaceError("TG402", f"'{key}' has {have - _LEVELS} level(s) too many below '{'/'.join(levels)}'")
-        elif len(own) <= 1:
-            # The levels missing in the middle: between the at-key and the equipment.
-            place = (*levels, *("_",) * (_LEVELS - have), *own)
-        else:
-            raise PlaceError(
-                "TG403",
-                f"it is not clear which levels '{'/'.join(own)}' are",
-                f"write all three, as in '{'/'.join((*own, *('_',) * (_LEVELS - have), tail.function))}'",
-            )
-        address = f"{'/'.join(place)}/{tail.text}"
+        # The last two segments, else three, are nearly always function and data object, seen before elsewhere.
+        above, _, last = key.rpartition("/")
+        head, _, middle = above.rpartition("/")
+        tail = f"{middle}/{last}"
+        point_class = self._tails.get(tail)
+        if point_class is None and head:
+            head, _, function = head.rpartition("/")
+            tail = f"{function}/{tail}"
+            point_class = self._tails.get(tail)
+        place = self._heads.get((levels, head))
+        if point_class is None or place is None:
+            place, head, tail, point_class = self._take_apart(levels, key)
+            if len(self._heads) < _CACHED and len(self._tails) < _CACHED:
+                self._heads[levels, head] = place
+                self._tails[tail] = point_class
+        address = place + tail
         if len(address) > MAX_LENGTH:
             raise PlaceError("TG402", f"the address has {len(address)} characters, more than {MAX_LENGTH}")
-        return address, tail
+        return address, tail, point_class
 
-    def _take_apart(self, key: str, full: bool) -> Tail:
+    def _take_apart(self, levels: tuple[str, ...], key: str) -> tuple[str, str, str, PointClass]:
+        """Place with fillers and a slash behind it, the key's own place levels, the rest of the key, and its class."""
         segments = key.split("/")
         if "" in segments:
             raise PlaceError("TG401", f"'{key}' has an empty segment")
-        at = 0 if full else self._function_index(key, segments)
-        own = segments[:at]
+        at = 0 if len(levels) == _LEVELS else self._function_index(key, segments)
+        own, function, path = segments[:at], segments[at], segments[at + 1 :]
         for segment in own:
             if segment != "_":
                 self.check_level(segment, "equipment" if len(own) == 1 else "place level")
-        function = segments[at]
-        text = "/".join(segments[at:])
         name = self._name(function)
         if name is None:
             if is_terminal(function):
                 raise PlaceError("TG404", f"'{function}' is a terminal: it has no value")
-            hint = "prefix, four capital letters, number, as in 'MMXU1'"
-            raise PlaceError("TG401", f"'{function}' is no function", hint)
-        path = segments[at + 1 :]
+            raise PlaceError("TG401", f"'{function}' is no function", _FUNCTION_HINT)
         if not path:
             raise PlaceError("TG404", f"'{key}' names no data object", f"as in '{key}/Pos'")
-        return Tail(tuple(own), function, text, self._classify(name.ln_class, path))
+        point_class = self._classify(name.ln_class, path)
+        place = "/".join(self._filled(levels, own, key, function))
+        return f"{place}/", "/".join(own), "/".join(segments[at:]), point_class
+
+    @staticmethod
+    def _filled(levels: tuple[str, ...], own: list[str], key: str, function: str) -> tuple[str, ...]:
+        """Six place levels; those missing between the at-key and the equipment are fillers."""
+        missing = _LEVELS - len(levels) - len(own)
+        if missing < 0:
+            raise PlaceError("TG402", f"'{key}' has {-missing} level(s) too many below '{'/'.join(levels)}'")
+        if missing == 0 or len(own) <= 1:
+            return (*levels, *("_",) * missing, *own)
+        example = "/".join((*own, *("_",) * missing, function))
+        raise PlaceError(
+            "TG403", f"it is not clear which levels '{'/'.join(own)}' are", f"write all, as in '{example}'"
+        )
 
     def _name(self, segment: str) -> FunctionName | None:
         """The function name taken apart; segments repeat a lot."""

@@ -365,6 +365,8 @@ class _Reader:
 
     def plain(self, text: str) -> object:
         """The YAML 1.2 core meaning of a plain scalar."""
+        if text.isdecimal() and text.isascii() and len(text) < 16:
+            return int(text)
         cached = self.scalars.get(text, self)
         if cached is not self:
             return cached

@@ -233,8 +233,11 @@ class Templates:
         if base is not None and base.sound:
             at = template.section.value_at("use")
             given = template.section.get("with")
-            failed = LineReader(template.source, arguments)._failed  # noqa: SLF001 - the same way to report
-            filled = fill(given, arguments, failed, at) if isinstance(given, Map) else given
+            filled = (
+                fill(given, arguments, LineReader(template.source, arguments).failed, at)
+                if isinstance(given, Map)
+                else given
+            )
             if (inner := self.arguments(base, filled, template.source, at)) is not None:
                 out = self.lines(base, inner, trial=trial)
         points = template.section.get("points")
@@ -243,7 +246,7 @@ class Templates:
         return out
 
     def trials(self) -> Iterator[tuple[Template, dict[str, Line | Several]]]:
-        """Every sound template that no device uses, filled with example arguments, so that it is checked all the same."""
+        """Every sound template that no device uses, filled with example arguments to be checked all the same."""
         for template in self.by_name.values():
             if template.sound and not template.used:
                 examples = {
