@@ -167,6 +167,47 @@ async def test_a_refused_port_is_known_at_once(recorder: Recorder) -> None:
         await client.close()
 
 
+async def test_an_icmp_error_does_not_deafen_the_socket(recorder: Recorder) -> None:
+    """The port is closed, then a device comes up behind it: the same socket hears it."""
+    port = free_port()
+    client = await Client.open(target_of(CoapConfig(uri=f"coap://127.0.0.1:{port}", timeout=2.0)), recorder.count)
+    try:
+        for _ in range(3):
+            with pytest.raises(LinkLost, match="refused"):
+                await client.get("/t")
+            transport, _ = await asyncio.get_running_loop().create_datagram_endpoint(
+                RawDevice, local_addr=("127.0.0.1", port)
+            )
+            assert (await client.get("/t")).payload == b"1"
+            transport.close()
+            await asyncio.sleep(0.05)
+    finally:
+        await client.close()
+
+
+async def test_the_granted_receive_buffer_is_shown_and_not_added_up(raw: RawDevice, recorder: Recorder) -> None:
+    device = CoapDriver(
+        "sensor", CoapConfig(uri=f"coap://127.0.0.1:{raw.port}", receive_buffer=65_536), [point(1, "/t")]
+    )
+    for _ in range(2):
+        recorder.last.clear()
+        task = asyncio.create_task(device.run(recorder))
+        await recorder.until(lambda: 1 in recorder.last)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+    assert recorder.counters["receive_buffer_octets"] == 65_536
+
+
+async def test_datagrams_that_the_kernel_drops_are_counted(raw: RawDevice, recorder: Recorder) -> None:
+    async with running(raw, recorder, receive_buffer=4096):
+        for number in range(2, 402):
+            raw.notify(number, b"7" * 500)
+        raw.notify(402, b"8")
+        await recorder.until(lambda: recorder.counters["receive_buffer_drops"] > 0)
+    counters = recorder.counters
+    assert counters["notifications"] + counters["receive_buffer_drops"] == 401
+
+
 async def test_a_tcp_device_that_is_not_there_is_a_lost_link(recorder: Recorder) -> None:
     with pytest.raises(LinkLost):
         await Client.open(target_of(CoapConfig(uri=f"coap+tcp://127.0.0.1:{free_port()}")), recorder.count)

@@ -99,13 +99,24 @@ def test_a_point_that_never_had_a_value_is_invalid_when_it_is_refused() -> None:
     assert live.times == [0], "no time is made up"
 
 
-def test_a_device_time_is_kept_and_an_older_one_is_late() -> None:
+def test_a_device_time_is_kept_however_old_and_a_clock_may_step_back() -> None:
     made = resource({"name": "a"})
     live, _, _ = take(made, response(b'[{"n":"a","bt":1700000000,"v":1}]'))
     assert live.times == [clock.from_unix(1_700_000_000)]
     assert not live.quality[0] & TimeFlag.RECEIVED
-    live, late, _ = take(made, response(b'[{"n":"a","bt":1690000000,"v":2}]'))
-    assert (live.values, late.values) == ([], [2.0])
+    live, late, _ = take(made, response(b'[{"n":"a","bt":1690000000,"v":3},{"n":"a","t":-9,"v":2}]'))
+    assert (live.values, live.times) == ([3.0], [clock.from_unix(1_690_000_000)])
+    assert (late.values, late.times) == ([2.0], [clock.from_unix(1_689_999_991)])
+
+
+def test_records_of_a_pack_that_were_seen_before_are_not_late_again() -> None:
+    made = resource({"name": "a"})
+    _, late, _ = take(made, response(b'[{"bn":"a","bt":1700000000,"v":3},{"t":-1,"v":2}]'))
+    assert late.values == [2.0]
+    _, late, _ = take(made, response(b'[{"bn":"a","bt":1700000001,"v":4},{"t":-1,"v":3},{"t":-2,"v":2}]'))
+    assert late.values == []
+    _, late, _ = take(made, response(b'[{"bn":"a","bt":1700000009,"v":4},{"t":-1,"v":3},{"t":-8,"v":4}]'))
+    assert late.values == [3.0]
 
 
 def test_a_point_that_the_payload_lacks_leaves_the_others_alone() -> None:

@@ -16,7 +16,7 @@ from aiocoap.pipe import Pipe
 from twin_gateway.drivers.contract import LinkLost
 
 from .senml import MAX_PAYLOAD
-from .transport import Count, open_context, receive_drops
+from .transport import Count, open_context, receive_buffer, receive_drops
 
 _ORDER_SECONDS = 128.0  # RFC 7641 3.4: older than this, the number says nothing any more
 _HALF = 1 << 23
@@ -115,6 +115,11 @@ class Client:
         if not self.lost.done():
             self.lost.set_result("closed")
         await self._context.shutdown()
+
+    @property
+    def receive_buffer(self) -> int:
+        """Octets of the receive buffer that the kernel granted; 0 over TCP."""
+        return receive_buffer(self._remote)
 
     def count_drops(self) -> None:
         """Bring the counter `receive_buffer_drops` up to date."""

@@ -35,6 +35,8 @@ _EARLY = 0.8  # of its lifetime a silent resource is asked again, so that a valu
 _SWEEP = 0.2
 _RETRY_FIRST, _RETRY_MOST = 1.0, 60.0
 _REFRESH_LEAST, _REFRESH_MOST = 0.5, 3600.0
+_SUSPECT_LEAST = 10.0
+_MOST_NOTES = 100
 
 
 class CoapDriver:
@@ -56,6 +58,7 @@ class CoapDriver:
         self._resources: dict[Key, Resource] = {}
         resources_of(points, config, self._resources)
         self._session: _Session | None = None
+        self._receive_buffer = 0
 
     async def run(self, link: Link) -> None:
         """Deliver until the association ends.
@@ -67,6 +70,8 @@ class CoapDriver:
         for resource in self._resources.values():
             resource.restart()
         client = await Client.open(target_of(self._config), link.count)
+        link.count("receive_buffer_octets", client.receive_buffer - self._receive_buffer)  # the counter shows the last
+        self._receive_buffer = client.receive_buffer
         session = self._session = _Session(client, self._config, self._resources, link)
         try:
             await session.run()
@@ -87,12 +92,11 @@ class CoapDriver:
                 resource.remove(row)
             if not resource.feeds:
                 del self._resources[key]
-                if self._session is not None:
-                    self._session.drop(resource)
+            if not resource.observe and self._session is not None:
+                self._session.drop(resource)
         resources_of(change.added, self._config, self._resources)
         if self._session is not None:
-            for point in change.added:
-                self._session.wanted(point)
+            self._session.wanted({point.row for point in change.added})
 
     async def discover(self) -> Sequence[DiscoveredPoint]:
         """What `/.well-known/core` lists; the records of a SenML pack are not looked into.
@@ -129,7 +133,9 @@ class _Session:
         self._wake = asyncio.Event()
         self._arrived = asyncio.Event()
         self._queue: deque[tuple[Resource, Response]] = deque()
-        self._last_error = ""
+        self._noted: set[str] = set()
+        self._suspect_from = 0.0
+        self._suspect_pause = config.keepalive or _SUSPECT_LEAST
         # A device without points is kept in touch with by its list of resources.
         self._presence = Resource(Key(CORE, None), config.keepalive)
 
@@ -153,11 +159,14 @@ class _Session:
             observation.close(tell=True)
         self._observations.clear()
 
-    def wanted(self, point: BoundPoint) -> None:
-        """A point was added: its resource is asked at once."""
+    def wanted(self, rows: set[int]) -> None:
+        """Points were added: their resources are asked at once. Without any point left, the device itself is."""
+        now = time.monotonic()
         for resource in self._resources.values():
-            if any(feed.point.row == point.row for feed in resource.feeds):
-                self._force(resource, time.monotonic())
+            if any(feed.point.row in rows for feed in resource.feeds):
+                self._force(resource, now)
+        if not self._resources:
+            self._force(self._presence, now)
 
     def drop(self, resource: Resource) -> None:
         """No point needs the resource any more."""
@@ -261,7 +270,14 @@ class _Session:
             self._failed(resource, response.max_age if response.code >= 429 else None)
 
     def _suspect(self, moment: float) -> None:
-        """A value changed and no notification came: the device has been restarted and knows no observer any more."""
+        """A value changed and no notification came: the device may have been restarted and know no observer any more.
+
+        Some devices simply do not notify; with each time the next one has to wait twice as long.
+        """
+        if moment < self._suspect_from:
+            return
+        self._suspect_from = moment + self._suspect_pause
+        self._suspect_pause = min(self._suspect_pause * 2, _REFRESH_MOST)
         for other, observation in self._observations.items():
             if observation.active and other.heard < moment - 1.0 and other.due > moment:
                 self._force(other, moment)
@@ -281,7 +297,9 @@ class _Session:
         return heard + min(max(resource.lifetime * _EARLY, _REFRESH_LEAST), _REFRESH_MOST)
 
     def _still_wanted(self, resource: Resource) -> bool:
-        return resource is self._presence or self._resources.get(resource.key) is resource
+        if resource is self._presence:
+            return not self._resources
+        return self._resources.get(resource.key) is resource
 
     # ---- what comes in --------------------------------------------------------------------------------------------
 
@@ -329,9 +347,9 @@ class _Session:
                 self._link.publish(batch)
 
     def _note(self, text: str) -> None:
-        # Once for each new trouble, not for each of its repetitions.
-        if text != self._last_error:
-            self._last_error = text
+        # Once for each trouble of an association, not for each of its repetitions.
+        if text not in self._noted and len(self._noted) < _MOST_NOTES:
+            self._noted.add(text)
             self._link.event("payload", text[:400], severity=300)
 
     # ---- the passing of time --------------------------------------------------------------------------------------

@@ -85,12 +85,11 @@ class Feed:
         """
         converted = [(self._convert(reading), _ticks(reading.time)) for reading in readings]
         value, stated = converted[-1]
+        # A clock that stepped back makes every record new; otherwise what was seen before is not told again.
+        known = 0 if stated and stated < self.ticks else self.ticks
         for older, ticks in converted[:-1]:
-            if ticks and ticks > self.ticks:
+            if ticks > known:
                 late.add(self.point.row, older[0], older[1], ticks)
-        if stated and self.age is not Age.NEVER and stated < self.ticks and not self.quality & TimeFlag.RECEIVED:
-            late.add(self.point.row, value[0], value[1], stated)
-            return
         self.value, self.quality, self.ticks = value[0], value[1], stated or received
         if not stated:
             self.quality |= TimeFlag.RECEIVED

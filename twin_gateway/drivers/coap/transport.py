@@ -55,12 +55,12 @@ def transport_of(scheme: str) -> str:
     raise ValueError(f"scheme {scheme!r} is none of coap, coap+tcp, coaps")
 
 
-async def open_context(scheme: str, receive_buffer: int, count: Count) -> aiocoap.Context:
+async def open_context(scheme: str, buffer: int, count: Count) -> aiocoap.Context:
     """An aiocoap client context with exactly one transport; close it with `shutdown()`.
 
     Args:
         scheme: `coap`, `coap+tcp` or `coaps`.
-        receive_buffer: octets asked for, of UDP sockets.
+        buffer: octets asked for, of UDP sockets.
         count: called with counter name and increment.
 
     Raises:
@@ -72,10 +72,17 @@ async def open_context(scheme: str, receive_buffer: int, count: Count) -> aiocoa
     context = aiocoap.Context(loop=asyncio.get_running_loop(), serversite=None)
 
     async def endpoint(messages: Any) -> _Interface:
-        return _Interface(messages, context.log, context.loop, receive_buffer, count)
+        return _Interface(messages, context.log, context.loop, buffer, count)
 
     await context._append_tokenmanaged_messagemanaged_transport(endpoint)
     return context
+
+
+def receive_buffer(remote: object) -> int:
+    """Octets of a device's receive buffer as the kernel granted them; 0 where there is no such socket."""
+    sock = getattr(remote, "sock", None)
+    # Linux tells twice the usable size: the other half is its own bookkeeping.
+    return sock.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF) // 2 if sock is not None else 0
 
 
 def receive_drops(remote: object) -> int:
@@ -100,13 +107,10 @@ class _Peer(_Connection):  # type: ignore[misc]  # aiocoap has no types
 class _Pool(_DatagramClientSocketpoolSimple6):  # type: ignore[misc]  # aiocoap has no types
     """The sockets of a context; one, as a context serves one device."""
 
-    def __init__(
-        self, loop: asyncio.AbstractEventLoop, interface: _Interface, receive_buffer: int, count: Count
-    ) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, interface: _Interface, buffer: int) -> None:
         super().__init__(loop, interface)
         self._opening = asyncio.Lock()
-        self._receive_buffer = receive_buffer
-        self._count = count
+        self._buffer = buffer
 
     async def connect(self, sockaddr: tuple[str, int]) -> _Peer:
         async with self._opening:
@@ -127,7 +131,7 @@ class _Pool(_DatagramClientSocketpoolSimple6):  # type: ignore[misc]  # aiocoap 
         sock = socket.socket(family, kind, protocol)
         try:
             sock.setblocking(False)
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, self._receive_buffer)
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, self._buffer)
             sock.connect(address)
             ready = self._loop.create_future()
             _, peer = await self._loop.create_datagram_endpoint(
@@ -141,16 +145,14 @@ class _Pool(_DatagramClientSocketpoolSimple6):  # type: ignore[misc]  # aiocoap 
             raise
         await ready
         peer.sock = sock
-        # Linux tells twice the usable size: the other half is its own bookkeeping.
-        self._count("receive_buffer_octets", sock.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF) // 2)
         return peer  # type: ignore[no-any-return]  # aiocoap has no types
 
 
 class _Interface(MessageInterfaceSimple6):  # type: ignore[misc]  # aiocoap has no types
-    def __init__(self, messages: Any, log: Any, loop: Any, receive_buffer: int, count: Count) -> None:
+    def __init__(self, messages: Any, log: Any, loop: Any, buffer: int, count: Count) -> None:
         super().__init__(messages, log, loop)
         self._count = count
-        self._pool = _Pool(loop, self, receive_buffer, count)
+        self._pool = _Pool(loop, self, buffer)
 
     def _received_datagram(self, address: _Peer, datagram: bytes) -> None:
         if self._mman is None:
