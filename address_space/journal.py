@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Sized
-from typing import Generic, NamedTuple, TypeVar
+from dataclasses import dataclass
+from typing import Generic, TypeVar
 
 from address_space.point import Raw, Rows, Ticks, Words
 
 
-class Chunk(NamedTuple):
+@dataclass(slots=True)
+class Chunk:
     """Changes of many points in columns.
 
     Attributes:

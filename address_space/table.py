@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -276,7 +276,7 @@ class PointTable:
         self.received[rows] = chunk.received
         self.quality[rows] = chunk.quality
         if stamped is not None and stamped.any():
-            self.journal.append(_pick(chunk, stamped)._replace(timestamp_only=True))
+            self.journal.append(replace(_pick(chunk, stamped), timestamp_only=True))
         count = int(np.count_nonzero(changed))
         if count:
             self.counters.changes += count
