@@ -1,0 +1,225 @@
+"""JSON of values, metadata, events and states, values in batches straight from columns.
+
+A value is `{"v":…,"s":<StatusCode>,"t":"<source time>","q":"<raw quality>","tq":…}`, always with these five members in
+this order. `v` is null before the first sample and for numbers JSON cannot write (NaN, infinities), text for Int64;
+`tq` is null when `t` is simply the device's good time.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from address_space import clock
+from address_space.catalogue import ValueType, enumeration
+from address_space.events import Event
+from address_space.journal import Chunk
+from address_space.point import Raw, Rows, Ticks, Words
+from address_space.quality import FLAGS_MASK, VALIDITY_MASK, Quality, names, time_names
+from address_space.table import PointTable
+
+_SECONDS_KEPT = 4096
+_WORDS_KEPT = 4096
+_MAX_EXACT = 1 << 53
+_TYPE_NAMES = {
+    ValueType.BOOLEAN: "Boolean",
+    ValueType.INT32: "Int32",
+    ValueType.UINT32: "UInt32",
+    ValueType.INT64: "Int64",
+    ValueType.DOUBLE: "Double",
+    ValueType.STRING: "String",
+}
+_MILLIS = tuple(f".{number:03d}Z" for number in range(1000))
+_BOOLEANS = ("false", "true")
+_QUALITY_MASK = FLAGS_MASK | VALIDITY_MASK
+
+Binding = Callable[[str, int | str], str]
+"""Alias text of a binding: (link, source) -> for example `iec104:PS01/1/1020`."""
+
+_second_texts: dict[int, str] = {}
+_word_texts: dict[int, tuple[str, str]] = {}
+
+
+def number_texts(raw: Raw, kind: ValueType) -> list[str]:
+    """JSON of value bits of one type."""
+    if kind is ValueType.DOUBLE:
+        floats = np.ascontiguousarray(raw).view(np.float64)
+        texts = list(map(repr, floats.tolist()))
+        finite = np.isfinite(floats)
+        if not finite.all():
+            for index in np.nonzero(~finite)[0]:
+                texts[index] = "null"
+        return texts
+    if kind is ValueType.BOOLEAN:
+        return [_BOOLEANS[bit] for bit in (raw & np.uint64(1)).tolist()]
+    if kind is ValueType.INT64:
+        # A JSON number would lose digits above 2^53 in most readers.
+        return [f'"{number}"' for number in np.ascontiguousarray(raw).view(np.int64).tolist()]
+    low = (raw & np.uint64(0xFFFF_FFFF)).astype(np.uint32)
+    return list(map(str, (low.view(np.int32) if kind is ValueType.INT32 else low).tolist()))
+
+
+def time_texts(ticks: Ticks) -> list[str]:
+    """ISO 8601 UTC of FILETIME ticks, as of `clock.iso`."""
+    seconds, rest = np.divmod(ticks, clock.TICKS_PER_SECOND)
+    micros = rest // 10
+    known = _second_texts
+    if len(seconds) and int(seconds.min()) == int(seconds.max()):
+        text = known.get(int(seconds[0])) or _second(int(seconds[0]))
+        heads = [text] * len(seconds)
+    else:
+        heads = [known.get(second) or _second(second) for second in seconds.tolist()]
+    if not (micros % 1000).any():
+        return [head + _MILLIS[milli] for head, milli in zip(heads, (micros // 1000).tolist(), strict=True)]
+    return [
+        f"{head}.{micro:06d}Z" if micro % 1000 else head + _MILLIS[micro // 1000]
+        for head, micro in zip(heads, micros.tolist(), strict=True)
+    ]
+
+
+def _second(second: int) -> str:
+    if len(_second_texts) >= _SECONDS_KEPT:
+        _second_texts.clear()
+    text = clock.to_datetime(second * clock.TICKS_PER_SECOND).strftime("%Y-%m-%dT%H:%M:%S")
+    _second_texts[second] = text
+    return text
+
+
+def _around_time(key: int) -> tuple[str, str]:
+    """What stands before and after the time of a value with this status (high half) and quality word (low half)."""
+    known = _word_texts.get(key)
+    if known is None:
+        if len(_word_texts) >= _WORDS_KEPT:
+            _word_texts.clear()
+        status, word = key >> 32, key & 0xFFFF_FFFF
+        known = (f',"s":{status},"t":"', f'","q":"{names(word & _QUALITY_MASK)}","tq":{json.dumps(time_names(word))}}}')
+        _word_texts[key] = known
+    return known
+
+
+def objects(values: Sequence[str], status: Words, source_time: Ticks, quality: Words) -> list[str]:
+    """JSON objects of samples whose values are JSON already."""
+    times = time_texts(source_time)
+    keys = status.astype(np.uint64) << np.uint64(32) | quality
+    if len(keys) and (keys == keys[0]).all():
+        before, after = _around_time(int(keys[0]))
+        return [f'{{"v":{value}{before}{time}{after}' for value, time in zip(values, times, strict=True)]
+    return [
+        f'{{"v":{value}{around[0]}{time}{around[1]}'
+        for value, time, around in zip(values, times, map(_around_time, keys.tolist()), strict=True)
+    ]
+
+
+def table_objects(table: PointTable, rows: Rows) -> list[str]:
+    """JSON objects of what the table holds in these rows."""
+    raw, types, quality = table.raw[rows], table.value_type[rows], table.quality[rows]
+    return objects(_mixed_texts(table, rows, raw, types, quality), table.status[rows], table.source_time[rows], quality)
+
+
+def _mixed_texts(
+    table: PointTable, rows: Rows, raw: Raw, types: npt.NDArray[np.uint8], quality: Words
+) -> Sequence[str]:
+    empty = quality & np.uint32(Quality.NOT_INITIALISED) != 0
+    first = int(types[0]) if len(types) else int(ValueType.DOUBLE)
+    if first != ValueType.STRING and (types == first).all() and not empty.any():
+        return number_texts(raw, ValueType(first))
+    texts = np.full(len(rows), "null", object)
+    for kind in np.unique(types):
+        where = (types == kind) & ~empty
+        if kind == ValueType.STRING:
+            texts[where] = [json.dumps(table.value(int(row)), ensure_ascii=False) for row in rows[where]]
+        else:
+            texts[where] = number_texts(raw[where], ValueType(int(kind)))
+    return list(texts)
+
+
+def late_objects(table: PointTable, chunk: Chunk) -> Iterable[tuple[int, str]]:
+    """(row, event JSON) of late samples: the value object with `code`, `severity` and receive time in front."""
+    if chunk.texts is not None:
+        values: Sequence[str] = [json.dumps(text, ensure_ascii=False) for text in chunk.texts]
+    else:
+        values = _mixed_texts(table, chunk.rows, chunk.raw, table.value_type[chunk.rows], chunk.quality)
+    head = f'{{"code":"late","severity":200,"rx":"{clock.iso(chunk.received)}",'
+    for row, text in zip(
+        chunk.rows.tolist(), objects(values, chunk.status, chunk.source_time, chunk.quality), strict=True
+    ):
+        yield row, head + text[1:]
+
+
+def event_object(event: Event) -> str:
+    """JSON of an event record: times `t` and `rx`, and only those of the other members that say something."""
+    content: dict[str, Any] = {
+        "id": event.id,
+        "code": event.code,
+        "state": event.state,
+        "severity": event.severity,
+        "text": event.text,
+        "t": clock.iso(event.source_time),
+        "rx": clock.iso(event.received),
+        "tq": event.time_quality,
+    }
+    if event.value is not None:
+        wide = isinstance(event.value, int) and abs(event.value) > _MAX_EXACT
+        content["v"] = str(event.value) if wide else event.value
+    for name in ("quality", "actor", "correlation"):
+        text = getattr(event, name)
+        if text:
+            content["q" if name == "quality" else name] = text
+    if event.details:
+        content["details"] = dict(event.details)
+    return _dumps(content)
+
+
+def metadata_object(table: PointTable, row: int, gateway: str, binding: Binding | None = None) -> str:
+    """JSON of what does not change of a point: class, type, unit, states, name and where it comes from.
+
+    Args:
+        table: the point table.
+        row: row of the point.
+        gateway: address of the gateway that publishes it.
+        binding: writes (link, source) as the alias people know from the mapping; the bare source without it.
+    """
+    profile = table.profile(row)
+    link, source = table.binding(row)
+    content: dict[str, Any] = {
+        "address": table.address(row),
+        "cdc": profile.cdc,
+        "type": _TYPE_NAMES[profile.value_type],
+        "controllable": profile.controllable,
+        "gateway": gateway,
+    }
+    name = table.display_name(row)
+    if name:
+        content["name"] = name
+    if profile.unit is not None:
+        content["unit"] = profile.unit.symbol
+        content["quantity"] = profile.unit.quantity
+        content["unece"] = profile.unit.unece or None
+    if profile.enumeration is not None:
+        content["enumeration"] = profile.enumeration
+        content["states"] = {str(value): label for value, label in enumeration(profile.enumeration)}
+    for key in ("deadband", "stale_after"):
+        if getattr(profile, key):
+            content[key] = getattr(profile, key)
+    if profile.low is not None or profile.high is not None:
+        content["range"] = [profile.low, profile.high]
+    if link:
+        content["link"] = link
+        content["binding"] = source if binding is None else binding(link, source)
+    return _dumps(content)
+
+
+def state_object(state: str, ticks: int) -> str:
+    """JSON of the state of the gateway or a link."""
+    return _dumps({"state": state, "t": clock.iso(ticks)})
+
+
+def _dumps(content: dict[str, Any]) -> str:
+    clean = {
+        key: None if isinstance(value, float) and not np.isfinite(value) else value for key, value in content.items()
+    }
+    return json.dumps(clean, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
