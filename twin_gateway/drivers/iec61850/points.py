@@ -277,11 +277,16 @@ def points_of(model: Model, device: str) -> list[OfferedPoint]:
     domain = model.domain(device)
     short = domain.removeprefix(model.ied) or domain
     return [
-        OfferedPoint(f"{short}/{node.name}.{'.'.join(path)}", node.name, path, cdc, _control(node, path) is not None)
+        OfferedPoint(f"{short}/{node.name}.{'.'.join(path)}", node.name, path, cdc, _operable(model, node, path))
         for node in model.nodes[domain].values()
         for data_object in node.data_objects()
         for path, cdc in _offers(node, (data_object,))
     ]
+
+
+def _operable(model: Model, node: LogicalNode, path: tuple[str, ...]) -> bool:
+    """Whether it has an Oper and is not known to be status-only."""
+    return _control(node, path) is not None and model.constants.get(_name(node, "CF", (*path, "ctlModel"))) != 0
 
 
 def _offers(node: LogicalNode, path: tuple[str, ...], depth: int = 0) -> Iterator[tuple[tuple[str, ...], str]]:

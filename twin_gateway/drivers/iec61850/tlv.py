@@ -8,7 +8,9 @@ from __future__ import annotations
 from .errors import MmsProtocolError
 
 MAX_DEPTH = 24
-"""Levels of nesting that are decoded; 61850 needs about a dozen."""
+"""Levels of nesting of data that are decoded; 61850 needs about eight."""
+MAX_PDU_DEPTH = 100
+"""Levels of BER in a message that the codec library decodes recursively; a type description has four a structure."""
 
 SESSION_DATA = b"\x01\x00\x01\x00"
 
@@ -58,7 +60,7 @@ def mms_pdu(tsdu: bytes) -> tuple[int, int]:
     raise MmsProtocolError("presentation data without an MMS PDU")
 
 
-def check_depth(buffer: bytes, start: int, end: int, limit: int = MAX_DEPTH) -> None:
+def check_depth(buffer: bytes, start: int, end: int, limit: int = MAX_PDU_DEPTH) -> None:
     """Walk all constructed TLVs of `buffer[start:end]` without recursion.
 
     Raises:
