@@ -17,7 +17,7 @@ from pydlms.security.hls import Mechanism
 from pydlms.simulator import ClientProfile, MeterSimulator, _Session
 
 EK, AK = bytes(range(16)), bytes(range(0xD0, 0xE0))
-PROFILE_START = dt.datetime(2026, 10, 1, tzinfo=dt.timezone.utc)
+CAPTURED = dt.datetime(2026, 10, 1, tzinfo=dt.UTC)
 DROPPED = {"list": Conformance.MULTIPLE_REFERENCES, "selective": Conformance.SELECTIVE_ACCESS}
 REGISTERS = [
     ("1.0.1.8.0.255", 123456, 0, 30, D.uint32),
@@ -58,9 +58,7 @@ def meter(number, rows, conformance):
     for obis, value, scaler, unit, encode in REGISTERS:
         sim.add_object(3, obis, {2: encode(value), 3: scaler_unit(scaler, unit)})
     # A maximum with the time it was captured, and a register whose value is missing.
-    sim.add_object(
-        4, "1.0.1.6.0.255", {2: D.uint32(7000), 3: scaler_unit(0, 27), 4: D.null(), 5: stamp(PROFILE_START)}
-    )
+    sim.add_object(4, "1.0.1.6.0.255", {2: D.uint32(7000), 3: scaler_unit(0, 27), 4: D.null(), 5: stamp(CAPTURED)})
     sim.add_object(3, "1.0.14.7.0.255", {3: scaler_unit(-2, 44)})
     state = {"on": True}
     sim.add_object(
@@ -70,9 +68,10 @@ def meter(number, rows, conformance):
     )
     sim.add_method(70, "0.0.96.3.10.255", 1, lambda *_: state.update(on=False))
     sim.add_method(70, "0.0.96.3.10.255", 2, lambda *_: state.update(on=True))
+    now = dt.datetime.now(dt.UTC)
+    start = now.replace(minute=now.minute // 15 * 15, second=0, microsecond=0) - dt.timedelta(minutes=15 * rows)
     table = [
-        D.structure([stamp(PROFILE_START + dt.timedelta(minutes=15 * row)), D.uint32(1000 + 7 * row)])
-        for row in range(rows)
+        D.structure([stamp(start + dt.timedelta(minutes=15 * row)), D.uint32(1000 + 7 * row)]) for row in range(rows)
     ]
     sim.add_object(
         7,

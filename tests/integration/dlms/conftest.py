@@ -1,0 +1,235 @@
+"""What the DLMS tests share: meters in other processes, a link that remembers, points and drivers."""
+
+import asyncio
+import json
+import select
+import signal
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+import pytest
+import yaml
+
+from address_space.catalogue import ValueType
+from address_space.point import Batch
+from twin_gateway.drivers.contract import BoundPoint
+from twin_gateway.drivers.dlms.config import DlmsConfig
+from twin_gateway.drivers.dlms.driver import DlmsDriver
+
+EK, AK = bytes(range(16)).hex(), bytes(range(0xD0, 0xE0)).hex()
+KEYS = {"authentication": AK, "encryption": EK}
+HERE = Path(__file__).parent
+
+VALUE_TYPES = {
+    "DPC": ValueType.INT32,
+    "DPS": ValueType.INT32,
+    "SPS": ValueType.BOOLEAN,
+    "INS": ValueType.INT32,
+    "VSS": ValueType.STRING,
+}
+
+
+class Peer:
+    """A process with meters; `port` is where they listen."""
+
+    def __init__(self, command: list[str]):
+        self.command = command
+        self.port = 0
+        self.start()
+
+    def start(self):
+        self.process = subprocess.Popen(
+            self.command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+        self.port = self.read_port(self.line(20.0))
+
+    @staticmethod
+    def read_port(line: str) -> int:
+        return int(line.split()[1]) if line.startswith("ready") else next(iter(json.loads(line)["ports"].values()))
+
+    def line(self, timeout: float) -> str:
+        ready, _, _ = select.select([self.process.stdout], [], [], timeout)
+        line = self.process.stdout.readline() if ready else ""
+        assert line, f"the meters said nothing: {self.process.poll()}"
+        return line
+
+    def order(self, **order):
+        self.process.stdin.write(json.dumps(order) + "\n")
+        self.process.stdin.flush()
+
+    def kill(self):
+        self.process.send_signal(signal.SIGKILL)
+        self.process.wait(10)
+        for pipe in (self.process.stdin, self.process.stdout, self.process.stderr):
+            pipe.close()
+
+
+class PydlmsPeer(Peer):
+    def __init__(self, count=1, rows=0, without="-"):
+        self.arguments = [str(count), str(rows), without]
+        super().__init__([sys.executable, str(HERE / "pydlms_meters.py"), "0", *self.arguments])
+
+    def restart(self):
+        """The same meters on the same port."""
+        self.command[2] = str(self.port)
+        self.start()
+
+
+class OurPeer(Peer):
+    def __init__(self, directory: Path, file: dict):
+        self.file = {"port": 0} | file
+        self.path = directory / "meters.yaml"
+        self.path.write_text(yaml.safe_dump(self.file))
+        super().__init__([sys.executable, "-m", "twin_gateway.simulate.dlms", str(self.path)])
+
+    def restart(self):
+        self.path.write_text(yaml.safe_dump(self.file | {"port": self.port}))
+        self.start()
+
+
+@pytest.fixture
+def pydlms_meters():
+    """Starts pydlms-client's simulator; (count, rows, without) -> Peer."""
+    peers = []
+
+    def start(*arguments, **named):
+        peers.append(PydlmsPeer(*arguments, **named))
+        return peers[-1]
+
+    yield start
+    for peer in peers:
+        if peer.process.poll() is None:
+            peer.kill()
+
+
+@pytest.fixture
+def our_meters(tmp_path):
+    """Starts our own simulator from the content of a meter file."""
+    peers = []
+
+    def start(file):
+        directory = tmp_path / f"sim{len(peers)}"
+        directory.mkdir()
+        peers.append(OurPeer(directory, file))
+        return peers[-1]
+
+    yield start
+    for peer in peers:
+        if peer.process.poll() is None:
+            peer.kill()
+
+
+class MemoryLink:
+    """A link that keeps what the driver says."""
+
+    def __init__(self, directory: Path, name: str = "m1"):
+        self.name = name
+        self.data_directory = directory
+        self.batches: list[Batch] = []
+        self.events: list[tuple[str, str]] = []
+        self.counters: Counter[str] = Counter()
+        self.is_up = asyncio.Event()
+        self.news = asyncio.Event()
+        self.values: dict[int, float] = {}
+        self.quality: dict[int, int] = {}
+        self.source_time: dict[int, int] = {}
+        self.texts: dict[int, str] = {}
+
+    def up(self):
+        self.is_up.set()
+
+    def publish(self, batch):
+        self.batches.append(batch)
+        if not batch.late:
+            for row, value, word, moment in zip(batch.rows, batch.values, batch.quality, batch.source_time):
+                self.values[int(row)], self.quality[int(row)] = float(value), int(word)
+                self.source_time[int(row)] = int(moment)
+            self.texts.update({sample.row: sample.text for sample in batch.texts})
+        self.news.set()
+
+    def event(self, code, text, *, severity=400, address=""):
+        self.events.append((code, text))
+
+    def count(self, counter, by=1):
+        self.counters[counter] += by
+
+    async def until(self, what, timeout=8.0):
+        """Waits until `what()` holds."""
+        async with asyncio.timeout(timeout):
+            while not what():
+                try:
+                    async with asyncio.timeout(0.05):
+                        await self.news.wait()
+                except TimeoutError:
+                    pass
+                self.news.clear()
+
+
+@pytest.fixture
+def link(tmp_path):
+    directory = tmp_path / "data"
+    directory.mkdir(mode=0o700)
+    return MemoryLink(directory)
+
+
+def point(row, obis, cdc="MV", quantity=None, unit=None, control=None, **fields):
+    """A bound point as the mapping makes it."""
+    return BoundPoint(
+        row=row,
+        address=f"g/a/s/LV1/_/M1/MMXU1/P{row}",
+        cdc=cdc,
+        value_type=VALUE_TYPES.get(cdc, ValueType.DOUBLE),
+        fields={"obis": obis, **fields},
+        control=control,
+        quantity=quantity,
+        unit=unit,
+    )
+
+
+def config(port, security="none", **fields):
+    """A device section; short times."""
+    base = {"host": "127.0.0.1", "port": port, "security": security, "timeout": 3.0, "poll": 0.2}
+    if security == "lls":
+        base |= {"password": "12345678", "client": 32}
+    if security == "hls-gmac":
+        base |= {"keys": KEYS}
+    return DlmsConfig.model_validate(base | fields)
+
+
+class Running:
+    """A driver under way; `async with Running(driver, link)`."""
+
+    def __init__(self, driver: DlmsDriver, link: MemoryLink):
+        self.driver, self.link = driver, link
+
+    async def __aenter__(self):
+        self.task = asyncio.create_task(self.driver.run(self.link))
+        waiter = asyncio.create_task(self.link.is_up.wait())
+        done, _ = await asyncio.wait((self.task, waiter), timeout=10, return_when=asyncio.FIRST_COMPLETED)
+        waiter.cancel()
+        if self.task in done:
+            await self.task
+        assert self.link.is_up.is_set()
+        return self.task
+
+    async def __aexit__(self, *_):
+        self.task.cancel()
+        try:
+            await self.task
+        except (asyncio.CancelledError, ConnectionError):
+            pass
+
+
+@pytest.fixture
+def dlms():
+    """The helpers above, as one namespace for the tests of this folder."""
+
+    class Namespace:
+        pass
+
+    space = Namespace()
+    space.point, space.config, space.Running, space.Driver = point, config, Running, DlmsDriver
+    space.MemoryLink, space.KEYS, space.EK, space.AK = MemoryLink, KEYS, EK, AK
+    return space

@@ -1,0 +1,335 @@
+"""The server role of DLMS/COSEM for simulated meters: association, GET with blocks and lists, ACTION; no I/O."""
+
+from __future__ import annotations
+
+import hmac
+import secrets
+import time
+from dataclasses import dataclass, field
+
+from twin_gateway.drivers.dlms import obis
+from twin_gateway.drivers.dlms.acse import (
+    AARQ,
+    LONG_NAMES_CIPHERED,
+    RLRQ,
+    AssociationRequest,
+    AssociationResponse,
+    Conformance,
+    InitiateRequest,
+    InitiateResponse,
+    Mechanism,
+    release_response,
+)
+from twin_gateway.drivers.dlms.axdr import Tag, decode, encode, read_length, write_length
+from twin_gateway.drivers.dlms.ciphering import GENERAL_GLO, Ciphering, Counter, Key
+from twin_gateway.drivers.dlms.clock import decode_date_time
+from twin_gateway.drivers.dlms.errors import DlmsError, MalformedApduError, SecurityError
+from twin_gateway.drivers.dlms.services import ACTION_REQUEST, GET_REQUEST
+from twin_gateway.simulate.dlms_meter import (
+    COUNTER_LN,
+    DEVICE_NAME_LN,
+    DISCONNECTOR_LN,
+    PROFILE_LN,
+    SERIAL_LN,
+    Meter,
+)
+
+_DENIED, _UNDEFINED, _NOT_AVAILABLE, _BAD_BLOCK = 3, 4, 11, 19
+_OFFERED = (
+    Conformance.BLOCK_TRANSFER_GET
+    | Conformance.MULTIPLE_REFERENCES
+    | Conformance.GET
+    | Conformance.SELECTIVE_ACCESS
+    | Conformance.ACTION
+)
+
+
+@dataclass(slots=True)
+class Access:
+    """Who may associate with a meter and how.
+
+    Attributes:
+        client: client SAP.
+        mechanism: authentication.
+        password: of LLS.
+        encryption, authentication: keys of HLS-GMAC.
+        title: the meter's system title.
+        pdu_size: largest APDU the meter sends or takes, octets.
+        lists: whether GET with-list is offered.
+        counter: the meter's own invocation counter.
+    """
+
+    client: int
+    mechanism: Mechanism = Mechanism.NONE
+    password: bytes = field(default=b"", repr=False)
+    encryption: Key | None = None
+    authentication: Key | None = None
+    title: bytes = b"SIM\0\0\0\0\1"
+    pdu_size: int = 1024
+    lists: bool = True
+    counter: Counter = field(default_factory=lambda: Counter(int(time.time()) - 1_704_067_200))
+
+
+class ServerAssociation:
+    """One client's association with one meter; forgets everything with its connection."""
+
+    def __init__(self, meter: Meter, access: Access) -> None:
+        self._meter = meter
+        self._access = access
+        self._cipher: Ciphering | None = None
+        self._open = False
+        self._proving = False
+        self._dedicated = False
+        self._challenges = (b"", b"")
+        self._conformance = Conformance(0)
+        self._pdu_size = access.pdu_size
+        self._blocks: list[bytes] = []
+
+    def handle(self, client: int, apdu: bytes) -> bytes:
+        """The answer to one APDU of a client SAP; nothing when there is none to give."""
+        if client != self._access.client:
+            return AssociationResponse(1, 1).encode() if apdu[:1] == bytes((AARQ,)) else b""
+        try:
+            return self._handle(apdu)
+        except SecurityError:
+            return b"\xd8\x01\x05"
+        except (DlmsError, ValueError):
+            return b"\xd8\x01\x03"
+
+    def _handle(self, apdu: bytes) -> bytes:
+        if not apdu:
+            raise MalformedApduError("empty APDU")
+        if apdu[0] == AARQ:
+            return self._associate(AssociationRequest.decode(apdu))
+        if apdu[0] == RLRQ:
+            self._open = False
+            return release_response()
+        if not self._open:
+            return b"\xd8\x01\x01"
+        if self._cipher is None:
+            return self._serve(apdu)
+        number = _counter_of(apdu)
+        if number <= self._meter.last_counter:
+            return self._stale()
+        plain = self._cipher.unprotect(apdu)
+        self._meter.last_counter = number
+        answer = self._serve(plain)
+        # An exception-response is never ciphered.
+        return answer if answer[0] == 0xD8 else self._cipher.protect(answer, apdu[0] in {0xD0, 0xD1, 0xD3})
+
+    def _stale(self) -> bytes:
+        """The refusal of a counter that does not rise, over all associations; it names the one expected."""
+        return b"\xd8\x01\x06" + (self._meter.last_counter + 1).to_bytes(4, "big")
+
+    # --- association ---------------------------------------------------------------------------------------------
+
+    def _associate(self, request: AssociationRequest) -> bytes:
+        access = self._access
+        self._open = False
+        if request.mechanism is not access.mechanism:
+            return AssociationResponse(1, 11, request.context).encode()
+        if access.mechanism is Mechanism.LLS and not hmac.compare_digest(request.secret, access.password):
+            return AssociationResponse(1, 13, request.context).encode()
+        ciphered = access.mechanism is Mechanism.HLS_GMAC
+        if ciphered != (request.context == LONG_NAMES_CIPHERED):
+            return AssociationResponse(1, 2, request.context).encode()
+        user = request.user_information
+        self._cipher = None
+        if ciphered:
+            if access.encryption is None or access.authentication is None or len(request.title) != 8:
+                return AssociationResponse(1, 3, request.context).encode()
+            number = _counter_of(user)
+            if number <= self._meter.last_counter:
+                return self._stale()
+            self._cipher = Ciphering(access.title, access.encryption, access.authentication, access.counter)
+            self._cipher.peer_title = request.title
+            user = self._cipher.unprotect(user)
+            self._meter.last_counter = number
+        initiate = InitiateRequest.decode(user)
+        if self._cipher is not None and initiate.dedicated_key:
+            self._cipher.dedicated = Key(initiate.dedicated_key)
+        offered = _OFFERED if access.lists else _OFFERED & ~Conformance.MULTIPLE_REFERENCES
+        self._conformance = Conformance(initiate.conformance) & offered
+        self._pdu_size = min(initiate.pdu_size or 0xFFFF, access.pdu_size)
+        answer = InitiateResponse(self._conformance, access.pdu_size).encode()
+        self._open, self._proving = True, ciphered
+        self._challenges = (request.secret, secrets.token_bytes(16) if ciphered else b"")
+        return AssociationResponse(
+            0,
+            14 if ciphered else 0,
+            request.context,
+            access.title if ciphered else b"",
+            self._challenges[1],
+            int(access.mechanism),
+            self._cipher.protect(answer) if self._cipher else answer,
+        ).encode()
+
+    def _prove(self, proof: object) -> bytes:
+        """Pass 3 and 4 of HLS; the parameter of the ACTION, the return value of its response."""
+        cipher, (theirs, ours) = self._cipher, self._challenges
+        if cipher is None or not isinstance(proof, bytes) or not cipher.check_answer(proof, ours):
+            self._open = False
+            return b""
+        self._proving = False
+        return encode(Tag.OCTET_STRING, cipher.challenge_answer(theirs))
+
+    # --- services ------------------------------------------------------------------------------------------------
+
+    def _serve(self, apdu: bytes) -> bytes:
+        if len(apdu) < 3:
+            raise MalformedApduError("request is truncated")
+        service, choice, invoke = apdu[0], apdu[1], apdu[2]
+        if service == ACTION_REQUEST and choice == 1:
+            return bytes((0xC7, 1, invoke)) + self._action(apdu)
+        if self._proving:
+            return b"\xd8\x01\x01"
+        if service != GET_REQUEST:
+            return b"\xd8\x02\x02"
+        if choice == 1:
+            data = self._get(apdu, 3)
+            whole = bytes((0xC4, 1, invoke)) + data
+            return whole if len(whole) <= self._room else self._first_block(invoke, data[1:])
+        if choice == 2:
+            return self._next_block(invoke, int.from_bytes(apdu[3:7], "big"))
+        if choice == 3 and self._conformance & Conformance.MULTIPLE_REFERENCES:
+            count, at = read_length(apdu, 3)
+            if len(apdu) < at + 10 * count:
+                raise MalformedApduError("list is truncated")
+            body = write_length(count) + b"".join([self._get(apdu, at + 10 * i) for i in range(count)])
+            whole = bytes((0xC4, 3, invoke)) + body
+            return whole if len(whole) <= self._room else self._first_block(invoke, body)
+        return b"\xd8\x01\x02"
+
+    @property
+    def _room(self) -> int:
+        return self._pdu_size - (32 if self._cipher else 0)
+
+    def _first_block(self, invoke: int, data: bytes) -> bytes:
+        size = self._room - 16
+        self._blocks = [data[i : i + size] for i in range(0, len(data), size)]
+        return self._block(invoke, 1)
+
+    def _next_block(self, invoke: int, done: int) -> bytes:
+        if not 1 <= done < len(self._blocks):
+            return bytes((0xC4, 2, invoke, 1)) + done.to_bytes(4, "big") + bytes((1, _BAD_BLOCK))
+        return self._block(invoke, done + 1)
+
+    def _block(self, invoke: int, number: int) -> bytes:
+        data, last = self._blocks[number - 1], number == len(self._blocks)
+        if last:
+            self._blocks = []
+        head = bytes((0xC4, 2, invoke, last)) + number.to_bytes(4, "big")
+        return head + b"\x00" + write_length(len(data)) + data
+
+    def _get(self, apdu: bytes, at: int) -> bytes:
+        """Choice and data, or choice and data-access-result, of one attribute."""
+        if len(apdu) < at + 10:
+            raise MalformedApduError("GET is truncated")
+        class_id, name = int.from_bytes(apdu[at : at + 2], "big"), apdu[at + 2 : at + 8]
+        selection = apdu[at + 10 :] if apdu[at + 9] else b""
+        found = self._value(class_id, name, apdu[at + 8], selection)
+        return bytes((1, found)) if isinstance(found, int) else b"\x00" + found
+
+    def _value(self, class_id: int, name: bytes, number: int, selection: bytes) -> bytes | int:
+        """Encoded value of an attribute, or a data-access-result."""
+        meter = self._meter
+        if class_id == obis.REGISTER and name in meter.registers:
+            if number == 2:
+                return meter.raw(name, time.time())
+            return meter.scaler_unit(name) if number == 3 else self._name(name, number)
+        if number == 1 and (class_id, name) in meter.objects():
+            return self._name(name, 1)
+        match class_id, name, number:
+            case obis.CLOCK, obis.CLOCK_LN, 2:
+                return encode(Tag.OCTET_STRING, meter.date_time(time.time()))
+            case obis.DATA, _, 2 if name in {SERIAL_LN, DEVICE_NAME_LN}:
+                return encode(Tag.OCTET_STRING, meter.serial.encode())
+            case obis.DATA, _, 2 if name == COUNTER_LN:
+                return encode(Tag.UINT32, meter.last_counter)
+            case obis.DISCONNECT, _, _ if name == DISCONNECTOR_LN and meter.connected is not None:
+                return self._disconnector(number)
+            case obis.PROFILE, _, _ if name == PROFILE_LN and meter.profile_columns:
+                return self._profile(number, selection)
+            case obis.ASSOCIATION, obis.ASSOCIATION_LN, 2:
+                return self._object_list()
+        return _UNDEFINED
+
+    @staticmethod
+    def _name(name: bytes, number: int) -> bytes | int:
+        return encode(Tag.OCTET_STRING, name) if number == 1 else _NOT_AVAILABLE
+
+    def _disconnector(self, number: int) -> bytes | int:
+        closed = bool(self._meter.connected)
+        values = {2: encode(Tag.BOOLEAN, closed), 3: encode(Tag.ENUM, int(closed)), 4: encode(Tag.ENUM, 4)}
+        return values.get(number, _NOT_AVAILABLE)
+
+    def _profile(self, number: int, selection: bytes) -> bytes | int:
+        meter = self._meter
+        if number == 2:
+            return self._rows(selection)
+        if number == 3:
+            objects = [(obis.CLOCK, obis.CLOCK_LN), *((obis.REGISTER, name) for name in meter.profile_columns)]
+            columns = [
+                [encode(Tag.UINT16, c), encode(Tag.OCTET_STRING, n), encode(Tag.INT8, 2), encode(Tag.UINT16, 0)]
+                for c, n in objects
+            ]
+            return encode(Tag.ARRAY, [encode(Tag.STRUCTURE, column) for column in columns])
+        numbers = {4: int(meter.profile_period), 7: len(meter.rows), 8: meter.rows.maxlen or 0}
+        if number == 5:
+            return encode(Tag.ENUM, 1)
+        if number == 6:
+            column = [encode(Tag.UINT16, 0), encode(Tag.OCTET_STRING, bytes(6)), encode(Tag.INT8, 0)]
+            return encode(Tag.STRUCTURE, [*column, encode(Tag.UINT16, 0)])
+        return encode(Tag.UINT32, numbers[number]) if number in numbers else _NOT_AVAILABLE
+
+    def _rows(self, selection: bytes) -> bytes | int:
+        meter = self._meter
+        if not selection:
+            return meter.profile(-1e12, 1e12)
+        chosen, _ = decode(selection, 1)
+        match selection[0], chosen:
+            case 1, [_, bytes(start), bytes(end), _]:
+                bounds = [decode_date_time(octets).utc for octets in (start, end)]
+                if bounds[0] is None or bounds[1] is None:
+                    return 250
+                return meter.profile(bounds[0].timestamp(), bounds[1].timestamp())
+            case 2, [int(first), int(last), *_]:
+                rows = [row for _, row in meter.rows]
+                return encode(Tag.ARRAY, rows[max(0, first - 1) : last or None])
+        return 250
+
+    def _object_list(self) -> bytes:
+        rights = encode(Tag.STRUCTURE, [encode(Tag.ARRAY, []), encode(Tag.ARRAY, [])])
+        items = [
+            [encode(Tag.UINT16, class_id), encode(Tag.UINT8, 0), encode(Tag.OCTET_STRING, name), rights]
+            for class_id, name in self._meter.objects()
+        ]
+        return encode(Tag.ARRAY, [encode(Tag.STRUCTURE, item) for item in items])
+
+    def _action(self, apdu: bytes) -> bytes:
+        """Result and return value of an ACTION."""
+        if len(apdu) < 13:
+            raise MalformedApduError("ACTION is truncated")
+        class_id, name, method = int.from_bytes(apdu[3:5], "big"), apdu[5:11], apdu[11]
+        parameter = decode(apdu, 13)[0] if apdu[12] else None
+        if (class_id, name, method) == (obis.ASSOCIATION, obis.ASSOCIATION_LN, 1) and self._proving:
+            answer = self._prove(parameter)
+            return b"\x00\x01\x00" + answer if answer else bytes((_DENIED, 0))
+        if self._proving:
+            return bytes((_DENIED, 0))
+        if class_id == obis.DISCONNECT and name == DISCONNECTOR_LN and self._meter.connected is not None:
+            if method not in {1, 2}:
+                return bytes((_DENIED, 0))
+            self._meter.switch(method == 2)
+            return b"\x00\x00"
+        return bytes((_UNDEFINED, 0))
+
+
+def _counter_of(apdu: bytes) -> int:
+    """Invocation counter of a ciphered APDU, before anything is known of its authenticity."""
+    at = 1
+    if apdu[:1] == bytes((GENERAL_GLO,)):
+        title, at = read_length(apdu, 1)
+        at += title
+    at = read_length(apdu, at)[1]
+    return int.from_bytes(apdu[at + 1 : at + 5], "big")
