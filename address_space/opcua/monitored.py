@@ -1,0 +1,370 @@
+"""The array path of one subscription: from the journal of the point table to encoded notifications."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from address_space import clock
+from address_space.catalogue import ValueType
+from address_space.journal import Chunk, Cursor
+from address_space.opcua.encoding import OVERFLOW_BIT, Values, notification_items
+from address_space.opcua.items import (
+    DELETED,
+    DISABLED,
+    EACH_CYCLE,
+    ITEM,
+    REPORTING,
+    SAMPLING,
+    TRIGGER_TIMESTAMP,
+    TRIGGER_VALUE,
+    Items,
+    RowIndex,
+    find,
+)
+from address_space.opcua.queues import EMPTY, Queued, Slots, join, limit
+from address_space.opcua.sampling import remember, sample, worth_reporting
+from address_space.table import PointTable
+
+_JOIN_SAMPLES = 1 << 16
+_JOIN_PARTS = 256
+
+
+class MonitoredPoints:
+    """Items of one subscription on points, their queues, and their place in the journal.
+
+    Nothing here knows asyncio or asyncua. Changes are read with `drain`, and leave with `take`.
+
+    Args:
+        table: the points.
+        name: name of the journal cursor.
+        max_queued: samples in waiting over all items; beyond it queues are cut below their size.
+
+    Attributes:
+        lost: samples that the journal no longer had.
+        dropped: samples that queues had no room for.
+    """
+
+    def __init__(self, table: PointTable, name: str, max_queued: int) -> None:
+        self._table = table
+        self._name = name
+        self._max_queued = max_queued
+        self._items: Items = np.empty(0, ITEM)
+        self._dead = 0
+        self._index: RowIndex | None = None
+        self._cursor: Cursor[Chunk] | None = None
+        self._reads_stamps = False
+        self._filtered = False
+        self._has_sampling_mode = False
+        self._smallest = 1
+        self._held = EMPTY
+        self._queue = EMPTY
+        self._parts: list[Queued] = []
+        self._parts_size = 0
+        self._texts: dict[int, str] = {}
+        self.lost = 0
+        self.dropped = 0
+
+    def __len__(self) -> int:
+        return len(self._items) - self._dead
+
+    # ---- items ----------------------------------------------------------------------------------------------------
+
+    def add(self, items: Items, *, cycle: int, now: int | None = None) -> None:
+        """Add items with rising ids; those that sample get the present value as their first notification.
+
+        Args:
+            items: `ITEM` records with id, row, handle, queue, sampling, deadband, mode, stamps, trigger and oldest set.
+            cycle: number of the publishing cycle.
+            now: the present in ticks.
+        """
+        present = clock.now() if now is None else now
+        self.drain(cycle=cycle, ends=False, now=present)
+        items = items.copy()
+        items["type"] = self._table.value_type[items["row"]]
+        start = len(self._items)
+        self._items = np.concatenate([self._items, items])
+        slots = np.arange(start, len(self._items), dtype=np.int32)
+        self._settle()
+        self._first_values(slots[items["mode"] != DISABLED], present, cycle)
+
+    def find(self, ids: Sequence[int] | npt.NDArray[Any]) -> npt.NDArray[np.intp]:
+        """Slot of each item id; -1 for ids that are not there."""
+        return find(self._items, np.asarray(ids, np.uint32))
+
+    def get(self, slots: npt.NDArray[Any]) -> Items:
+        """Copies of item records."""
+        records: Items = self._items[slots]
+        return records
+
+    def modify(self, slots: npt.NDArray[np.intp], items: Items, *, cycle: int, now: int | None = None) -> None:
+        """Give items another handle, queue size, discard policy, sampling, trigger, deadband and timestamps."""
+        present = clock.now() if now is None else now
+        self.drain(cycle=cycle, ends=False, now=present)
+        mine = self._items
+        again = slots[mine["sampling"][slots] != items["sampling"]]
+        for field in ("handle", "queue", "oldest", "sampling", "trigger", "deadband", "stamps"):
+            mine[field][slots] = items[field]
+        mine["phase"][again], mine["bucket"][again] = present, _fresh_buckets(mine["sampling"][again], cycle)
+        self._settle()
+        self._join_parts()
+
+    def remove(self, slots: npt.NDArray[np.intp], *, cycle: int) -> None:
+        """Delete items and what waits for them."""
+        self.drain(cycle=cycle, ends=False)
+        self._items["mode"][slots] = DELETED
+        self._dead += len(slots)
+        self._forget_waiting()
+        if self._dead > 64 and self._dead * 2 > len(self._items):
+            self._compact()
+        self._settle()
+
+    def set_mode(self, slots: npt.NDArray[np.intp], mode: int, *, cycle: int, now: int | None = None) -> None:
+        """Set the mode: what becomes enabled gets the present value, what becomes disabled loses its queue."""
+        present = clock.now() if now is None else now
+        self.drain(cycle=cycle, ends=False, now=present)
+        before = self._items["mode"][slots]
+        self._items["mode"][slots] = mode
+        if mode == DISABLED:
+            self._forget_waiting()
+        self._settle()
+        if mode != DISABLED:
+            self._first_values(slots[before == DISABLED].astype(np.int32), present, cycle)
+
+    def close(self) -> None:
+        """Give up all items, the place in the journal and what waits."""
+        self._items = np.empty(0, ITEM)
+        self._dead = 0
+        self._settle()
+        self._held = self._queue = EMPTY
+        self._parts, self._parts_size = [], 0
+        self._texts.clear()
+
+    def _settle(self) -> None:
+        """Draw the consequences of changed items."""
+        items, table = self._items, self._table
+        plain = (items["trigger"] == TRIGGER_VALUE) & (items["sampling"] == 0) & (items["deadband"] == 0)
+        items["filtered"] = ~plain
+        items["reported"] &= ~plain
+        active = (items["mode"] == SAMPLING) | (items["mode"] == REPORTING)
+        self._index = None
+        self._filtered = bool((active & ~plain).any())
+        self._has_sampling_mode = bool((items["mode"] == SAMPLING).any())
+        self._smallest = int(items["queue"][active].min(initial=1 << 30))
+        stamps = bool((active & (items["trigger"] == TRIGGER_TIMESTAMP) & (items["deadband"] == 0)).any())
+        if stamps != self._reads_stamps:
+            self._reads_stamps = stamps
+            table.timestamp_readers += 1 if stamps else -1
+        if self._cursor is None:
+            if active.any():
+                self._cursor = table.journal.cursor(self._name)
+        elif not active.any():
+            self._cursor.close()
+            self._cursor = None
+
+    def _first_values(self, slots: Slots, present: int, cycle: int) -> None:
+        if not len(slots):
+            return
+        items = self._items
+        items["phase"][slots] = present
+        items["bucket"][slots] = _fresh_buckets(items["sampling"][slots], cycle)
+        first = self._snapshot(slots)
+        self._admit(first, known=True)
+
+    def _snapshot(self, slots: Slots) -> Queued:
+        """The present values of items' points."""
+        table = self._table
+        rows = self._items["row"][slots]
+        for row in rows[self._items["type"][slots] == ValueType.STRING].tolist():
+            self._texts[int(table.raw[row])] = str(table.value(row) or "")
+        return Queued(slots, Values(table.raw[rows], table.status[rows], table.source_time[rows], table.received[rows]))
+
+    def _forget_waiting(self) -> None:
+        """Drop what waits for items that are disabled or deleted."""
+        self._join_parts()
+        modes = self._items["mode"]
+        for name in ("_queue", "_held"):
+            queued: Queued = getattr(self, name)
+            mode = modes[queued.slots]
+            stays = (mode != DISABLED) & (mode != DELETED)
+            if not stays.all():
+                setattr(self, name, queued.pick(stays))
+
+    def _compact(self) -> None:
+        keep = self._items["mode"] != DELETED
+        moved = np.cumsum(keep, dtype=np.int32) - 1
+        self._items = self._items[keep]
+        self._dead = 0
+        self._queue = self._queue._replace(slots=moved[self._queue.slots])
+        self._held = self._held._replace(slots=moved[self._held.slots])
+
+    # ---- samples --------------------------------------------------------------------------------------------------
+
+    def drain(self, *, cycle: int, ends: bool, now: int | None = None) -> None:
+        """Read what the journal has, through sampling and filters into the queues.
+
+        Args:
+            cycle: number of the publishing cycle.
+            ends: the cycle ends now (sampling once a cycle gives its sample).
+            now: the present in ticks.
+        """
+        cursor = self._cursor
+        if cursor is None:
+            return
+        lost_before = cursor.lost
+        chunks = cursor.take()
+        if cursor.lost != lost_before:
+            self.lost += cursor.lost - lost_before
+            self._resume()
+            return
+        new = self._samples(chunks) if chunks else EMPTY
+        if self._filtered:
+            new = self._filter(new, cycle, ends, clock.now() if now is None else now)
+        if len(new):
+            self._admit(new)
+
+    def _samples(self, chunks: list[Chunk]) -> Queued:
+        """The samples of chunks that concern items."""
+        if not self._reads_stamps:
+            # Other subscriptions may have asked for them.
+            chunks = [chunk for chunk in chunks if not chunk.timestamp_only]
+            if not chunks:
+                return EMPTY
+        index = self._row_index()
+        where, slots = index.match(_column([chunk.rows for chunk in chunks]))
+        if not len(slots):
+            return EMPTY
+        sizes = [len(chunk) for chunk in chunks]
+        values = Values(
+            _column([chunk.raw for chunk in chunks]),
+            _column([chunk.status for chunk in chunks]),
+            _column([chunk.source_time for chunk in chunks]),
+            np.repeat(np.array([chunk.received for chunk in chunks], np.int64), sizes),
+        )
+        for chunk in chunks:
+            if chunk.texts is not None:
+                self._texts.update(zip(chunk.raw.tolist(), chunk.texts, strict=True))
+        queued = Queued(slots, values if where is None else values.pick(where))
+        if self._reads_stamps and any(chunk.timestamp_only for chunk in chunks):
+            only = np.repeat(np.array([chunk.timestamp_only for chunk in chunks]), sizes)
+            if where is not None:
+                only = only[where]
+            queued = queued.pick(~only | (self._items["trigger"][slots] == TRIGGER_TIMESTAMP))
+        return queued
+
+    def _row_index(self) -> RowIndex:
+        if self._index is None:
+            modes = self._items["mode"]
+            slots = np.nonzero((modes != DISABLED) & (modes != DELETED))[0].astype(np.int32)
+            self._index = RowIndex(self._items["row"][slots], slots, len(self._table))
+        return self._index
+
+    def _filter(self, new: Queued, cycle: int, ends: bool, now: int) -> Queued:
+        items = self._items
+        filtered = items["filtered"][new.slots]
+        plain, rest = (new.pick(~filtered), new.pick(filtered)) if len(new) else (EMPTY, EMPTY)
+        rest = join([self._held, rest])
+        self._held = EMPTY
+        if not len(rest):
+            return plain
+        sampled = items["sampling"][rest.slots] != 0
+        if sampled.any():
+            due, self._held = sample(rest.pick(sampled), items, now=now, cycle=cycle, ends=ends)
+            rest = join([rest.pick(~sampled), due])
+        return join([plain, worth_reporting(rest, items)]) if len(rest) else plain
+
+    def _resume(self) -> None:
+        """After a loss: every item gets its point's present value, with the overflow bit where its queue can say so."""
+        if self._cursor is None:
+            return
+        self._cursor.skip()
+        self._held = EMPTY
+        modes = self._items["mode"]
+        slots = np.nonzero((modes != DISABLED) & (modes != DELETED))[0].astype(np.int32)
+        present = self._snapshot(slots)
+        marked = present.values.status | np.where(
+            self._items["queue"][slots] > 1, np.uint32(OVERFLOW_BIT), np.uint32(0)
+        )
+        if self._filtered:
+            remember(present.pick(self._items["filtered"][slots]), self._items)
+        self._admit(present._replace(values=present.values._replace(status=marked)))
+
+    def _admit(self, new: Queued, *, known: bool = False) -> None:
+        if known and self._filtered:
+            remember(new.pick(self._items["filtered"][new.slots]), self._items)
+        self._parts.append(new)
+        self._parts_size += len(new)
+        if self._parts_size > max(_JOIN_SAMPLES, len(self._queue) // 2) or len(self._parts) > _JOIN_PARTS:
+            self._join_parts()
+
+    # ---- queues ---------------------------------------------------------------------------------------------------
+
+    @property
+    def pending(self) -> bool:
+        """Whether something waits that may be reported."""
+        if not self._parts and not len(self._queue):
+            return False
+        if not self._has_sampling_mode:
+            return True
+        self._join_parts()
+        return bool((self._items["mode"][self._queue.slots] == REPORTING).any())
+
+    @property
+    def queued(self) -> int:
+        """Samples that wait, those of items that only sample included."""
+        self._join_parts()
+        return len(self._queue)
+
+    def _join_parts(self) -> None:
+        """Put new samples into the queues and cut these to their sizes."""
+        queue = join([self._queue, *self._parts])
+        self._parts, self._parts_size = [], 0
+        items = self._items
+        if len(queue) > self._smallest:
+            queue, dropped = limit(queue, items["queue"], items["oldest"])
+            self.dropped += dropped
+            if len(queue) > self._max_queued:
+                queue, dropped = limit(
+                    queue, items["queue"], items["oldest"], max(1, self._max_queued // max(1, len(self)))
+                )
+                self.dropped += dropped
+        self._queue = queue
+        if len(self._texts) > 2 * (len(queue) + len(self._held)) + 64:
+            used = set(queue.values.raw.tolist()) | set(self._held.values.raw.tolist())
+            self._texts = {key: text for key, text in self._texts.items() if key in used}
+
+    def take(self, most: int) -> tuple[bytes, int]:
+        """Up to `most` notifications, encoded, and how many; they leave the queues."""
+        self._join_parts()
+        queue, items = self._queue, self._items
+        if self._has_sampling_mode:
+            where = np.nonzero(items["mode"][queue.slots] == REPORTING)[0][:most]
+            rest = np.ones(len(queue), bool)
+            rest[where] = False
+            out, self._queue = queue.pick(where), queue.pick(rest)
+        else:
+            out, self._queue = queue.pick(slice(0, most)), queue.pick(slice(most, None))
+        if not len(out):
+            return b"", 0
+        slots = out.slots
+        encoded = notification_items(
+            items["handle"][slots], items["type"][slots], items["stamps"][slots], out.values, self._texts
+        )
+        if not len(self._queue):
+            # Slices keep the arrays they are cut from alive.
+            self._queue = EMPTY
+            if not len(self._held):
+                self._texts.clear()
+        return encoded, len(out)
+
+
+def _fresh_buckets(sampling: npt.NDArray[np.int64], cycle: int) -> npt.NDArray[np.int64]:
+    """The first value counts for the running interval; sampling by cycles has its first sample still to come."""
+    return np.where(sampling == EACH_CYCLE, cycle - 1, 0).astype(np.int64)
+
+
+def _column(parts: list[Any]) -> Any:
+    return parts[0] if len(parts) == 1 else np.concatenate(parts)
