@@ -10,8 +10,15 @@ from twin_gateway.drivers.coap.transport import NotInstalled, transport_of
 
 
 def test_durations_carry_their_unit_and_become_seconds() -> None:
-    config = CoapConfig(uri="coap://[2001:db8::5]/", timeout="500 ms", poll="2 min")
-    assert (config.timeout, config.poll, config.uri) == (0.5, 120.0, "coap://[2001:db8::5]")
+    config = CoapConfig(uri="coap://a", timeout="500 ms", poll="2 min", keepalive="1 h")
+    assert (config.timeout, config.poll, config.keepalive) == (0.5, 120.0, 3600.0)
+
+
+def test_times_must_be_positive_and_the_uri_loses_its_last_slash() -> None:
+    assert CoapConfig(uri="coap://[2001:db8::5]/").uri == "coap://[2001:db8::5]"
+    for wrong in ({"timeout": 0}, {"keepalive": -1}, {"receive_buffer": 0}, {"queue": 1}, {"port": 5683}):
+        with pytest.raises(ValidationError):
+            CoapConfig(uri="coap://a", **wrong)
 
 
 @pytest.mark.parametrize(
