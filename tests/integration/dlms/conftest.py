@@ -1,6 +1,7 @@
 """What the DLMS tests share: meters in other processes, a link that remembers, points and drivers."""
 
 import asyncio
+import contextlib
 import json
 import select
 import signal
@@ -143,7 +144,9 @@ class MemoryLink:
     def publish(self, batch):
         self.batches.append(batch)
         if not batch.late:
-            for row, value, word, moment in zip(batch.rows, batch.values, batch.quality, batch.source_time):
+            for row, value, word, moment in zip(
+                batch.rows, batch.values, batch.quality, batch.source_time, strict=True
+            ):
                 self.values[int(row)], self.quality[int(row)] = float(value), int(word)
                 self.source_time[int(row)] = int(moment)
             self.texts.update({sample.row: sample.text for sample in batch.texts})
@@ -216,10 +219,8 @@ class Running:
 
     async def __aexit__(self, *_):
         self.task.cancel()
-        try:
+        with contextlib.suppress(asyncio.CancelledError, ConnectionError):
             await self.task
-        except (asyncio.CancelledError, ConnectionError):
-            pass
 
 
 @pytest.fixture

@@ -1,6 +1,6 @@
 """Meters of pydlms-client's simulator behind one TCP port, in a process of their own; told apart by logical device.
 
-Arguments: port (0: any), meters, rows of the load profile, services left out (`-`, or `list`, `selective`, comma between).
+Arguments: port (0: any), meters, rows of the load profile, services left out (`-`, or `list`, `selective`).
 Clients: 16 none, 32 LLS `12345678`, 1 HLS-GMAC with suite 0. Prints `ready <port>`.
 """
 
