@@ -132,9 +132,13 @@ def key_of(asdu: Asdu) -> Key:
 def answers(request: Asdu, answer: Asdu) -> bool:
     """Whether a confirmation mirrors the request: an old answer must not confirm another command."""
     asked, told = request.objects[0], answer.objects[0]
-    if answer.test != request.test or BY_NAME[answer.name].family is not Family.COMMAND_OCTET:
-        return answer.test == request.test and (asked.extra ^ told.extra) & SELECT == 0
-    return asked.value == told.value and (asked.extra ^ told.extra) & SELECT == 0
+    return _same_value(request, answer) and (asked.extra ^ told.extra) & SELECT == 0
+
+
+def _same_value(request: Asdu, answer: Asdu) -> bool:
+    """States are mirrored exactly; set-points may come back rounded."""
+    states = BY_NAME[answer.name].family is Family.COMMAND_OCTET
+    return answer.test == request.test and (not states or request.objects[0].value == answer.objects[0].value)
 
 
 @dataclass(slots=True)
@@ -153,15 +157,18 @@ class Pending:
     def take(self, answer: Asdu) -> bool:
         """Take an answer; False when it is none of ours."""
         if answer.cause == Cause.ACTIVATION_TERM:
-            if not answers(self.request, answer) or self.terminated.done():
+            # The S/E bit does not matter here: devices end a command with the bit of its selection. An end without a
+            # confirmation belongs to an earlier command.
+            if not self.confirmed.done() or self.terminated.done() or not _same_value(self.request, answer):
                 return False
             self.terminated.set_result(answer)
-            if not self.confirmed.done():  # a device that only reports the end has confirmed by it
-                self.confirmed.set_result(answer)
             return True
-        expected = Cause.DEACTIVATION_CON if self.request.cause == Cause.DEACTIVATION else Cause.ACTIVATION_CON
-        refused = answer.cause in _UNKNOWN
-        if self.confirmed.done() or not (refused or (answer.cause == expected and answers(self.request, answer))):
+        mirrored = answers(self.request, answer)
+        withdrawn = self.request.cause == Cause.DEACTIVATION and answer.cause == Cause.DEACTIVATION_CON
+        # A device that knows no deactivation may answer one with another activation confirmation.
+        if self.confirmed.done() or not (
+            answer.cause in _UNKNOWN or (mirrored and (withdrawn or answer.cause == Cause.ACTIVATION_CON))
+        ):
             return False
         self.confirmed.set_result(answer)
         return True
@@ -185,6 +192,11 @@ def refusal(answer: Asdu, command: DeviceCommand) -> Outcome | None:
     if known is not None:
         text, add_cause, status = known
         return Outcome(status, add_cause, "device", f"{text} ({answer.name})", command.command_id, sent=True)
+    if command.verb is Verb.CANCEL and answer.cause == Cause.ACTIVATION_CON:
+        text = "the device does not cancel: it confirmed the selection again, which will run out by itself"
+        return Outcome(
+            StatusCode.BadNotSupported, AddCause.NOT_SUPPORTED, "device", text, command.command_id, sent=True
+        )
     if answer.negative:
         add_cause = AddCause.SELECT_FAILED if command.verb is Verb.SELECT else AddCause.UNKNOWN
         return Outcome(status_of(add_cause), add_cause, "device", _NAMELESS, command.command_id, sent=True)

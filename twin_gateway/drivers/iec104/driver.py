@@ -146,7 +146,6 @@ class Iec104Driver:
         if not connection.send_now(octets):
             text = "the send window is closed: the device has not acknowledged earlier frames"
             return Outcome(StatusCode.BadResourceUnavailable, AddCause.NONE, "link", text, command.command_id)
-        self._unfinished.pop(key, None)
         self._pending[key] = pending
         link.count("commands")
         try:
@@ -279,13 +278,13 @@ class Iec104Driver:
             return refused
         text = "the device confirmed"
         if command.verb is Verb.OPERATE:
-            if (command.point.control or {}).get("termination"):
-                if (await pending.terminated).negative:
-                    text = "the device confirmed the command but ended it negatively"
-                    return Outcome(StatusCode.Bad, AddCause.UNKNOWN, "device", text, command.command_id, sent=True)
-                text = "the device confirmed and terminated the command"
-            elif not pending.terminated.done():
+            if not (command.point.control or {}).get("termination") and not pending.terminated.done():
                 self._unfinished[key] = pending.request
+            elif (await pending.terminated).negative:
+                text = "the device confirmed the command but ended it negatively"
+                return Outcome(StatusCode.Bad, AddCause.UNKNOWN, "device", text, command.command_id, sent=True)
+            else:
+                text = "the device confirmed and terminated the command"
         return Outcome(StatusCode.Good, text=text, command_id=command.command_id, sent=True)
 
     # -- interrogations and clock -------------------------------------------------------------------------------
