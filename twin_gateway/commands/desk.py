@@ -19,6 +19,7 @@ from twin_gateway.audit.journal import AuditJournal
 from twin_gateway.commands import gates
 from twin_gateway.commands.feedback import await_position
 from twin_gateway.commands.target import ControlTarget
+from twin_gateway.commands.value import command_value, device_value
 from twin_gateway.drivers.contract import DeviceCommand
 
 log = logging.getLogger(__name__)
@@ -157,20 +158,26 @@ class CommandDesk:
         if age > self._settings.max_age:
             text = f"The command is {age:.1f} s old; commands older than {self._settings.max_age:g} s are dropped"
             return Outcome.refused("age", text, StatusCode.BadTimeout, AddCause.TIME_LIMIT_OVER), []
+        try:
+            command = replace(command, value=command_value(target.point.cdc, command.value))
+        except ValueError as error:
+            text = f"{command.address}: {error}"
+            refusal = Outcome.refused("value", text, StatusCode.BadInvalidArgument, AddCause.INCONSISTENT_PARAMETERS)
+            return refusal, []
         report = gates.check(self._table, self._policy, target, command, caller)
         if report.refusal is not None:
             return report.refusal, report.notes
         emergency = gates.opens(target, command) and target.breaks_load
         keys = {f"link {target.link.name}", f"bay {target.bay}"}
         if not emergency:
-            refusal = self._one_at_a_time(keys) or self._too_soon(target, command)
-            if refusal is not None:
-                return refusal, report.notes
+            busy = self._one_at_a_time(keys) or self._too_soon(target, command)
+            if busy is not None:
+                return busy, report.notes
         else:
             report.notes.append("1-of-n, rate: skipped, an operator opens a breaker")
-        refusal = self._selection_refusal(target, command, caller)
-        if refusal is not None:
-            return refusal, report.notes
+        taken = self._selection_refusal(target, command, caller)
+        if taken is not None:
+            return taken, report.notes
         self._last[command.address] = self._now()
         added = keys - self._busy
         self._busy |= added
@@ -224,10 +231,7 @@ class CommandDesk:
         return None
 
     async def _send(self, target: ControlTarget, command: Command, caller: Caller, command_id: str) -> Outcome:
-        try:
-            value = device_value(self._table, target, command.value)
-        except ValueError as error:
-            return Outcome.refused("value", str(error), StatusCode.BadInvalidArgument, AddCause.INCONSISTENT_PARAMETERS)
+        value = device_value(target.point.cdc, self._table.profile(target.point.row), command.value)
         device_command = DeviceCommand(
             command.verb,
             target.point,
@@ -293,31 +297,6 @@ class CommandDesk:
             "roles": sorted(caller.roles),
         }
         return AuditRecord(clock.now(), kind, caller.user, caller.client, command.address, command_id, 0, "", details)
-
-
-def device_value(table: PointTable, target: ControlTarget, value: object) -> bool | int | float | None:
-    """The value in the device's own terms: inversion, bias and gain of the mapping undone.
-
-    Raises:
-        ValueError: when the value does not suit the data object.
-    """
-    if value is None:
-        return None
-    profile = table.profile(target.point.row)
-    cdc = target.point.cdc
-    if cdc == "DPC":
-        position = {False: gates.OPEN, True: gates.CLOSED}[value] if isinstance(value, bool) else value
-        if position not in (gates.OPEN, gates.CLOSED):
-            raise ValueError("a double point takes true (close), false (open), 2 (on) or 1 (off)")
-        return 3 - int(position) if profile.invert else int(position)
-    if cdc == "SPC":
-        if value not in (0, 1):
-            raise ValueError("a single point takes true or false")
-        return bool(value) != profile.invert
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise ValueError(f"{cdc} takes a number")  # noqa: TRY004 - a client's wrong argument, not a programming error
-    number = (value - profile.bias) / profile.gain
-    return round(number) if cdc in ("INC", "ENC", "ISC", "BSC") else number
 
 
 def _text_of(command: Command) -> str:

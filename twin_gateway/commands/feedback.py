@@ -9,7 +9,6 @@ from address_space.addcause import AddCause
 from address_space.ports import Command, Outcome
 from address_space.quality import StatusCode
 from address_space.table import PointTable
-from twin_gateway.commands.gates import CLOSED, OPEN
 from twin_gateway.commands.target import ControlTarget
 
 
@@ -59,8 +58,6 @@ def await_position(table: PointTable, target: ControlTarget, command: Command) -
     """A watch on the position of a switch; None for what has no position to follow (set-points, mere outputs)."""
     if target.position < 0 or target.control.get("feedback") is False:
         return None
-    if target.point.cdc == "DPC":
-        return PositionWatch(table, target.position, CLOSED if command.value in (True, CLOSED) else OPEN)
-    if target.point.cdc == "SPC":
-        return PositionWatch(table, target.position, bool(command.value))
+    if target.point.cdc in ("DPC", "SPC"):
+        return PositionWatch(table, target.position, command.value)
     return None

@@ -9,8 +9,7 @@ from address_space.ports import AccessPolicy, Caller, Command, Outcome, Right, V
 from address_space.quality import StatusCode
 from address_space.table import PointTable
 from twin_gateway.commands.target import ControlTarget
-
-OPEN, CLOSED = 1, 2
+from twin_gateway.commands.value import OPEN
 
 
 @dataclass(slots=True)
@@ -27,8 +26,8 @@ class GateReport:
 
 
 def opens(target: ControlTarget, command: Command) -> bool:
-    """Whether the command opens a switch."""
-    return target.point.cdc == "DPC" and command.value in (False, OPEN)
+    """Whether the command (its value in the form of `command_value`) opens a switch."""
+    return target.point.cdc == "DPC" and command.value == OPEN
 
 
 def check(

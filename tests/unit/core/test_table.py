@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 
@@ -183,7 +185,7 @@ def test_slow_drift_passes_the_deadband_because_it_is_held_against_the_last_pass
     table.ingest(Batch.of([rows["TotW"]] * 41, values, 0, NOW), now=NOW)
     passed = [float(v) for chunk in cursor.take() for v in chunk.raw.view(np.float64)]
     assert 7 <= len(passed) <= 9
-    assert max(abs(a - b) for a, b in zip(passed, passed[1:], strict=False)) < 0.65
+    assert max(abs(a - b) for a, b in pairwise(passed)) < 0.65
 
 
 def test_texts_take_the_side_column_and_the_same_journal() -> None:

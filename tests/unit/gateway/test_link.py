@@ -1,0 +1,170 @@
+"""The link supervisor: up and down, back-off, flapping, log once, commands only on a living link."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
+
+import pytest
+
+from address_space.address import parse
+from address_space.catalogue import ValueType, classify
+from address_space.events import EventJournal
+from address_space.point import Batch, Point, PointProfile
+from address_space.ports import Outcome, Verb
+from address_space.quality import StatusCode
+from address_space.table import PointTable
+from twin_gateway.drivers.contract import BoundPoint, DeviceCommand, DiscoveredPoint, Link, PointChange
+from twin_gateway.drivers.link import Backoff, LinkState, LinkSupervisor
+
+POS = "dso1/north/PS01/MV1/F05/QA1/XCBR1/Pos"
+
+
+class Scripted:
+    """A driver whose runs are given one after the other; the last one is repeated."""
+
+    def __init__(self, *runs: Callable[[Link], Awaitable[None]]) -> None:
+        self.runs = list(runs)
+        self.started: list[float] = []
+
+    async def run(self, link: Link) -> None:
+        self.started.append(asyncio.get_running_loop().time())
+        run = self.runs.pop(0) if len(self.runs) > 1 else self.runs[0]
+        await run(link)
+
+    async def execute(self, command: DeviceCommand) -> Outcome:
+        await asyncio.sleep(0)
+        return Outcome(0, command_id=command.command_id)
+
+    async def update(self, change: PointChange) -> None: ...
+
+    async def discover(self) -> Sequence[DiscoveredPoint]:
+        return []
+
+
+async def refused(_link: Link) -> None:
+    raise ConnectionRefusedError("connection refused")
+
+
+async def good(link: Link) -> None:
+    link.up()
+    link.publish(Batch.of([0], [2]))
+    await asyncio.sleep(0.05)
+    raise ConnectionResetError("reset by peer")
+
+
+async def steady(link: Link) -> None:
+    link.up()
+    link.publish(Batch.of([0], [2]))
+    await asyncio.sleep(100)
+
+
+async def faulty(_link: Link) -> None:
+    raise RuntimeError("a bug")
+
+
+def build(tmp_path: Path, driver: Scripted, backoff: Backoff) -> tuple[LinkSupervisor, PointTable, EventJournal]:
+    table, events = PointTable(), EventJournal()
+    table.add([Point(POS, PointProfile.of(classify(parse(POS))), "rtu1")])
+    link = LinkSupervisor(
+        "rtu1",
+        driver,
+        table=table,
+        events=events,
+        address="dso1/_sys/gw1/_/_/rtu1",
+        data_directory=tmp_path / "d",
+        backoff=backoff,
+    )
+    return link, table, events
+
+
+async def run_for(link: LinkSupervisor, seconds: float) -> None:
+    task = asyncio.create_task(link.run())
+    await asyncio.sleep(seconds)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+
+async def test_a_lost_link_marks_its_points_and_comes_back_by_itself(tmp_path: Path) -> None:
+    driver = Scripted(good, steady)
+    link, table, events = build(tmp_path, driver, Backoff(0.05, 0.1))
+    cursor = events.cursor("test")
+    task = asyncio.create_task(link.run())
+    await asyncio.sleep(0.02)
+    assert link.state is LinkState.UP
+    assert table.sample(0).status == StatusCode.Good
+    await asyncio.sleep(0.06)
+    assert table.sample(0).status == StatusCode.UncertainNoCommunicationLastUsableValue
+    assert link.reason == "reset by peer"
+    await asyncio.sleep(0.1)
+    assert link.state is LinkState.UP
+    assert table.sample(0).status == StatusCode.Good
+    assert [event.state for event in cursor.take()] == ["active", "inactive"]
+    assert link.counters["losses"] == 1
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert table.sample(0).status == StatusCode.UncertainNoCommunicationLastUsableValue
+
+
+async def test_an_unreachable_device_is_reported_once_and_tried_ever_more_slowly(tmp_path: Path) -> None:
+    driver = Scripted(refused)
+    link, _table, events = build(tmp_path, driver, Backoff(0.02, 0.2))
+    cursor = events.cursor("test")
+    await run_for(link, 0.6)
+    gaps = [b - a for a, b in zip(driver.started, driver.started[1:], strict=False)]
+    assert 4 <= len(driver.started) <= 9
+    assert gaps[-1] > 2 * gaps[0]
+    assert [event.code for event in cursor.take()] == ["D01"]
+
+
+async def test_a_fault_of_the_driver_is_counted_and_does_not_end_the_supervision(tmp_path: Path) -> None:
+    driver = Scripted(faulty, steady)
+    link, _table, _events = build(tmp_path, driver, Backoff(0.01, 0.01))
+    task = asyncio.create_task(link.run())
+    await asyncio.sleep(0.1)
+    assert link.state is LinkState.UP
+    assert link.counters["driver_faults"] == 1
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+
+async def test_flapping_is_told_once(tmp_path: Path) -> None:
+    driver = Scripted(good)
+    link, _table, events = build(tmp_path, driver, Backoff(0.005, 0.005))
+    cursor = events.cursor("test")
+    await run_for(link, 0.9)
+    assert link.flapping
+    texts = [event.text for event in cursor.take()]
+    assert sum("flapping" in text for text in texts) == 1
+    assert len(texts) < 2 * link.counters["losses"]
+
+
+async def test_no_command_is_queued_for_a_dead_link(tmp_path: Path) -> None:
+    link, _table, _events = build(tmp_path, Scripted(refused), Backoff(0.01, 0.01))
+    point = BoundPoint(0, POS, "DPC", ValueType.INT32, {}, {})
+    outcome = await link.execute(DeviceCommand(Verb.OPERATE, point, 2, "c1"))
+    assert (outcome.status, outcome.sent) == (StatusCode.BadNoCommunication, False)
+
+
+async def test_a_driver_that_never_answers_a_command_becomes_an_unknown_outcome(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Silent(Scripted):
+        async def execute(self, command: DeviceCommand) -> Outcome:
+            await asyncio.sleep(100)
+            raise AssertionError
+
+    monkeypatch.setattr("twin_gateway.drivers.link.LAST_RESORT_S", 0.02)
+    link, _table, _events = build(tmp_path, Silent(steady), Backoff(0.01, 0.01))
+    task = asyncio.create_task(link.run())
+    await asyncio.sleep(0.02)
+    point = BoundPoint(0, POS, "DPC", ValueType.INT32, {}, {})
+    outcome = await link.execute(DeviceCommand(Verb.OPERATE, point, 2, "c1", timeout=0.05))
+    assert (outcome.status, outcome.sent) == (StatusCode.BadTimeout, True)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task

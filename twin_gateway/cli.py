@@ -1,0 +1,190 @@
+"""The command line: run, check, init, user, simulate, demo, bench, resolve."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import signal
+import sys
+from importlib import import_module
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from twin_gateway import __version__
+
+app = typer.Typer(
+    name="twin-gateway",
+    help="Protocol gateway and digital-twin addressing service for electric distribution grids.",
+    no_args_is_help=True,
+    pretty_exceptions_show_locals=False,
+)
+users_app = typer.Typer(help="Users of the gateway.", no_args_is_help=True)
+app.add_typer(users_app, name="user")
+
+ConfigFile = Annotated[Path, typer.Argument(help="The gateway's configuration file.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
+
+
+def main() -> None:
+    """Entry point of the `twin-gateway` command."""
+    app()
+
+
+def _version(show: bool) -> None:
+    if show:
+        typer.echo(f"twin-gateway {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    """Nothing of its own; carries the options that come before a command."""
+
+
+@app.command()
+def run(config: ConfigFile = Path("gateway.yaml")) -> None:
+    """Run the gateway until SIGTERM or Ctrl-C.
+
+    Changed files take effect with a restart; `check` them first.
+    """
+    from twin_gateway.running import run_gateway
+
+    raise typer.Exit(run_gateway(config))
+
+
+@app.command()
+def check(
+    paths: Annotated[list[Path], typer.Argument(help="Mapping files, and folders of them.")],
+    as_json: Json = False,
+) -> None:
+    """Check mapping files: every problem of every file, one line each; exit code 1 when there is an error."""
+    from twin_gateway.mapping.check import run_check
+
+    raise typer.Exit(run_check(paths, as_json=as_json))
+
+
+@app.command()
+def init(folder: Annotated[Path, typer.Argument(help="Where to write.")] = Path()) -> None:
+    """Write a commented gateway.yaml and an empty folder for mappings."""
+    from twin_gateway.config import ConfigError, write_template
+
+    try:
+        for made in write_template(folder):
+            typer.echo(f"made {made}")
+    except ConfigError as error:
+        _fail(str(error))
+
+
+@users_app.command("add")
+def add_user(
+    name: Annotated[str, typer.Argument(help="User name.")],
+    role: Annotated[list[str], typer.Option(help="Observer or Operator; may be given twice.")],
+    area: Annotated[
+        list[str] | None, typer.Option(help="Address the roles are limited to; may be given twice.")
+    ] = None,
+    file: Annotated[Path, typer.Option(help="The user file.")] = Path("users.yaml"),
+    password_stdin: Annotated[bool, typer.Option(help="Read the password from standard input.")] = False,
+) -> None:
+    """Add a user, or change one. The password is asked for and kept as an argon2id hash."""
+    from pydantic import ValidationError
+
+    from twin_gateway.security.passwords import hash_password
+    from twin_gateway.security.users import User, UsersError, load_users, save_users
+
+    if password_stdin:
+        password = sys.stdin.readline().rstrip("\r\n")
+    else:
+        password = typer.prompt("Password", hide_input=True, confirmation_prompt=True)
+    if len(password) < 8:
+        _fail("a password has at least 8 characters")
+    try:
+        users = dict(load_users(file)) if file.exists() else {}
+        entry = {"password": hash_password(password), "roles": role, "areas": area or []}
+        users[name] = User.model_validate(entry)
+        save_users(file, users)
+    except ValidationError as error:
+        _fail("; ".join(problem["msg"] for problem in error.errors(include_input=False)))
+    except (UsersError, ValueError, OSError) as error:
+        _fail(str(error))
+    typer.echo(f"user {name} is in {file}; restart the gateway to let it in")
+
+
+@app.command()
+def demo(
+    port: Annotated[int, typer.Option(help="OPC UA port.")] = 4840,
+    folder: Annotated[
+        Path | None, typer.Option(help="Where to keep the demo's data; a temporary folder if not given.")
+    ] = None,
+    duration: Annotated[float | None, typer.Option(help="Stop after so many seconds.")] = None,
+) -> None:
+    """A small feeder of simulated devices of all four protocols, a broker and the gateway, until Ctrl-C."""
+    from twin_gateway.demo.run import run_demo
+
+    raise typer.Exit(run_demo(port=port, folder=folder, duration=duration))
+
+
+BENCHES = ("opcua", "mapping", "iec104", "iec61850", "dlms", "coap", "mqtt")
+
+
+@app.command()
+def bench(
+    name: Annotated[str, typer.Argument(help=f"One of {', '.join(BENCHES)}.")],
+    as_json: Json = False,
+) -> None:
+    """Measure one part on this machine; each takes less than 50 s."""
+    if name not in BENCHES:
+        _fail(f"there is no bench {name!r}; there are {', '.join(BENCHES)}")
+    figures = import_module(f"twin_gateway.bench.{name}").run()
+    if as_json:
+        typer.echo(json.dumps(figures))
+        return
+    for key, value in figures.items():
+        typer.echo(f"{key:32} {value:,.3f}" if isinstance(value, float) else f"{key:32} {value}")
+
+
+@app.command(
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
+)
+def simulate(
+    context: typer.Context,
+    protocol: Annotated[str, typer.Argument(help="iec61850, iec104, dlms or coap.")],
+) -> None:
+    """Run a simulated device of one protocol from a file, in this process; `simulate PROTOCOL --help` says more."""
+    modules = {"iec61850": "iec61850", "iec104": "iec104", "dlms": "dlms", "coap": "coap"}
+    if protocol not in modules:
+        _fail(f"there is no simulator for {protocol!r}; there are {', '.join(modules)}")
+    module = import_module(f"twin_gateway.simulate.{modules[protocol]}")
+    sys.argv = [f"twin-gateway simulate {protocol}", *context.args]
+    module.command(context.args)
+
+
+@app.command()
+def resolve(
+    text: Annotated[str, typer.Argument(help="An address, or an alias `scheme:value`.")],
+    config: Annotated[Path, typer.Option(help="The gateway's configuration file.")] = Path("gateway.yaml"),
+    as_json: Json = False,
+) -> None:
+    """Say what an address or alias means by the mapping files, without connecting to anything."""
+    from twin_gateway.running import resolve_text
+
+    raise typer.Exit(resolve_text(config, text, as_json=as_json))
+
+
+def _fail(text: str) -> None:
+    typer.echo(f"error: {text}", err=True)
+    raise typer.Exit(1)
+
+
+def run_until_signal(work: asyncio.Future[None]) -> None:
+    """Cancel a future on SIGTERM or SIGINT."""
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        with contextlib.suppress(NotImplementedError):
+            loop.add_signal_handler(number, work.cancel)

@@ -1,0 +1,49 @@
+"""Values of commands: from what clients write to one form, and on to the device's own terms."""
+
+from __future__ import annotations
+
+import math
+from typing import Final
+
+from address_space.point import PointProfile
+
+OPEN: Final = 1
+CLOSED: Final = 2
+_WHOLE = frozenset({"INC", "ENC", "ISC", "BSC"})
+
+
+def command_value(cdc: str, value: object) -> int | float | bool | None:
+    """One form for every client: double points 1 (off, open) or 2 (on, closed), single points bool, others numbers.
+
+    Python takes True for 1, a double point takes 1 for off: so the two are told apart here, once.
+
+    Raises:
+        ValueError: when the value does not suit the class.
+    """
+    if value is None:
+        return None
+    if cdc == "DPC":
+        if isinstance(value, bool):
+            return CLOSED if value else OPEN
+        if value not in (OPEN, CLOSED):
+            raise ValueError("a double point takes true (close), false (open), 2 (on) or 1 (off)")
+        return OPEN if value == OPEN else CLOSED
+    if cdc == "SPC":
+        if value not in (0, 1):
+            raise ValueError("a single point takes true or false")
+        return bool(value)
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise ValueError(f"{cdc} takes a finite number")
+    return value
+
+
+def device_value(cdc: str, profile: PointProfile, value: int | float | bool | None) -> int | float | bool | None:
+    """A value of `command_value` in the device's own terms: inversion, bias and gain of the mapping undone."""
+    if value is None:
+        return None
+    if cdc == "DPC":
+        return OPEN + CLOSED - value if profile.invert else value
+    if cdc == "SPC":
+        return bool(value) != profile.invert
+    number = (value - profile.bias) / profile.gain
+    return round(number) if cdc in _WHOLE else number

@@ -1,0 +1,232 @@
+"""The composition root: builds one gateway from its configuration and mapping, runs it, stops it in order."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from address_space.alias import AddressBook
+
+from address_space.events import Event, EventJournal
+from address_space.opcua.server import GatewayServer, ServerSettings
+from address_space.table import PointTable
+from twin_gateway import system_points
+from twin_gateway.audit.journal import AuditJournal
+from twin_gateway.commands.desk import CommandDesk, DeskSettings
+from twin_gateway.config import GatewayConfig
+from twin_gateway.drivers.link import Backoff, LinkState
+from twin_gateway.gateway_metrics import collect
+from twin_gateway.http import HttpServer
+from twin_gateway.mapping.model import Mapping as PointMapping
+from twin_gateway.metrics import render
+from twin_gateway.mqtt.mirror import Mirror
+from twin_gateway.plant import Plant, build_plant
+from twin_gateway.schemes import schemes_of
+from twin_gateway.security.policy import UserPolicy
+from twin_gateway.security.users import User
+from twin_gateway.whole_models import WholeModels
+
+log = logging.getLogger(__name__)
+
+SWEEP_S = 1.0
+
+
+class Gateway:
+    """One gateway process.
+
+    Args:
+        config: see `GatewayConfig`.
+        mapping: the checked mapping.
+        users: users by name; nobody but anonymous observers (where allowed) can do anything without.
+        backoff: waiting times of the links.
+    """
+
+    def __init__(
+        self,
+        config: GatewayConfig,
+        mapping: PointMapping,
+        users: Mapping[str, User],
+        *,
+        backoff: Backoff | None = None,
+    ) -> None:
+        self.config = config
+        self.events = EventJournal()
+        self.table = PointTable()
+        self.audit = AuditJournal(config.data_directory / "audit.sqlite")
+        self.policy = UserPolicy(users, anonymous_observes=config.opcua.anonymous == "observe", audit=self.audit)
+        self.plant: Plant = build_plant(
+            mapping,
+            self.table,
+            self.events,
+            grid=config.grid,
+            gateway=config.gateway,
+            data_directory=config.data_directory,
+            backoff=backoff,
+        )
+        self.desk = CommandDesk(
+            self.table,
+            self.plant.targets,
+            policy=self.policy,
+            audit=self.audit,
+            events=self.events,
+            settings=DeskSettings(**config.commands.model_dump()),
+        )
+        self.place = system_points.gateway_place(config.grid, config.gateway)
+        self.mirror = self._make_mirror()
+        self.server: GatewayServer | None = None
+        self.http = self._make_http()
+        self.system = system_points.SystemPoints(self.table, self.place, self._counted)
+        for link in self.plant.links:
+            self.system.add_link(link)
+        self.schemes = schemes_of(mapping)
+        self.book = AddressBook(self.table, self.schemes, config.authority)
+        for alias, address in self.plant.aliases:
+            self.book.add(alias, address)
+        self._whole_models = WholeModels(mapping, self.plant, self.table, self.events)
+        self._started_at = time.monotonic()
+        self._tasks: list[asyncio.Task[None]] = []
+
+    # ---- life -----------------------------------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        """Open the audit journal, serve OPC UA and HTTP, then connect the devices and the broker.
+
+        Raises:
+            OSError: a port is taken, or the data directory cannot be written; nothing is left running.
+        """
+        self.config.data_directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+        try:
+            await self.audit.open()
+            await self._start_server()
+            if self.http is not None:
+                await self.http.start()
+        except BaseException:
+            await self.stop()
+            raise
+        self._spawn("sweep", self._sweep)
+        if self.mirror is not None:
+            self._spawn("mirror", self.mirror.run)
+        for link in self.plant.links:
+            self._spawn(f"link {link.name}", link.run)
+        self._spawn("whole models", self._whole_models.run)
+        log.info(
+            "gateway %s: %d points of %d devices in %.1f s",
+            self.config.gateway,
+            len(self.table),
+            len(self.plant.links),
+            time.monotonic() - self._started_at,
+        )
+
+    async def _start_server(self) -> None:
+        section = self.config.opcua
+        settings = ServerSettings(
+            host=section.host,
+            port=section.port,
+            authority=self.config.authority,
+            pki_directory=self.config.data_directory / "pki",
+            min_publishing_interval=section.min_publishing_interval,
+        )
+        self.server = GatewayServer(
+            settings, self.table, self.book, events=self.events, desk=self.desk, policy=self.policy, audit=self.audit
+        )
+        await self.server.start()
+
+    async def stop(self) -> None:
+        """Stop in order: links first (so that they sign off), then the mirror, the servers, the audit journal."""
+        for task in reversed(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._tasks.clear()
+        if self.server is not None:
+            await self.server.stop()
+        if self.http is not None:
+            await self.http.stop()
+        self.policy.close()
+        with contextlib.suppress(RuntimeError):  # it had not been opened
+            await self.audit.close()
+
+    def _spawn(self, name: str, run: Callable[[], Any]) -> None:
+        task: asyncio.Task[None] = asyncio.create_task(run(), name=name)
+        task.add_done_callback(self._ended)
+        self._tasks.append(task)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        if task.cancelled():
+            return
+        error = task.exception()
+        if error is not None:
+            # Links and mirror never end by themselves; if one does, that is a fault to be seen, not a reason to stop.
+            log.error("task %s ended: %r", task.get_name(), error, exc_info=error)
+            self.events.append(Event("G02", f"Gateway: {task.get_name()} ended: {error}", 800, self.place))
+
+    async def _sweep(self) -> None:
+        while True:
+            self.table.sweep()
+            self.system.refresh()
+            await asyncio.sleep(SWEEP_S)
+
+    # ---- what it counts -------------------------------------------------------------------------------------------
+
+    def _make_mirror(self) -> Mirror | None:
+        if self.config.mqtt is None:
+            return None
+        return Mirror(self.table, self.events, self.config.mqtt, gateway=self.place, link_states=self.link_states)
+
+    def _make_http(self) -> HttpServer | None:
+        section = self.config.http
+        if section is None:
+            return None
+        return HttpServer(section.host, section.port, self.health, lambda: render(collect(self)))
+
+    def link_states(self) -> dict[str, str]:
+        """State of each link by name."""
+        return {link.name: str(link.state) for link in self.plant.links}
+
+    def lost_changes(self) -> int:
+        """Samples and events that a consumer was too slow for."""
+        journals = (self.table.journal, self.table.late)
+        lost = sum(cursor.lost for journal in journals for cursor in journal.cursors)
+        return lost + sum(cursor.lost for cursor in self.events.cursors)
+
+    def _counted(self) -> dict[str, float]:
+        counters, mirror = self.table.counters, self.mirror
+        up = sum(link.state is LinkState.UP for link in self.plant.links)
+        server = self.server
+        return {
+            "SmpCnt": counters.samples,
+            "ChgCnt": counters.changes,
+            "LateCnt": counters.late,
+            "TmRplCnt": counters.time_replaced,
+            "DrpCnt": self.lost_changes(),
+            "EvtCnt": self.events.total,
+            "CmdCnt": self.desk.counters["commands"],
+            "CmdRefCnt": self.desk.counters["refused"],
+            "LnkCnt": len(self.plant.links),
+            "LnkUpCnt": up,
+            "SesCnt": server.session_count if server is not None else 0,
+            "SubCnt": server.subscription_count if server is not None else 0,
+            "MqDrpCnt": mirror.counters.events_dropped + mirror.counters.late_dropped if mirror is not None else 0,
+            "MqQue": mirror.counters.waiting + mirror.counters.events_waiting if mirror is not None else 0,
+        }
+
+    def health(self) -> tuple[bool, Mapping[str, Any]]:
+        """(fit, details): fit while every part of the process runs; links that are down do not make it unfit."""
+        ended = [task.get_name() for task in self._tasks if task.done()]
+        ended = [name for name in ended if name != "whole models"]
+        down = {link.name: link.reason for link in self.plant.links if link.state is not LinkState.UP}
+        details: dict[str, Any] = {
+            "gateway": self.config.gateway,
+            "points": len(self.table),
+            "links": len(self.plant.links),
+            "links_down": down,
+            "uptime_s": round(time.monotonic() - self._started_at, 1),
+        }
+        if self.mirror is not None:
+            details["mqtt"] = "connected" if self.mirror.counters.connected else self.mirror.counters.last_error
+        if ended:
+            details["ended"] = ended
+        return not ended, details

@@ -1,0 +1,73 @@
+"""What `/metrics` shows of a gateway."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+from twin_gateway import __version__
+from twin_gateway.drivers.link import LinkState
+from twin_gateway.metrics import Metric, counter, gauge, labelled
+
+if TYPE_CHECKING:
+    from twin_gateway.gateway import Gateway
+
+
+def collect(gateway: Gateway) -> Iterator[Metric]:
+    """All metrics, in a fixed order."""
+    version = {"version": __version__, "gateway": gateway.config.gateway}
+    yield labelled("twin_gateway_info", "gauge", "Version and name of the gateway.", [(version, 1)])
+    yield gauge("twin_gateway_points", "Points in the table.", len(gateway.table))
+    for name, value in asdict(gateway.table.counters).items():
+        yield counter(f"twin_gateway_table_{name}_total", f"Samples: {name.replace('_', ' ')}.", value)
+    yield counter(
+        "twin_gateway_lost_changes_total", "Changes that a consumer was too slow for.", gateway.lost_changes()
+    )
+    yield counter("twin_gateway_events_total", "Events in the event journal since the start.", gateway.events.total)
+    yield from _links(gateway)
+    commands = [({"result": name}, float(value)) for name, value in gateway.desk.counters.items()]
+    yield labelled("twin_gateway_commands_total", "counter", "Commands by result.", commands)
+    if gateway.server is not None:
+        yield gauge("twin_gateway_opcua_sessions", "OPC UA sessions.", gateway.server.session_count)
+        yield gauge("twin_gateway_opcua_subscriptions", "OPC UA subscriptions.", gateway.server.subscription_count)
+    yield from _mirror(gateway)
+
+
+def _links(gateway: Gateway) -> Iterator[Metric]:
+    links = gateway.plant.links
+    yield labelled(
+        "twin_gateway_link_up",
+        "gauge",
+        "Whether the device answers.",
+        [({"link": link.name}, float(link.state is LinkState.UP)) for link in links],
+    )
+    yield labelled(
+        "twin_gateway_link_flapping",
+        "gauge",
+        "Whether the link was lost more than five times within ten minutes.",
+        [({"link": link.name}, float(link.flapping)) for link in links],
+    )
+    yield labelled(
+        "twin_gateway_link_total",
+        "counter",
+        "What links and drivers count.",
+        [
+            ({"link": link.name, "what": what}, float(value))
+            for link in links
+            for what, value in sorted(link.counters.items())
+        ],
+    )
+
+
+def _mirror(gateway: Gateway) -> Iterator[Metric]:
+    if gateway.mirror is None:
+        return
+    gauges = {"connected", "in_flight", "waiting", "due", "events_waiting", "late_waiting"}
+    for name, value in asdict(gateway.mirror.counters).items():
+        if isinstance(value, str):
+            continue
+        if name in gauges:
+            yield gauge(f"twin_gateway_mqtt_{name}", f"MQTT mirror: {name.replace('_', ' ')}.", float(value))
+        else:
+            yield counter(f"twin_gateway_mqtt_{name}_total", f"MQTT mirror: {name.replace('_', ' ')}.", float(value))

@@ -1,0 +1,99 @@
+"""Running a gateway from its configuration file, and asking a configuration without running it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import uvloop
+from address_space.alias import AddressBook
+
+from address_space.events import EventJournal
+from address_space.table import PointTable
+from twin_gateway.config import ConfigError, GatewayConfig, load_config
+from twin_gateway.gateway import Gateway
+from twin_gateway.logs import set_up_logging
+from twin_gateway.mapping.check import check
+from twin_gateway.mapping.model import Mapping
+from twin_gateway.plant import build_plant
+from twin_gateway.schemes import schemes_of
+from twin_gateway.security.users import UsersError, load_users
+
+log = logging.getLogger(__name__)
+
+
+def load(path: Path) -> tuple[GatewayConfig, Mapping]:
+    """Configuration and mapping, checked; prints what is wrong.
+
+    Raises:
+        ConfigError: when either has an error.
+    """
+    config = load_config(path)
+    mapping, problems = check(config.mappings)
+    for problem in problems:
+        print(problem, file=sys.stderr)  # noqa: T201 - the command line's own output
+    if mapping is None:
+        raise ConfigError(f"{path}: the mapping files have errors, the gateway does not start with them")
+    return config, mapping
+
+
+def run_gateway(path: Path, *, started: Callable[[Gateway], None] | None = None) -> int:
+    """Run until SIGTERM or SIGINT; the exit code."""
+    try:
+        config, mapping = load(path)
+        set_up_logging(config.log.level, config.log.format)
+        users = load_users(config.users) if config.users.exists() or config.opcua.anonymous == "none" else {}
+    except (ConfigError, UsersError) as error:
+        print(f"error: {error}", file=sys.stderr)  # noqa: T201 - the command line's own output
+        return 1
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(_serve(Gateway(config, mapping, users), started))
+
+
+async def _serve(gateway: Gateway, started: Callable[[Gateway], None] | None) -> int:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    try:
+        await gateway.start()
+    except OSError as error:
+        print(f"error: {error}", file=sys.stderr)  # noqa: T201 - the command line's own output
+        return 1
+    if started is not None:
+        started(gateway)
+    await stop.wait()
+    log.info("stopping")
+    await gateway.stop()
+    return 0
+
+
+def resolve_text(path: Path, text: str, *, as_json: bool) -> int:
+    """Print what an address or alias means; exit code 1 when it means nothing."""
+    try:
+        config, mapping = load(path)
+    except ConfigError as error:
+        print(f"error: {error}", file=sys.stderr)  # noqa: T201 - the command line's own output
+        return 1
+    table = PointTable()
+    plant = build_plant(
+        mapping,
+        table,
+        EventJournal(),
+        grid=config.grid,
+        gateway=config.gateway,
+        data_directory=config.data_directory,
+    )
+    book = AddressBook(table, schemes_of(mapping), config.authority)
+    for alias, address in plant.aliases:
+        book.add(alias, address)
+    return _print_resolution(book.resolve(text), as_json=as_json)
+
+
+def _print_resolution(found: Any, *, as_json: bool) -> int:
+    raise NotImplementedError

@@ -1,0 +1,50 @@
+"""The alias schemes of a mapping's protocols, as the address book takes them."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+
+from address_space.ports import AliasScheme
+from twin_gateway.drivers.contract import DeviceConfig, ProtocolSpec
+from twin_gateway.mapping.model import Mapping
+
+
+class ProtocolScheme:
+    """One protocol's scheme; an alias that names no link (a 61850 reference, a CoAP URI) is sought in all of them."""
+
+    def __init__(self, spec: ProtocolSpec, devices: dict[str, DeviceConfig]) -> None:
+        self._spec = spec
+        self._devices = devices
+
+    @property
+    def scheme(self) -> str:
+        """The part before the colon."""
+        return self._spec.scheme
+
+    def alias(self, link: str, source: int | str) -> str:
+        """Alias value of a binding."""
+        return self._spec.alias(link, self._devices.get(link), source)
+
+    def source(self, value: str) -> tuple[str, int | str] | None:
+        """(link, source) of an alias value; None when no link of ours has it."""
+        found = self._spec.unalias(value)
+        if found is None:
+            return None
+        link, source = found
+        if link is not None:
+            return (link, source) if link in self._devices else None
+        for name, config in self._devices.items():
+            if self._spec.alias(name, config, source) == value:
+                return name, source
+        return None
+
+
+def schemes_of(mapping: Mapping) -> Sequence[AliasScheme]:
+    """One scheme a protocol of the mapping."""
+    devices: dict[str, dict[str, DeviceConfig]] = defaultdict(dict)
+    specs: dict[str, ProtocolSpec] = {}
+    for device in mapping.devices:
+        specs[device.protocol] = device.spec
+        devices[device.protocol][device.name] = device.config
+    return [ProtocolScheme(specs[name], found) for name, found in devices.items()]
