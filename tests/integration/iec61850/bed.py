@@ -1,4 +1,4 @@
-"""What the tests of the 61850 driver stand on: peers in processes of their own, and a driver under its link supervisor."""
+"""What the tests of the 61850 driver stand on: peers in processes of their own, a driver under its supervisor."""
 
 import asyncio
 import json

@@ -2,8 +2,9 @@
 
     python libiec61850_server.py FILE.cid PORT
 
-Prints "ready"; each line of stdin is JSON: {"ref": "LD0/MMXU1.TotW.mag.f", "kind": "float", "value": 1.5}, a list of such for
-one change, or {"refuse": "CSWI3.Pos", "cause": 10}. It ends with os._exit because the wrapper crashes at interpreter exit.
+Prints "ready"; each line of stdin is JSON: {"ref": "LD0/MMXU1.TotW.mag.f", "kind": "float", "value": 1.5}, a list of
+such for one change, or {"refuse": "CSWI3.Pos", "cause": 10}. It ends with os._exit because the wrapper crashes at
+interpreter exit.
 """
 
 import json
@@ -118,11 +119,12 @@ class Configuration:
         for rc in self.children(node, "ReportControl"):
             count = int(self.children(rc, "RptEnabled")[0].get("max"))
             for index in range(1, count + 1):
-                buffered = int(rc.get("buffered") == "true")
-                self.lines.append(
-                    f"RC({rc.get('name')}{index:02d} {rc.get('rptID') or '-'} {buffered} {rc.get('datSet')} "
-                    f"{rc.get('confRev')} {1 | 2 | 8 | 16} {1 | 2 | 4 | 8 | 32 | 64 | 128} {rc.get('bufTime')} {rc.get('intgPd')});"
-                )
+                name, buffered = f"{rc.get('name')}{index:02d}", int(rc.get("buffered") == "true")
+                fields = (
+                    name, rc.get("rptID") or "-", buffered, rc.get("datSet"), rc.get("confRev"),
+                    1 | 2 | 8 | 16, 1 | 2 | 4 | 8 | 32 | 64 | 128, rc.get("bufTime"), rc.get("intgPd"),
+                )  # fmt: skip
+                self.lines.append(f"RC({' '.join(map(str, fields))});")
         self.lines.append("}")
 
 

@@ -46,7 +46,7 @@ async def test_data_change_carries_value_quality_and_time_of_the_device(peer, tm
         await bed.ready()
         await peer.order([
             {"ref": "LD0/MMXU1.TotW.mag.f", "kind": "float", "value": 2400.5},
-            {"ref": "LD0/MMXU1.TotW.q", "kind": "quality", "value": 0b0000_1000_0011},  # questionable, oldData here LSB first
+            {"ref": "LD0/MMXU1.TotW.q", "kind": "quality", "value": 0x83},  # questionable and oldData, first bit lowest
             {"ref": "LD0/MMXU1.TotW.t", "kind": "time", "value": 1_767_225_600_123},
         ])  # fmt: skip
         await until(lambda: bed.value("LD0/MMXU1.TotW") == 2_400_500.0, what="the value in watts")

@@ -186,12 +186,13 @@ class Controls:
         if target.name in self._busy:
             return _outcome(command, AddCause.COMMAND_ALREADY_IN_EXECUTION, "another command on it is running")
         self._busy.add(target.name)
+        deadline = asyncio.get_running_loop().time() + limit
         try:
             if command.verb is Verb.SELECT:
-                return await self._select(command, target, self._issue(command, target))
+                return await self._select(command, target, self._issue(command, target), deadline)
             if command.verb is Verb.CANCEL:
-                return await self._cancel(command, target)
-            return await self._operate(command, target, limit, feedback)
+                return await self._cancel(command, target, deadline)
+            return await self._operate(command, target, deadline, feedback)
         except ModelError as error:
             return _outcome(command, AddCause.INCONSISTENT_PARAMETERS, str(error))
         finally:
@@ -199,14 +200,15 @@ class Controls:
 
     # -- verbs ---------------------------------------------------------------------------------------------------
 
-    async def _select(self, command: DeviceCommand, target: Controllable, issue: _Issue) -> Outcome:
+    async def _select(self, command: DeviceCommand, target: Controllable, issue: _Issue, deadline: float) -> Outcome:
         # the selection of normal security is a mere read, which carries no number
         with _Watching(self._link, target.name, issue.number if target.model == SBO_ENHANCED else None) as watch:
             try:
                 if target.model == SBO_ENHANCED:
-                    await services.write(self._link, object_name(f"{target.name}$SBOw"), _value(target.oper, issue))
+                    await self._write(f"{target.name}$SBOw", _value(target.oper, issue), deadline)
                 else:
-                    (answer,) = await services.read(self._link, object_name(f"{target.name}$SBO"))
+                    name = object_name(f"{target.name}$SBO")
+                    (answer,) = await services.read(self._link, name, limit=self._left(deadline))
                     if isinstance(answer, DataAccessError):
                         raise answer
                     if not (isinstance(answer, VisibleStringData) and answer.value):
@@ -216,18 +218,18 @@ class Controls:
         self._selections[target.name] = issue
         return Outcome(StatusCode.Good, text="selected", command_id=command.command_id, sent=True)
 
-    async def _cancel(self, command: DeviceCommand, target: Controllable) -> Outcome:
+    async def _cancel(self, command: DeviceCommand, target: Controllable, deadline: float) -> Outcome:
         issue = self._selections.pop(target.name, None)
         if issue is None or target.cancel is None:
             return _outcome(command, AddCause.OBJECT_NOT_SELECTED, "it is not selected by us")
         with _Watching(self._link, target.name, issue.number) as watch:
             try:
-                await services.write(self._link, object_name(f"{target.name}$Cancel"), _value(target.cancel, issue))
+                await self._write(f"{target.name}$Cancel", _value(target.cancel, issue), deadline)
             except MmsError as error:
                 return await self._failed(command, watch, error, AddCause.UNKNOWN)
         return Outcome(StatusCode.Good, text="selection given back", command_id=command.command_id, sent=True)
 
-    async def _operate(self, command: DeviceCommand, target: Controllable, limit: float, feedback: bool) -> Outcome:
+    async def _operate(self, command: DeviceCommand, target: Controllable, deadline: float, feedback: bool) -> Outcome:
         issue = self._issue(command, target)
         selecting = target.model in _SELECTING
         if selecting:
@@ -236,15 +238,13 @@ class Controls:
                 what = "value, test flag or checks are not those that were selected"
                 return _outcome(command, AddCause.INCONSISTENT_PARAMETERS, what)
             if held is None:
-                outcome = await self._select(command, target, issue)
+                outcome = await self._select(command, target, issue, deadline)
                 if not outcome.good:
                     return outcome
             issue = self._selections.pop(target.name)
-        loop = asyncio.get_running_loop()
-        deadline = loop.time() + limit
         with _Watching(self._link, target.name, issue.number) as watch:
             try:
-                await services.write(self._link, object_name(f"{target.name}$Oper"), _value(target.oper, issue))
+                await self._write(f"{target.name}$Oper", _value(target.oper, issue), deadline)
             except MmsError as error:
                 outcome = await self._failed(command, watch, error, AddCause.UNKNOWN)
                 if selecting and target.cancel is not None and not isinstance(error, MmsConnectionError):
@@ -281,7 +281,7 @@ class Controls:
         variable, reached, wait = object_name(target.status), _test_of(target, issue), _FIRST_LOOK
         while True:
             try:
-                (state,) = await services.read(self._link, variable)
+                (state,) = await services.read(self._link, variable, limit=self._left(deadline))
             except MmsConnectionError as error:
                 return _unknown(command, AddCause.ABORTION_BY_COMMUNICATION_LOSS, f"the link was lost: {error}")
             except MmsError:
@@ -308,6 +308,13 @@ class Controls:
             except TimeoutError:
                 return _outcome(command, otherwise, text, sent=True)
         return _outcome(command, watch.cause, text, sent=True)
+
+    async def _write(self, name: str, value: StructureData, deadline: float) -> None:
+        await services.write(self._link, object_name(name), value, self._left(deadline))
+
+    @staticmethod
+    def _left(deadline: float) -> float:
+        return max(0.05, deadline - asyncio.get_running_loop().time())
 
     async def _give_back(self, target: Controllable, issue: _Issue) -> None:
         if target.cancel is None:

@@ -53,13 +53,13 @@ async def data_set_members(link: Association, name: ObjectName) -> list[ObjectNa
     return pdu.get_named_variable_list_attributes_response(answer.content)
 
 
-async def read(link: Association, *items: ObjectName) -> list[IECData | DataAccessError]:
-    """Values of a few variables that fit into one PDU; a refused one is its DataAccessError.
+async def read(link: Association, *items: ObjectName, limit: float | None = None) -> list[IECData | DataAccessError]:
+    """Values of a few variables that fit into one PDU, within `limit` seconds; a refused one is its DataAccessError.
 
     Raises:
         MmsProtocolError: the number of results is another one.
     """
-    answer = await link.request(pdu.read_request(list(items)))
+    answer = await link.request(pdu.read_request(list(items)), limit)
     results = pdu.read_response(answer.content)
     if len(results) != len(items):
         raise MmsProtocolError(f"{len(results)} results for {len(items)} variables")
@@ -78,14 +78,14 @@ async def read_raw(link: Association, items: Sequence[ObjectName]) -> tuple[byte
     raise MmsProtocolError("read response without results")
 
 
-async def write(link: Association, name: ObjectName, value: IECData) -> None:
-    """Write one variable.
+async def write(link: Association, name: ObjectName, value: IECData, limit: float | None = None) -> None:
+    """Write one variable, within `limit` seconds.
 
     Raises:
         DataAccessError: the device refused; `code` says why.
         MmsError: as `Association.request`.
     """
-    answer = await link.request(pdu.write_request([name], [value]))
+    answer = await link.request(pdu.write_request([name], [value]), limit)
     results = pdu.write_response(answer.content)
     if len(results) != 1:
         raise MmsProtocolError(f"{len(results)} results for one write")
