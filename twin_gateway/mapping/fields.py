@@ -168,6 +168,16 @@ def choice_value(value: Any, choices: tuple[str, ...]) -> str:
     raise FieldError("TG204", f"'{text}' is not one of {known}", did_you_mean(text, choices))
 
 
+GATES = ("Loc", "CILO")
+"""Gates of a command that pass without a point only where the mapping says that the device has none."""
+
+
+def absent_value(value: Any) -> tuple[str, ...]:
+    """Names of gates, one or a list."""
+    items = value if isinstance(value, Seq) else [value]
+    return tuple(choice_value(item, GATES) for item in items)
+
+
 def _brace_hint(value: object) -> str:
     return "put a text that begins with { in quotes" if isinstance(value, Map) else ""
 
@@ -256,6 +266,8 @@ def _compiled(points: tuple[FieldSpec, ...], controls: tuple[FieldSpec, ...], mo
     protocol = _checks(points)
     control = _checks(controls)
     control["model"] = lambda value: choice_value(value, models)
+    control["absent"] = absent_value
+    control["feedback"] = bool_value
     return PointTable(
         protocol,
         control,
