@@ -33,15 +33,15 @@ _TYPE_NAMES = {
     ValueType.DOUBLE: "Double",
     ValueType.STRING: "String",
 }
-_MILLIS = tuple(f".{number:03d}Z" for number in range(1000))
+_TIME_WIDTH = len("2026-01-01T00:00:00.000000Z")
+_SHORT_END = np.array([ord("Z"), 0, 0, 0], np.uint32)
 _BOOLEANS = ("false", "true")
 _QUALITY_MASK = FLAGS_MASK | VALIDITY_MASK
 
 Binding = Callable[[str, int | str], str]
 """Alias text of a binding: (link, source) -> for example `iec104:PS01/1/1020`."""
 
-_second_texts: dict[int, str] = {}
-_word_texts: dict[int, tuple[str, str]] = {}
+_seconds: dict[int, npt.NDArray[np.uint32]] = {}
 
 
 def number_texts(raw: Raw, kind: ValueType) -> list[str]:
@@ -64,41 +64,50 @@ def number_texts(raw: Raw, kind: ValueType) -> list[str]:
 
 
 def time_texts(ticks: Ticks) -> list[str]:
-    """ISO 8601 UTC of FILETIME ticks, as of `clock.iso`."""
+    """ISO 8601 UTC of FILETIME ticks, as of `clock.iso`: milliseconds, or microseconds where the time has them."""
+    if not len(ticks):
+        return []
     seconds, rest = np.divmod(ticks, clock.TICKS_PER_SECOND)
     micros = rest // 10
-    known = _second_texts
-    if len(seconds) and int(seconds.min()) == int(seconds.max()):
-        text = known.get(int(seconds[0])) or _second(int(seconds[0]))
-        heads = [text] * len(seconds)
+    # One row of characters a time; numpy leaves the empty ones at the end of a row out.
+    letters = np.zeros((len(ticks), _TIME_WIDTH), np.uint32)
+    if int(seconds.min()) == int(seconds.max()):
+        letters[:, :20] = _second_letters(int(seconds[0]))
     else:
-        heads = [known.get(second) or _second(second) for second in seconds.tolist()]
-    if not (micros % 1000).any():
-        return [head + _MILLIS[milli] for head, milli in zip(heads, (micros // 1000).tolist(), strict=True)]
-    return [
-        f"{head}.{micro:06d}Z" if micro % 1000 else head + _MILLIS[micro // 1000]
-        for head, micro in zip(heads, micros.tolist(), strict=True)
-    ]
+        unique, inverse = np.unique(seconds, return_inverse=True)
+        letters[:, :20] = np.array([_second_letters(second) for second in unique.tolist()])[inverse]
+    for place in range(25, 19, -1):
+        micros, digit = np.divmod(micros, 10)
+        letters[:, place] = digit + ord("0")
+    letters[:, 26] = ord("Z")
+    short = (letters[:, 23:26] == ord("0")).all(axis=1)
+    letters[short, 23:] = _SHORT_END
+    return list(letters.view(f"<U{_TIME_WIDTH}")[:, 0].tolist())
 
 
-def _second(second: int) -> str:
-    if len(_second_texts) >= _SECONDS_KEPT:
-        _second_texts.clear()
-    text = clock.to_datetime(second * clock.TICKS_PER_SECOND).strftime("%Y-%m-%dT%H:%M:%S")
-    _second_texts[second] = text
-    return text
-
-
-def _around_time(key: int) -> tuple[str, str]:
-    """What stands before and after the time of a value with this status (high half) and quality word (low half)."""
-    known = _word_texts.get(key)
+def _second_letters(second: int) -> npt.NDArray[np.uint32]:
+    known = _seconds.get(second)
     if known is None:
-        if len(_word_texts) >= _WORDS_KEPT:
-            _word_texts.clear()
-        status, word = key >> 32, key & 0xFFFF_FFFF
-        known = (f',"s":{status},"t":"', f'","q":"{names(word & _QUALITY_MASK)}","tq":{json.dumps(time_names(word))}}}')
-        _word_texts[key] = known
+        if len(_seconds) >= _SECONDS_KEPT:
+            _seconds.clear()
+        text = clock.to_datetime(second * clock.TICKS_PER_SECOND).strftime("%Y-%m-%dT%H:%M:%S.")
+        known = _seconds[second] = np.array([ord(letter) for letter in text], np.uint32)
     return known
+
+
+class _Surroundings(dict[int, tuple[str, str]]):
+    """What stands before and after the time of a value, by status (high half) and quality word (low half)."""
+
+    def __missing__(self, key: int) -> tuple[str, str]:
+        if len(self) >= _WORDS_KEPT:
+            self.clear()
+        status, word = key >> 32, key & 0xFFFF_FFFF
+        after = f'","q":"{names(word & _QUALITY_MASK)}","tq":{json.dumps(time_names(word))}}}'
+        known = self[key] = (f',"s":{status},"t":"', after)
+        return known
+
+
+_around_time = _Surroundings()
 
 
 def objects(values: Sequence[str], status: Words, source_time: Ticks, quality: Words) -> list[str]:
@@ -106,11 +115,11 @@ def objects(values: Sequence[str], status: Words, source_time: Ticks, quality: W
     times = time_texts(source_time)
     keys = status.astype(np.uint64) << np.uint64(32) | quality
     if len(keys) and (keys == keys[0]).all():
-        before, after = _around_time(int(keys[0]))
+        before, after = _around_time[int(keys[0])]
         return [f'{{"v":{value}{before}{time}{after}' for value, time in zip(values, times, strict=True)]
     return [
         f'{{"v":{value}{around[0]}{time}{around[1]}'
-        for value, time, around in zip(values, times, map(_around_time, keys.tolist()), strict=True)
+        for value, time, around in zip(values, times, map(_around_time.__getitem__, keys.tolist()), strict=True)
     ]
 
 

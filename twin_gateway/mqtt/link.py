@@ -18,12 +18,13 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 from paho.mqtt.client import Client, ConnectFlags, DisconnectFlags
-from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
+from paho.mqtt.enums import CallbackAPIVersion, MessageType, MQTTProtocolVersion
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
 from twin_gateway.mqtt import settings as options
 from twin_gateway.mqtt.counters import MirrorCounters
+from twin_gateway.mqtt.quick import MAX_PACKET, acknowledgements, packet_length, publish_packet
 from twin_gateway.mqtt.settings import MqttSettings, SecretError
 
 log = logging.getLogger(__name__)
@@ -101,11 +102,13 @@ class BrokerLink:
         self._up = False
         self._corked = False
         self._writing = False
+        self._quick = False
+        self._packet_id = 0
         self._connack: asyncio.Future[None] | None = None
         self._ended: asyncio.Future[str] | None = None
         self._reason = ""
         self._moved = asyncio.Event()
-        self._refusals: set[str] = set()
+        self._refusals: set[int] = set()
 
     # ---- for the owner --------------------------------------------------------------------------------------------
 
@@ -125,15 +128,27 @@ class BrokerLink:
             self._progress = self._loop.time()
         self._corked = True
         try:
-            for topic, payload, retain, token in messages:
-                info = client.publish(topic, payload, 1, retain)
-                self._tokens[info.mid] = token
+            if self._quick:
+                self._publish_quick(client, messages)
+            else:
+                for topic, payload, retain, token in messages:
+                    self._tokens[client.publish(topic, payload, 1, retain).mid] = token
             client.loop_write()
         finally:
             self._corked = False
         self._counters.published += len(messages)
         self._counters.in_flight = len(self._tokens)
         self._watch_writable(client)
+
+    def _publish_quick(self, client: Client, messages: list[tuple[str, bytes, bool, Any]]) -> None:
+        version_5 = client.protocol == MQTTProtocolVersion.MQTTv5
+        packets = []
+        for topic, payload, retain, token in messages:
+            self._packet_id = packet_id = self._packet_id % 0xFFFF + 1
+            self._tokens[packet_id] = token
+            packets.append(publish_packet(topic, payload, packet_id, retain=retain, version_5=version_5))
+        # In paho's own queue, so that its packets and ours never get into each other.
+        client._packet_queue(MessageType.PUBLISH, b"".join(packets), self._packet_id, 1)
 
     async def run(self) -> None:
         """Connect, and connect again, until cancelled; then leave in good order."""
@@ -227,6 +242,8 @@ class BrokerLink:
         self._counters.connected = True
         self._counters.last_error = ""
         log.info("MQTT broker %s:%d connected, MQTT %s", settings.host, settings.broker_port, version.value)
+        # TLS sockets cannot be peeked into; there every packet goes through paho.
+        self._quick = not isinstance(sock, ssl.SSLSocket)
         self._up = True
         self._owner.link_up()
 
@@ -355,17 +372,50 @@ class BrokerLink:
 
     def _readable(self, client: Client) -> None:
         before = self._counters.acknowledged
-        client.loop_read()
         sock = client.socket()
-        if isinstance(sock, ssl.SSLSocket):
-            # What TLS has decrypted already does not make the socket readable again.
-            while sock.pending() and client.socket() is sock:
-                client.loop_read()
+        if self._up and self._quick:
+            self._read_quick(client, _plain(sock))
+        else:
+            client.loop_read()
+        # What TLS has decrypted already does not make the socket readable again.
+        while isinstance(sock, ssl.SSLSocket) and client.socket() is not None and sock.pending():
+            client.loop_read()
         if self._counters.acknowledged != before and self._up:
             self._progress = self._loop.time()
             self._counters.in_flight = len(self._tokens)
             self._moved.set()
             self._owner.link_room()
+
+    def _read_quick(self, client: Client, sock: socket.socket) -> None:
+        """Take the acknowledgements off the socket; anything else is left there for paho."""
+        try:
+            data = sock.recv(MAX_PACKET, socket.MSG_PEEK)
+            found, used = acknowledgements(data)
+            if used:
+                sock.recv(used)
+        except BlockingIOError:
+            return
+        except OSError:
+            client.loop_read()  # meets the same error and ends the connection
+            return
+        for packet_id, code in found:
+            self._acknowledged(packet_id, code)
+        try:
+            length = packet_length(data[used : used + 5]) if len(data) > used else None
+        except ValueError as error:
+            self._reason = f"the broker sent {error}"
+            self._drop(client)
+            return
+        if not data or (length is not None and len(data) - used >= length):
+            client.loop_read()  # exactly one packet, or the end
+        elif not used:
+            # A piece of a packet: the loop would call at once again and again until the rest is there.
+            self._loop.remove_reader(sock.fileno())
+            self._loop.call_later(0.01, self._read_again, client, sock)
+
+    def _read_again(self, client: Client, sock: socket.socket) -> None:
+        if client.socket() is sock:
+            self._loop.add_reader(sock.fileno(), self._readable, client)
 
     def _writable(self, client: Client) -> None:
         client.loop_write()
@@ -373,14 +423,17 @@ class BrokerLink:
     def _on_publish(
         self, _client: Client, _data: object, mid: int, reason: ReasonCode, _properties: Properties
     ) -> None:
-        self._tokens.pop(mid, None)
+        self._acknowledged(mid, reason.value)
+
+    def _acknowledged(self, packet_id: int, code: int) -> None:
+        if self._tokens.pop(packet_id, self) is self:
+            return  # not ours: nothing may be concluded from it
         self._counters.acknowledged += 1
-        if reason.is_failure:
+        if code >= 0x80:
             self._counters.refused += 1
-            text = str(reason)
-            if text not in self._refusals and len(self._refusals) < 32:
-                self._refusals.add(text)
-                log.error("MQTT broker %s does not take a message: %s", self._settings.host, text)
+            if code not in self._refusals:
+                self._refusals.add(code)
+                log.error("MQTT broker %s does not take a message: reason code 0x%02X", self._settings.host, code)
 
     def _on_disconnect(
         self, _client: Client, _data: object, flags: DisconnectFlags, reason: ReasonCode, _properties: Properties | None

@@ -81,28 +81,28 @@ class MqttSettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    host: str = Field("127.0.0.1", min_length=1)
-    port: int | None = Field(None, ge=1, le=65_535)
+    host: str = Field(default="127.0.0.1", min_length=1)
+    port: int | None = Field(default=None, ge=1, le=65_535)
     tls: TlsSettings | None = None
     user: str | None = None
-    password: str | None = Field(None, repr=False)
-    client_id: str | None = Field(None, min_length=1, max_length=128)
+    password: str | None = Field(default=None, repr=False)
+    client_id: str | None = Field(default=None, min_length=1, max_length=128)
     protocol: Protocol = Protocol.AUTO
     root: str = "twin"
     modes: frozenset[Mode] = frozenset({Mode.POINTS})
-    group_level: int = Field(5, ge=1, le=6)
-    keepalive: int = Field(15, ge=1, le=65_535)
+    group_level: int = Field(default=5, ge=1, le=6)
+    keepalive: int = Field(default=15, ge=1, le=65_535)
     connect_timeout: Seconds = 5.0
     ack_timeout: Seconds = 20.0
     reconnect_min: Seconds = 0.5
     reconnect_max: Seconds = 30.0
     refused_delay: Seconds = 30.0
-    window: int = Field(20, ge=2, le=1000)
+    window: int = Field(default=20, ge=2, le=1000)
     interval: Annotated[float, Field(gt=0, le=10)] = 0.02
-    republish_rate: int = Field(5000, ge=1)
-    max_events: int = Field(10_000, ge=1)
-    max_late: int = Field(50_000, ge=1)
-    max_event_bytes: int = Field(32 << 20, ge=1 << 16)
+    republish_rate: int = Field(default=5000, ge=1)
+    max_events: int = Field(default=10_000, ge=1)
+    max_late: int = Field(default=50_000, ge=1)
+    max_event_bytes: int = Field(default=32 << 20, ge=1 << 16)
 
     @field_validator("root")
     @classmethod
