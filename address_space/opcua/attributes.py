@@ -1,0 +1,416 @@
+"""Attribute services: Read on raw octets (values of points by columns), Write, which no node takes."""
+
+from __future__ import annotations
+
+import re
+import struct
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+from asyncua import ua
+from asyncua.common.utils import Buffer, ServiceError
+from asyncua.ua.ua_binary import struct_from_binary, struct_to_binary
+
+from address_space import clock
+from address_space.catalogue import CDCS, ValueType, VariableKind
+from address_space.opcua.encoding import Stamps, Values, data_values
+from address_space.opcua.properties import arguments_value, property_value, state_text, text_value
+from address_space.opcua.space import GridSpace, Node, NodeClass
+from address_space.opcua.wire import (
+    NO_DIAGNOSTICS,
+    Reader,
+    encode_text,
+    localized_text,
+    node_id_object,
+    numeric_node_id,
+    pack_i32,
+    pack_u32,
+)
+from address_space.ports import Right
+from address_space.table import PointTable
+
+if TYPE_CHECKING:
+    from address_space.opcua.access import Access
+    from address_space.opcua.processor import Handler, Processor, Request
+    from address_space.opcua.server import InternalServer
+
+NODE_ID, NODE_CLASS, BROWSE_NAME, DISPLAY_NAME, DESCRIPTION, WRITE_MASK, USER_WRITE_MASK = range(1, 8)
+EVENT_NOTIFIER, VALUE, DATA_TYPE, VALUE_RANK, ARRAY_DIMENSIONS, ACCESS_LEVEL, USER_ACCESS_LEVEL = range(12, 19)
+MINIMUM_SAMPLING_INTERVAL, HISTORIZING, EXECUTABLE, USER_EXECUTABLE = range(19, 23)
+ACCESS_LEVEL_EX = 27
+_LAST_ATTRIBUTE = 27
+_CURRENT_READ = 1
+_PLAIN_TAIL = struct.pack("<I", VALUE) + b"\xff\xff\xff\xff\x00\x00\xff\xff\xff\xff"
+"""AttributeId Value, no IndexRange, no DataEncoding: how nearly every ReadValueId ends."""
+_FEW = 4
+_RE_RANGE = re.compile(r"(\d{1,10})(?::(\d{1,10}))?\Z")
+_POINT_VALUES = {
+    ValueType.BOOLEAN: struct.Struct("<BBBIqq"),
+    ValueType.INT32: struct.Struct("<BBiIqq"),
+    ValueType.UINT32: struct.Struct("<BBIIqq"),
+    ValueType.INT64: struct.Struct("<BBqIqq"),
+    ValueType.DOUBLE: struct.Struct("<BBQIqq"),
+}
+_WAITING = 0x8032_0000
+
+
+class _Bad(Exception):
+    """One operation cannot be done; the status says why."""
+
+    def __init__(self, status: int) -> None:
+        super().__init__(status)
+        self.status = status
+
+
+class Wanted(NamedTuple):
+    """One ReadValueId; NodeId and DataEncoding on the wire."""
+
+    node_id: bytes
+    attribute: int
+    index_range: str | None
+    encoding: bytes
+
+
+# ---- Read ------------------------------------------------------------------------------------------------------
+
+
+def read(processor: Processor, request: Request) -> None:
+    """Read."""
+    server, session = processor.iserver, processor.session
+    if session is None:
+        raise ServiceError(ua.StatusCodes.BadSessionIdInvalid)
+    access = session.rights
+    reader = request.reader()
+    max_age, stamps = reader.f64(), reader.i32()
+    if not max_age >= 0:
+        raise ServiceError(ua.StatusCodes.BadMaxAgeInvalid)
+    if not 0 <= stamps <= 3:
+        raise ServiceError(ua.StatusCodes.BadTimestampsToReturnInvalid)
+    count = reader.array(16)
+    if not count:
+        raise ServiceError(ua.StatusCodes.BadNothingToDo)
+    if count > server.limits.max_nodes_per_read:
+        raise ServiceError(ua.StatusCodes.BadTooManyOperations)
+    body = _read_points(server, access, reader, count, stamps)
+    if body is None:
+        body = b"".join([_read_one(server, access, _wanted(reader), stamps) for _ in range(count)])
+    processor.respond(request, 634, pack_i32(count), body, NO_DIAGNOSTICS)
+
+
+def _read_points(server: InternalServer, access: Access, reader: Reader, count: int, stamps: int) -> bytes | None:
+    """All DataValues when the request asks for nothing but values of points that may be read; else None."""
+    data, position = reader.data, reader.position
+    space = server.space
+    prefix, rows_of, find = space.prefix, space.rows, space.row_of
+    allows, read_right = access.allows, Right.READ
+    rows: list[int] = []
+    for _ in range(count):
+        start = position + 7
+        length = int.from_bytes(data[position + 3 : start], "little")
+        end = start + length
+        if data[position : position + 3] != prefix or data[end : end + 14] != _PLAIN_TAIL:
+            return None
+        octets = data[start:end]
+        known = rows_of.get(octets)
+        if known is None:
+            known = find(octets)
+            if known is None:
+                return None
+        if not allows(read_right, known[1]):
+            return None
+        rows.append(known[0])
+        position = end + 14
+    table = server.space.table
+    if count <= _FEW:
+        return b"".join([point_value(table, row, stamps) for row in rows])
+    return point_values(table, np.array(rows, np.int32), stamps)
+
+
+def point_value(table: PointTable, row: int, stamps: int) -> bytes:
+    """DataValue of one point on the wire."""
+    kind, status = int(table.value_type[row]), int(table.status[row])
+    layout = _POINT_VALUES.get(ValueType(kind))
+    if layout is None or stamps != Stamps.BOTH or status & 0xFFFF_0000 == _WAITING:
+        return point_values(table, np.array((row,), np.int32), stamps)
+    raw = int(table.raw[row])
+    if kind == ValueType.INT32:
+        raw = (raw & 0xFFFF_FFFF ^ 0x8000_0000) - 0x8000_0000
+    elif kind == ValueType.INT64:
+        raw = (raw ^ 1 << 63) - (1 << 63)
+    return layout.pack(15, kind, raw, status, int(table.source_time[row]), int(table.received[row]))
+
+
+def point_values(table: PointTable, rows: np.typing.NDArray[np.int32], stamps: int) -> bytes:
+    """DataValues of points on the wire, in the order of the rows (int32)."""
+    types = table.value_type[rows]
+    texts: dict[int, str] = {}
+    raw = table.raw[rows]
+    for index in np.nonzero(types == ValueType.STRING)[0].tolist():
+        texts[int(raw[index])] = str(table.value(int(rows[index])) or "")
+    values = Values(raw, table.status[rows], table.source_time[rows], table.received[rows])
+    return data_values(types, stamps, values, texts)
+
+
+def _wanted(reader: Reader) -> Wanted:
+    return Wanted(reader.node_id(), reader.u32(), reader.text(), reader.qualified_name())
+
+
+def bad_value(status: int) -> bytes:
+    """A DataValue of nothing but a status."""
+    return b"\x02" + pack_u32(status)
+
+
+def _read_one(server: InternalServer, access: Access, wanted: Wanted, stamps: int) -> bytes:
+    try:
+        node = server.space.find_wire(wanted.node_id)
+        if node is None:
+            return _read_standard(server, wanted, stamps)
+        return _read_node(server, access, node, wanted, stamps)
+    except _Bad as error:
+        return bad_value(error.status)
+
+
+def _read_node(server: InternalServer, access: Access, node: Node, wanted: Wanted, stamps: int) -> bytes:
+    if not access.allows(Right.BROWSE, node.owner):
+        raise _Bad(ua.StatusCodes.BadNodeIdUnknown)
+    if wanted.attribute != VALUE:
+        if wanted.index_range or wanted.encoding[2:6] != b"\xff\xff\xff\xff":
+            status = ua.StatusCodes.BadIndexRangeNoData if wanted.index_range else ua.StatusCodes.BadDataEncodingInvalid
+            raise _Bad(status)
+        return _stamped(attribute_variant(server.space, access, node, wanted.attribute), stamps)
+    if server.space.node_class(node) != NodeClass.VARIABLE:
+        raise _Bad(ua.StatusCodes.BadAttributeIdInvalid)
+    if node.row >= 0 and not access.allows(Right.READ, node.owner):
+        raise _Bad(ua.StatusCodes.BadUserAccessDenied)
+    if node.is_point and not wanted.index_range and wanted.encoding[2:6] == b"\xff\xff\xff\xff":
+        return point_value(server.space.table, node.row, stamps)
+    return _ranged(value_of(server.space, node, stamps), wanted)
+
+
+def value_of(space: GridSpace, node: Node, stamps: int = Stamps.BOTH) -> bytes:
+    """DataValue of a variable of the grid on the wire.
+
+    Raises:
+        KeyError: when the node is no variable.
+    """
+    if node.is_point:
+        return point_value(space.table, node.row, stamps)
+    if node.part and node.method is not None:
+        arguments = node.method.inputs if node.part == "InputArguments" else node.method.outputs
+        return _stamped(arguments_value(arguments).variant, stamps)
+    profile = space.table.profile(node.row)
+    if node.member != "ValueAsText":
+        return _stamped(property_value(profile, node.member).variant, stamps)
+    sample = space.table.sample(node.row)
+    status = pack_u32(sample.status)
+    times = struct.pack("<q", sample.source_time) if stamps in {Stamps.SOURCE, Stamps.BOTH} else b""
+    times += struct.pack("<q", sample.received) if stamps in {Stamps.SERVER, Stamps.BOTH} else b""
+    mask = (
+        2 | (4 if stamps in {Stamps.SOURCE, Stamps.BOTH} else 0) | (8 if stamps in {Stamps.SERVER, Stamps.BOTH} else 0)
+    )
+    if sample.value is None or isinstance(sample.value, str):
+        return bytes((mask,)) + status + times
+    text = text_value(state_text(profile.enumeration, int(sample.value)))
+    return bytes((mask | 1,)) + text.variant + status + times
+
+
+def _stamped(variant: bytes, stamps: int) -> bytes:
+    """A Good DataValue; static values have no time of their own, the server's is the time of reading."""
+    if stamps in {Stamps.SERVER, Stamps.BOTH}:
+        return b"\x09" + variant + struct.pack("<q", clock.now())
+    return b"\x01" + variant
+
+
+def _ranged(value: bytes, wanted: Wanted) -> bytes:
+    """Apply DataEncoding and IndexRange to a DataValue."""
+    text, encoding = wanted.index_range, wanted.encoding
+    data_value = struct_from_binary(ua.DataValue, Buffer(value))
+    return struct_to_binary(restrict(data_value, text, encoding))
+
+
+def restrict(data_value: ua.DataValue, index_range: str | None, encoding: bytes) -> ua.DataValue:
+    """A DataValue cut to an IndexRange; DataEncoding on the wire is checked.
+
+    Raises:
+        _Bad: with the status of the operation.
+    """
+    variant = data_value.Value
+    if encoding[2:6] != b"\xff\xff\xff\xff":
+        if variant is None or variant.VariantType != ua.VariantType.ExtensionObject:
+            raise _Bad(ua.StatusCodes.BadDataEncodingInvalid)
+        if encoding != b"\x00\x00" + encode_text("Default Binary"):
+            raise _Bad(ua.StatusCodes.BadDataEncodingUnsupported)
+    if not index_range:
+        return data_value
+    match = _RE_RANGE.match(index_range)
+    if match is None:
+        # Further dimensions are well-formed but nothing here has them.
+        known = all(_RE_RANGE.match(part) for part in index_range.split(","))
+        raise _Bad(ua.StatusCodes.BadIndexRangeNoData if known else ua.StatusCodes.BadIndexRangeInvalid)
+    low = int(match[1])
+    high = low if match[2] is None else int(match[2])
+    if match[2] is not None and high <= low:
+        raise _Bad(ua.StatusCodes.BadIndexRangeInvalid)
+    value = None if variant is None else variant.Value
+    if variant is None or not isinstance(value, (list, str, bytes)) or low >= len(value):
+        raise _Bad(ua.StatusCodes.BadIndexRangeNoData)
+    data_value.Value = ua.Variant(value[low : high + 1], variant.VariantType, is_array=variant.is_array)
+    return data_value
+
+
+# ---- attributes of the grid's nodes --------------------------------------------------------------------------------
+
+
+def _i32(number: int) -> bytes:
+    return b"\x06" + pack_i32(number)
+
+
+def _u32(number: int) -> bytes:
+    return b"\x07" + pack_u32(number)
+
+
+def attribute_variant(space: GridSpace, access: Access, node: Node, attribute: int) -> bytes:
+    """An attribute other than Value on the wire.
+
+    Raises:
+        _Bad: BadAttributeIdInvalid when nodes of the class do not have it.
+    """
+    node_class = space.node_class(node)
+    if attribute == NODE_ID:
+        return b"\x11" + space.node_id(node.identifier)
+    if attribute == NODE_CLASS:
+        return _i32(node_class)
+    if attribute == BROWSE_NAME:
+        return b"\x14" + space.browse_name(node)
+    if attribute == DISPLAY_NAME:
+        return b"\x15" + space.display_name(node)
+    if attribute == DESCRIPTION:
+        return b"\x15" + localized_text(_description(space, node))
+    if attribute in {WRITE_MASK, USER_WRITE_MASK}:
+        return _u32(0)
+    if node_class == NodeClass.OBJECT and attribute == EVENT_NOTIFIER:
+        return b"\x03\x00"
+    if node_class == NodeClass.METHOD and attribute in {EXECUTABLE, USER_EXECUTABLE}:
+        method = node.method
+        allowed = attribute == EXECUTABLE or (method is not None and access.allows(method.right, node.owner))
+        return b"\x01\x01" if allowed else b"\x01\x00"
+    if node_class == NodeClass.VARIABLE:
+        return _variable_attribute(space, access, node, attribute)
+    raise _Bad(ua.StatusCodes.BadAttributeIdInvalid)
+
+
+def _variable_attribute(space: GridSpace, access: Access, node: Node, attribute: int) -> bytes:
+    if attribute in {DATA_TYPE, VALUE_RANK}:
+        data_type, rank = _type_of(space, node)
+        return b"\x11" + numeric_node_id(data_type) if attribute == DATA_TYPE else _i32(rank)
+    if attribute == ACCESS_LEVEL:
+        return bytes((3, _CURRENT_READ))
+    if attribute == USER_ACCESS_LEVEL:
+        readable = node.row < 0 or access.allows(Right.READ, node.owner)
+        return bytes((3, _CURRENT_READ if readable else 0))
+    if attribute == ACCESS_LEVEL_EX:
+        return _u32(_CURRENT_READ)
+    if attribute == MINIMUM_SAMPLING_INTERVAL:
+        return b"\x0b" + struct.pack("<d", 0.0)
+    if attribute == HISTORIZING:
+        return b"\x01\x00"
+    if attribute == ARRAY_DIMENSIONS and _type_of(space, node)[1] == 1:
+        return b"\x87" + pack_i32(1) + pack_u32(0)
+    raise _Bad(ua.StatusCodes.BadAttributeIdInvalid)
+
+
+def _type_of(space: GridSpace, node: Node) -> tuple[int, int]:
+    if node.is_point:
+        return int(space.table.value_type[node.row]), -1
+    if node.part:
+        return 296, 1
+    value = property_value(space.table.profile(node.row), node.member)
+    return value.data_type, value.value_rank
+
+
+def _description(space: GridSpace, node: Node) -> str:
+    if node.method is not None and not node.part:
+        return node.method.description
+    if not node.is_point:
+        return ""
+    profile = space.table.profile(node.row)
+    known = CDCS.get(profile.cdc)
+    what = f"{profile.cdc} {known.attribute}" if known is not None and known.attribute else profile.cdc
+    if profile.kind is VariableKind.MULTI_STATE and profile.enumeration:
+        what += f", {profile.enumeration}"
+    return what
+
+
+# ---- nodes of namespace 0 ------------------------------------------------------------------------------------------
+
+
+def _read_standard(server: InternalServer, wanted: Wanted, stamps: int) -> bytes:
+    aspace, node_id = server.aspace, node_id_object(wanted.node_id)
+    if not 1 <= wanted.attribute <= _LAST_ATTRIBUTE:
+        known = node_id in aspace
+        raise _Bad(ua.StatusCodes.BadAttributeIdInvalid if known else ua.StatusCodes.BadNodeIdUnknown)
+    attribute = ua.AttributeIds(wanted.attribute)
+    if attribute == ua.AttributeIds.Value:
+        _check_readable(server, node_id)
+    found = aspace.read_attribute_value(node_id, attribute)
+    value = ua.DataValue(found.Value, found.StatusCode)
+    if attribute == ua.AttributeIds.Value and stamps in {Stamps.SOURCE, Stamps.BOTH}:
+        value.SourceTimestamp = found.SourceTimestamp
+    if found.Value is not None and stamps in {Stamps.SERVER, Stamps.BOTH}:
+        value.ServerTimestamp = clock.to_datetime(clock.now())
+    return struct_to_binary(restrict(value, wanted.index_range, wanted.encoding))
+
+
+def _check_readable(server: InternalServer, node_id: ua.NodeId) -> None:
+    for attribute, status in (
+        (ua.AttributeIds.AccessLevel, ua.StatusCodes.BadNotReadable),
+        (ua.AttributeIds.UserAccessLevel, ua.StatusCodes.BadUserAccessDenied),
+    ):
+        level = server.aspace.read_attribute_value(node_id, attribute).Value
+        if level is not None and level.Value is not None and not int(level.Value) & _CURRENT_READ:
+            raise _Bad(status)
+
+
+# ---- Write ---------------------------------------------------------------------------------------------------------
+
+
+def write(processor: Processor, request: Request) -> None:
+    """Write: points change by what devices deliver and by commands, never by Write."""
+    server, session = processor.iserver, processor.session
+    if session is None:
+        raise ServiceError(ua.StatusCodes.BadSessionIdInvalid)
+    reader = request.reader()
+    count = reader.array(14)
+    if not count:
+        raise ServiceError(ua.StatusCodes.BadNothingToDo)
+    if count > server.limits.max_nodes_per_write:
+        raise ServiceError(ua.StatusCodes.BadTooManyOperations)
+    parameters = struct_from_binary(ua.WriteParameters, request.reader().buffer())
+    statuses = [_write_status(server, session.rights, each) for each in parameters.NodesToWrite]
+    processor.respond(request, 676, pack_i32(count), *(pack_u32(status) for status in statuses), NO_DIAGNOSTICS)
+
+
+def _write_status(server: InternalServer, access: Access, value: ua.WriteValue) -> int:
+    node_id, attribute = value.NodeId, int(value.AttributeId)
+    if not 1 <= attribute <= _LAST_ATTRIBUTE:
+        return int(ua.StatusCodes.BadAttributeIdInvalid)
+    node = None
+    if node_id.NamespaceIndex == server.space.namespace and isinstance(node_id.Identifier, str):
+        node = server.space.find(node_id.Identifier)
+    if node is None:
+        known = node_id in server.aspace
+        return int(ua.StatusCodes.BadNotWritable if known else ua.StatusCodes.BadNodeIdUnknown)
+    if not access.allows(Right.BROWSE, node.owner):
+        return int(ua.StatusCodes.BadNodeIdUnknown)
+    if attribute == VALUE:
+        variable = server.space.node_class(node) == NodeClass.VARIABLE
+        return int(ua.StatusCodes.BadNotWritable if variable else ua.StatusCodes.BadAttributeIdInvalid)
+    try:
+        attribute_variant(server.space, access, node, attribute)
+    except _Bad as error:
+        return error.status
+    return int(ua.StatusCodes.BadNotWritable)
+
+
+RAW_HANDLERS: dict[int, Handler] = {631: read, 673: write}
+"""Request type id -> handler."""

@@ -1,0 +1,341 @@
+"""View services: Browse, BrowseNext, TranslateBrowsePathsToNodeIds, RegisterNodes; raw octets in and out."""
+
+from __future__ import annotations
+
+import itertools
+import secrets
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, NamedTuple
+
+from asyncua import ua
+from asyncua.common.utils import ServiceError
+
+from address_space.opcua.space import Node, Reference
+from address_space.opcua.wire import (
+    NO_DIAGNOSTICS,
+    NULL_ARRAY,
+    NULL_NAME,
+    NULL_NODE_ID,
+    NULL_STRING,
+    NULL_TEXT,
+    Reader,
+    numeric_identifier,
+    pack_i32,
+    pack_u32,
+)
+from address_space.ports import Right
+
+if TYPE_CHECKING:
+    from address_space.opcua.access import Access
+    from address_space.opcua.processor import Handler, Processor, Request
+    from address_space.opcua.server import InternalServer
+    from address_space.opcua.session import Session
+
+_FORWARD, _INVERSE, _BOTH = 0, 1, 2
+_MASK_TYPE, _MASK_FORWARD, _MASK_CLASS, _MASK_NAME, _MASK_DISPLAY, _MASK_DEFINITION = 1, 2, 4, 8, 16, 32
+_WHOLE_PATH = b"\xff\xff\xff\xff"
+
+
+class Wanted(NamedTuple):
+    """One BrowseDescription.
+
+    Attributes:
+        node_id: on the wire.
+        direction: 0 forward, 1 inverse, 2 both.
+        types: reference types taken; None for all.
+        classes: NodeClass mask; 0 for all.
+        mask: ResultMask.
+    """
+
+    node_id: bytes
+    direction: int
+    types: frozenset[int] | None
+    classes: int
+    mask: int
+
+
+class _BadOperation(Exception):
+    """One operation of a request cannot be done."""
+
+    def __init__(self, status: int) -> None:
+        super().__init__(status)
+        self.status = status
+
+
+def _result(status: int, point: bytes | None, references: list[bytes]) -> bytes:
+    continuation = NULL_STRING if point is None else pack_i32(len(point)) + point
+    return b"".join((pack_u32(status), continuation, pack_i32(len(references)), *references))
+
+
+def _failed(status: int) -> bytes:
+    return pack_u32(status) + NULL_STRING + NULL_ARRAY
+
+
+# ---- Browse ----------------------------------------------------------------------------------------------------
+
+
+def browse(processor: Processor, request: Request) -> None:
+    """Browse."""
+    server, session = processor.iserver, _session(processor)
+    reader = request.reader()
+    view = reader.node_id()
+    reader.i64()
+    reader.u32()
+    most = reader.u32()
+    count = _operations(reader.array(13), server.limits.max_nodes_per_browse)
+    if numeric_identifier(view) != 0:
+        raise ServiceError(ua.StatusCodes.BadViewIdUnknown)
+    limit = min(most or server.limits.max_references, server.limits.max_references)
+    results = []
+    for _ in range(count):
+        description = _description(reader)
+        try:
+            references = _encoded(server, session, _check(server, description))
+            results.append(_first_part(session, references, limit, server.limits.max_continuation_points))
+        except _BadOperation as error:
+            results.append(_failed(error.status))
+    processor.respond(request, 530, pack_i32(count), *results, NO_DIAGNOSTICS)
+
+
+def _description(reader: Reader) -> tuple[bytes, int, bytes, bool, int, int]:
+    return reader.node_id(), reader.i32(), reader.node_id(), reader.boolean(), reader.u32(), reader.u32()
+
+
+def _check(server: InternalServer, description: tuple[bytes, int, bytes, bool, int, int]) -> Wanted:
+    node_id, direction, reference_type, subtypes, classes, mask = description
+    if direction not in {_FORWARD, _INVERSE, _BOTH}:
+        raise _BadOperation(ua.StatusCodes.BadBrowseDirectionInvalid)
+    return Wanted(node_id, direction, _types(server, reference_type, subtypes), classes, mask)
+
+
+def _types(server: InternalServer, reference_type: bytes, subtypes: bool) -> frozenset[int] | None:
+    number = numeric_identifier(reference_type)
+    if number == 0:
+        return None
+    taken = None if number is None else server.types.references(number, subtypes=subtypes)
+    if taken is None:
+        raise _BadOperation(ua.StatusCodes.BadReferenceTypeIdInvalid)
+    return taken
+
+
+def _references(server: InternalServer, node_id: bytes, access: Access) -> Iterable[Reference]:
+    """All references of a node that the caller may see."""
+    node = server.space.find_wire(node_id)
+    if node is None:
+        references = server.types.node_references(node_id)
+        if references is None:
+            raise _BadOperation(ua.StatusCodes.BadNodeIdUnknown)
+        return references
+    if not access.allows(Right.BROWSE, node.owner):
+        # Whoever may not see a node is not told that it exists.
+        raise _BadOperation(ua.StatusCodes.BadNodeIdUnknown)
+    return server.space.references(node)
+
+
+def _encoded(server: InternalServer, session: Session, wanted: Wanted) -> Iterator[bytes]:
+    access = session.rights
+    references = _references(server, wanted.node_id, access)
+    return _filtered(references, wanted, access)
+
+
+def _filtered(references: Iterable[Reference], wanted: Wanted, access: Access) -> Iterator[bytes]:
+    _, direction, types, classes, mask = wanted
+    allows = access.allows
+    for reference in references:
+        type_id, forward, _, _, _, node_class, _, address = reference
+        if direction != _BOTH and forward == (direction == _INVERSE):
+            continue
+        if (types is not None and type_id not in types) or (classes and not classes & node_class):
+            continue
+        if address is not None and not allows(Right.BROWSE, address):
+            continue
+        yield encode_reference(reference, mask)
+
+
+_TYPE_IDS: dict[int, bytes] = {}
+
+
+def _type_id(number: int) -> bytes:
+    found = _TYPE_IDS.get(number)
+    if found is None:
+        octets = bytes((0, number)) if number < 256 else b"\x01\x00" + number.to_bytes(2, "little")
+        found = _TYPE_IDS[number] = octets
+    return found
+
+
+def encode_reference(reference: Reference, mask: int) -> bytes:
+    """ReferenceDescription on the wire; fields outside the ResultMask are null."""
+    type_id, forward, target, name, display, node_class, definition, _ = reference
+    return b"".join(
+        (
+            _type_id(type_id) if mask & _MASK_TYPE else NULL_NODE_ID,
+            b"\x01" if forward and mask & _MASK_FORWARD else b"\x00",
+            target,
+            name if mask & _MASK_NAME else NULL_NAME,
+            display if mask & _MASK_DISPLAY else NULL_TEXT,
+            pack_i32(node_class if mask & _MASK_CLASS else 0),
+            definition if mask & _MASK_DEFINITION else NULL_NODE_ID,
+        )
+    )
+
+
+def _first_part(session: Session, references: Iterator[bytes], limit: int, points: int) -> bytes:
+    part = list(itertools.islice(references, limit))
+    more = next(references, None) if len(part) == limit else None
+    if more is None:
+        return _result(0, None, part)
+    if len(session.continuation) >= points:
+        raise _BadOperation(ua.StatusCodes.BadNoContinuationPoints)
+    point = secrets.token_bytes(16)
+    session.continuation[point] = (limit, [more, *references])
+    return _result(0, point, part)
+
+
+def browse_next(processor: Processor, request: Request) -> None:
+    """BrowseNext: go on with, or give back, continuation points."""
+    server, session = processor.iserver, _session(processor)
+    reader = request.reader()
+    release = reader.boolean()
+    count = _operations(reader.array(4), server.limits.max_nodes_per_browse)
+    results = []
+    for _ in range(count):
+        point = reader.octets() or b""
+        kept = session.continuation.pop(point, None)
+        if kept is None:
+            results.append(_failed(ua.StatusCodes.BadContinuationPointInvalid))
+        elif release:
+            results.append(_result(0, None, []))
+        else:
+            limit, references = kept
+            part, rest = references[:limit], references[limit:]
+            if rest:
+                session.continuation[point] = (limit, rest)
+            results.append(_result(0, point if rest else None, part))
+    processor.respond(request, 536, pack_i32(count), *results, NO_DIAGNOSTICS)
+
+
+# ---- TranslateBrowsePathsToNodeIds -------------------------------------------------------------------------------
+
+
+class _Step(NamedTuple):
+    types: frozenset[int] | None
+    inverse: bool
+    name: bytes
+
+
+def translate(processor: Processor, request: Request) -> None:
+    """TranslateBrowsePathsToNodeIds."""
+    server, session = processor.iserver, _session(processor)
+    reader = request.reader()
+    count = _operations(reader.array(6), server.limits.max_nodes_per_translate)
+    results = []
+    for _ in range(count):
+        start = reader.node_id()
+        elements = [
+            (reader.node_id(), reader.boolean(), reader.boolean(), reader.qualified_name())
+            for _ in range(reader.array(9))
+        ]
+        try:
+            results.append(_translated(server, session.rights, start, elements))
+        except _BadOperation as error:
+            results.append(pack_u32(error.status) + NULL_ARRAY)
+    processor.respond(request, 557, pack_i32(count), *results, NO_DIAGNOSTICS)
+
+
+def _translated(
+    server: InternalServer, access: Access, start: bytes, elements: list[tuple[bytes, bool, bool, bytes]]
+) -> bytes:
+    if not elements:
+        raise _BadOperation(ua.StatusCodes.BadNothingToDo)
+    if len(elements) > server.limits.max_path_elements:
+        raise _BadOperation(ua.StatusCodes.BadQueryTooComplex)
+    steps = []
+    for reference_type, inverse, subtypes, name in elements:
+        if name[2:6] == NULL_STRING or len(name) == 6:
+            raise _BadOperation(ua.StatusCodes.BadBrowseNameInvalid)
+        steps.append(_Step(_types(server, reference_type, subtypes), inverse, name))
+    targets = [start]
+    for number, step in enumerate(steps):
+        found: dict[bytes, None] = {}
+        for target in targets:
+            try:
+                found.update(dict.fromkeys(_follow(server, access, target, step)))
+            except _BadOperation:
+                if number == 0:
+                    raise
+        targets = list(found)
+        if not targets:
+            raise _BadOperation(ua.StatusCodes.BadNoMatch)
+    return b"".join((pack_u32(0), pack_i32(len(targets)), *(target + _WHOLE_PATH for target in targets)))
+
+
+def _follow(server: InternalServer, access: Access, node_id: bytes, step: _Step) -> Iterator[bytes]:
+    space = server.space
+    node = space.find_wire(node_id)
+    if node is not None and not step.inverse and step.name.startswith(space.prefix[1:3]):
+        child = _named_child(server, node, step)
+        if child is not None:
+            if access.allows(Right.BROWSE, child.owner) and access.allows(Right.BROWSE, node.owner):
+                yield space.node_id(child.identifier)
+            return
+    for reference in _references(server, node_id, access):
+        if reference.name != step.name or reference.forward == step.inverse:
+            continue
+        if step.types is not None and reference.type_id not in step.types:
+            continue
+        if reference.address is None or access.allows(Right.BROWSE, reference.address):
+            yield reference.target
+
+
+def _named_child(server: InternalServer, node: Node, step: _Step) -> Node | None:
+    """A place, function or point right below, without going through all its siblings' references."""
+    try:
+        name = step.name[6:].decode()
+    except UnicodeDecodeError:
+        return None
+    child = server.space.child(node, name)
+    if child is None:
+        return None
+    relation = server.space.relation(node)
+    return child if step.types is None or relation in step.types else None
+
+
+# ---- RegisterNodes -------------------------------------------------------------------------------------------------
+
+
+def register_nodes(processor: Processor, request: Request) -> None:
+    """RegisterNodes: every NodeId is as fast as it can be, so each is its own alias."""
+    limit = processor.iserver.limits.max_nodes_per_register
+    reader = request.reader()
+    count = _operations(reader.array(2), limit)
+    processor.respond(request, 563, pack_i32(count), *(reader.node_id() for _ in range(count)))
+
+
+def unregister_nodes(processor: Processor, request: Request) -> None:
+    """UnregisterNodes."""
+    _operations(request.reader().array(2), processor.iserver.limits.max_nodes_per_register)
+    processor.respond(request, 569)
+
+
+def _operations(count: int, limit: int) -> int:
+    if not count:
+        raise ServiceError(ua.StatusCodes.BadNothingToDo)
+    if count > limit:
+        raise ServiceError(ua.StatusCodes.BadTooManyOperations)
+    return count
+
+
+def _session(processor: Processor) -> Session:
+    if processor.session is None:
+        raise ServiceError(ua.StatusCodes.BadSessionIdInvalid)
+    return processor.session
+
+
+RAW_HANDLERS: dict[int, Handler] = {
+    527: browse,
+    533: browse_next,
+    554: translate,
+    560: register_nodes,
+    566: unregister_nodes,
+}
+"""Request type id -> handler."""

@@ -1,0 +1,442 @@
+"""Method service: Resolve and Lookup on the grid, commands on logical nodes, methods of providers."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import math
+import struct
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from asyncua import ua
+from asyncua.common.utils import ServiceError
+from asyncua.ua.ua_binary import struct_from_binary
+
+from address_space import clock
+from address_space.alias import AliasError, Filter
+from address_space.opcua.space import Node
+from address_space.opcua.wire import (
+    NO_DIAGNOSTICS,
+    encode_text,
+    encode_variant,
+    pack_i32,
+    pack_u32,
+)
+from address_space.ports import Argument, Command, MethodProvider, MethodResult, MethodSpec, Outcome, Right, Verb
+from address_space.quality import StatusCode
+
+if TYPE_CHECKING:
+    from address_space.opcua.access import Access
+    from address_space.opcua.processor import Handler, Processor, Request
+    from address_space.opcua.server import InternalServer
+    from address_space.opcua.session import Session
+
+_BOOLEAN, _INT32, _UINT32, _STRING, _NODE_ID, _ANY = 1, 6, 7, 12, 17, 24
+_NUMBERS = {1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11}
+_SLICE = 2_000
+_OPERATION_TEXT, _OPERATION_INFO, _OPERATION_MASK = 0x40, 0x80, 0x3E0
+
+_RESOLVE = MethodSpec(
+    "",
+    "Resolve",
+    (Argument("text", _STRING, "An address, or an alias as scheme:value"),),
+    (
+        Argument("address", _STRING, "Technological address; empty without a match"),
+        Argument("kind", _STRING, "What the address denotes"),
+        Argument("nodeId", _NODE_ID, "Node of the address"),
+        Argument("topic", _STRING, "MQTT topic of the value"),
+        Argument("uri", _STRING, "URI under the authority"),
+        Argument("bindings", _STRING, "JSON objects with driver, link, point, role", is_list=True),
+        Argument("aliases", _STRING, "Other names of the address", is_list=True),
+        Argument("tombstone", _STRING, "JSON object when the text named a retired address", is_list=False),
+        Argument("nearest", _STRING, "At most five addresses like the text, without a match", is_list=True),
+    ),
+    Right.BROWSE,
+    "The address that a text names, and all other forms of it",
+)
+_LOOKUP = MethodSpec(
+    "",
+    "Lookup",
+    (
+        Argument("pattern", _STRING, "Address with + for one segment and # at the end for all below"),
+        Argument("filter", _STRING, "class=XCBR cdc=DPC quality=good|uncertain|bad; empty for all"),
+        Argument("max", _UINT32, "Most addresses to return; 0 for as many as the server gives"),
+    ),
+    (
+        Argument("addresses", _STRING, "Addresses in the order of the tree", is_list=True),
+        Argument("nodeIds", _NODE_ID, "Their nodes", is_list=True),
+        Argument("more", _BOOLEAN, "There are more than were returned"),
+    ),
+    Right.BROWSE,
+    "Addresses that match a pattern",
+)
+_DATA_OBJECT = Argument("dataObject", _STRING, "Name of the data object below this logical node, as Pos")
+_VALUE = Argument("value", _ANY, "Boolean or number in the unit of the data object; double points take 1 off, 2 on")
+_CHECKS = (
+    Argument("test", _BOOLEAN, "Test command"),
+    Argument("interlockCheck", _BOOLEAN, "The device checks its interlocks"),
+    Argument("synchroCheck", _BOOLEAN, "The device checks synchronism"),
+)
+_OUTCOME = (
+    Argument("commandId", _STRING, "Under which the audit keeps the command"),
+    Argument("addCause", _INT32, "AddCause of IEC 61850-7-3; -1 where there is none"),
+    Argument("gate", _STRING, "The gate that refused; empty when none did"),
+    Argument("text", _STRING, "The outcome in words"),
+)
+_COMMANDS: dict[str, MethodSpec] = {
+    "Select": MethodSpec(
+        "", "Select", (_DATA_OBJECT, _VALUE, *_CHECKS), _OUTCOME, Right.OPERATE, "Select before operate"
+    ),
+    "Operate": MethodSpec(
+        "",
+        "Operate",
+        (
+            _DATA_OBJECT,
+            _VALUE,
+            *_CHECKS,
+            Argument("reason", _STRING, "Why, for the audit"),
+            Argument("requestId", _STRING, "The caller's own id; a repeated one gets the first outcome"),
+        ),
+        _OUTCOME,
+        Right.OPERATE,
+        "Operate; Good only when the device confirmed",
+    ),
+    "Cancel": MethodSpec("", "Cancel", (_DATA_OBJECT,), _OUTCOME, Right.OPERATE, "Give a selection back"),
+}
+_GRID: dict[str, MethodSpec] = {"Resolve": _RESOLVE, "Lookup": _LOOKUP}
+
+
+class MethodCatalogue:
+    """Which object has which methods."""
+
+    def __init__(self, server: InternalServer) -> None:
+        self._server = server
+        self._provided: dict[str, dict[str, tuple[MethodSpec, MethodProvider]]] = {}
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Ask the providers again, after a changed mapping."""
+        provided: dict[str, dict[str, tuple[MethodSpec, MethodProvider]]] = {}
+        for provider in self._server.ports.providers:
+            for spec in provider.specs():
+                provided.setdefault(spec.owner, {})[spec.name] = (spec, provider)
+        self._provided = provided
+
+    def of(self, owner: str, tree: int) -> Mapping[str, MethodSpec]:
+        """Methods of an object by name; `owner` is empty for the grid object."""
+        methods: Mapping[str, MethodSpec] = {}
+        if not owner:
+            methods = _GRID
+        elif self._controllable(tree):
+            methods = _COMMANDS
+        further = self._provided.get(owner)
+        if further:
+            return {**methods, **{name: spec for name, (spec, _) in further.items()}}
+        return methods
+
+    def provider(self, owner: str, name: str) -> MethodProvider | None:
+        """Who runs a method; None for the server's own."""
+        found = self._provided.get(owner, {}).get(name)
+        return None if found is None else found[1]
+
+    def _controllable(self, tree: int) -> bool:
+        server = self._server
+        if not server.space.is_function(tree):
+            return False
+        rows = server.table.tree.row
+        for child in server.table.tree.children(tree):
+            row = int(rows[child])
+            if row >= 0 and server.table.profile(row).controllable:
+                return True
+        return False
+
+
+class _Refused(Exception):
+    """A call that does not reach its method."""
+
+    def __init__(self, status: int, text: str = "", arguments: Sequence[int] = ()) -> None:
+        super().__init__(text)
+        self.status = status
+        self.arguments = tuple(arguments)
+
+
+class _Answer:
+    """CallMethodResult in the making."""
+
+    def __init__(self, status: int, outputs: Sequence[bytes] = (), text: str = "", arguments: Sequence[int] = ()):
+        self.status, self.outputs, self.text, self.arguments = status, outputs, text, arguments
+
+    def encode(self) -> bytes:
+        return b"".join(
+            (
+                pack_u32(self.status),
+                pack_i32(len(self.arguments)),
+                *(pack_u32(status) for status in self.arguments),
+                NO_DIAGNOSTICS,
+                pack_i32(len(self.outputs)),
+                *self.outputs,
+            )
+        )
+
+
+# ---- Call ------------------------------------------------------------------------------------------------------
+
+
+def call(processor: Processor, request: Request) -> None:
+    """Call; methods may wait for devices, so the connection's other requests go on meanwhile."""
+    count = request.reader().array(8)
+    if not count:
+        raise ServiceError(ua.StatusCodes.BadNothingToDo)
+    if count > processor.iserver.limits.max_nodes_per_call:
+        raise ServiceError(ua.StatusCodes.BadTooManyOperations)
+    parameters = struct_from_binary(ua.CallParameters, request.reader().buffer())
+    if processor.session is None:
+        raise ServiceError(ua.StatusCodes.BadSessionIdInvalid)
+    processor.spawn(_call_all(processor, processor.session, request, parameters.MethodsToCall), request)
+
+
+async def _call_all(
+    processor: Processor, session: Session, request: Request, wanted: Sequence[ua.CallMethodRequest]
+) -> None:
+    answers = [await _call_one(processor.iserver, session, request, each) for each in wanted]
+    strings: list[str] = []
+    diagnostics = _diagnostics(answers, request.diagnostics, strings)
+    body = (pack_i32(len(answers)), *(answer.encode() for answer in answers), diagnostics)
+    processor.respond(request, 715, *body, strings=strings)
+
+
+def _diagnostics(answers: Sequence[_Answer], mask: int, strings: list[str]) -> bytes:
+    if not mask & _OPERATION_MASK or not any(answer.text for answer in answers):
+        return NO_DIAGNOSTICS
+    parts = [pack_i32(len(answers))]
+    for answer in answers:
+        bits, body = 0, b""
+        if answer.text and answer.status:
+            if mask & _OPERATION_TEXT:
+                bits |= 0x04
+                body += pack_i32(len(strings))
+                strings.append(answer.text)
+            if mask & _OPERATION_INFO:
+                bits |= 0x10
+                body += encode_text(answer.text)
+        parts.append(bytes((bits,)) + body)
+    return b"".join(parts)
+
+
+async def _call_one(
+    server: InternalServer, session: Session, request: Request, wanted: ua.CallMethodRequest
+) -> _Answer:
+    try:
+        owner, node, spec = _find(server, session.rights, wanted)
+        arguments = _arguments(spec, wanted.InputArguments or [])
+    except _Refused as error:
+        return _Answer(error.status, (), str(error), error.arguments)
+    good = (0,) * len(arguments)
+    provider = server.methods.provider(owner.owner, spec.name)
+    if provider is not None:
+        if session.caller is None:
+            return _Answer(ua.StatusCodes.BadUserAccessDenied)
+        values = [each.Value for each in arguments]
+        result = await provider.call(owner.owner, spec.name, values, session.caller)
+        return _Answer(result.status, _outputs(spec, result), result.text, good)
+    if spec is _RESOLVE:
+        return _resolve(server, session.rights, arguments[0].Value or "", good)
+    if spec is _LOOKUP:
+        return await _lookup(server, session.rights, arguments, good)
+    return await _command(server, session, request, node, spec, arguments)
+
+
+def _find(server: InternalServer, access: Access, wanted: ua.CallMethodRequest) -> tuple[Node, Node, MethodSpec]:
+    space = server.space
+    owner, node = _grid_node(server, wanted.ObjectId), _grid_node(server, wanted.MethodId)
+    if owner is None or not access.allows(Right.BROWSE, owner.owner):
+        if wanted.ObjectId in server.aspace and owner is None:
+            known = wanted.MethodId in server.aspace
+            status = ua.StatusCodes.BadNotImplemented if known else ua.StatusCodes.BadMethodInvalid
+            raise _Refused(status, "no method of the standard nodes is implemented")
+        raise _Refused(ua.StatusCodes.BadNodeIdUnknown, "there is no such object")
+    if node is None or not node.is_method or node.method is None:
+        raise _Refused(ua.StatusCodes.BadMethodInvalid, "there is no such method")
+    if node.identifier != f"{owner.identifier}#{node.member}" or space.node_class(owner) != 1:
+        raise _Refused(ua.StatusCodes.BadMethodInvalid, "the object does not have this method")
+    if not access.allows(node.method.right, owner.owner):
+        raise _Refused(ua.StatusCodes.BadUserAccessDenied, f"{node.member} needs the right to {node.method.right}")
+    return owner, node, node.method
+
+
+def _grid_node(server: InternalServer, node_id: ua.NodeId) -> Node | None:
+    if node_id.NamespaceIndex != server.space.namespace or not isinstance(node_id.Identifier, str):
+        return None
+    return server.space.find(node_id.Identifier)
+
+
+def _arguments(spec: MethodSpec, given: Sequence[ua.Variant]) -> list[ua.Variant]:
+    if len(given) < len(spec.inputs):
+        raise _Refused(ua.StatusCodes.BadArgumentsMissing, f"{spec.name} takes {len(spec.inputs)} arguments")
+    if len(given) > len(spec.inputs):
+        raise _Refused(ua.StatusCodes.BadTooManyArguments, f"{spec.name} takes {len(spec.inputs)} arguments")
+    results = [
+        0 if _fits(argument, value) else int(ua.StatusCodes.BadTypeMismatch)
+        for argument, value in zip(spec.inputs, given, strict=True)
+    ]
+    if any(results):
+        names = [argument.name for argument, status in zip(spec.inputs, results, strict=True) if status]
+        text = f"of the wrong type: {', '.join(names)}"
+        raise _Refused(ua.StatusCodes.BadInvalidArgument, text, results)
+    return list(given)
+
+
+def _fits(argument: Argument, value: ua.Variant) -> bool:
+    if isinstance(value.Value, list) != argument.is_list:
+        return argument.is_list and value.Value is None
+    if argument.type_id == _ANY:
+        return value.Value is not None
+    if value.Value is None and argument.type_id != _STRING:
+        return False
+    return int(value.VariantType) == argument.type_id
+
+
+def _outputs(spec: MethodSpec, result: MethodResult) -> list[bytes]:
+    outputs = []
+    for argument, value in zip(spec.outputs, result.outputs, strict=False):
+        kind = ua.VariantType(argument.type_id) if argument.type_id != _ANY else None
+        outputs.append(encode_variant(ua.Variant(value, kind, is_array=argument.is_list)))
+    return outputs
+
+
+# ---- the grid's methods ----------------------------------------------------------------------------------------------
+
+
+def _text(value: str) -> bytes:
+    return b"\x0c" + encode_text(value)
+
+
+def _texts(values: Sequence[str]) -> bytes:
+    return b"\x8c" + pack_i32(len(values)) + b"".join(encode_text(value) for value in values)
+
+
+def _resolve(server: InternalServer, access: Access, text: str, good: Sequence[int]) -> _Answer:
+    resolution = server.book.resolve(text)
+    visible = resolution.found and access.allows(Right.BROWSE, resolution.address)
+    nearest = [each for each in resolution.nearest if access.allows(Right.BROWSE, each)]
+    tombstone = ""
+    if resolution.tombstone is not None:
+        tombstone = json.dumps(
+            {**asdict(resolution.tombstone), "retired_at": clock.iso(resolution.tombstone.retired_at)}
+        )
+    outputs = (
+        _text(resolution.address if visible else ""),
+        _text(resolution.kind if visible else ""),
+        b"\x11" + (server.space.node_id(resolution.address) if visible else b"\x00\x00"),
+        _text(resolution.topic if visible else ""),
+        _text(resolution.uri if visible else ""),
+        _texts([json.dumps(asdict(binding)) for binding in resolution.bindings] if visible else []),
+        _texts(resolution.aliases if visible else ()),
+        _text(tombstone),
+        _texts(nearest),
+    )
+    if visible:
+        return _Answer(0, outputs, "", good)
+    hint = f"; did you mean {nearest[0]}?" if nearest else ""
+    return _Answer(ua.StatusCodes.BadNoMatch, outputs, f"{text[:80]!r} names nothing here{hint}", good)
+
+
+async def _lookup(
+    server: InternalServer, access: Access, arguments: Sequence[ua.Variant], good: Sequence[int]
+) -> _Answer:
+    pattern, where, most = (each.Value for each in arguments)
+    limit = min(most or server.limits.max_lookup, server.limits.max_lookup)
+    found: list[str] = []
+    more = False
+    try:
+        for count, address in enumerate(server.book.walk(pattern or "", Filter.parse(where or "")), 1):
+            if address is not None and access.allows(Right.BROWSE, address):
+                if len(found) >= limit:
+                    more = True
+                    break
+                found.append(address)
+            if count % _SLICE == 0:
+                # A pattern may lead through the whole tree: others get their turn.
+                await asyncio.sleep(0)
+    except AliasError as error:
+        bad = int(ua.StatusCodes.BadOutOfRange)
+        return _Answer(ua.StatusCodes.BadInvalidArgument, (), str(error), (bad, bad, 0))
+    nodes = b"".join(server.space.node_id(address) for address in found)
+    outputs = (_texts(found), b"\x91" + pack_i32(len(found)) + nodes, struct.pack("<B?", _BOOLEAN, more))
+    return _Answer(0, outputs, "", good)
+
+
+# ---- commands --------------------------------------------------------------------------------------------------------
+
+
+async def _command(
+    server: InternalServer,
+    session: Session,
+    request: Request,
+    node: Node,
+    spec: MethodSpec,
+    arguments: Sequence[ua.Variant],
+) -> _Answer:
+    good = (0,) * len(arguments)
+    desk, caller = server.ports.desk, session.caller
+    if server.ports.policy is None or caller is None:
+        return _outcome(Outcome.refused("role", "commands need an access policy", StatusCode.BadUserAccessDenied), good)
+    if desk is None or server.ports.audit is None:
+        return _outcome(Outcome.refused("desk", "no commands here", StatusCode.BadNotSupported), good)
+    values = {argument.name: each for argument, each in zip(spec.inputs, arguments, strict=True)}
+    address = f"{node.owner}/{values['dataObject'].Value or ''}"
+    if server.table.find(address) < 0 or not desk.controllable(address):
+        text = f"{address} cannot be controlled"
+        outcome = Outcome.refused("binding", text, StatusCode.BadInvalidArgument)
+        return _outcome(outcome, (int(ua.StatusCodes.BadOutOfRange), *good[1:]))
+    value = None
+    if "value" in values:
+        value = _number(values["value"])
+        if value is None:
+            outcome = Outcome.refused("value", "the value is no Boolean and no number", StatusCode.BadInvalidArgument)
+            return _outcome(outcome, (0, int(ua.StatusCodes.BadTypeMismatch), *good[2:]))
+    command = Command(
+        Verb(spec.name.lower()),
+        address,
+        value,
+        request.received,
+        test=_flag(values, "test", default=False),
+        interlock_check=_flag(values, "interlockCheck", default=True),
+        synchro_check=_flag(values, "synchroCheck", default=True),
+        reason=values["reason"].Value or "" if "reason" in values else "",
+        request_id=values["requestId"].Value or "" if "requestId" in values else "",
+    )
+    run = {Verb.SELECT: desk.select, Verb.OPERATE: desk.operate, Verb.CANCEL: desk.cancel}[command.verb]
+    # A command that is under way goes on to its outcome (and its audit) also when the client is gone.
+    task = server.keep(run(command, caller))
+    return _outcome(await asyncio.shield(task), good)
+
+
+def _flag(values: Mapping[str, ua.Variant], name: str, *, default: bool) -> bool:
+    return bool(values[name].Value) if name in values else default
+
+
+def _number(variant: ua.Variant) -> bool | int | float | None:
+    value: Any = variant.Value
+    if int(variant.VariantType) not in _NUMBERS or isinstance(value, list):
+        return None
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value if isinstance(value, (bool, int, float)) else None
+
+
+def _outcome(outcome: Outcome, arguments: Sequence[int]) -> _Answer:
+    outputs = (
+        _text(outcome.command_id),
+        b"\x06" + pack_i32(int(outcome.add_cause)),
+        _text(outcome.gate),
+        _text(outcome.text),
+    )
+    text = f"{outcome.gate}: {outcome.text}" if outcome.gate else outcome.text
+    return _Answer(int(outcome.status), outputs, text, arguments)
+
+
+RAW_HANDLERS: dict[int, Handler] = {712: call}
+"""Request type id -> handler."""

@@ -1,0 +1,341 @@
+"""The OPC UA server: one address space over the point table, served to OPC UA clients on the caller's event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+from collections.abc import Coroutine
+from typing import Any, cast
+
+from asyncua import Server, ua
+from asyncua.common.connection import TransportLimits
+from asyncua.common.node import Node as StandardNode
+from asyncua.common.utils import Buffer
+from asyncua.crypto.permission_rules import User, UserRole
+from asyncua.crypto.security_policies import (
+    SecurityPolicyBasic256Sha256,
+    SecurityPolicyFactory,
+    SecurityPolicyNone,
+)
+from asyncua.server.address_space import (
+    AddressSpace,
+    AttributeService,
+    MethodService,
+    NodeManagementService,
+    ViewService,
+)
+from asyncua.server.history import HistoryManager
+from asyncua.server.internal_server import InternalServer as StockInternalServer
+from asyncua.server.internal_session import InternalSession
+from asyncua.ua.ua_binary import struct_from_binary
+from cryptography.hazmat.primitives import serialization
+
+from address_space.alias import AddressBook
+from address_space.opcua import attributes, browse, methods, session, subscriptions
+from address_space.opcua.capabilities import fill_capabilities
+from address_space.opcua.processor import Handler
+from address_space.opcua.security import ApplicationIdentity, load_or_make
+from address_space.opcua.session import Session
+from address_space.opcua.settings import Ports, ServerCounters, ServerLimits, ServerSettings
+from address_space.opcua.space import GRID, GridSpace
+from address_space.opcua.standard import StandardNodes
+from address_space.opcua.subscriptions import PointSubscriptionService
+from address_space.opcua.transport import Connection
+from address_space.table import PointTable
+
+_log = logging.getLogger(__name__)
+_LOGINS_AT_ONCE = 2
+_MODES = {
+    "None": ua.MessageSecurityMode.None_,
+    "Sign": ua.MessageSecurityMode.Sign,
+    "SignAndEncrypt": ua.MessageSecurityMode.SignAndEncrypt,
+}
+_LEVELS = {"None": 0, "Sign": 60, "SignAndEncrypt": 120}
+_TRANSPORT = "http://opcfoundation.org/UA-Profile/Transport/uatcp-uasc-uabinary"
+
+
+class GridAddressSpace(AddressSpace):
+    """asyncua's address space of namespace 0, which also answers for the grid's nodes what asyncua's own parts ask."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.space: GridSpace | None = None
+
+    def __contains__(self, nodeid: ua.NodeId) -> bool:
+        return super().__contains__(nodeid) or self._find(nodeid) is not None
+
+    def _find(self, nodeid: ua.NodeId) -> Any:
+        space = self.space
+        if space is None or nodeid.NamespaceIndex != space.namespace or not isinstance(nodeid.Identifier, str):
+            return None
+        return space.find(nodeid.Identifier)
+
+    def read_attribute_value(self, nodeid: ua.NodeId, attr: ua.AttributeIds) -> ua.DataValue:
+        """Value of an attribute; of the grid's nodes only the Value."""
+        node = self._find(nodeid)
+        if node is None or self.space is None:
+            return super().read_attribute_value(nodeid, attr)
+        if attr != ua.AttributeIds.Value or (node.row < 0 and not node.part):
+            return ua.DataValue(StatusCode=ua.StatusCode(ua.StatusCodes.BadAttributeIdInvalid))
+        return struct_from_binary(ua.DataValue, Buffer(attributes.value_of(self.space, node)))
+
+
+class InternalServer(StockInternalServer):
+    """asyncua's internal server with the services over the point table.
+
+    Attributes:
+        space: nodes of the grid.
+        types: nodes of namespace 0.
+        handlers: request type id -> handler.
+        ports: policy, desk, audit, method providers.
+        policies: security policies of the endpoints.
+        offered_security: (policy URI, mode) of the endpoints.
+        connections: the open ones.
+    """
+
+    def __init__(self, table: PointTable, book: AddressBook, settings: ServerSettings, ports: Ports) -> None:
+        super().__init__(user_manager=_NoUsers())
+        self.table, self.book, self.settings, self.ports = table, book, settings, ports
+        self.limits: ServerLimits = settings.limits
+        self.counters = ServerCounters()
+        self.transport_limits = TransportLimits(
+            max_recv_buffer=self.limits.max_chunk,
+            max_send_buffer=self.limits.max_chunk,
+            max_chunk_count=self.limits.max_message // 8192 + 1,
+            max_message_size=self.limits.max_message,
+        )
+        self.policies: list[SecurityPolicyFactory] = []
+        self.offered_security: set[tuple[str, int]] = set()
+        self.connections: set[Connection] = set()
+        self.authentications = asyncio.Semaphore(_LOGINS_AT_ONCE)
+        self.certificate_der: bytes | None = None
+        self.supported_tokens = (ua.AnonymousIdentityToken, ua.UserNameIdentityToken)
+        self.allow_remote_admin = False
+        self._kept: set[asyncio.Task[Any]] = set()
+        self._replace_services()
+
+    def _replace_services(self) -> None:
+        self.method_service.stop()
+        self.aspace: GridAddressSpace = GridAddressSpace()
+        self.attribute_service = AttributeService(self.aspace)
+        self.view_service = ViewService(self.aspace)
+        self.method_service = MethodService(self.aspace)
+        self.node_mgt_service = NodeManagementService(self.aspace)
+        self.methods = methods.MethodCatalogue(self)
+        self.space = GridSpace(self.table, 2, self.methods.of)
+        self.types = StandardNodes(self.aspace)
+        self.subscription_service: PointSubscriptionService = PointSubscriptionService(
+            self.aspace, table=self.table, iserver=self, namespace=self.space.namespace, may_monitor=_may_monitor
+        )
+        self.history_manager = HistoryManager(self)
+        self.isession = InternalSession(
+            self, self.aspace, self.subscription_service, "Internal", user=User(role=UserRole.Admin)
+        )
+        self.current_time_node = StandardNode(self.isession, ua.NodeId(ua.ObjectIds.Server_ServerStatus_CurrentTime))
+        self.server_status_node = StandardNode(self.isession, ua.NodeId(ua.ObjectIds.Server_ServerStatus))
+        self.handlers: dict[int, Handler] = {
+            **session.RAW_HANDLERS,
+            **attributes.RAW_HANDLERS,
+            **browse.RAW_HANDLERS,
+            **methods.RAW_HANDLERS,
+            **subscriptions.RAW_HANDLERS,
+        }
+
+    @property
+    def sessions(self) -> list[Session]:
+        """Sessions of clients."""
+        return [cast("Session", each) for each in self._external_sessions.values()]
+
+    def keep(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
+        """Run something that outlives the connection it belongs to; ended when the server stops."""
+        task = asyncio.get_running_loop().create_task(work)
+        self._kept.add(task)
+        task.add_done_callback(self._forget)
+        return task
+
+    def _forget(self, task: asyncio.Task[Any]) -> None:
+        self._kept.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            _log.error("work beside a connection failed", exc_info=error)
+
+    def attach(self) -> None:
+        """Hang the grid below Objects."""
+        self.aspace.space = self.space
+        reference = ua.ReferenceDescription()
+        reference.ReferenceTypeId = ua.NodeId(ua.ObjectIds.Organizes)
+        reference.IsForward = True
+        reference.NodeId = ua.NodeId(GRID, self.space.namespace)
+        reference.NodeClass = ua.NodeClass.Object
+        reference.BrowseName = ua.QualifiedName("Grid", self.space.namespace)
+        reference.DisplayName = ua.LocalizedText("Grid")
+        reference.TypeDefinition = ua.NodeId(ua.ObjectIds.BaseObjectType)
+        self.aspace[ua.NodeId(ua.ObjectIds.ObjectsFolder)].references.append(reference)
+
+    async def stop(self) -> None:
+        """Stop everything; no client is connected any more."""
+        if self.time_task is not None:
+            self.time_task.cancel()
+            await asyncio.gather(self.time_task, return_exceptions=True)
+            self.time_task = None
+        for each in self.sessions:
+            await each.close_session(True)
+        await asyncio.gather(*self._kept, return_exceptions=True)
+        await super().stop()
+
+
+class _NoUsers:
+    """asyncua's own user check is never asked: sessions are activated by the access policy."""
+
+    def get_user(self, *_: Any, **__: Any) -> None:
+        """Nobody."""
+
+
+def _may_monitor(of: Any, addresses: Any) -> list[bool] | None:
+    return cast("Session", of).rights.readable(addresses)
+
+
+class GatewayServer:
+    """OPC UA server over a point table.
+
+    `start` opens the endpoint, `stop` ends all sessions and closes it. Everything runs on the loop that starts it.
+    """
+
+    def __init__(
+        self,
+        table: PointTable,
+        settings: ServerSettings,
+        *,
+        ports: Ports | None = None,
+        book: AddressBook | None = None,
+    ) -> None:
+        self.settings = settings
+        self.table = table
+        self.book = book or AddressBook(table, authority=settings.authority)
+        self.ports = ports or Ports()
+        self.internal: InternalServer | None = None
+        self.identity: ApplicationIdentity | None = None
+        self._listener: asyncio.Server | None = None
+
+    @property
+    def application_uri(self) -> str:
+        """ApplicationUri of the server."""
+        return self.settings.application_uri or f"urn:{socket.gethostname()}:{self.settings.product_name}"
+
+    @property
+    def port(self) -> int:
+        """The port listened on (0 before the start)."""
+        if self._listener is None or not self._listener.sockets:
+            return 0
+        return int(self._listener.sockets[0].getsockname()[1])
+
+    @property
+    def url(self) -> str:
+        """EndpointUrl."""
+        host = self.settings.host
+        return f"opc.tcp://{f'[{host}]' if ':' in host else host}:{self.port}"
+
+    @property
+    def counters(self) -> ServerCounters:
+        """What was refused since the start."""
+        return self.internal.counters if self.internal is not None else ServerCounters()
+
+    async def start(self) -> None:
+        """Build namespace 0, open the endpoint and serve.
+
+        Raises:
+            SettingsError: when the settings are unsafe.
+            CertificateError: when the certificate cannot be used.
+            OSError: when the port is taken.
+        """
+        settings = self.settings
+        modes = settings.modes()
+        identity = await asyncio.to_thread(
+            load_or_make, settings.pki_directory, self.application_uri, settings.product_name, (settings.host,)
+        )
+        internal = InternalServer(self.table, self.book, settings, self.ports)
+        internal.certificate, internal.private_key = identity.certificate, identity.key
+        internal.certificate_der = identity.certificate.public_bytes(serialization.Encoding.DER)
+        await self._initialise(internal)
+        internal.attach()
+        loop = asyncio.get_running_loop()
+        self._listener = await loop.create_server(
+            lambda: Connection(internal), settings.host, settings.port, start_serving=False
+        )
+        self.internal, self.identity = internal, identity
+        for mode in modes:
+            self._offer(internal, identity, mode)
+        await internal.start()
+        await self._listener.start_serving()
+        _log.info("OPC UA on %s", self.url)
+
+    async def _initialise(self, internal: InternalServer) -> None:
+        stock = Server(iserver=internal)
+        stock._application_uri = self.application_uri
+        stock.product_uri = self.settings.product_uri
+        stock.name = stock.manufacturer_name = self.settings.product_name
+        await stock.init()
+        index = await stock.register_namespace(self.settings.authority)
+        if index != internal.space.namespace:
+            raise RuntimeError(f"the authority's namespace has index {index}")
+        await fill_capabilities(internal, self.settings)
+
+    def _offer(self, internal: InternalServer, identity: ApplicationIdentity, mode: str) -> None:
+        policy: Any = SecurityPolicyNone if mode == "None" else SecurityPolicyBasic256Sha256
+        number = _MODES[mode]
+        internal.offered_security.add((str(policy.URI), int(number)))
+        internal.policies.append(
+            SecurityPolicyFactory(policy, number, identity.certificate, identity.key, permission_ruleset=None)  # type: ignore[no-untyped-call]  # asyncua
+        )
+        application = ua.ApplicationDescription()
+        application.ApplicationUri = self.application_uri
+        application.ProductUri = self.settings.product_uri
+        application.ApplicationName = ua.LocalizedText(self.settings.product_name)
+        application.ApplicationType = ua.ApplicationType.Server
+        application.DiscoveryUrls = [self.url]
+        endpoint = ua.EndpointDescription()
+        endpoint.EndpointUrl = self.url
+        endpoint.Server = application
+        endpoint.ServerCertificate = internal.certificate_der
+        endpoint.SecurityMode = number
+        endpoint.SecurityPolicyUri = policy.URI
+        endpoint.UserIdentityTokens = self._token_policies()
+        endpoint.TransportProfileUri = _TRANSPORT
+        endpoint.SecurityLevel = _LEVELS[mode]
+        internal.add_endpoint(endpoint)
+
+    def _token_policies(self) -> list[ua.UserTokenPolicy]:
+        tokens = []
+        policy = self.ports.policy
+        if policy is None or policy.anonymous("127.0.0.1" if self.settings.loopback else "") is not None:
+            anonymous = ua.UserTokenPolicy()
+            anonymous.PolicyId, anonymous.TokenType = "anonymous", ua.UserTokenType.Anonymous
+            tokens.append(anonymous)
+        if policy is not None:
+            # Passwords are encrypted for the server's certificate whatever the channel does.
+            named = ua.UserTokenPolicy()
+            named.PolicyId, named.TokenType = "username", ua.UserTokenType.UserName
+            named.SecurityPolicyUri = SecurityPolicyBasic256Sha256.URI
+            tokens.append(named)
+        return tokens
+
+    async def stop(self) -> None:
+        """End all connections and sessions and close the endpoint; may be called more than once."""
+        listener, internal = self._listener, self.internal
+        self._listener = None
+        if listener is not None:
+            listener.close()
+        if internal is None:
+            return
+        self.internal = None
+        for connection in list(internal.connections):
+            connection.close()
+        deadline = asyncio.get_running_loop().time() + 1.0
+        while internal.connections and asyncio.get_running_loop().time() < deadline:
+            await asyncio.sleep(0.01)
+        for connection in list(internal.connections):
+            connection.abort()
+        await asyncio.sleep(0)
+        await internal.stop()
+        if listener is not None:
+            await listener.wait_closed()

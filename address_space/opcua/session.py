@@ -1,0 +1,312 @@
+"""Sessions: random tokens, activation by the access policy, closing; and the discovery services."""
+
+from __future__ import annotations
+
+import hmac
+import logging
+import secrets
+import uuid
+from collections.abc import Callable
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from asyncua import ua
+from asyncua.common.utils import ServiceError
+from asyncua.crypto.permission_rules import User, UserRole
+from asyncua.crypto.uacrypto import InvalidSignature
+from asyncua.server.internal_session import InternalSession, SessionState
+from asyncua.ua.ua_binary import struct_from_binary
+
+from address_space import clock
+from address_space.opcua.access import Access
+from address_space.opcua.security import decrypt_secret, same_certificate
+from address_space.opcua.wire import encode_node_id, pack_u32
+from address_space.ports import AuditRecord, Caller
+from address_space.quality import StatusCode
+
+if TYPE_CHECKING:
+    from address_space.opcua.processor import Handler, Processor, Request
+    from address_space.opcua.server import InternalServer
+
+_log = logging.getLogger(__name__)
+
+
+class Session(InternalSession):
+    """One client session.
+
+    Attributes:
+        token: AuthenticationToken on the wire, 256 random bits.
+        caller: who the client is; None before activation.
+        access: rights of the caller; None before activation.
+        processor: the connection that serves the session now; None while it has none.
+        continuation: unfinished browses, see `address_space.opcua.browse`.
+        on_close: called once with DeleteSubscriptions when the session ends.
+        on_connection: called when the connection is lost (False) and when another takes over (True).
+    """
+
+    def __init__(self, server: InternalServer, processor: Processor) -> None:
+        super().__init__(
+            server, server.aspace, server.subscription_service, processor.peer, User(UserRole.User), external=True
+        )
+        server.unregister_external_session(self)
+        self.session_id = ua.NodeId(uuid.uuid4(), 1)
+        self.auth_token = ua.NodeId(secrets.token_bytes(32), 1)
+        self.token = encode_node_id(self.auth_token)
+        server.register_external_session(self)
+        self.server = server
+        self.processor: Processor | None = processor
+        self.caller: Caller | None = None
+        self.access: Access | None = None
+        self.client_certificate: bytes | None = processor.crypto.peer_certificate
+        self.security = processor.security
+        self.continuation: dict[bytes, tuple[int, list[bytes]]] = {}
+        self.on_close: list[Callable[[bool], None]] = []
+        self.on_connection: list[Callable[[bool], None]] = []
+
+    @property
+    def closed(self) -> bool:
+        """Whether the session has ended."""
+        return bool(self.state is SessionState.Closed)
+
+    @property
+    def rights(self) -> Access:
+        """Rights of the caller.
+
+        Raises:
+            ServiceError: when the session is not activated.
+        """
+        if self.access is None:
+            raise ServiceError(ua.StatusCodes.BadSessionNotActivated)
+        return self.access
+
+    def start(self, requested_timeout_ms: float) -> float:
+        """Begin the time-out; returns it in milliseconds."""
+        server = self.server
+        wanted = requested_timeout_ms if requested_timeout_ms > 0 else server.max_session_timeout_ms
+        revised = min(max(wanted, server.min_session_timeout_ms), server.max_session_timeout_ms)
+        self.session_timeout = revised / 1000
+        self.nonce = secrets.token_bytes(32)
+        self.touch()
+        self._start_timeout_watchdog()
+        return float(revised)
+
+    def activate(self, caller: Caller) -> None:
+        """The client is who it says; also when the user changes."""
+        self.caller = caller
+        self.access = Access(self.server.ports.policy, caller)
+        self.user = User(UserRole.User, caller.user or None)
+        self.nonce = secrets.token_bytes(32)
+        if self.state is SessionState.Created:
+            InternalSession._current_connections += 1
+        self.state = SessionState.Activated
+        self.touch()
+
+    async def close_session(self, delete_subs: bool = True) -> None:
+        """End the session."""
+        if self.closed:
+            return
+        self.continuation.clear()
+        await super().close_session(delete_subs)
+        for tell in self.on_close:
+            tell(delete_subs)
+
+    async def connection_lost(self) -> None:
+        """The connection is gone: an active session with subscriptions waits for another one until its time-out."""
+        self.processor = None
+        subscriptions = self.server.subscription_service.subscriptions.values()
+        if self.is_activated() and any(each.session_id == self.session_id for each in subscriptions):
+            for tell in self.on_connection:
+                tell(False)
+            return
+        await self.close_session(True)
+
+
+# ---- services --------------------------------------------------------------------------------------------------
+
+
+def _check_channel(processor: Processor) -> None:
+    """A session needs a channel of an offered endpoint; discovery does not."""
+    if processor.security not in processor.iserver.offered_security:
+        raise ServiceError(ua.StatusCodes.BadSecurityModeInsufficient)
+
+
+async def create_session(processor: Processor, request: Request) -> None:
+    """CreateSession: a new session on the connection."""
+    server = processor.iserver
+    _check_channel(processor)
+    parameters = struct_from_binary(ua.CreateSessionParameters, request.reader().buffer())
+    crypto = processor.crypto
+    secured = crypto.Mode != ua.MessageSecurityMode.None_
+    if secured and len(parameters.ClientNonce or b"") < 32:
+        raise ServiceError(ua.StatusCodes.BadNonceInvalid)
+    if secured and not same_certificate(parameters.ClientCertificate, crypto.peer_certificate):
+        raise ServiceError(ua.StatusCodes.BadCertificateInvalid)
+    if processor.session is not None and not processor.session.closed:
+        raise ServiceError(ua.StatusCodes.BadTooManySessions)
+    if len(server.sessions) >= server.limits.max_sessions:
+        raise ServiceError(ua.StatusCodes.BadTooManySessions)
+    session = Session(server, processor)
+    processor.session = session
+    result = ua.CreateSessionResult()
+    result.SessionId, result.AuthenticationToken = session.session_id, session.auth_token
+    result.RevisedSessionTimeout = session.start(float(parameters.RequestedSessionTimeout or 0))
+    result.ServerNonce = session.nonce
+    result.ServerCertificate = server.certificate_der
+    result.MaxRequestMessageSize = server.transport_limits.max_message_size
+    wanted = ua.GetEndpointsParameters()
+    wanted.EndpointUrl = parameters.EndpointUrl
+    result.ServerEndpoints = await server.get_endpoints(wanted, sockname=processor.sockname)
+    signed = (crypto.peer_certificate or b"") + (parameters.ClientNonce or b"")
+    result.ServerSignature.Signature = crypto.asymmetric_cryptography.signature(signed)
+    result.ServerSignature.Algorithm = crypto.AsymmetricSignatureURI
+    response = ua.CreateSessionResponse()
+    response.Parameters = result
+    processor.respond_object(request, response)
+
+
+async def activate_session(processor: Processor, request: Request) -> None:
+    """ActivateSession: the user of a session, also on another connection than the one that made it."""
+    server = processor.iserver
+    _check_channel(processor)
+    parameters = struct_from_binary(ua.ActivateSessionParameters, request.reader().buffer())
+    session = _session_of(processor, request)
+    crypto = processor.crypto
+    if crypto.Mode != ua.MessageSecurityMode.None_:
+        try:
+            crypto.asymmetric_cryptography.verify(
+                crypto.host_certificate + session.nonce, parameters.ClientSignature.Signature or b""
+            )
+        except InvalidSignature as error:
+            raise ServiceError(ua.StatusCodes.BadApplicationSignatureInvalid) from error
+    host = str(processor.name[0]) if isinstance(processor.name, tuple) else str(processor.name)
+    token = parameters.UserIdentityToken
+    user = token.UserName or "" if isinstance(token, ua.UserNameIdentityToken) else ""
+    caller = await _authenticate(processor, session, token, host)
+    await _audit_login(server, user, processor.peer, caller is not None)
+    if caller is None:
+        server.counters.logins_refused += 1
+        raise ServiceError(ua.StatusCodes.BadUserAccessDenied)
+    if session.closed or processor.transport.is_closing():
+        raise ServiceError(ua.StatusCodes.BadSessionClosed)
+    session.activate(replace(caller, client=processor.peer, session=session.session_id.to_string()))
+    _take_over(processor, session)
+    response = ua.ActivateSessionResponse()
+    response.Parameters.ServerNonce = session.nonce
+    processor.respond_object(request, response)
+
+
+def _session_of(processor: Processor, request: Request) -> Session:
+    server = processor.iserver
+    session = next((each for each in server.sessions if hmac.compare_digest(each.token, request.token)), None)
+    if session is None or session.closed:
+        raise ServiceError(ua.StatusCodes.BadSessionIdInvalid)
+    if session.processor is not processor:
+        # Another connection may go on with a session only when it is the same application at the same security.
+        own = processor.session
+        if own is not None and own is not session and not own.closed:
+            raise ServiceError(ua.StatusCodes.BadSessionIdInvalid)
+        if not session.is_activated() or session.security != processor.security:
+            raise ServiceError(ua.StatusCodes.BadSessionIdInvalid)
+        if session.client_certificate != processor.crypto.peer_certificate:
+            raise ServiceError(ua.StatusCodes.BadSecurityChecksFailed)
+    return session
+
+
+def _take_over(processor: Processor, session: Session) -> None:
+    former = session.processor
+    if former is processor:
+        return
+    if former is not None:
+        former.session = None
+    session.processor = processor
+    processor.session = session
+    for tell in session.on_connection:
+        tell(True)
+
+
+async def _authenticate(processor: Processor, session: Session, token: Any, host: str) -> Caller | None:
+    server = processor.iserver
+    policy = server.ports.policy
+    if isinstance(token, ua.UserNameIdentityToken):
+        if policy is None:
+            raise ServiceError(ua.StatusCodes.BadIdentityTokenRejected)
+        password = _password(processor, session, token)
+        async with server.authentications:
+            return await policy.authenticate(token.UserName or "", password, host)
+    null = isinstance(token, ua.ExtensionObject) and token.TypeId == ua.NodeId(ua.ObjectIds.Null)
+    if token is None or null or isinstance(token, ua.AnonymousIdentityToken):
+        if policy is None:
+            return Caller("", frozenset()) if processor.local else None
+        return policy.anonymous(host)
+    raise ServiceError(ua.StatusCodes.BadIdentityTokenRejected)
+
+
+def _password(processor: Processor, session: Session, token: ua.UserNameIdentityToken) -> str:
+    secret = token.Password or b""
+    octets = secret.encode() if isinstance(secret, str) else bytes(secret)
+    if token.EncryptionAlgorithm:
+        key = processor.iserver.private_key
+        if key is None or session.nonce is None:
+            raise ServiceError(ua.StatusCodes.BadIdentityTokenRejected)
+        octets = decrypt_secret(key, token.EncryptionAlgorithm, octets, session.nonce)
+    elif not (processor.encrypted or processor.local):
+        # In clear over a channel that does not encrypt: refused, whatever the password is.
+        raise ServiceError(ua.StatusCodes.BadIdentityTokenRejected)
+    try:
+        return octets.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise ServiceError(ua.StatusCodes.BadIdentityTokenInvalid) from error
+
+
+async def _audit_login(server: InternalServer, user: str, client: str, good: bool) -> None:
+    _log.info("login of %r from %s %s", user or "anonymous", client, "taken" if good else "refused")
+    audit = server.ports.audit
+    if audit is not None:
+        status = StatusCode.Good if good else StatusCode.BadUserAccessDenied
+        kind = "login" if good else "login.refused"
+        await audit.append(AuditRecord(clock.now(), kind, user, client, status=status))
+
+
+async def close_session(processor: Processor, request: Request) -> None:
+    """CloseSession."""
+    delete_subscriptions = request.reader().boolean()
+    session = processor.session
+    if session is None or session.closed:
+        raise ServiceError(ua.StatusCodes.BadSessionIdInvalid)
+    await session.close_session(delete_subscriptions)
+    processor.respond(request, 476)
+
+
+def cancel(processor: Processor, request: Request) -> None:
+    """Cancel: nothing that waits can be called back; publish requests end with their session."""
+    request.reader().u32()
+    processor.respond(request, 482, pack_u32(0))
+
+
+async def get_endpoints(processor: Processor, request: Request) -> None:
+    """GetEndpoints."""
+    parameters = struct_from_binary(ua.GetEndpointsParameters, request.reader().buffer())
+    response = ua.GetEndpointsResponse()
+    response.Endpoints = await processor.iserver.get_endpoints(parameters, sockname=processor.sockname)
+    if parameters.ProfileUris:
+        response.Endpoints = [each for each in response.Endpoints if each.TransportProfileUri in parameters.ProfileUris]
+    processor.respond_object(request, response)
+
+
+def find_servers(processor: Processor, request: Request) -> None:
+    """FindServers: this one."""
+    parameters = struct_from_binary(ua.FindServersParameters, request.reader().buffer())
+    response = ua.FindServersResponse()
+    response.Servers = processor.iserver.find_servers(parameters, sockname=processor.sockname)
+    processor.respond_object(request, response)
+
+
+RAW_HANDLERS: dict[int, Handler] = {
+    422: find_servers,
+    428: get_endpoints,
+    461: create_session,
+    467: activate_session,
+    473: close_session,
+    479: cancel,
+}
+"""Request type id -> handler."""

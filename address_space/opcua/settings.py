@@ -1,0 +1,123 @@
+"""Settings and limits of the OPC UA server; every limit here is enforced, and told to clients where OPC UA has a place."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from address_space.ports import AccessPolicy, AuditLog, CommandDesk, MethodProvider
+
+
+class SettingsError(ValueError):
+    """The settings would make an unsafe or impossible server; the message says which."""
+
+
+@dataclass(frozen=True, slots=True)
+class ServerLimits:
+    """Bounds of connections, sessions and requests.
+
+    Attributes:
+        max_connections: TCP connections, also those without a session.
+        activation_seconds: a connection without an active session is closed after this long.
+        max_sessions: sessions of all clients.
+        max_chunk: octets of one frame, before negotiation.
+        max_message: octets of one request in all its frames.
+        max_message_before_session: the same before a session is active.
+        max_slow_requests: method calls under way on one connection.
+        max_references: references in one Browse result; more come by BrowseNext.
+        max_continuation_points: of one session.
+        max_lookup: addresses in one Lookup result.
+    """
+
+    max_connections: int = 200
+    activation_seconds: float = 5.0
+    max_sessions: int = 100
+    max_chunk: int = 65_535
+    max_message: int = 16 << 20
+    max_message_before_session: int = 131_072
+    min_channel_lifetime_ms: int = 10_000
+    max_channel_lifetime_ms: int = 3_600_000
+    max_slow_requests: int = 16
+    max_nodes_per_read: int = 100_000
+    max_nodes_per_write: int = 1_000
+    max_nodes_per_browse: int = 10_000
+    max_nodes_per_translate: int = 10_000
+    max_nodes_per_register: int = 100_000
+    max_nodes_per_call: int = 100
+    max_references: int = 10_000
+    max_continuation_points: int = 20
+    max_path_elements: int = 64
+    max_lookup: int = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class Ports:
+    """What the server needs from the service; a port that is None answers BadNotSupported, never Good."""
+
+    policy: AccessPolicy | None = None
+    desk: CommandDesk | None = None
+    audit: AuditLog | None = None
+    providers: Sequence[MethodProvider] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ServerSettings:
+    """Where and as what the server runs.
+
+    Attributes:
+        authority: URI of the grid authority; the namespace of all addresses.
+        pki_directory: where certificate and key are kept, made at the first start.
+        host, port: what to listen on; port 0 takes a free one.
+        security: message security modes offered: `None` (loopback only), `Sign`, `SignAndEncrypt`; empty for
+            `SignAndEncrypt` everywhere and `None` on loopback as well.
+        application_uri: identity of this server; empty for one made from the host name.
+        mqtt_root: first level of the MQTT topics that Resolve tells.
+    """
+
+    authority: str
+    pki_directory: Path
+    host: str = "127.0.0.1"
+    port: int = 4840
+    product_name: str = "twin-gateway"
+    product_uri: str = "urn:twin-gateway"
+    software_version: str = "0.1.0"
+    application_uri: str = ""
+    security: tuple[str, ...] = ()
+    mqtt_root: str = "twin"
+    limits: ServerLimits = field(default_factory=ServerLimits)
+
+    @property
+    def loopback(self) -> bool:
+        """Whether only clients on this machine can connect."""
+        if self.host == "localhost":
+            return True
+        try:
+            return ipaddress.ip_address(self.host).is_loopback
+        except ValueError:
+            return False
+
+    def modes(self) -> tuple[str, ...]:
+        """The security modes to offer.
+
+        Raises:
+            SettingsError: for unknown modes, and for `None` on anything but loopback.
+        """
+        modes = self.security or (("SignAndEncrypt", "None") if self.loopback else ("SignAndEncrypt",))
+        for mode in modes:
+            if mode not in {"None", "Sign", "SignAndEncrypt"}:
+                raise SettingsError(f"{mode!r} is no security mode: use None, Sign or SignAndEncrypt")
+        if "None" in modes and not self.loopback:
+            raise SettingsError(f"security None is for loopback only, not for {self.host}")
+        return modes
+
+
+@dataclass(slots=True)
+class ServerCounters:
+    """What the server refused since the start."""
+
+    connections_refused: int = 0
+    frames_refused: int = 0
+    never_activated: int = 0
+    logins_refused: int = 0

@@ -1,0 +1,421 @@
+"""Nodes of the grid: synthesised from the address tree and the point table when asked for, never stored.
+
+Identifiers (string NodeIds of the authority's namespace): the address itself for places, functions and points,
+`<owner>#<name>` for properties and methods, `<owner>#<method>#InputArguments` for a method's arguments, and `#Grid`
+for the object below `Objects` that holds the grids. `#` is in no address.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import NamedTuple
+
+from address_space.address import FILLER, unescape
+from address_space.catalogue import VariableKind
+from address_space.opcua.properties import properties_of
+from address_space.opcua.wire import (
+    NULL_NODE_ID,
+    localized_text,
+    numeric_node_id,
+    qualified_name,
+    string_node_id,
+)
+from address_space.ports import MethodSpec
+from address_space.table import PointTable
+from address_space.tree import NO_NODE
+
+GRID = "#Grid"
+"""Identifier of the grid object."""
+_LAST_FOLDER_LEVEL = 5
+_REMEMBER_ROWS = 100_000
+_FUNCTION_LEVEL = 7
+
+ORGANIZES, HAS_TYPE_DEFINITION, HAS_PROPERTY, HAS_COMPONENT = 35, 40, 46, 47
+_OBJECTS_FOLDER = 85
+_FOLDER_TYPE, _BASE_OBJECT_TYPE, _PROPERTY_TYPE = 61, 58, 68
+_TYPE_NAMES = {_FOLDER_TYPE: "FolderType", _BASE_OBJECT_TYPE: "BaseObjectType", _PROPERTY_TYPE: "PropertyType"}
+VARIABLE_TYPES = {
+    VariableKind.TWO_STATE: 2373,
+    VariableKind.MULTI_STATE: 11238,
+    VariableKind.ANALOG: 17497,
+    VariableKind.BASE_ANALOG: 15318,
+    VariableKind.DATA: 63,
+}
+"""NodeIds (namespace 0) of the VariableTypes."""
+_TYPE_NAMES |= {number: kind.value for kind, number in VARIABLE_TYPES.items()}
+
+
+class NodeClass(IntEnum):
+    """OPC UA NodeClass, those that occur here."""
+
+    OBJECT = 1
+    VARIABLE = 2
+    METHOD = 4
+    OBJECT_TYPE = 8
+    VARIABLE_TYPE = 16
+
+
+@dataclass(slots=True)
+class Node:
+    """One node of the grid, made for one request.
+
+    Attributes:
+        identifier: string identifier of its NodeId.
+        owner: address of the place, function or point it is or belongs to; empty for the grid object.
+        tree: number in the address tree; -1 for the grid object.
+        row: row in the point table; -1 when the owner is no point.
+        member: name of the property or method; empty for the owner itself.
+        part: `InputArguments` or `OutputArguments` of a method; empty otherwise.
+        method: the method that `member` names.
+    """
+
+    identifier: str
+    owner: str
+    tree: int
+    row: int
+    member: str = ""
+    part: str = ""
+    method: MethodSpec | None = None
+
+    @property
+    def is_point(self) -> bool:
+        """Whether it is the variable of a point."""
+        return self.row >= 0 and not self.member
+
+    @property
+    def is_method(self) -> bool:
+        """Whether it is a method."""
+        return self.method is not None and not self.part
+
+
+class Reference(NamedTuple):
+    """One reference of a node, its fields as on the wire.
+
+    Attributes:
+        type_id: reference type, namespace 0.
+        forward: direction.
+        target: NodeId.
+        name: BrowseName of the target.
+        display: DisplayName of the target.
+        node_class: of the target.
+        type_definition: of the target.
+        address: owner of the target, for the access check; None for nodes of namespace 0.
+    """
+
+    type_id: int
+    forward: bool
+    target: bytes
+    name: bytes
+    display: bytes
+    node_class: int
+    type_definition: bytes
+    address: str | None
+
+
+MethodsOf = Callable[[str, int], Mapping[str, MethodSpec]]
+"""(owner's address, its number in the tree) -> methods by name."""
+
+
+class GridSpace:
+    """The nodes of one point table.
+
+    Args:
+        table: the points.
+        namespace: index of the authority's namespace.
+        methods_of: methods of an object.
+    """
+
+    def __init__(self, table: PointTable, namespace: int, methods_of: MethodsOf) -> None:
+        self.table = table
+        self.tree = table.tree
+        self.namespace = namespace
+        self.methods_of = methods_of
+        self.prefix = string_node_id("", namespace)[:3]
+        """How every NodeId of the grid begins on the wire."""
+        self.rows: dict[bytes, tuple[int, str]] = {}
+        """Identifiers of points on the wire -> (row, address), filled by `row_of`."""
+        self._grid_name = qualified_name("Grid", namespace)
+
+    # ---- identity ----------------------------------------------------------------------------------------------------
+
+    def node_id(self, identifier: str) -> bytes:
+        """NodeId on the wire."""
+        return string_node_id(identifier, self.namespace)
+
+    def find_wire(self, node_id: bytes) -> Node | None:
+        """The node of a NodeId on the wire; None when it is none of the grid's."""
+        if not node_id.startswith(self.prefix):
+            return None
+        try:
+            return self.find(node_id[7:].decode())
+        except UnicodeDecodeError:
+            return None
+
+    def row_of(self, identifier: bytes) -> tuple[int, str] | None:
+        """(row, address) of a point by its identifier on the wire; remembered in `rows`."""
+        known = self.rows.get(identifier)
+        if known is not None:
+            return known
+        try:
+            address = identifier.decode("ascii")
+        except UnicodeDecodeError:
+            return None
+        row = self.table.find(address)
+        if row < 0:
+            return None
+        if len(self.rows) >= _REMEMBER_ROWS:
+            self.rows.clear()
+        found = self.rows[identifier] = (row, address)
+        return found
+
+    def find(self, identifier: str) -> Node | None:
+        """The node of an identifier."""
+        if "#" not in identifier:
+            tree = self.tree.find(identifier)
+            return None if tree == NO_NODE else Node(identifier, identifier, tree, int(self.tree.row[tree]))
+        if identifier == GRID:
+            return Node(GRID, "", NO_NODE, NO_NODE)
+        inside = identifier.startswith(GRID + "#")
+        owner_id, _, rest = (GRID, "", identifier[len(GRID) + 1 :]) if inside else identifier.partition("#")
+        owner = self.find(owner_id)
+        if owner is None:
+            return None
+        member, _, part = rest.partition("#")
+        node = self._member(owner, member)
+        if node is None or not part:
+            return node
+        if node.method is None or part not in _argument_parts(node.method):
+            return None
+        return Node(identifier, node.owner, node.tree, node.row, member, part, node.method)
+
+    def _member(self, owner: Node, name: str) -> Node | None:
+        identifier = f"{owner.identifier}#{name}"
+        if owner.row >= 0:
+            if name not in properties_of(self.table.profile(owner.row)):
+                return None
+            return Node(identifier, owner.owner, owner.tree, owner.row, name)
+        method = self.methods_of(owner.owner, owner.tree).get(name)
+        return None if method is None else Node(identifier, owner.owner, owner.tree, NO_NODE, name, "", method)
+
+    # ---- attributes --------------------------------------------------------------------------------------------------
+
+    def node_class(self, node: Node) -> NodeClass:
+        """NodeClass of a node."""
+        if node.is_method:
+            return NodeClass.METHOD
+        if node.part or node.row >= 0:
+            return NodeClass.VARIABLE
+        return NodeClass.OBJECT
+
+    def browse_name(self, node: Node) -> bytes:
+        """BrowseName on the wire: the segment without fillers; properties are of namespace 0."""
+        if node.part:
+            return qualified_name(node.part, 0)
+        if node.member:
+            return qualified_name(node.member, self.namespace if node.is_method else 0)
+        return self._grid_name if node.tree < 0 else qualified_name(self.tree.name(node.tree), self.namespace)
+
+    def display_name(self, node: Node) -> bytes:
+        """DisplayName on the wire: the readable original."""
+        if node.part or node.member:
+            return localized_text(node.part or node.member)
+        return localized_text("Grid") if node.tree < 0 else self._display(node.tree, node.row)
+
+    def _display(self, tree: int, row: int) -> bytes:
+        text = self.table.display_name(row) if row >= 0 else ""
+        return localized_text(text or unescape(self.tree.name(tree)))
+
+    def type_definition(self, node: Node) -> int:
+        """Type of a node, numeric NodeId of namespace 0; 0 for methods."""
+        if node.is_method:
+            return 0
+        if node.part or node.member:
+            return _PROPERTY_TYPE
+        return self._type(node.tree, node.row)
+
+    def _type(self, tree: int, row: int) -> int:
+        if row >= 0:
+            return VARIABLE_TYPES[self.table.profile(row).kind]
+        return _FOLDER_TYPE if tree >= 0 and self.tree.level[tree] <= _LAST_FOLDER_LEVEL else _BASE_OBJECT_TYPE
+
+    # ---- references --------------------------------------------------------------------------------------------------
+
+    def references(self, node: Node) -> Iterator[Reference]:
+        """All references of a node, both directions."""
+        type_definition = self.type_definition(node)
+        if type_definition:
+            yield _type_reference(type_definition)
+        if node.part:
+            yield self._to(node.identifier.rpartition("#")[0], node, HAS_PROPERTY, False, NodeClass.METHOD)
+        elif node.member:
+            yield from self._member_references(node)
+        else:
+            yield from self._own_references(node)
+
+    def _member_references(self, node: Node) -> Iterator[Reference]:
+        owner = self.find(node.owner or GRID)
+        if owner is None:
+            return
+        relation = HAS_COMPONENT if node.is_method else HAS_PROPERTY
+        yield self._reference_to(owner, relation, False)
+        if node.method is not None:
+            for part in _argument_parts(node.method):
+                yield self._property(f"{node.identifier}#{part}", part, node.owner)
+
+    def _own_references(self, node: Node) -> Iterator[Reference]:
+        parent = self.parent(node)
+        if parent is not None:
+            yield self._reference_to(parent, self.relation(parent), False)
+        elif node.tree < 0:
+            yield _UP_TO_OBJECTS
+        if node.row >= 0:
+            for name in properties_of(self.table.profile(node.row)):
+                yield self._property(f"{node.identifier}#{name}", name, node.owner)
+        else:
+            for name in self.methods_of(node.owner, node.tree):
+                yield Reference(
+                    HAS_COMPONENT,
+                    True,
+                    self.node_id(f"{node.identifier}#{name}"),
+                    qualified_name(name, self.namespace),
+                    localized_text(name),
+                    NodeClass.METHOD,
+                    NULL_NODE_ID,
+                    node.owner,
+                )
+        yield from self.child_references(node)
+
+    def child_references(self, node: Node) -> Iterator[Reference]:
+        """References to the nodes one level down."""
+        tree, relation, display = self.tree, self.relation(node), self._display
+        children = tree.children(node.tree) if node.tree >= 0 else iter(tree.roots())
+        level = int(tree.level[node.tree]) if node.tree >= 0 else 0
+        rows, levels, namespace = tree.row, tree.level, self.namespace
+        for child in children:
+            row = int(rows[child])
+            name = tree.name(child)
+            fillers = int(levels[child]) - level - 1
+            head = f"{node.owner}/" if level else ""
+            address = f"{head}{(FILLER + '/') * fillers}{name}"
+            yield Reference(
+                relation,
+                True,
+                string_node_id(address, namespace),
+                qualified_name(name, namespace),
+                display(child, row),
+                NodeClass.VARIABLE if row >= 0 else NodeClass.OBJECT,
+                numeric_node_id(self._type(child, row)),
+                address,
+            )
+
+    def child(self, node: Node, name: str) -> Node | None:
+        """The place, function or point below a node by its BrowseName."""
+        if node.member:
+            return None
+        if node.tree < 0:
+            found = self.find(name)
+            return found if found is not None and self.tree.level[found.tree] == 1 else None
+        child = self.tree.child(node.tree, name)
+        if child == NO_NODE:
+            return None
+        fillers = int(self.tree.level[child]) - int(self.tree.level[node.tree]) - 1
+        address = f"{node.owner}/{(FILLER + '/') * fillers}{name}"
+        return Node(address, address, child, int(self.tree.row[child]))
+
+    def parent(self, node: Node) -> Node | None:
+        """The node above a place, function or point; None above the grid object."""
+        if node.tree < 0:
+            return None
+        above = int(self.tree.parent[node.tree])
+        if above < 0:
+            return Node(GRID, "", NO_NODE, NO_NODE)
+        address = node.owner.rpartition("/")[0]
+        while address.endswith("/" + FILLER):
+            address = address[:-2]
+        return Node(address, address, above, int(self.tree.row[above]))
+
+    def relation(self, parent: Node) -> int:
+        """How a node holds those below it."""
+        if parent.tree < 0 or (parent.row < 0 and self.tree.level[parent.tree] <= _LAST_FOLDER_LEVEL):
+            return ORGANIZES
+        return HAS_COMPONENT
+
+    def _reference_to(self, node: Node, relation: int, forward: bool) -> Reference:
+        type_definition = self.type_definition(node)
+        return Reference(
+            relation,
+            forward,
+            self.node_id(node.identifier),
+            self.browse_name(node),
+            self.display_name(node),
+            self.node_class(node),
+            numeric_node_id(type_definition) if type_definition else NULL_NODE_ID,
+            node.owner,
+        )
+
+    def _to(self, identifier: str, node: Node, relation: int, forward: bool, node_class: NodeClass) -> Reference:
+        return Reference(
+            relation,
+            forward,
+            self.node_id(identifier),
+            qualified_name(node.member, self.namespace),
+            localized_text(node.member),
+            node_class,
+            NULL_NODE_ID,
+            node.owner,
+        )
+
+    def _property(self, identifier: str, name: str, address: str) -> Reference:
+        return Reference(
+            HAS_PROPERTY,
+            True,
+            self.node_id(identifier),
+            qualified_name(name, 0),
+            localized_text(name),
+            NodeClass.VARIABLE,
+            _PROPERTY_TYPE_ID,
+            address,
+        )
+
+    def is_function(self, tree: int) -> bool:
+        """Whether a node of the tree is a logical node (or a terminal)."""
+        return tree >= 0 and int(self.tree.level[tree]) == _FUNCTION_LEVEL
+
+
+_PROPERTY_TYPE_ID = numeric_node_id(_PROPERTY_TYPE)
+_UP_TO_OBJECTS = Reference(
+    ORGANIZES,
+    False,
+    numeric_node_id(_OBJECTS_FOLDER),
+    qualified_name("Objects", 0),
+    localized_text("Objects"),
+    NodeClass.OBJECT,
+    numeric_node_id(_FOLDER_TYPE),
+    None,
+)
+
+
+def _type_reference(type_definition: int) -> Reference:
+    return _TYPE_REFERENCES[type_definition]
+
+
+_TYPE_REFERENCES = {
+    number: Reference(
+        HAS_TYPE_DEFINITION,
+        True,
+        numeric_node_id(number),
+        qualified_name(name, 0),
+        localized_text(name),
+        NodeClass.OBJECT_TYPE if number in {_FOLDER_TYPE, _BASE_OBJECT_TYPE} else NodeClass.VARIABLE_TYPE,
+        NULL_NODE_ID,
+        None,
+    )
+    for number, name in _TYPE_NAMES.items()
+}
+
+
+def _argument_parts(method: MethodSpec) -> tuple[str, ...]:
+    parts = ("InputArguments",) if method.inputs else ()
+    return (*parts, "OutputArguments") if method.outputs else parts

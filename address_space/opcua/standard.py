@@ -1,0 +1,85 @@
+"""Nodes of namespace 0 (types and the Server object) as the view services see them, from asyncua's address space."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from asyncua import ua
+
+from address_space.opcua.space import Reference
+from address_space.opcua.wire import (
+    NULL_NODE_ID,
+    encode_node_id,
+    localized_text,
+    node_id_object,
+    qualified_name,
+)
+
+if TYPE_CHECKING:
+    from asyncua.server.address_space import AddressSpace
+
+_HAS_SUBTYPE = ua.NodeId(ua.ObjectIds.HasSubtype)
+_REFERENCES = 31
+
+
+class StandardNodes:
+    """References and reference types of asyncua's own nodes."""
+
+    def __init__(self, aspace: AddressSpace) -> None:
+        self._aspace = aspace
+        self._reference_types: dict[int, frozenset[int]] = {}
+        self._kept: dict[bytes, tuple[int, list[Reference]]] = {}
+
+    def references(self, number: int, *, subtypes: bool) -> frozenset[int] | None:
+        """A reference type (with those derived from it); None when there is no such reference type."""
+        known = self._reference_types.get(number)
+        if known is None:
+            if not self._is_reference_type(number):
+                return None
+            known = self._reference_types[number] = frozenset(self._derived(number))
+        return known if subtypes else frozenset((number,))
+
+    def _is_reference_type(self, number: int) -> bool:
+        node = self._aspace.get(ua.NodeId(number))
+        if node is None:
+            return False
+        value = node.attributes[ua.AttributeIds.NodeClass].value
+        return (
+            value is not None and value.Value is not None and int(value.Value.Value) == int(ua.NodeClass.ReferenceType)
+        )
+
+    def _derived(self, number: int) -> set[int]:
+        found = {number}
+        node = self._aspace.get(ua.NodeId(number))
+        for reference in node.references if node is not None else ():
+            if reference.IsForward and reference.ReferenceTypeId == _HAS_SUBTYPE:
+                identifier = reference.NodeId.Identifier
+                if isinstance(identifier, int) and identifier not in found:
+                    found |= self._derived(identifier)
+        return found
+
+    def node_references(self, node_id: bytes) -> list[Reference] | None:
+        """References of a node; None when there is no such node."""
+        kept = self._kept.get(node_id)
+        node = self._aspace.get(node_id_object(node_id))
+        if node is None:
+            return None
+        if kept is not None and kept[0] == len(node.references):
+            return kept[1]
+        references = [self._reference(each) for each in node.references]
+        self._kept[node_id] = (len(references), references)
+        return references
+
+    @staticmethod
+    def _reference(each: ua.ReferenceDescription) -> Reference:
+        definition = each.TypeDefinition
+        return Reference(
+            int(each.ReferenceTypeId.Identifier),
+            bool(each.IsForward),
+            encode_node_id(each.NodeId),
+            qualified_name(each.BrowseName.Name or "", each.BrowseName.NamespaceIndex),
+            localized_text(each.DisplayName.Text or ""),
+            int(each.NodeClass),
+            encode_node_id(definition) if definition is not None else NULL_NODE_ID,
+            None,
+        )

@@ -1,0 +1,227 @@
+"""OPC UA binary pieces of bytes: what the services read from requests and put into answers without objects between."""
+
+from __future__ import annotations
+
+import struct
+from functools import lru_cache
+
+from asyncua import ua
+from asyncua.common.utils import Buffer
+from asyncua.ua.ua_binary import nodeid_from_binary, nodeid_to_binary, variant_to_binary
+
+NULL_STRING = b"\xff\xff\xff\xff"
+NULL_NODE_ID = b"\x00\x00"
+NULL_NAME = b"\x00\x00" + NULL_STRING
+"""A QualifiedName without a name."""
+NULL_TEXT = b"\x00"
+"""A LocalizedText without locale and text."""
+NULL_ARRAY = b"\xff\xff\xff\xff"
+NO_DIAGNOSTICS = b"\x00\x00\x00\x00"
+
+unpack_u16 = struct.Struct("<H").unpack_from
+unpack_u32 = struct.Struct("<I").unpack_from
+unpack_i32 = struct.Struct("<i").unpack_from
+unpack_i64 = struct.Struct("<q").unpack_from
+unpack_f64 = struct.Struct("<d").unpack_from
+pack_u16 = struct.Struct("<H").pack
+pack_u32 = struct.Struct("<I").pack
+pack_i32 = struct.Struct("<i").pack
+
+
+class DecodeError(Exception):
+    """The bytes are no such thing; the request is answered with BadDecodingError."""
+
+
+class ProtocolError(Exception):
+    """The peer breaks OPC UA TCP or the secure channel; it gets an ERR message and the connection ends.
+
+    Attributes:
+        status: OPC UA StatusCode.
+    """
+
+    def __init__(self, status: int, reason: str) -> None:
+        super().__init__(reason)
+        self.status = status
+
+
+class Reader:
+    """Reads a request body piece by piece.
+
+    Attributes:
+        data: the whole message.
+        position: of the next byte to read.
+    """
+
+    __slots__ = ("data", "position")
+
+    def __init__(self, data: bytes, position: int) -> None:
+        self.data = data
+        self.position = position
+
+    def u8(self) -> int:
+        """A byte."""
+        position = self.position
+        if position >= len(self.data):
+            raise DecodeError("the message ends too early")
+        self.position = position + 1
+        return self.data[position]
+
+    def boolean(self) -> bool:
+        """A Boolean."""
+        return self.u8() != 0
+
+    def u16(self) -> int:
+        """A UInt16."""
+        return int(self._number(unpack_u16(self.data, self.position), 2))
+
+    def u32(self) -> int:
+        """A UInt32."""
+        return int(self._number(unpack_u32(self.data, self.position), 4))
+
+    def i32(self) -> int:
+        """An Int32 (also enumerations and lengths)."""
+        return int(self._number(unpack_i32(self.data, self.position), 4))
+
+    def i64(self) -> int:
+        """An Int64 (also a DateTime)."""
+        return int(self._number(unpack_i64(self.data, self.position), 8))
+
+    def f64(self) -> float:
+        """A Double."""
+        return float(self._number(unpack_f64(self.data, self.position), 8))
+
+    def _number(self, unpacked: tuple[float, ...], size: int) -> float:
+        self.position += size
+        return unpacked[0]
+
+    def octets(self) -> bytes | None:
+        """A ByteString or the octets of a String; None for null."""
+        length = self.i32()
+        if length < 0:
+            return None
+        start, end = self.position, self.position + length
+        if end > len(self.data):
+            raise DecodeError("a string is longer than the message")
+        self.position = end
+        return self.data[start:end]
+
+    def text(self) -> str | None:
+        """A String; None for null."""
+        octets = self.octets()
+        if octets is None:
+            return None
+        try:
+            return octets.decode("utf-8")
+        except UnicodeDecodeError as error:
+            raise DecodeError("a string is not UTF-8") from error
+
+    def array(self, smallest: int = 1) -> int:
+        """The length of an array (null is 0); `smallest` octets an element must at least follow."""
+        length = self.i32()
+        if length <= 0:
+            return 0
+        if length * smallest > len(self.data) - self.position:
+            raise DecodeError("an array is longer than the message")
+        return length
+
+    def node_id(self) -> bytes:
+        """A NodeId as it stands on the wire."""
+        start = self.position
+        kind = self.u8()
+        if kind == 0x00:
+            self.position += 1
+        elif kind == 0x01:
+            self.position += 3
+        elif kind == 0x02:
+            self.position += 6
+        elif kind in {0x03, 0x05}:
+            self.position += 2
+            self.octets()
+        elif kind == 0x04:
+            self.position += 18
+        else:
+            raise DecodeError(f"{kind:#x} is no kind of NodeId")
+        if self.position > len(self.data):
+            raise DecodeError("the message ends inside a NodeId")
+        return self.data[start : self.position]
+
+    def qualified_name(self) -> bytes:
+        """A QualifiedName as it stands on the wire."""
+        start = self.position
+        self.position += 2
+        self.octets()
+        return self.data[start : self.position]
+
+    def extension_object(self) -> None:
+        """Skip an ExtensionObject."""
+        self.node_id()
+        encoding = self.u8()
+        if encoding:
+            self.octets()
+
+    def buffer(self) -> Buffer:
+        """The rest for asyncua's decoder."""
+        return Buffer(self.data, self.position)
+
+
+def node_id_object(octets: bytes) -> ua.NodeId:
+    """The NodeId of its wire form."""
+    return nodeid_from_binary(Buffer(octets))
+
+
+def encode_node_id(node_id: ua.NodeId) -> bytes:
+    """Wire form of a NodeId object."""
+    return bytes(nodeid_to_binary(node_id))
+
+
+@lru_cache(maxsize=4096)
+def numeric_node_id(identifier: int, namespace: int = 0) -> bytes:
+    """Wire form of a numeric NodeId, the shortest one."""
+    if namespace == 0 and identifier < 256:
+        return bytes((0, identifier))
+    if namespace < 256 and identifier < 65536:
+        return struct.pack("<BBH", 1, namespace, identifier)
+    return struct.pack("<BHI", 2, namespace, identifier)
+
+
+def numeric_identifier(octets: bytes) -> int | None:
+    """Identifier of a numeric NodeId of namespace 0 on the wire; None for any other."""
+    kind = octets[0]
+    if kind == 0:
+        return octets[1]
+    if kind == 1:
+        return int(unpack_u16(octets, 2)[0]) if octets[1] == 0 else None
+    if kind == 2:
+        return int(unpack_u32(octets, 3)[0]) if octets[1:3] == b"\0\0" else None
+    return None
+
+
+def string_node_id(identifier: str, namespace: int) -> bytes:
+    """Wire form of a string NodeId."""
+    octets = identifier.encode("utf-8")
+    return struct.pack("<BHi", 3, namespace, len(octets)) + octets
+
+
+def encode_text(text: str | None) -> bytes:
+    """Wire form of a String."""
+    if text is None:
+        return NULL_STRING
+    octets = text.encode("utf-8")
+    return pack_i32(len(octets)) + octets
+
+
+@lru_cache(maxsize=16384)
+def qualified_name(name: str, namespace: int) -> bytes:
+    """Wire form of a QualifiedName."""
+    return pack_u16(namespace) + encode_text(name)
+
+
+@lru_cache(maxsize=16384)
+def localized_text(text: str) -> bytes:
+    """Wire form of a LocalizedText without a locale."""
+    return b"\x02" + encode_text(text)
+
+
+def encode_variant(value: ua.Variant) -> bytes:
+    """Wire form of a Variant object."""
+    return bytes(variant_to_binary(value))
