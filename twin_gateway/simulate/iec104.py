@@ -46,9 +46,6 @@ import c104
 import yaml
 from pydantic import BaseModel, ConfigDict, Field
 
-os.environ["TZ"] = "UTC"  # c104 takes and gives naive local times; in UTC they are what the wire says
-time.tzset()
-
 _CAUSES = {
     "spontaneous": c104.Cot.SPONTANEOUS,
     "periodic": c104.Cot.PERIODIC,
@@ -138,7 +135,8 @@ def information(kind: str, value: float, extra: int, octet: int, at: datetime | 
         case ["ST", _]:
             return c104.StepInfo(c104.Int7(int(value)), bool(extra), quality, at)
         case ["BO", _]:
-            return c104.BinaryInfo(c104.Byte32(int(value)), quality, at)
+            # from an integer, Byte32 loses everything below 2**24
+            return c104.BinaryInfo(c104.Byte32(int(value).to_bytes(4, "little")), quality, at)
         case ["ME", "NA" | "ND" | "TD"]:
             return c104.NormalizedInfo(c104.NormalizedFloat(value), quality, at)
         case ["ME", "NB" | "TE"]:
@@ -343,6 +341,8 @@ def _free_port(host: str) -> int:
 
 def main(file: Path, host: str = "127.0.0.1", port: int = 2404) -> None:
     """Run the outstation of a file until SIGTERM or SIGINT; port 0 takes a free one. ValueError: bad file."""
+    os.environ["TZ"] = "UTC"  # c104 takes naive local times; in UTC they are what the wire says
+    time.tzset()
     model = OutstationModel.model_validate(yaml.safe_load(file.read_text(encoding="utf-8")))
     outstation = Outstation(model, host, port)
     for number in (signal.SIGTERM, signal.SIGINT):
