@@ -134,6 +134,12 @@ class MonitoredPoints:
         if mode != DISABLED:
             self._first_values(slots[before == DISABLED].astype(np.int32), present, cycle)
 
+    def repeat_values(self) -> None:
+        """Give the present value of every active item once more, as a new owner of the subscription may ask."""
+        modes = self._items["mode"]
+        slots = np.nonzero((modes != DISABLED) & (modes != DELETED))[0].astype(np.int32)
+        self._admit(self._snapshot(slots), known=True)
+
     def close(self) -> None:
         """Give up all items, the place in the journal and what waits."""
         self._items = np.empty(0, ITEM)

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
-import logging
 import struct
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from asyncua.server.uaprocessor import UaProcessor
 from asyncua.ua.status_codes import StatusCodes
 
 from address_space.opcua.encoding import NULL_ARRAY
@@ -19,16 +16,10 @@ from address_space.opcua.encoding import NULL_ARRAY
 if TYPE_CHECKING:
     from address_space.opcua.processor import Processor, Request
 
-_log = logging.getLogger(__name__)
-
 PUBLISH_RESPONSE = 829
 
-Server = Callable[[int], Awaitable[None]]
+Serve = Callable[[int], None]
 """Lets a subscription, given by its id, send what it has."""
-
-
-class PublishingProcessor(UaProcessor):
-    """Nothing of its own any more: publishing needs only the processor's public parts (see `RAW_HANDLERS`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,12 +78,12 @@ class PublishQueue:
         limit: most requests that wait.
     """
 
-    def __init__(self, serve: Server, limit: int) -> None:
+    def __init__(self, serve: Serve, limit: int) -> None:
         self._serve = serve
         self._requests: deque[Waiting] = deque()
         self._late: dict[int, None] = {}
         self._watched: Processor | None = None
-        self._task: asyncio.Task[None] | None = None
+        self._serving = False
         self.limit = limit
         self.refused = 0
 
@@ -150,19 +141,17 @@ class PublishQueue:
             processor.on_writable.append(self._wake)
 
     def _wake(self) -> None:
-        if self._late and self._task is None:
-            self._task = asyncio.get_running_loop().create_task(self._serve_late())
-
-    async def _serve_late(self) -> None:
+        # Serving answers requests, which may come back here through the connection.
+        if self._serving:
+            return
+        self._serving = True
         try:
             while self._late and self._ready():
                 subscription_id = next(iter(self._late))
                 del self._late[subscription_id]
-                await self._serve(subscription_id)
-        except Exception:
-            _log.exception("a late subscription could not be served")
+                self._serve(subscription_id)
         finally:
-            self._task = None
+            self._serving = False
 
     def _ready(self) -> bool:
         self._drop_dead()

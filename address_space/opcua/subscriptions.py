@@ -1,20 +1,31 @@
-"""The subscription service of the point table: what the server sets up and what its processor asks first."""
+"""The subscription service of the point table: which subscriptions there are, whose they are, and their limits."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
+from asyncua.common.utils import ServiceError
 from asyncua.server.subscription_service import SubscriptionService
+from asyncua.ua import StatusCode
+from asyncua.ua.status_codes import StatusCodes
+from asyncua.ua.uaprotocol_auto import CreateSubscriptionResult
 
+from address_space.opcua.item_services import ITEM_HANDLERS
+from address_space.opcua.publishing import PublishQueue
+from address_space.opcua.subscription import PointSubscription
+from address_space.opcua.subscription_services import SUBSCRIPTION_HANDLERS, Wishes
 from address_space.table import PointTable
 
 if TYPE_CHECKING:
     from address_space.opcua.processor import Handler
+    from address_space.opcua.session import Session
 
 MayMonitor = Callable[[Any, Sequence[str]], Sequence[bool] | None]
-"""(InternalSession, addresses) -> which of them the session's user may read; None for all."""
+"""(Session, addresses) -> which of them the session's user may read; None for all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +33,9 @@ class SubscriptionLimits:
     """Bounds of what clients may ask; times in milliseconds.
 
     Attributes:
+        max_lifetime: longest time without a publish request, as far as a long publishing interval lets it.
+        max_items: monitored items of one subscription.
+        max_other_items: monitored items of one subscription on other nodes than points, and on events.
         max_queue_size: per item; the revised queue size.
         max_queued: notifications waiting per subscription, over all its items.
         max_notifications: per publish response, also where the client asks for no limit.
@@ -35,7 +49,9 @@ class SubscriptionLimits:
     max_publishing_interval: float = 3_600_000.0
     max_keep_alive_count: int = 5_000
     max_lifetime_count: int = 15_000
+    max_lifetime: float = 3_600_000.0
     max_items: int = 1_000_000
+    max_other_items: int = 10_000
     max_items_per_call: int = 100_000
     max_queue_size: int = 1_000
     max_queued: int = 2_000_000
@@ -72,10 +88,131 @@ class PointSubscriptionService(SubscriptionService):
         self.namespace = namespace
         self.limits = limits or SubscriptionLimits()
         self.may_monitor = may_monitor
+        self._queues: WeakKeyDictionary[Session, PublishQueue] = WeakKeyDictionary()
+        self._owned: WeakKeyDictionary[Session, dict[int, PointSubscription]] = WeakKeyDictionary()
+
+    # ---- whose ----------------------------------------------------------------------------------------------------
+
+    def owned(self, session: Session) -> dict[int, PointSubscription]:
+        """The subscriptions of a session by id."""
+        owned = self._owned.get(session)
+        if owned is None:
+            owned = self._owned[session] = {}
+        return owned
+
+    def own(self, session: Session, subscription_id: int) -> PointSubscription:
+        """A subscription of the session; its lifetime begins anew.
+
+        Raises:
+            ServiceError: BadSubscriptionIdInvalid when the session has no such subscription.
+        """
+        subscription = self.owned(session).get(subscription_id)
+        if subscription is None:
+            raise ServiceError(StatusCodes.BadSubscriptionIdInvalid)
+        subscription.touch()
+        return subscription
+
+    def subscription(self, subscription_id: int) -> PointSubscription | None:
+        """A client's subscription, whoever owns it."""
+        subscription = self.subscriptions.get(subscription_id)
+        return subscription if isinstance(subscription, PointSubscription) else None
+
+    def queue(self, session: Session) -> PublishQueue:
+        """The publish requests of a session."""
+        queue = self._queues.get(session)
+        if queue is None:
+            owned = self.owned(session)
+
+            def serve(subscription_id: int) -> None:
+                subscription = owned.get(subscription_id)
+                if subscription is not None:
+                    subscription.send()
+
+            queue = self._queues[session] = PublishQueue(serve, self.limits.max_publish_requests)
+            closed = queue
+            session.on_close.append(lambda _: closed.close())
+        return queue
+
+    # ---- life -----------------------------------------------------------------------------------------------------
+
+    async def open(self, session: Session, wishes: Wishes, *, enabled: bool) -> PointSubscription:
+        """Make a subscription for a client; what it wishes is revised within the limits.
+
+        Raises:
+            ServiceError: BadTooManySubscriptions.
+        """
+        limits, owned = self.limits, self.owned(session)
+        if len(self.subscriptions) >= limits.max_subscriptions or len(owned) >= limits.max_subscriptions_per_session:
+            raise ServiceError(StatusCodes.BadTooManySubscriptions)
+        data = CreateSubscriptionResult()
+        self._sub_id_counter += 1
+        data.SubscriptionId = self._sub_id_counter
+        self.revise(data, wishes)
+        queue = self.queue(session)
+        subscription = PointSubscription(self, session, data, queue)
+        subscription.set_most(wishes.most)
+        subscription.publishing_enabled = enabled
+        self.subscriptions[subscription.id] = owned[subscription.id] = subscription
+        queue.limit = self.limits.max_publish_requests + len(owned)
+        await subscription.start()
+        return subscription
+
+    def revise(self, data: Any, wishes: Wishes) -> None:
+        """Write the revised interval, lifetime and keep-alive count into a result."""
+        limits = self.limits
+        interval, lifetime, keep_alive, _ = wishes
+        wanted = interval if math.isfinite(interval) else limits.min_publishing_interval
+        data.RevisedPublishingInterval = min(
+            max(wanted, limits.min_publishing_interval), limits.max_publishing_interval
+        )
+        # Part 4, 5.14.2: the lifetime is at least three times the keep-alive count.
+        cycles = min(limits.max_lifetime_count, int(limits.max_lifetime / data.RevisedPublishingInterval))
+        most = max(min(limits.max_keep_alive_count, cycles // 3), 1)
+        data.RevisedMaxKeepAliveCount = min(keep_alive or most, most)
+        data.RevisedLifetimeCount = max(min(lifetime, cycles), 3 * data.RevisedMaxKeepAliveCount)
+
+    async def delete_subscriptions(self, ids: list[int]) -> list[StatusCode]:
+        """Delete subscriptions, whoever owns them; for sessions that end."""
+        results: list[StatusCode] = []
+        for subscription_id in ids:
+            subscription = self.subscriptions.get(subscription_id)
+            if isinstance(subscription, PointSubscription):
+                await self.remove(subscription)
+                results.append(StatusCode())
+            else:
+                results += await super().delete_subscriptions([subscription_id])
+        return results
+
+    async def remove(self, subscription: PointSubscription) -> None:
+        """End a subscription; publish requests that nothing can answer any more get BadNoSubscription."""
+        self.subscriptions.pop(subscription.id, None)
+        session = subscription.session
+        owned, queue = self.owned(session), self.queue(session)
+        owned.pop(subscription.id, None)
+        queue.forget(subscription.id)
+        queue.limit = self.limits.max_publish_requests + len(owned)
+        if not owned:
+            queue.refuse_all(StatusCodes.BadNoSubscription)
+        await subscription.stop()
+
+    async def expire(self, subscription: PointSubscription) -> None:
+        """End a subscription whose client does not ask for its messages any more."""
+        subscription.expire_message(StatusCodes.BadTimeout)
+        await self.remove(subscription)
+
+    def transfer(self, subscription: PointSubscription, session: Session) -> None:
+        """Give a subscription to another session."""
+        former = self.owned(subscription.session)
+        former_queue = self.queue(subscription.session)
+        subscription.move(session, self.queue(session))
+        former.pop(subscription.id, None)
+        if not former:
+            former_queue.refuse_all(StatusCodes.BadNoSubscription)
+        self.owned(session)[subscription.id] = subscription
 
 
-RAW_HANDLERS: dict[int, Handler] = {}
+RAW_HANDLERS: dict[int, Handler] = {**SUBSCRIPTION_HANDLERS, **ITEM_HANDLERS}
 """Request type id -> handler `(processor, request)`, for `InternalServer.handlers`: the whole subscription and
-monitored-item service sets (787, 793, 799, 826, 832, 841, 847, 751, 763, 769, 775, 781). No other path is needed: what
+monitored-item service sets (787, 793, 799, 826, 832, 841, 847, 751, 763, 769, 781). No other path is needed: what
 asyncua's own items need they call themselves. Used of the processor: `session`, `iserver.subscription_service`,
-`transport`, `writable`, `on_writable`, `respond`, `fault`."""
+`transport`, `writable`, `on_writable`, `respond`, `fault`; of the session: `session_id`, `caller`, `on_close`."""

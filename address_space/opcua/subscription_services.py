@@ -1,0 +1,189 @@
+"""The subscription service set: create, modify, publishing mode, publish, republish, transfer, delete."""
+
+from __future__ import annotations
+
+import struct
+import time
+from typing import TYPE_CHECKING, NamedTuple
+
+from asyncua.common.utils import ServiceError
+from asyncua.ua.status_codes import StatusCodes
+
+from address_space.opcua.encoding import NULL_ARRAY, status_array
+from address_space.opcua.publishing import Waiting
+from address_space.opcua.wire import Reader
+
+if TYPE_CHECKING:
+    from address_space.opcua.processor import Handler, Processor, Request
+    from address_space.opcua.session import Session
+    from address_space.opcua.subscriptions import PointSubscriptionService
+
+_REVISED = struct.Struct("<dII")
+_ACKNOWLEDGEMENT = struct.Struct("<II")
+
+
+class Wishes(NamedTuple):
+    """What a client asks of a subscription: milliseconds, cycles, cycles, notifications in a message (0 any)."""
+
+    interval: float
+    lifetime: int
+    keep_alive: int
+    most: int
+
+
+def _wishes(reader: Reader) -> Wishes:
+    return Wishes(reader.f64(), reader.u32(), reader.u32(), reader.u32())
+
+
+def place(processor: Processor) -> tuple[PointSubscriptionService, Session]:
+    """The subscription service and the session of a connection.
+
+    Raises:
+        ServiceError: BadSessionIdInvalid without a session.
+    """
+    session = processor.session
+    if session is None:
+        raise ServiceError(StatusCodes.BadSessionIdInvalid)
+    service: PointSubscriptionService = processor.iserver.subscription_service
+    return service, session
+
+
+async def create_subscription(processor: Processor, request: Request) -> None:
+    """CreateSubscription."""
+    service, session = place(processor)
+    reader = request.reader()
+    wishes = _wishes(reader)
+    enabled, priority = reader.boolean(), reader.u8()
+    subscription = await service.open(session, wishes, enabled=enabled)
+    subscription.priority = priority
+    data = subscription.data
+    revised = _REVISED.pack(data.RevisedPublishingInterval, data.RevisedLifetimeCount, data.RevisedMaxKeepAliveCount)
+    processor.respond(request, 790, struct.pack("<I", subscription.id), revised)
+
+
+async def modify_subscription(processor: Processor, request: Request) -> None:
+    """ModifySubscription; a new publishing interval counts from now."""
+    service, session = place(processor)
+    reader = request.reader()
+    subscription = service.own(session, reader.u32())
+    wishes = _wishes(reader)
+    subscription.priority = reader.u8()
+    data, before = subscription.data, subscription.data.RevisedPublishingInterval
+    service.revise(data, wishes)
+    subscription.set_most(wishes.most)
+    if data.RevisedPublishingInterval != before:
+        await subscription.restart()
+    revised = _REVISED.pack(data.RevisedPublishingInterval, data.RevisedLifetimeCount, data.RevisedMaxKeepAliveCount)
+    processor.respond(request, 796, revised)
+
+
+def set_publishing_mode(processor: Processor, request: Request) -> None:
+    """SetPublishingMode."""
+    service, session = place(processor)
+    reader = request.reader()
+    enabled = reader.boolean()
+    owned, results = service.owned(session), []
+    for _ in range(_count(reader.array(4))):
+        subscription = owned.get(reader.u32())
+        if subscription is None:
+            results.append(int(StatusCodes.BadSubscriptionIdInvalid))
+        else:
+            subscription.touch()
+            subscription.publishing_enabled = enabled
+            results.append(0)
+    processor.respond(request, 802, status_array(results), NULL_ARRAY)
+
+
+def publish(processor: Processor, request: Request) -> None:
+    """Publish: acknowledge, then wait for something to be sent."""
+    service, session = place(processor)
+    owned = service.owned(session)
+    if not owned:
+        raise ServiceError(StatusCodes.BadNoSubscription)
+    reader = request.reader()
+    count = reader.array(8)
+    results = []
+    for subscription_id, sequence in _ACKNOWLEDGEMENT.iter_unpack(
+        request.data[reader.position : reader.position + 8 * count]
+    ):
+        subscription = owned.get(subscription_id)
+        if subscription is None:
+            results.append(int(StatusCodes.BadSubscriptionIdInvalid))
+        else:
+            results.append(subscription.acknowledge(sequence))
+    for subscription in owned.values():
+        subscription.touch()
+    service.queue(session).offer(Waiting(processor, request, status_array(results), time.monotonic()))
+
+
+def republish(processor: Processor, request: Request) -> None:
+    """Republish."""
+    service, session = place(processor)
+    reader = request.reader()
+    body = service.own(session, reader.u32()).kept(reader.u32())
+    if body is None:
+        raise ServiceError(StatusCodes.BadMessageNotAvailable)
+    processor.respond(request, 835, body)
+
+
+def transfer_subscriptions(processor: Processor, request: Request) -> None:
+    """TransferSubscriptions: only between sessions of one user."""
+    service, session = place(processor)
+    reader = request.reader()
+    ids = [reader.u32() for _ in range(_count(reader.array(4)))]
+    first_values = reader.boolean()
+    results = [_transfer(service, session, subscription_id, first_values) for subscription_id in ids]
+    processor.respond(request, 844, struct.pack("<i", len(results)), b"".join(results), NULL_ARRAY)
+
+
+def _transfer(service: PointSubscriptionService, session: Session, subscription_id: int, first_values: bool) -> bytes:
+    subscription = service.subscription(subscription_id)
+    if subscription is None:
+        return struct.pack("<Ii", StatusCodes.BadSubscriptionIdInvalid, 0)
+    former, new = subscription.session.caller, session.caller
+    if former is None or new is None or former.user != new.user or former.roles != new.roles:
+        return struct.pack("<Ii", StatusCodes.BadUserAccessDenied, 0)
+    if subscription.session is not session:
+        service.transfer(subscription, session)
+    if first_values:
+        subscription.points.repeat_values()
+    available = subscription.available
+    return struct.pack(f"<Ii{len(available)}I", 0, len(available), *available)
+
+
+async def delete_subscriptions(processor: Processor, request: Request) -> None:
+    """DeleteSubscriptions."""
+    service, session = place(processor)
+    reader = request.reader()
+    owned, results = service.owned(session), []
+    for _ in range(_count(reader.array(4))):
+        subscription = owned.get(reader.u32())
+        if subscription is None:
+            results.append(int(StatusCodes.BadSubscriptionIdInvalid))
+        else:
+            await service.remove(subscription)
+            results.append(0)
+    processor.respond(request, 850, status_array(results), NULL_ARRAY)
+
+
+def _count(count: int) -> int:
+    """The length of a list of operations.
+
+    Raises:
+        ServiceError: BadNothingToDo when it is empty.
+    """
+    if not count:
+        raise ServiceError(StatusCodes.BadNothingToDo)
+    return count
+
+
+SUBSCRIPTION_HANDLERS: dict[int, Handler] = {
+    787: create_subscription,
+    793: modify_subscription,
+    799: set_publishing_mode,
+    826: publish,
+    832: republish,
+    841: transfer_subscriptions,
+    847: delete_subscriptions,
+}
+"""Request type id -> handler."""
