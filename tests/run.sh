@@ -1,0 +1,37 @@
+#!/usr/bin/env bash
+# Installs what the tests need and runs all of them: style, types, dependencies between the parts, tests with coverage.
+# Needs Python 3.11 and, for the peers, apt packages that it installs itself when it is root (or has sudo).
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+packages="mosquitto mosquitto-clients libcoap3-bin tshark nodejs npm"
+missing=""
+for package in $packages; do
+  case $package in
+    nodejs) command -v node >/dev/null || missing="$missing nodejs" ;;
+    npm) command -v npm >/dev/null || missing="$missing npm" ;;
+    *) dpkg -s "$package" >/dev/null 2>&1 || missing="$missing $package" ;;
+  esac
+done
+if [ -n "$missing" ]; then
+  sudo=""
+  [ "$(id -u)" = 0 ] || sudo="sudo"
+  echo "installing$missing"
+  $sudo apt-get update -qq
+  # shellcheck disable=SC2086 # a list of packages
+  DEBIAN_FRONTEND=noninteractive $sudo apt-get install -y -qq --no-install-recommends $missing >/dev/null
+fi
+
+venv="${TWIN_VENV:-.venv}"
+[ -x "$venv/bin/python" ] || python3 -m venv "$venv"
+"$venv/bin/python" -m pip install -q -e '.[test]'
+for peer in tests/peers/*/package.json; do
+  [ -e "$peer" ] || continue
+  npm install --no-audit --no-fund --loglevel=error --prefix "$(dirname "$peer")" >/dev/null
+done
+
+"$venv/bin/ruff" check .
+"$venv/bin/ruff" format --check .
+"$venv/bin/mypy"
+"$venv/bin/lint-imports"
+"$venv/bin/python" -m pytest --cov --cov-report=term:skip-covered -q "$@"
