@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 from itertools import pairwise
 
 import pytest
+import uvloop
 
 from address_space import clock
 from address_space.ports import Verb
@@ -294,3 +295,20 @@ async def test_a_silent_host_costs_a_time_out_not_a_hang(dlms, link):
         server.close()
         await asyncio.sleep(0.05)
     assert link.counters["timeouts"] == 1
+
+
+def test_the_driver_runs_under_uvloop_too(dlms, pydlms_meters, link):
+    peer = pydlms_meters()
+
+    async def main():
+        link.is_up, link.news = asyncio.Event(), asyncio.Event()
+        driver = dlms.Driver("m1", dlms.config(peer.port, "hls-gmac"), registers(dlms))
+        async with dlms.Running(driver, link) as task:
+            await link.until(lambda: len(link.batches) >= 2)
+            peer.kill()
+            with pytest.raises(LinkLost):
+                async with asyncio.timeout(5):
+                    await asyncio.shield(task)
+
+    uvloop.run(main())
+    assert link.values[4] == 230.1

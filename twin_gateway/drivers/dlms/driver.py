@@ -408,6 +408,10 @@ class DlmsDriver:
         self._columns.clear()
         self._changed.set()
 
+    def read_now(self) -> None:
+        """Reads everything as soon as the association is free, without waiting for the next poll."""
+        self._changed.set()
+
     async def discover(self) -> Sequence[DiscoveredPoint]:
         """The meter's object list, registers with their unit.
 

@@ -109,6 +109,7 @@ class _Entry:
     time_at: int = -1
     last: float = math.nan
     last_text: str = ""
+    scale: Scale | None = None
 
 
 def _kind_of(point: BoundPoint, attribute: Attribute) -> Kind:
@@ -139,7 +140,7 @@ class Reading:
         self._sign = deviation_sign
         self.attributes: list[Attribute] = []
         self.problems: dict[str, str] = {}
-        self._scales: dict[int, Scale] = {}
+        self._scalers_known = False
         self._scaler_values: dict[Attribute, Value | DlmsError] = {}
         index: dict[Attribute, int] = {}
 
@@ -172,16 +173,22 @@ class Reading:
     def forget_scalers(self) -> None:
         """A new association: scalers are read again, the meter may have been exchanged."""
         self._scaler_values.clear()
-        self._scales.clear()
+        self._scalers_known = False
+        for entry in self._entries:
+            entry.scale = None
 
     def missing_scalers(self) -> list[Attribute]:
         """scaler_unit attributes that are needed and not known yet."""
+        if self._scalers_known:
+            return []
         wanted = {
             Attribute(e.attribute.class_id, e.attribute.logical_name, _SCALER_UNIT[e.attribute.class_id]): None
             for e in self._entries
             if e.attribute.class_id in _SCALER_UNIT and e.kind is Kind.NUMBER
         }
-        return [attribute for attribute in wanted if attribute not in self._scaler_values]
+        missing = [attribute for attribute in wanted if attribute not in self._scaler_values]
+        self._scalers_known = not missing
+        return missing
 
     def take_scalers(self, attributes: Sequence[Attribute], values: Sequence[Value | DlmsError]) -> None:
         """Keeps what was read for missing_scalers(). A temporary failure is asked for again with the next poll."""
@@ -191,23 +198,22 @@ class Reading:
 
     def _scale(self, entry: _Entry) -> Scale | None:
         """The scale of an entry; None when there is none that could be trusted."""
-        attribute, row = entry.attribute, entry.point.row
+        attribute = entry.attribute
+        if entry.scale is not None:
+            return entry.scale
         if attribute.class_id not in _SCALER_UNIT:
             return _UNITY
-        found = self._scales.get(row)
-        if found is not None:
-            return found
         where = Attribute(attribute.class_id, attribute.logical_name, _SCALER_UNIT[attribute.class_id])
         value = self._scaler_values.get(where)
         try:
             if isinstance(value, DlmsError):
                 raise value
-            found = self._scales[row] = scale_of(value, entry.point)
+            entry.scale = scale_of(value, entry.point)
         except DlmsError as error:
             self.problems[entry.point.address] = str(error)
             return None
         self.problems.pop(entry.point.address, None)
-        return found
+        return entry.scale
 
     # --- values --------------------------------------------------------------------------------------------------
 
@@ -220,6 +226,15 @@ class Reading:
         texts: list[TextSample] = []
         for entry in self._entries:
             raw = values[entry.at]
+            scale = entry.scale
+            if scale is not None and entry.time_at < 0 and type(raw) is int:
+                # Nearly every value of nearly every meter.
+                entry.last = raw * scale.gain / scale.divisor + scale.bias
+                rows.append(entry.point.row)
+                numbers.append(entry.last)
+                words.append(0)
+                times.append(0)
+                continue
             word, moment = self._captured(values[entry.time_at]) if entry.time_at >= 0 else (0, 0)
             if entry.kind is Kind.TEXT:
                 text, more = self._text(entry, raw)

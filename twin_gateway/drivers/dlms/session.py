@@ -6,7 +6,7 @@ import asyncio
 from collections import deque
 from collections.abc import Generator
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import TypeVar, cast
 
 from twin_gateway.drivers.dlms.association import Association
 from twin_gateway.drivers.dlms.counters import StoredCounter
@@ -46,8 +46,8 @@ class _Wire(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Keeps the transport."""
-        assert isinstance(transport, asyncio.Transport)  # noqa: S101 - narrows the type, create_connection guarantees it
-        self.transport = transport
+        # No isinstance: uvloop's transports do not inherit from asyncio's.
+        self.transport = cast(asyncio.Transport, transport)
 
     def data_received(self, data: bytes) -> None:
         """Hands complete APDUs to whoever waits."""
