@@ -344,9 +344,11 @@ class AddressBook:
             found: list[tuple[int, str]] = []
             for node, address in places:
                 children = tree.roots() if node == NO_NODE else tree.children(node)
-                for child in children:
-                    if int(tree.level[child]) == number and tree.name(child).casefold() == segment:
-                        found.append((child, _below(address, number, tree.name(child))))
+                found.extend(
+                    (child, _below(address, number, tree.name(child)))
+                    for child in children
+                    if int(tree.level[child]) == number and tree.name(child).casefold() == segment
+                )
             places = found[:16]
             if not places:
                 return []

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import re
 import struct
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-from asyncua import ua
 from asyncua.common.utils import Buffer, ServiceError
 from asyncua.ua.ua_binary import struct_from_binary, struct_to_binary
 
@@ -16,8 +15,10 @@ from address_space.catalogue import CDCS, ValueType, VariableKind
 from address_space.opcua.encoding import Stamps, Values, data_values
 from address_space.opcua.properties import arguments_value, property_value, state_text, text_value
 from address_space.opcua.space import GridSpace, Node, NodeClass
+from address_space.opcua.untyped import ua
 from address_space.opcua.wire import (
     NO_DIAGNOSTICS,
+    OperationError,
     Reader,
     encode_text,
     localized_text,
@@ -52,14 +53,6 @@ _POINT_VALUES = {
     ValueType.DOUBLE: struct.Struct("<BBQIqq"),
 }
 _WAITING = 0x8032_0000
-
-
-class _Bad(Exception):
-    """One operation cannot be done; the status says why."""
-
-    def __init__(self, status: int) -> None:
-        super().__init__(status)
-        self.status = status
 
 
 class Wanted(NamedTuple):
@@ -166,22 +159,22 @@ def _read_one(server: InternalServer, access: Access, wanted: Wanted, stamps: in
         if node is None:
             return _read_standard(server, wanted, stamps)
         return _read_node(server, access, node, wanted, stamps)
-    except _Bad as error:
+    except OperationError as error:
         return bad_value(error.status)
 
 
 def _read_node(server: InternalServer, access: Access, node: Node, wanted: Wanted, stamps: int) -> bytes:
     if not access.allows(Right.BROWSE, node.owner):
-        raise _Bad(ua.StatusCodes.BadNodeIdUnknown)
+        raise OperationError(ua.StatusCodes.BadNodeIdUnknown)
     if wanted.attribute != VALUE:
         if wanted.index_range or wanted.encoding[2:6] != b"\xff\xff\xff\xff":
             status = ua.StatusCodes.BadIndexRangeNoData if wanted.index_range else ua.StatusCodes.BadDataEncodingInvalid
-            raise _Bad(status)
+            raise OperationError(status)
         return _stamped(attribute_variant(server.space, access, node, wanted.attribute), stamps)
     if server.space.node_class(node) != NodeClass.VARIABLE:
-        raise _Bad(ua.StatusCodes.BadAttributeIdInvalid)
+        raise OperationError(ua.StatusCodes.BadAttributeIdInvalid)
     if node.row >= 0 and not access.allows(Right.READ, node.owner):
-        raise _Bad(ua.StatusCodes.BadUserAccessDenied)
+        raise OperationError(ua.StatusCodes.BadUserAccessDenied)
     if node.is_point and not wanted.index_range and wanted.encoding[2:6] == b"\xff\xff\xff\xff":
         return point_value(server.space.table, node.row, stamps)
     return _ranged(value_of(server.space, node, stamps), wanted)
@@ -228,32 +221,32 @@ def _ranged(value: bytes, wanted: Wanted) -> bytes:
     return struct_to_binary(restrict(data_value, text, encoding))
 
 
-def restrict(data_value: ua.DataValue, index_range: str | None, encoding: bytes) -> ua.DataValue:
+def restrict(data_value: Any, index_range: str | None, encoding: bytes) -> Any:
     """A DataValue cut to an IndexRange; DataEncoding on the wire is checked.
 
     Raises:
-        _Bad: with the status of the operation.
+        OperationError: with the status of the operation.
     """
     variant = data_value.Value
     if encoding[2:6] != b"\xff\xff\xff\xff":
         if variant is None or variant.VariantType != ua.VariantType.ExtensionObject:
-            raise _Bad(ua.StatusCodes.BadDataEncodingInvalid)
+            raise OperationError(ua.StatusCodes.BadDataEncodingInvalid)
         if encoding != b"\x00\x00" + encode_text("Default Binary"):
-            raise _Bad(ua.StatusCodes.BadDataEncodingUnsupported)
+            raise OperationError(ua.StatusCodes.BadDataEncodingUnsupported)
     if not index_range:
         return data_value
     match = _RE_RANGE.match(index_range)
     if match is None:
         # Further dimensions are well-formed but nothing here has them.
         known = all(_RE_RANGE.match(part) for part in index_range.split(","))
-        raise _Bad(ua.StatusCodes.BadIndexRangeNoData if known else ua.StatusCodes.BadIndexRangeInvalid)
+        raise OperationError(ua.StatusCodes.BadIndexRangeNoData if known else ua.StatusCodes.BadIndexRangeInvalid)
     low = int(match[1])
     high = low if match[2] is None else int(match[2])
     if match[2] is not None and high <= low:
-        raise _Bad(ua.StatusCodes.BadIndexRangeInvalid)
+        raise OperationError(ua.StatusCodes.BadIndexRangeInvalid)
     value = None if variant is None else variant.Value
     if variant is None or not isinstance(value, (list, str, bytes)) or low >= len(value):
-        raise _Bad(ua.StatusCodes.BadIndexRangeNoData)
+        raise OperationError(ua.StatusCodes.BadIndexRangeNoData)
     data_value.Value = ua.Variant(value[low : high + 1], variant.VariantType, is_array=variant.is_array)
     return data_value
 
@@ -273,7 +266,7 @@ def attribute_variant(space: GridSpace, access: Access, node: Node, attribute: i
     """An attribute other than Value on the wire.
 
     Raises:
-        _Bad: BadAttributeIdInvalid when nodes of the class do not have it.
+        OperationError: BadAttributeIdInvalid when nodes of the class do not have it.
     """
     node_class = space.node_class(node)
     if attribute == NODE_ID:
@@ -296,7 +289,7 @@ def attribute_variant(space: GridSpace, access: Access, node: Node, attribute: i
         return b"\x01\x01" if allowed else b"\x01\x00"
     if node_class == NodeClass.VARIABLE:
         return _variable_attribute(space, access, node, attribute)
-    raise _Bad(ua.StatusCodes.BadAttributeIdInvalid)
+    raise OperationError(ua.StatusCodes.BadAttributeIdInvalid)
 
 
 def _variable_attribute(space: GridSpace, access: Access, node: Node, attribute: int) -> bytes:
@@ -316,7 +309,7 @@ def _variable_attribute(space: GridSpace, access: Access, node: Node, attribute:
         return b"\x01\x00"
     if attribute == ARRAY_DIMENSIONS and _type_of(space, node)[1] == 1:
         return b"\x87" + pack_i32(1) + pack_u32(0)
-    raise _Bad(ua.StatusCodes.BadAttributeIdInvalid)
+    raise OperationError(ua.StatusCodes.BadAttributeIdInvalid)
 
 
 def _type_of(space: GridSpace, node: Node) -> tuple[int, int]:
@@ -348,7 +341,7 @@ def _read_standard(server: InternalServer, wanted: Wanted, stamps: int) -> bytes
     aspace, node_id = server.aspace, node_id_object(wanted.node_id)
     if not 1 <= wanted.attribute <= _LAST_ATTRIBUTE:
         known = node_id in aspace
-        raise _Bad(ua.StatusCodes.BadAttributeIdInvalid if known else ua.StatusCodes.BadNodeIdUnknown)
+        raise OperationError(ua.StatusCodes.BadAttributeIdInvalid if known else ua.StatusCodes.BadNodeIdUnknown)
     attribute = ua.AttributeIds(wanted.attribute)
     if attribute == ua.AttributeIds.Value:
         _check_readable(server, node_id)
@@ -361,14 +354,14 @@ def _read_standard(server: InternalServer, wanted: Wanted, stamps: int) -> bytes
     return struct_to_binary(restrict(value, wanted.index_range, wanted.encoding))
 
 
-def _check_readable(server: InternalServer, node_id: ua.NodeId) -> None:
+def _check_readable(server: InternalServer, node_id: Any) -> None:
     for attribute, status in (
         (ua.AttributeIds.AccessLevel, ua.StatusCodes.BadNotReadable),
         (ua.AttributeIds.UserAccessLevel, ua.StatusCodes.BadUserAccessDenied),
     ):
         level = server.aspace.read_attribute_value(node_id, attribute).Value
         if level is not None and level.Value is not None and not int(level.Value) & _CURRENT_READ:
-            raise _Bad(status)
+            raise OperationError(status)
 
 
 # ---- Write ---------------------------------------------------------------------------------------------------------
@@ -390,7 +383,7 @@ def write(processor: Processor, request: Request) -> None:
     processor.respond(request, 676, pack_i32(count), *(pack_u32(status) for status in statuses), NO_DIAGNOSTICS)
 
 
-def _write_status(server: InternalServer, access: Access, value: ua.WriteValue) -> int:
+def _write_status(server: InternalServer, access: Access, value: Any) -> int:
     node_id, attribute = value.NodeId, int(value.AttributeId)
     if not 1 <= attribute <= _LAST_ATTRIBUTE:
         return int(ua.StatusCodes.BadAttributeIdInvalid)
@@ -407,7 +400,7 @@ def _write_status(server: InternalServer, access: Access, value: ua.WriteValue) 
         return int(ua.StatusCodes.BadNotWritable if variable else ua.StatusCodes.BadAttributeIdInvalid)
     try:
         attribute_variant(server.space, access, node, attribute)
-    except _Bad as error:
+    except OperationError as error:
         return error.status
     return int(ua.StatusCodes.BadNotWritable)
 

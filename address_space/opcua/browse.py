@@ -7,10 +7,10 @@ import secrets
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
-from asyncua import ua
 from asyncua.common.utils import ServiceError
 
 from address_space.opcua.space import Node, Reference
+from address_space.opcua.untyped import ua
 from address_space.opcua.wire import (
     NO_DIAGNOSTICS,
     NULL_ARRAY,
@@ -18,6 +18,7 @@ from address_space.opcua.wire import (
     NULL_NODE_ID,
     NULL_STRING,
     NULL_TEXT,
+    OperationError,
     Reader,
     numeric_identifier,
     pack_i32,
@@ -54,14 +55,6 @@ class Wanted(NamedTuple):
     mask: int
 
 
-class _BadOperation(Exception):
-    """One operation of a request cannot be done."""
-
-    def __init__(self, status: int) -> None:
-        super().__init__(status)
-        self.status = status
-
-
 def _result(status: int, point: bytes | None, references: list[bytes]) -> bytes:
     continuation = NULL_STRING if point is None else pack_i32(len(point)) + point
     return b"".join((pack_u32(status), continuation, pack_i32(len(references)), *references))
@@ -92,7 +85,7 @@ def browse(processor: Processor, request: Request) -> None:
         try:
             references = _encoded(server, session, _check(server, description))
             results.append(_first_part(session, references, limit, server.limits.max_continuation_points))
-        except _BadOperation as error:
+        except OperationError as error:
             results.append(_failed(error.status))
     processor.respond(request, 530, pack_i32(count), *results, NO_DIAGNOSTICS)
 
@@ -104,7 +97,7 @@ def _description(reader: Reader) -> tuple[bytes, int, bytes, bool, int, int]:
 def _check(server: InternalServer, description: tuple[bytes, int, bytes, bool, int, int]) -> Wanted:
     node_id, direction, reference_type, subtypes, classes, mask = description
     if direction not in {_FORWARD, _INVERSE, _BOTH}:
-        raise _BadOperation(ua.StatusCodes.BadBrowseDirectionInvalid)
+        raise OperationError(ua.StatusCodes.BadBrowseDirectionInvalid)
     return Wanted(node_id, direction, _types(server, reference_type, subtypes), classes, mask)
 
 
@@ -114,7 +107,7 @@ def _types(server: InternalServer, reference_type: bytes, subtypes: bool) -> fro
         return None
     taken = None if number is None else server.types.references(number, subtypes=subtypes)
     if taken is None:
-        raise _BadOperation(ua.StatusCodes.BadReferenceTypeIdInvalid)
+        raise OperationError(ua.StatusCodes.BadReferenceTypeIdInvalid)
     return taken
 
 
@@ -124,11 +117,11 @@ def _references(server: InternalServer, node_id: bytes, access: Access) -> Itera
     if node is None:
         references = server.types.node_references(node_id)
         if references is None:
-            raise _BadOperation(ua.StatusCodes.BadNodeIdUnknown)
+            raise OperationError(ua.StatusCodes.BadNodeIdUnknown)
         return references
     if not access.allows(Right.BROWSE, node.owner):
         # Whoever may not see a node is not told that it exists.
-        raise _BadOperation(ua.StatusCodes.BadNodeIdUnknown)
+        raise OperationError(ua.StatusCodes.BadNodeIdUnknown)
     return server.space.references(node)
 
 
@@ -185,7 +178,7 @@ def _first_part(session: Session, references: Iterator[bytes], limit: int, point
     if more is None:
         return _result(0, None, part)
     if len(session.continuation) >= points:
-        raise _BadOperation(ua.StatusCodes.BadNoContinuationPoints)
+        raise OperationError(ua.StatusCodes.BadNoContinuationPoints)
     point = secrets.token_bytes(16)
     session.continuation[point] = (limit, [more, *references])
     return _result(0, point, part)
@@ -237,7 +230,7 @@ def translate(processor: Processor, request: Request) -> None:
         ]
         try:
             results.append(_translated(server, session.rights, start, elements))
-        except _BadOperation as error:
+        except OperationError as error:
             results.append(pack_u32(error.status) + NULL_ARRAY)
     processor.respond(request, 557, pack_i32(count), *results, NO_DIAGNOSTICS)
 
@@ -246,13 +239,13 @@ def _translated(
     server: InternalServer, access: Access, start: bytes, elements: list[tuple[bytes, bool, bool, bytes]]
 ) -> bytes:
     if not elements:
-        raise _BadOperation(ua.StatusCodes.BadNothingToDo)
+        raise OperationError(ua.StatusCodes.BadNothingToDo)
     if len(elements) > server.limits.max_path_elements:
-        raise _BadOperation(ua.StatusCodes.BadQueryTooComplex)
+        raise OperationError(ua.StatusCodes.BadQueryTooComplex)
     steps = []
     for reference_type, inverse, subtypes, name in elements:
         if name[2:6] == NULL_STRING or len(name) == 6:
-            raise _BadOperation(ua.StatusCodes.BadBrowseNameInvalid)
+            raise OperationError(ua.StatusCodes.BadBrowseNameInvalid)
         steps.append(_Step(_types(server, reference_type, subtypes), inverse, name))
     targets = [start]
     for number, step in enumerate(steps):
@@ -260,12 +253,12 @@ def _translated(
         for target in targets:
             try:
                 found.update(dict.fromkeys(_follow(server, access, target, step)))
-            except _BadOperation:
+            except OperationError:
                 if number == 0:
                     raise
         targets = list(found)
         if not targets:
-            raise _BadOperation(ua.StatusCodes.BadNoMatch)
+            raise OperationError(ua.StatusCodes.BadNoMatch)
     return b"".join((pack_u32(0), pack_i32(len(targets)), *(target + _WHOLE_PATH for target in targets)))
 
 

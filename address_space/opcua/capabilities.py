@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 from typing import TYPE_CHECKING, Any
 
-from asyncua import ua
+from address_space.opcua.untyped import ua
 
 if TYPE_CHECKING:
     from address_space.opcua.server import InternalServer

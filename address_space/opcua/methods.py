@@ -10,13 +10,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from asyncua import ua
 from asyncua.common.utils import ServiceError
 from asyncua.ua.ua_binary import struct_from_binary
 
 from address_space import clock
 from address_space.alias import AliasError, Filter
 from address_space.opcua.space import Node
+from address_space.opcua.untyped import ua
 from address_space.opcua.wire import (
     NO_DIAGNOSTICS,
     encode_text,
@@ -153,7 +153,7 @@ class MethodCatalogue:
         return False
 
 
-class _Refused(Exception):
+class _RefusedError(Exception):
     """A call that does not reach its method."""
 
     def __init__(self, status: int, text: str = "", arguments: Sequence[int] = ()) -> None:
@@ -197,9 +197,7 @@ def call(processor: Processor, request: Request) -> None:
     processor.spawn(_call_all(processor, processor.session, request, parameters.MethodsToCall), request)
 
 
-async def _call_all(
-    processor: Processor, session: Session, request: Request, wanted: Sequence[ua.CallMethodRequest]
-) -> None:
+async def _call_all(processor: Processor, session: Session, request: Request, wanted: Sequence[Any]) -> None:
     answers = [await _call_one(processor.iserver, session, request, each) for each in wanted]
     strings: list[str] = []
     diagnostics = _diagnostics(answers, request.diagnostics, strings)
@@ -225,13 +223,11 @@ def _diagnostics(answers: Sequence[_Answer], mask: int, strings: list[str]) -> b
     return b"".join(parts)
 
 
-async def _call_one(
-    server: InternalServer, session: Session, request: Request, wanted: ua.CallMethodRequest
-) -> _Answer:
+async def _call_one(server: InternalServer, session: Session, request: Request, wanted: Any) -> _Answer:
     try:
         owner, node, spec = _find(server, session.rights, wanted)
         arguments = _arguments(spec, wanted.InputArguments or [])
-    except _Refused as error:
+    except _RefusedError as error:
         return _Answer(error.status, (), str(error), error.arguments)
     good = (0,) * len(arguments)
     provider = server.methods.provider(owner.owner, spec.name)
@@ -245,38 +241,38 @@ async def _call_one(
         return _resolve(server, session.rights, arguments[0].Value or "", good)
     if spec is _LOOKUP:
         return await _lookup(server, session.rights, arguments, good)
-    return await _command(server, session, request, node, spec, arguments)
+    return await _command(server, session, request, (node, spec), arguments)
 
 
-def _find(server: InternalServer, access: Access, wanted: ua.CallMethodRequest) -> tuple[Node, Node, MethodSpec]:
+def _find(server: InternalServer, access: Access, wanted: Any) -> tuple[Node, Node, MethodSpec]:
     space = server.space
     owner, node = _grid_node(server, wanted.ObjectId), _grid_node(server, wanted.MethodId)
     if owner is None or not access.allows(Right.BROWSE, owner.owner):
         if wanted.ObjectId in server.aspace and owner is None:
             known = wanted.MethodId in server.aspace
             status = ua.StatusCodes.BadNotImplemented if known else ua.StatusCodes.BadMethodInvalid
-            raise _Refused(status, "no method of the standard nodes is implemented")
-        raise _Refused(ua.StatusCodes.BadNodeIdUnknown, "there is no such object")
+            raise _RefusedError(status, "no method of the standard nodes is implemented")
+        raise _RefusedError(ua.StatusCodes.BadNodeIdUnknown, "there is no such object")
     if node is None or not node.is_method or node.method is None:
-        raise _Refused(ua.StatusCodes.BadMethodInvalid, "there is no such method")
+        raise _RefusedError(ua.StatusCodes.BadMethodInvalid, "there is no such method")
     if node.identifier != f"{owner.identifier}#{node.member}" or space.node_class(owner) != 1:
-        raise _Refused(ua.StatusCodes.BadMethodInvalid, "the object does not have this method")
+        raise _RefusedError(ua.StatusCodes.BadMethodInvalid, "the object does not have this method")
     if not access.allows(node.method.right, owner.owner):
-        raise _Refused(ua.StatusCodes.BadUserAccessDenied, f"{node.member} needs the right to {node.method.right}")
+        raise _RefusedError(ua.StatusCodes.BadUserAccessDenied, f"{node.member} needs the right to {node.method.right}")
     return owner, node, node.method
 
 
-def _grid_node(server: InternalServer, node_id: ua.NodeId) -> Node | None:
+def _grid_node(server: InternalServer, node_id: Any) -> Node | None:
     if node_id.NamespaceIndex != server.space.namespace or not isinstance(node_id.Identifier, str):
         return None
     return server.space.find(node_id.Identifier)
 
 
-def _arguments(spec: MethodSpec, given: Sequence[ua.Variant]) -> list[ua.Variant]:
+def _arguments(spec: MethodSpec, given: Sequence[Any]) -> list[Any]:
     if len(given) < len(spec.inputs):
-        raise _Refused(ua.StatusCodes.BadArgumentsMissing, f"{spec.name} takes {len(spec.inputs)} arguments")
+        raise _RefusedError(ua.StatusCodes.BadArgumentsMissing, f"{spec.name} takes {len(spec.inputs)} arguments")
     if len(given) > len(spec.inputs):
-        raise _Refused(ua.StatusCodes.BadTooManyArguments, f"{spec.name} takes {len(spec.inputs)} arguments")
+        raise _RefusedError(ua.StatusCodes.BadTooManyArguments, f"{spec.name} takes {len(spec.inputs)} arguments")
     results = [
         0 if _fits(argument, value) else int(ua.StatusCodes.BadTypeMismatch)
         for argument, value in zip(spec.inputs, given, strict=True)
@@ -284,11 +280,11 @@ def _arguments(spec: MethodSpec, given: Sequence[ua.Variant]) -> list[ua.Variant
     if any(results):
         names = [argument.name for argument, status in zip(spec.inputs, results, strict=True) if status]
         text = f"of the wrong type: {', '.join(names)}"
-        raise _Refused(ua.StatusCodes.BadInvalidArgument, text, results)
+        raise _RefusedError(ua.StatusCodes.BadInvalidArgument, text, results)
     return list(given)
 
 
-def _fits(argument: Argument, value: ua.Variant) -> bool:
+def _fits(argument: Argument, value: Any) -> bool:
     if isinstance(value.Value, list) != argument.is_list:
         return argument.is_list and value.Value is None
     if argument.type_id == _ANY:
@@ -343,9 +339,7 @@ def _resolve(server: InternalServer, access: Access, text: str, good: Sequence[i
     return _Answer(ua.StatusCodes.BadNoMatch, outputs, f"{text[:80]!r} names nothing here{hint}", good)
 
 
-async def _lookup(
-    server: InternalServer, access: Access, arguments: Sequence[ua.Variant], good: Sequence[int]
-) -> _Answer:
+async def _lookup(server: InternalServer, access: Access, arguments: Sequence[Any], good: Sequence[int]) -> _Answer:
     pattern, where, most = (each.Value for each in arguments)
     limit = min(most or server.limits.max_lookup, server.limits.max_lookup)
     found: list[str] = []
@@ -375,10 +369,10 @@ async def _command(
     server: InternalServer,
     session: Session,
     request: Request,
-    node: Node,
-    spec: MethodSpec,
-    arguments: Sequence[ua.Variant],
+    method: tuple[Node, MethodSpec],
+    arguments: Sequence[Any],
 ) -> _Answer:
+    node, spec = method
     good = (0,) * len(arguments)
     desk, caller = server.ports.desk, session.caller
     if server.ports.policy is None or caller is None:
@@ -414,11 +408,11 @@ async def _command(
     return _outcome(await asyncio.shield(task), good)
 
 
-def _flag(values: Mapping[str, ua.Variant], name: str, *, default: bool) -> bool:
+def _flag(values: Mapping[str, Any], name: str, *, default: bool) -> bool:
     return bool(values[name].Value) if name in values else default
 
 
-def _number(variant: ua.Variant) -> bool | int | float | None:
+def _number(variant: Any) -> bool | int | float | None:
     value: Any = variant.Value
     if int(variant.VariantType) not in _NUMBERS or isinstance(value, list):
         return None

@@ -18,13 +18,13 @@ from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from asyncua import ua
 from asyncua.common.utils import Buffer, NotEnoughData, ServiceError
-from asyncua.crypto.uacrypto import InvalidSignature
 from asyncua.server.uaprocessor import UaProcessor
 from asyncua.ua.ua_binary import header_from_binary, struct_from_binary, struct_to_binary
+from cryptography.exceptions import InvalidSignature
 
 from address_space import clock
+from address_space.opcua.untyped import ua
 from address_space.opcua.wire import (
     NULL_ARRAY,
     NULL_NODE_ID,
@@ -102,7 +102,7 @@ class Processor(UaProcessor):
     session: Session | None
 
     def __init__(self, server: InternalServer, transport: asyncio.Transport, close_connection: Callable[[], None]):
-        super().__init__(server, transport, server.transport_limits)  # type: ignore[no-untyped-call]  # asyncua
+        super().__init__(server, transport, server.transport_limits)
         self.set_policies(server.policies)  # type: ignore[no-untyped-call]  # asyncua
         self.transport = transport
         self.peer = _peer_text(self.name)
@@ -233,7 +233,7 @@ class Processor(UaProcessor):
                 return None
             sequence, body = message.SequenceHeader(), message.body()
             if header.MessageType == ua.MessageType.SecureOpen:
-                self.open_secure_channel(message.SecurityHeader(), sequence, body)  # type: ignore[no-untyped-call]  # asyncua
+                self.open_secure_channel(message.SecurityHeader(), sequence, body)
                 return None
         except ua.UaStatusCodeError as error:
             raise ProtocolError(error.code, str(error)) from error

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import NamedTuple
-
-from asyncua import ua
+from typing import Any, NamedTuple
 
 from address_space import catalogue, units
 from address_space.catalogue import VariableKind
+from address_space.opcua.untyped import ua
 from address_space.opcua.wire import encode_variant
 from address_space.point import PointProfile
 from address_space.ports import Argument
@@ -72,7 +71,7 @@ def property_value(profile: PointProfile, name: str) -> PropertyValue:
     return text_value("")
 
 
-def engineering_units(unit: units.Unit | None) -> ua.EUInformation:
+def engineering_units(unit: units.Unit | None) -> Any:
     """EUInformation of a unit; without one the unit `1` stays unnamed with unitId -1."""
     if unit is None:
         return ua.EUInformation(units.UNECE_NAMESPACE, -1, ua.LocalizedText(""), ua.LocalizedText("no unit known"))

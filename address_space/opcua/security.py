@@ -12,12 +12,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from asyncua import ua
 from asyncua.common.utils import ServiceError
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+from address_space.opcua.untyped import ua
 
 _VALID_DAYS = 3650
 _KEY_BITS = 2048

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import socket
 from collections.abc import Coroutine
 from typing import Any, cast
 
-from asyncua import Server, ua
 from asyncua.common.connection import TransportLimits
 from asyncua.common.node import Node as StandardNode
 from asyncua.common.utils import Buffer
@@ -28,6 +28,7 @@ from asyncua.server.address_space import (
 from asyncua.server.history import HistoryManager
 from asyncua.server.internal_server import InternalServer as StockInternalServer
 from asyncua.server.internal_session import InternalSession
+from asyncua.server.user_managers import UserManager
 from asyncua.ua.ua_binary import struct_from_binary
 from cryptography.hazmat.primitives import serialization
 
@@ -42,10 +43,12 @@ from address_space.opcua.space import GRID, GridSpace
 from address_space.opcua.standard import StandardNodes
 from address_space.opcua.subscriptions import PointSubscriptionService
 from address_space.opcua.transport import Connection
+from address_space.opcua.untyped import Server, ua
 from address_space.table import PointTable
 
 _log = logging.getLogger(__name__)
 _LOGINS_AT_ONCE = 2
+_CLOSE_SECONDS = 1.0
 _MODES = {
     "None": ua.MessageSecurityMode.None_,
     "Sign": ua.MessageSecurityMode.Sign,
@@ -62,16 +65,16 @@ class GridAddressSpace(AddressSpace):
         super().__init__()
         self.space: GridSpace | None = None
 
-    def __contains__(self, nodeid: ua.NodeId) -> bool:
+    def __contains__(self, nodeid: Any) -> bool:
         return super().__contains__(nodeid) or self._find(nodeid) is not None
 
-    def _find(self, nodeid: ua.NodeId) -> Any:
+    def _find(self, nodeid: Any) -> Any:
         space = self.space
         if space is None or nodeid.NamespaceIndex != space.namespace or not isinstance(nodeid.Identifier, str):
             return None
         return space.find(nodeid.Identifier)
 
-    def read_attribute_value(self, nodeid: ua.NodeId, attr: ua.AttributeIds) -> ua.DataValue:
+    def read_attribute_value(self, nodeid: Any, attr: Any) -> Any:
         """Value of an attribute; of the grid's nodes only the Value."""
         node = self._find(nodeid)
         if node is None or self.space is None:
@@ -110,8 +113,9 @@ class InternalServer(StockInternalServer):
         self.connections: set[Connection] = set()
         self.authentications = asyncio.Semaphore(_LOGINS_AT_ONCE)
         self.certificate_der: bytes | None = None
-        self.supported_tokens = (ua.AnonymousIdentityToken, ua.UserNameIdentityToken)
         self.allow_remote_admin = False
+        self.all_closed = asyncio.Event()
+        self.all_closed.set()
         self._kept: set[asyncio.Task[Any]] = set()
         self._replace_services()
 
@@ -146,6 +150,17 @@ class InternalServer(StockInternalServer):
     def sessions(self) -> list[Session]:
         """Sessions of clients."""
         return [cast("Session", each) for each in self._external_sessions.values()]
+
+    def connected(self, connection: Connection) -> None:
+        """A connection has been accepted."""
+        self.connections.add(connection)
+        self.all_closed.clear()
+
+    def disconnected(self, connection: Connection) -> None:
+        """A connection is gone."""
+        self.connections.discard(connection)
+        if not self.connections:
+            self.all_closed.set()
 
     def keep(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
         """Run something that outlives the connection it belongs to; ended when the server stops."""
@@ -184,7 +199,7 @@ class InternalServer(StockInternalServer):
         await super().stop()
 
 
-class _NoUsers:
+class _NoUsers(UserManager):
     """asyncua's own user check is never asked: sessions are activated by the access policy."""
 
     def get_user(self, *_: Any, **__: Any) -> None:
@@ -304,7 +319,7 @@ class GatewayServer:
         endpoint.SecurityLevel = _LEVELS[mode]
         internal.add_endpoint(endpoint)
 
-    def _token_policies(self) -> list[ua.UserTokenPolicy]:
+    def _token_policies(self) -> list[Any]:
         tokens = []
         policy = self.ports.policy
         if policy is None or policy.anonymous("127.0.0.1" if self.settings.loopback else "") is not None:
@@ -330,9 +345,9 @@ class GatewayServer:
         self.internal = None
         for connection in list(internal.connections):
             connection.close()
-        deadline = asyncio.get_running_loop().time() + 1.0
-        while internal.connections and asyncio.get_running_loop().time() < deadline:
-            await asyncio.sleep(0.01)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_CLOSE_SECONDS):
+                await internal.all_closed.wait()
         for connection in list(internal.connections):
             connection.abort()
         await asyncio.sleep(0)

@@ -10,16 +10,16 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from asyncua import ua
 from asyncua.common.utils import ServiceError
 from asyncua.crypto.permission_rules import User, UserRole
-from asyncua.crypto.uacrypto import InvalidSignature
 from asyncua.server.internal_session import InternalSession, SessionState
 from asyncua.ua.ua_binary import struct_from_binary
+from cryptography.exceptions import InvalidSignature
 
 from address_space import clock
 from address_space.opcua.access import Access
 from address_space.opcua.security import decrypt_secret, same_certificate
+from address_space.opcua.untyped import ua
 from address_space.opcua.wire import encode_node_id, pack_u32
 from address_space.ports import AuditRecord, Caller
 from address_space.quality import StatusCode
@@ -241,7 +241,7 @@ async def _authenticate(processor: Processor, session: Session, token: Any, host
     raise ServiceError(ua.StatusCodes.BadIdentityTokenRejected)
 
 
-def _password(processor: Processor, session: Session, token: ua.UserNameIdentityToken) -> str:
+def _password(processor: Processor, session: Session, token: Any) -> str:
     secret = token.Password or b""
     octets = secret.encode() if isinstance(secret, str) else bytes(secret)
     if token.EncryptionAlgorithm:

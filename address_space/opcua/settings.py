@@ -1,4 +1,4 @@
-"""Settings and limits of the OPC UA server; every limit here is enforced, and told to clients where OPC UA has a place."""
+"""Settings and limits of the OPC UA server; every limit here is enforced, and told to clients where OPC UA can."""
 
 from __future__ import annotations
 

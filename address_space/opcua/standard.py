@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-from asyncua import ua
+from typing import TYPE_CHECKING, Any
 
 from address_space.opcua.space import Reference
+from address_space.opcua.untyped import ua
 from address_space.opcua.wire import (
     NULL_NODE_ID,
     encode_node_id,
@@ -71,7 +70,7 @@ class StandardNodes:
         return references
 
     @staticmethod
-    def _reference(each: ua.ReferenceDescription) -> Reference:
+    def _reference(each: Any) -> Reference:
         definition = each.TypeDefinition
         return Reference(
             int(each.ReferenceTypeId.Identifier),

@@ -7,9 +7,8 @@ import logging
 import struct
 from typing import TYPE_CHECKING, Any
 
-from asyncua import ua
-
 from address_space.opcua.processor import Processor
+from address_space.opcua.untyped import ua
 from address_space.opcua.wire import ProtocolError, encode_text
 
 if TYPE_CHECKING:
@@ -54,14 +53,14 @@ class Connection(asyncio.Protocol):
             return
         self._transport = transport
         transport.set_write_buffer_limits(high=_SEND_HIGH_WATER)
-        server.connections.add(self)
+        server.connected(self)
         self._processor = Processor(server, transport, self.close)
         loop = asyncio.get_running_loop()
         self._timer = loop.call_later(server.limits.activation_seconds, self._check_activation)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget the connection; the session outlives it only when it has subscriptions."""
-        self._server.connections.discard(self)
+        self._server.disconnected(self)
         self._buffer.clear()
         if self._timer is not None:
             self._timer.cancel()

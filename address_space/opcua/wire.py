@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import struct
 from functools import lru_cache
+from typing import Any
 
-from asyncua import ua
 from asyncua.common.utils import Buffer
 from asyncua.ua.ua_binary import nodeid_from_binary, nodeid_to_binary, variant_to_binary
 
@@ -30,6 +30,18 @@ pack_i32 = struct.Struct("<i").pack
 
 class DecodeError(Exception):
     """The bytes are no such thing; the request is answered with BadDecodingError."""
+
+
+class OperationError(Exception):
+    """One operation of a request cannot be done.
+
+    Attributes:
+        status: OPC UA StatusCode of the operation.
+    """
+
+    def __init__(self, status: int) -> None:
+        super().__init__(status)
+        self.status = status
 
 
 class ProtocolError(Exception):
@@ -164,12 +176,12 @@ class Reader:
         return Buffer(self.data, self.position)
 
 
-def node_id_object(octets: bytes) -> ua.NodeId:
+def node_id_object(octets: bytes) -> Any:
     """The NodeId of its wire form."""
     return nodeid_from_binary(Buffer(octets))
 
 
-def encode_node_id(node_id: ua.NodeId) -> bytes:
+def encode_node_id(node_id: Any) -> bytes:
     """Wire form of a NodeId object."""
     return bytes(nodeid_to_binary(node_id))
 
@@ -222,6 +234,6 @@ def localized_text(text: str) -> bytes:
     return b"\x02" + encode_text(text)
 
 
-def encode_variant(value: ua.Variant) -> bytes:
+def encode_variant(value: Any) -> bytes:
     """Wire form of a Variant object."""
     return bytes(variant_to_binary(value))
