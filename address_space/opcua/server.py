@@ -255,6 +255,11 @@ class GatewayServer:
         """What was refused since the start."""
         return self.internal.counters if self.internal is not None else ServerCounters()
 
+    @property
+    def session_count(self) -> int:
+        """Sessions of all clients."""
+        return len(self.internal.sessions) if self.internal is not None else 0
+
     async def start(self) -> None:
         """Build namespace 0, open the endpoint and serve.
 
