@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import json
-import signal
 import sys
 from importlib import import_module
 from pathlib import Path
@@ -180,11 +177,3 @@ def resolve(
 def _fail(text: str) -> None:
     typer.echo(f"error: {text}", err=True)
     raise typer.Exit(1)
-
-
-def run_until_signal(work: asyncio.Future[None]) -> None:
-    """Cancel a future on SIGTERM or SIGINT."""
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        with contextlib.suppress(NotImplementedError):
-            loop.add_signal_handler(number, work.cancel)

@@ -10,11 +10,11 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from address_space.alias import AddressBook
-
 from address_space.events import Event, EventJournal
-from address_space.opcua.server import GatewayServer, ServerSettings
+from address_space.opcua.server import GatewayServer
+from address_space.opcua.settings import Ports, ServerSettings
 from address_space.table import PointTable
-from twin_gateway import system_points
+from twin_gateway import __version__, system_points
 from twin_gateway.audit.journal import AuditJournal
 from twin_gateway.commands.desk import CommandDesk, DeskSettings
 from twin_gateway.config import GatewayConfig
@@ -25,7 +25,7 @@ from twin_gateway.mapping.model import Mapping as PointMapping
 from twin_gateway.metrics import render
 from twin_gateway.mqtt.mirror import Mirror
 from twin_gateway.plant import Plant, build_plant
-from twin_gateway.schemes import schemes_of
+from twin_gateway.schemes import make_book
 from twin_gateway.security.policy import UserPolicy
 from twin_gateway.security.users import User
 from twin_gateway.whole_models import WholeModels
@@ -82,10 +82,7 @@ class Gateway:
         self.system = system_points.SystemPoints(self.table, self.place, self._counted)
         for link in self.plant.links:
             self.system.add_link(link)
-        self.schemes = schemes_of(mapping)
-        self.book = AddressBook(self.table, self.schemes, config.authority)
-        for alias, address in self.plant.aliases:
-            self.book.add(alias, address)
+        self.book: AddressBook = make_book(mapping, self.plant, self.table, config.authority, _mqtt_root(config))
         self._whole_models = WholeModels(mapping, self.plant, self.table, self.events)
         self._started_at = time.monotonic()
         self._tasks: list[asyncio.Task[None]] = []
@@ -128,11 +125,11 @@ class Gateway:
             port=section.port,
             authority=self.config.authority,
             pki_directory=self.config.data_directory / "pki",
-            min_publishing_interval=section.min_publishing_interval,
+            software_version=__version__,
+            mqtt_root=_mqtt_root(self.config),
         )
-        self.server = GatewayServer(
-            settings, self.table, self.book, events=self.events, desk=self.desk, policy=self.policy, audit=self.audit
-        )
+        ports = Ports(policy=self.policy, desk=self.desk, audit=self.audit)
+        self.server = GatewayServer(self.table, settings, ports=ports, book=self.book)
         await self.server.start()
 
     async def stop(self) -> None:
@@ -208,7 +205,6 @@ class Gateway:
             "LnkCnt": len(self.plant.links),
             "LnkUpCnt": up,
             "SesCnt": server.session_count if server is not None else 0,
-            "SubCnt": server.subscription_count if server is not None else 0,
             "MqDrpCnt": mirror.counters.events_dropped + mirror.counters.late_dropped if mirror is not None else 0,
             "MqQue": mirror.counters.waiting + mirror.counters.events_waiting if mirror is not None else 0,
         }
@@ -230,3 +226,7 @@ class Gateway:
         if ended:
             details["ended"] = ended
         return not ended, details
+
+
+def _mqtt_root(config: GatewayConfig) -> str:
+    return config.mqtt.root if config.mqtt is not None else "twin"

@@ -30,7 +30,8 @@ def collect(gateway: Gateway) -> Iterator[Metric]:
     yield labelled("twin_gateway_commands_total", "counter", "Commands by result.", commands)
     if gateway.server is not None:
         yield gauge("twin_gateway_opcua_sessions", "OPC UA sessions.", gateway.server.session_count)
-        yield gauge("twin_gateway_opcua_subscriptions", "OPC UA subscriptions.", gateway.server.subscription_count)
+        for name, value in asdict(gateway.server.counters).items():
+            yield counter(f"twin_gateway_opcua_{name}_total", f"OPC UA server: {name.replace('_', ' ')}.", value)
     yield from _mirror(gateway)
 
 

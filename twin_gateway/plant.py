@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,13 +24,11 @@ class Plant:
     Attributes:
         links: one supervisor a device, in the order of the mapping.
         targets: every commanded data object.
-        bindings: all bindings of an address as (device, point, role), also those that give no value of their own.
         aliases: (alias, address) pairs from the mapping files.
     """
 
     links: list[LinkSupervisor] = field(default_factory=list)
     targets: list[ControlTarget] = field(default_factory=list)
-    bindings: dict[str, list[tuple[str, MappedPoint]]] = field(default_factory=lambda: defaultdict(list))
     aliases: list[tuple[str, str]] = field(default_factory=list)
 
 
@@ -72,7 +69,7 @@ def build_plant(
             on_state=on_state,
         )
         plant.links.append(supervisor)
-        _note_bindings(plant, device)
+        plant.aliases += [(alias, point.address) for point in device.points for alias in point.aliases]
         plant.targets += [build_target(table, target, supervisor) for target in _commanded(device, rows)]
     return plant
 
@@ -94,9 +91,3 @@ def _commanded(device: MappedDevice, rows: dict[str, int]) -> list[BoundPoint]:
         for point in device.points
         if point.control is not None and point.control.get("model") != "status-only"
     ]
-
-
-def _note_bindings(plant: Plant, device: MappedDevice) -> None:
-    for point in device.points:
-        plant.bindings[point.address].append((device.name, point))
-        plant.aliases += [(alias, point.address) for alias in point.aliases]

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import signal
 import sys
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import uvloop
-from address_space.alias import AddressBook
 
+from address_space.alias import Resolution
 from address_space.events import EventJournal
 from address_space.table import PointTable
 from twin_gateway.config import ConfigError, GatewayConfig, load_config
@@ -21,7 +22,7 @@ from twin_gateway.logs import set_up_logging
 from twin_gateway.mapping.check import check
 from twin_gateway.mapping.model import Mapping
 from twin_gateway.plant import build_plant
-from twin_gateway.schemes import schemes_of
+from twin_gateway.schemes import make_book
 from twin_gateway.security.users import UsersError, load_users
 
 log = logging.getLogger(__name__)
@@ -89,11 +90,25 @@ def resolve_text(path: Path, text: str, *, as_json: bool) -> int:
         gateway=config.gateway,
         data_directory=config.data_directory,
     )
-    book = AddressBook(table, schemes_of(mapping), config.authority)
-    for alias, address in plant.aliases:
-        book.add(alias, address)
-    return _print_resolution(book.resolve(text), as_json=as_json)
+    found = make_book(mapping, plant, table, config.authority).resolve(text)
+    if as_json:
+        print(json.dumps(asdict(found)))  # noqa: T201 - the command line's own output
+    else:
+        print(_readable(text, found))  # noqa: T201 - the command line's own output
+    return 0 if found.found else 1
 
 
-def _print_resolution(found: Any, *, as_json: bool) -> int:
-    raise NotImplementedError
+def _readable(text: str, found: Resolution) -> str:
+    if not found.found:
+        near = f"; did you mean {' or '.join(found.nearest)}?" if found.nearest else ""
+        return f"{text!r} names nothing here{near}"
+    lines = [
+        f"address   {found.address}",
+        f"kind      {found.kind}",
+        f"NodeId    {found.node_id}",
+        f"topic     {found.topic}",
+        f"URI       {found.uri}",
+    ]
+    lines += [f"{item.role:9} {item.driver}:{item.point}" for item in found.bindings]
+    lines += [f"alias     {alias}" for alias in found.aliases]
+    return "\n".join(lines)

@@ -1,13 +1,16 @@
-"""The alias schemes of a mapping's protocols, as the address book takes them."""
+"""The address book of a mapping: schemes of its protocols, aliases of its files, all bindings with their roles."""
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
 
+from address_space.alias import AddressBook, Binding
 from address_space.ports import AliasScheme
+from address_space.table import PointTable
 from twin_gateway.drivers.contract import DeviceConfig, ProtocolSpec
-from twin_gateway.mapping.model import Mapping
+from twin_gateway.mapping.model import MappedDevice, MappedPoint, Mapping
+from twin_gateway.plant import Plant, gives_value
 
 
 class ProtocolScheme:
@@ -48,3 +51,28 @@ def schemes_of(mapping: Mapping) -> Sequence[AliasScheme]:
         specs[device.protocol] = device.spec
         devices[device.protocol][device.name] = device.config
     return [ProtocolScheme(specs[name], found) for name, found in devices.items()]
+
+
+def make_book(
+    mapping: Mapping, plant: Plant, table: PointTable, authority: str, mqtt_root: str = "twin"
+) -> AddressBook:
+    """The address book of a mapping whose points are in the table."""
+    book = AddressBook(table, schemes_of(mapping), authority, mqtt_root=mqtt_root)
+    for device in mapping.devices:
+        book.add_link(device.name, device.spec.scheme)
+    for alias, address in plant.aliases:
+        book.add_alias(alias, address)
+    for device, point in mapping.points():
+        _add_bindings(book, device, point)
+    return book
+
+
+def _add_bindings(book: AddressBook, device: MappedDevice, point: MappedPoint) -> None:
+    spec = device.spec
+    if not gives_value(point):
+        alias = spec.alias(device.name, device.config, point.source)
+        book.add_binding(point.address, Binding(spec.scheme, device.name, alias, point.role))
+    if point.control is not None:
+        source = spec.command_source(device.config, point.fields, point.control)
+        alias = spec.alias(device.name, device.config, source)
+        book.add_binding(point.address, Binding(spec.scheme, device.name, alias, "command"))
