@@ -42,9 +42,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
-import c104
 import yaml
 from pydantic import BaseModel, ConfigDict, Field
+
+try:
+    import c104
+except ImportError as missing:
+    raise ImportError("the 104 outstation needs c104: pip install 'twin-gateway[demo]'") from missing
 
 _CAUSES = {
     "spontaneous": c104.Cot.SPONTANEOUS,
@@ -352,10 +356,15 @@ def main(file: Path, host: str = "127.0.0.1", port: int = 2404) -> None:
     os._exit(0)  # c104's threads do not survive the interpreter's own farewell
 
 
-if __name__ == "__main__":
+def command(arguments: list[str]) -> None:
+    """Command line: FILE [--host HOST] [--port PORT]."""
     parser = argparse.ArgumentParser(description="IEC 60870-5-104 outstation from a YAML file")
     parser.add_argument("file", type=Path)
     parser.add_argument("--host", default="127.0.0.1")
-    parser.add_argument("--port", type=int, default=2404)
-    given = parser.parse_args()
+    parser.add_argument("--port", type=int, default=2404, help="0: any free port")
+    given = parser.parse_args(arguments)
     main(given.file, given.host, given.port)
+
+
+if __name__ == "__main__":
+    command(sys.argv[1:])
