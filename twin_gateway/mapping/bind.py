@@ -11,10 +11,11 @@ from twin_gateway.mapping.fields import COMMON, Check, FieldError, NotTextError,
 from twin_gateway.mapping.lines import Line
 from twin_gateway.mapping.model import MappedDevice, MappedPoint, Role
 from twin_gateway.mapping.place import PlaceError, Places
-from twin_gateway.mapping.problem import did_you_mean
+from twin_gateway.mapping.problem import did_you_mean, nearest
 from twin_gateway.mapping.read import BROKEN, Source
 
 _TWO_WAY = frozenset(("SPS", "SPC", "DPS", "DPC", "ACT", "ACD", "SPG"))
+_FEW: Final = 8
 _NOTHING: dict[str, Any] = {}
 _SCALARS = frozenset((str, int, float, bool))
 SHARED: Final = frozenset(("unit", "scale", "offset", "deadband", "stale_after", "invert", "display_unit"))
@@ -40,6 +41,7 @@ class Binder:
         self.places = places
         self.profiles = profiles
         self._required = self.table.required
+        self._meant: set[str | None] = set()
         self._checks = self.table.protocol
         self._cdcs, self._check, self._source = device.spec.cdcs, device.spec.check, device.spec.source
 
@@ -71,12 +73,13 @@ class Binder:
         if cdcs is not None and cdc.name not in cdcs:
             name = "type" if "type" in own else next(iter(own), "")
             what = f"{own.get('type', name)} cannot give {_a(cdc.name)}, which {tail} is"
-            self._report(line, line.locate(name), "TG501", what, f"it gives {', '.join(sorted(cdcs))}")
+            hint = f"it gives {', '.join(sorted(cdcs))}" if len(cdcs) <= _FEW else ""
+            self._report(line, line.locate(name), "TG501", what, hint)
             return None
         if not self.sound:
             return None
         config = self.device.config
-        faults = self._check(config, own)
+        faults = self._check(config, own if control is None else {**own, "control": control})
         if faults:
             for name, message in faults:
                 self._report(line, line.locate(name), "TG207", message)
@@ -106,6 +109,7 @@ class Binder:
         own: dict[str, Any] = {}
         extra: Extra = ()
         rest = _NOTHING
+        self._meant.clear()
         good = True
         checks = self._checks
         fields = line.fields
@@ -130,8 +134,10 @@ class Binder:
                 good = self._rest(line, name, value, rest) and good
         for name in self._required:
             if name not in own and fields.get(name) is None:
-                self._report(line, (line.source, line.at), "TG202", f"'{name}' is missing")
                 good = False
+                if name in self._meant:
+                    continue
+                self._report(line, (line.source, line.at), "TG202", f"'{name}' is missing")
         return own, extra, rest, good
 
     def _rest(self, line: Line, name: str, value: Any, rest: dict[str, Any]) -> bool:
@@ -145,6 +151,7 @@ class Binder:
         if check is None:
             what = f"no field '{name}' for {self.spec.name} points"
             self._report(line, line.locate_key(name), "TG201", what, did_you_mean(name, self.table.known))
+            self._meant.add(nearest(name, self.table.known))
             return False
         try:
             rest[name] = check(value)
@@ -163,12 +170,18 @@ class Binder:
                 return check(source.plain_text(at, value))
             except FieldError as second:
                 error = second
-        self._report(line, (source, at), error.code, f"{inside or name}: {error}", error.hint)
+        self._report(
+            line, (source, at), error.code, f"{name}.{inside}: {error}" if inside else f"{name}: {error}", error.hint
+        )
         return BROKEN
 
     def _control(self, line: Line, value: Any) -> dict[str, Any] | None:
         """The control fields from the short form (a model) or the mapping form."""
         checks = self.table.control
+        if not self.spec.control_models:
+            what = f"{self.spec.name} points cannot be commanded"
+            self._report(line, line.locate_key("control"), "TG508", what)
+            return None
         if type(value) is str:
             given: dict[str, Any] = {"model": value}
         elif isinstance(value, dict):
@@ -224,7 +237,8 @@ class Binder:
 
     def _report(self, line: Line, place: tuple[Source, int], code: str, message: str, hint: str = "") -> None:
         source, at = place
-        if line.used and (at != line.at or source is not line.source):
+        own = source is line.source and source.where(at)[0] == source.where(line.at)[0]
+        if line.used and not own:
             hint = f"{hint}; {line.used}" if hint else line.used
         source.report(at, code, message, hint)
 

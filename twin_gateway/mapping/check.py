@@ -64,7 +64,8 @@ def check(
         problems.extend(source.problems)
         if source.left_out:
             problems.append(Problem(source.name, sys.maxsize, 1, "TG112", f"{source.left_out} more problems left out"))
-    problems.sort()
+    # Lines with braces and templates would say the same thing once for every point.
+    problems = sorted(set(problems))
     problems = [_at_last_line(problem) if problem.line == sys.maxsize else problem for problem in problems]
     return (None if any(p.severity == "error" for p in problems) else mapping), problems
 
@@ -220,7 +221,7 @@ class _Devices:
             return protocol(given)
         elif given is not BROKEN:
             hint = did_you_mean(str(given), protocol_names()) or f"there are {', '.join(protocol_names())}"
-            self.source.report(body.value_at("protocol"), "TG601", f"no protocol {kind_of(given)}", hint)
+            self.source.report(body.value_at("protocol"), "TG601", f"no protocol '{given}'", hint)
         return None
 
     def base(self, body: Map) -> tuple[str, ...] | None:

@@ -12,7 +12,7 @@ from pydantic_core import ErrorDetails
 
 from twin_gateway.drivers.contract import DeviceConfig, ProtocolSpec
 from twin_gateway.mapping.fields import kind_of
-from twin_gateway.mapping.problem import did_you_mean
+from twin_gateway.mapping.problem import did_you_mean, nearest
 from twin_gateway.mapping.quantity import QuantityError, duration
 from twin_gateway.mapping.read import BROKEN, Map, Seq, Source
 
@@ -21,6 +21,8 @@ MAPPING_KEYS: Final = ("protocol", "place", "at", "use", "with", "points", "all"
 _REFERENCE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 _MAX_SECRET = 65_536
 _STAND_IN = "0" * 32
+_PATHS: Final = frozenset(("scl", "tls.ca", "tls.certificate", "tls.key"))
+"""Fields that name files: relative to the mapping file, whatever directory the gateway runs in."""
 
 Location = tuple[int | str, ...]
 
@@ -80,9 +82,17 @@ class DeviceReader:
             ]
         if _is_secret(path, secrets):
             return self._secret(value, at, path)
+        if type(value) is str and ".".join(map(str, path)) in _PATHS:
+            return self._path(value, at, path)
         if type(value) is str and "${" in value:
             return _REFERENCE.sub(lambda match: self._variable(match[1], at, path), value)
         return value
+
+    def _path(self, text: str, at: int, path: Location) -> str:
+        where = self.source.path.parent / text
+        if not where.is_file():
+            self.source.report(at, "TG607", f"{path[-1]}: no file '{text}' beside this one")
+        return str(where)
 
     def _secret(self, value: Any, at: int, path: Location) -> Any:
         field = path[-1]
@@ -133,6 +143,9 @@ class DeviceReader:
                 break
         faults = [item for item in errors if item["loc"][:1] == () or item["loc"][0] not in refused]
         real = [item for item in faults if not any(item["loc"][: len(p)] == p for p in self.stand_ins)]
+        known = [*_fields_at(spec.config, ()), *MAPPING_KEYS]
+        meant = {nearest(str(item["loc"][0]), known) for item in real if item["type"] == "extra_forbidden"}
+        real = [item for item in real if item["type"] != "missing" or item["loc"][0] not in meant]
         seen: set[tuple[int, str]] = set()
         for item in real:
             at, code, message, hint = _explain(item, name, section, spec)

@@ -18,6 +18,7 @@ from twin_gateway.mapping.place import PlaceError, Places
 from twin_gateway.mapping.problem import did_you_mean
 from twin_gateway.mapping.read import BROKEN, Map, Source
 from twin_gateway.mapping.template import Template, Templates, put
+from twin_gateway.mapping.whole import apply_scl
 
 _ENTRY_KEYS: Final = ("use", "with", "points", "all", "aliases")
 MAX_POINTS: Final = 2_000_000
@@ -60,6 +61,9 @@ class Expander:
         """Expand every device, then try the templates that nobody uses."""
         for section in self.sections.values():
             self._device(section)
+        for section in self.sections.values():
+            if section.binder.sound:
+                apply_scl(section.device, self.places, self.profiles, section.source.add)
         for template, lines in self.templates.trials():
             self._try(template, lines.values())
         return self.mapping

@@ -29,6 +29,7 @@ class Places:
         self._heads: dict[tuple[tuple[str, ...], str], str] = {}
         self._tails: dict[str, PointClass] = {}
         self._names: dict[str, FunctionName | None] = {}
+        self._alike: dict[PointClass, PointClass] = {}
         self._classes: dict[tuple[str, str], PointClass | PlaceError] = {}
 
     def check_level(self, segment: str, what: str) -> None:
@@ -107,7 +108,10 @@ class Places:
         segments = key.split("/")
         if "" in segments:
             raise PlaceError("TG401", f"'{key}' has an empty segment")
-        at = 0 if len(levels) == _LEVELS else self._function_index(key, segments)
+        if len(levels) == _LEVELS and (self._name(segments[0]) is not None or is_terminal(segments[0])):
+            at = 0
+        else:
+            at = self._function_index(key, segments)
         own, function, path = segments[:at], segments[at], segments[at + 1 :]
         for segment in own:
             if segment != "_":
@@ -185,6 +189,9 @@ class Places:
                 found = _classify(ln_class, path)
             except PlaceError as error:
                 found = error
+            if not isinstance(found, PlaceError):
+                # Alike classes become one object, so that their points share profiles.
+                found = self._alike.setdefault(found, found)
             self._classes[ln_class, text] = found
         if isinstance(found, PlaceError):
             raise found

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Final, Literal
 
 Severity = Literal["error", "warning"]
+_LONGEST_WORD: Final = 100
 
 CODES: dict[str, str] = {
     # TG1nn: the file and its YAML
@@ -42,7 +43,6 @@ CODES: dict[str, str] = {
     "TG309": "A range or a brace list cannot be read, or counts too many.",
     "TG310": "null drops a point that the template does not have.",
     "TG311": "Two templates of one name in the files of the check.",
-    "TG312": "The template is used nowhere.",
     # TG4nn: addresses
     "TG401": "A segment of the address has a form that is not allowed.",
     "TG402": "The address has too few or too many levels.",
@@ -73,8 +73,9 @@ CODES: dict[str, str] = {
     "TG604": "The environment variable or file of a secret is missing.",
     "TG605": "A field of the device is not right.",
     "TG606": "The device has no points.",
-    "TG607": "The SCL file cannot be read or does not hold what the mapping asks for.",
+    "TG607": "A file of the device is missing, or the SCL file does not hold what the mapping asks for.",
     "TG608": "No device of this name in any file of the check.",
+    "TG609": "Some data objects of a whole model are not in the catalogue and give no points.",
 }
 """Every code with the sentence that documents it."""
 
@@ -110,20 +111,28 @@ class Problem:
         }
 
 
-def did_you_mean(word: str, known: Iterable[str], *, cutoff: float = 0.6) -> str:
-    """`did you mean 'x'?` for the nearest known word by edit distance, or an empty text.
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """`did you mean 'x'?` for the nearest known word, or an empty text."""
+    found = nearest(word, known)
+    return f"did you mean '{found}'?" if found is not None else ""
 
-    At most one edit for every three letters counts as near; of equally near words the first in order wins.
+
+def nearest(word: str, known: Iterable[str]) -> str | None:
+    """The nearest known word by edit distance, None when none is near.
+
+    Two edits in five letters count as near; of equally near words the first in order wins.
     """
+    if len(word) > _LONGEST_WORD:
+        return None
     best: tuple[int, str] | None = None
-    limit = max(1, round(len(word) * (1 - cutoff)))
+    limit = max(1, round(len(word) * 0.4))
     for other in sorted(known):
         if abs(len(other) - len(word)) > limit:
             continue
         distance = edit_distance(word.lower(), other.lower(), limit)
         if distance <= limit and (best is None or distance < best[0]):
             best = (distance, other)
-    return f"did you mean '{best[1]}'?" if best else ""
+    return best[1] if best is not None else None
 
 
 def edit_distance(left: str, right: str, limit: int) -> int:

@@ -266,7 +266,7 @@ class _Reader:
                 at, "TG107", f"anchor '&{_short(event.anchor)}'", "anchors are not supported; use a template"
             )
         if event.tag is not None:
-            self.source.report(at, "TG108", f"tag '{_short(event.tag)}'", "values need no tags")
+            self.source.report(at, "TG108", f"tag '{_tag(event.tag)}'", "values need no tags")
         if depth >= MAX_DEPTH:
             raise _TooMuchError(f"nested deeper than {MAX_DEPTH} levels", at)
         return self.mapping(at, depth + 1) if kind is events.MappingStartEvent else self.sequence(at, depth + 1)
@@ -359,7 +359,7 @@ class _Reader:
                 at, "TG107", f"anchor '&{_short(event.anchor)}'", "anchors are not supported; use a template"
             )
         if event.tag is not None:
-            self.source.report(at, "TG108", f"tag '{_short(event.tag)}'", "values need no tags")
+            self.source.report(at, "TG108", f"tag '{_tag(event.tag)}'", "values need no tags")
             return BROKEN
         return self.plain(event.value) if event.implicit[0] else event.value
 
@@ -419,6 +419,10 @@ def _report_syntax(source: Source, error: yaml.YAMLError) -> None:
         source.report(bad.start() if bad else 0, "TG105", f"not YAML: the control character{code} is not allowed")
         return
     source.report(0, "TG105", f"not YAML: {error}")
+
+
+def _tag(tag: str) -> str:
+    return _short(tag.replace("tag:yaml.org,2002:", "!!"))
 
 
 def _short(text: object) -> str:

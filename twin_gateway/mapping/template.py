@@ -15,7 +15,7 @@ from twin_gateway.drivers.registry import protocol_names
 from twin_gateway.mapping.fields import kind_of
 from twin_gateway.mapping.lines import Drop, Line, LineReader, Several, merged
 from twin_gateway.mapping.pattern import Scalar, fill
-from twin_gateway.mapping.problem import did_you_mean
+from twin_gateway.mapping.problem import did_you_mean, nearest
 from twin_gateway.mapping.read import BROKEN, Map, Source
 
 _KEYS: Final = ("protocol", "params", "use", "with", "points")
@@ -52,6 +52,7 @@ class Templates:
 
     def __init__(self) -> None:
         self.by_name: dict[str, Template] = {}
+        self._circles: set[str] = set()
         self.complete = True
         """False when a file could not be read: then an unknown template is nobody's fault that we could name."""
 
@@ -105,7 +106,7 @@ class Templates:
     def _no_protocol(source: Source, section: Map, protocol: Any) -> None:
         if protocol is not BROKEN:
             hint = did_you_mean(str(protocol), protocol_names()) or f"there are {', '.join(protocol_names())}"
-            source.report(section.value_at("protocol"), "TG601", f"no protocol {kind_of(protocol)}", hint)
+            source.report(section.value_at("protocol"), "TG601", f"no protocol '{protocol}'", hint)
 
     @staticmethod
     def _params(source: Source, params: Any, at: int, template: Template) -> None:
@@ -159,6 +160,10 @@ class Templates:
         chain, current = [template.name], template.base
         while current is not None and current in self.by_name:
             if current == template.name:
+                if self._circles & {*chain}:
+                    template.sound = False
+                    return
+                self._circles.update(chain)
                 path = " -> ".join((*chain, current))
                 at = template.section.value_at("use")
                 template.source.report(at, "TG305", f"templates use each other in a circle: {path}")
@@ -197,10 +202,12 @@ class Templates:
             return None
         good = True
         out: dict[str, Scalar] = {}
+        meant: set[str | None] = set()
         for i, (name, value) in enumerate(given.items()):
             parameter = template.params.get(name)
             where = given.marks[2 * i + 1]
             if parameter is None:
+                meant.add(nearest(name, template.params))
                 hint = did_you_mean(name, template.params) or _list("its parameters are", template.params)
                 source.report(
                     given.marks[2 * i], "TG302", f"template '{template.name}' has no parameter '{name}'", hint
@@ -215,7 +222,7 @@ class Templates:
             else:
                 out[name] = value
         for name, parameter in template.params.items():
-            if name in given:
+            if name in given or name in meant:
                 continue
             if parameter.default is None:
                 source.report(at, "TG303", f"template '{template.name}' needs the parameter '{name}'")

@@ -29,20 +29,13 @@ def _first(point: MappedPoint) -> str:
 
 def _addresses(mapping: Mapping, report: Report) -> None:
     seen: dict[str, MappedPoint] = {}
-    folded: dict[str, str] = {}
     for device in mapping.devices:
         for point in device.points:
             address = point.address
             first = seen.setdefault(address, point)
-            if first is not point:
-                # Several bindings of one address come from one list.
-                if point.group == 0 or point.group != first.group:
-                    _say(report, point, "TG406", f"'{address}' is already mapped", _first(first))
-                continue
-            other = folded.setdefault(address.lower(), address)
-            if other != address:
-                what = f"'{address}' differs from '{other}' only in upper and lower case"
-                _say(report, point, "TG407", what, _first(seen[other]))
+            # Several bindings of one address come from one list.
+            if first is not point and (point.group == 0 or point.group != first.group):
+                _say(report, point, "TG406", f"'{address}' is already mapped", _first(first))
 
 
 def _places(mapping: Mapping, report: Report) -> None:
@@ -50,32 +43,39 @@ def _places(mapping: Mapping, report: Report) -> None:
     first_of: dict[str, MappedPoint] = {}
     browse: dict[str, str] = {}
     folded: dict[str, str] = {}
+    faulty: set[str] = set()
     for device in mapping.devices:
         for point in device.points:
             # Six place levels, then the function: everything above the data object is a container.
             container = "/".join(point.address.split("/", 7)[:7])
-            # Upwards until one is known: then all above it are.
+            fresh: list[str] = []
             while container and container not in first_of:
                 first_of[container] = point
-                fault = _container(container, browse, folded)
-                if fault is not None:
-                    code, what, other = fault
-                    _say(report, point, code, what, _first(first_of[other]))
-                    break
+                fresh.append(container)
                 container = container.rpartition("/")[0]
                 while container.endswith("/_"):
                     container = container[:-2]
+            if container in faulty:
+                faulty.update(fresh)
+                continue
+            while fresh:
+                fault = _container(fresh.pop(), browse, folded)
+                if fault is not None:
+                    code, what, this, other = fault
+                    _say(report, point, code, what, _first(first_of[other]))
+                    faulty.update((this, *fresh))
+                    break
 
 
-def _container(container: str, browse: dict[str, str], folded: dict[str, str]) -> tuple[str, str, str] | None:
-    """Code, message and the other container when this one clashes with one seen before."""
+def _container(container: str, browse: dict[str, str], folded: dict[str, str]) -> tuple[str, str, str, str] | None:
+    """Code, message, container and the other one when it clashes with one seen before."""
     path = container.replace("/_/", "/").replace("/_/", "/")
     other = browse.setdefault(path, container)
     if other != container:
-        return "TG408", f"'{container}' and '{other}' have the same browse path", other
+        return "TG408", f"'{container}' and '{other}' have the same browse path", container, other
     other = folded.setdefault(path.lower(), container)
     if other != container:
-        return "TG407", f"'{container}' differs from '{other}' only in upper and lower case", other
+        return "TG407", f"'{container}' differs from '{other}' only in upper and lower case", container, other
     return None
 
 

@@ -1,0 +1,69 @@
+"""Every golden file prints exactly the lines beside it; `REWRITE_GOLDEN=1` writes them anew for review."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+import pytest
+
+from twin_gateway.mapping import problem
+from twin_gateway.mapping.check import check, run_check
+
+GOLDEN = Path(__file__).parent / "golden"
+ENVIRON = {"GOOD_KEY": "00" * 16, "SHORT_KEY": "0A", "M1_EK": "11" * 16}
+CASES = sorted(path.stem for path in GOLDEN.glob("*.yaml") if not path.stem.endswith(".second"))
+
+
+def printed(case: str) -> str:
+    files = [path for path in (Path(f"{case}.yaml"), Path(f"{case}.second.yaml")) if path.exists()]
+    mapping, problems = check(files, environ=ENVIRON)
+    assert mapping is None
+    return "".join(f"{p}\n" for p in problems)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_check_prints_exactly_the_expected_lines(case: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(GOLDEN)
+    expected = GOLDEN / f"{case}.expected"
+    if os.environ.get("REWRITE_GOLDEN"):
+        expected.write_text(printed(case), "utf-8")
+    assert printed(case) == expected.read_text("utf-8")
+
+
+def test_the_golden_files_hold_well_over_forty_different_mistakes() -> None:
+    lines = [line for path in GOLDEN.glob("*.expected") for line in path.read_text("utf-8").splitlines()]
+    assert len(CASES) >= 45
+    assert len({line.split(": ", 2)[2] for line in lines}) >= 100
+    assert len({match[0] for line in lines if (match := re.search(r"TG\d{3}", line))}) >= 45
+
+
+def test_every_code_is_documented_and_used() -> None:
+    package = Path(problem.__file__).parent
+    used = {
+        code
+        for path in package.glob("*.py")
+        if path.name != "problem.py"
+        for code in re.findall(r'"(TG\d{3})"', path.read_text("utf-8"))
+    }
+    assert used == set(problem.CODES)
+
+
+def test_a_literal_secret_never_shows_in_any_message() -> None:
+    for path in GOLDEN.glob("*.expected"):
+        assert "D0D1D2D3" not in path.read_text("utf-8")
+
+
+def test_all_files_together_print_the_same_lines_in_the_same_order_every_time(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(GOLDEN)
+    outputs = []
+    for _ in range(2):
+        assert run_check([Path()], environ=ENVIRON) == 1
+        outputs.append(capsys.readouterr().out)
+    assert outputs[0] == outputs[1]
+    places = [line.split(":")[:3] for line in outputs[0].splitlines()[:-1]]
+    keys = [(file, int(line), int(col)) for file, line, col in places]
+    assert keys == sorted(keys)
