@@ -182,3 +182,10 @@ def test_every_monitor_type_is_a_column_type():
         assert len(columns) == 1
         assert columns.value.dtype == np.float64
         assert (columns.time[0] == NO_TIME) == (known.time is TimeTag.NONE)
+
+
+@pytest.mark.parametrize("octets", ["0000c07f", "010080ff", "0100807f"], ids=["quiet", "signalling", "positive"])
+def test_a_float_that_is_no_number_passes_quietly(octets):
+    columns, errors = columns_of(bytes((13, 1, 3, 0, 1, 0, 1, 0, 0)) + bytes.fromhex(octets) + b"\0")
+    assert errors == 0
+    assert np.isnan(columns.value[0])

@@ -206,6 +206,9 @@ def _element_columns(
             value = ((raw << 1).view(np.int8) >> 1).astype(np.float64)
             extra = (raw >> 7).astype(np.uint32)
             quality = quality | extra * np.uint32(Quality.TRANSIENT)
+        case Family.FLOAT:
+            with np.errstate(invalid="ignore"):  # a signalling NaN from the device is data, not our arithmetic
+                value = raw.astype(np.float64)
         case Family.NORMALISED | Family.NORMALISED_BARE:
             value = raw / 32768.0
         case Family.COUNTER:
