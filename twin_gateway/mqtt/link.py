@@ -265,6 +265,7 @@ class BrokerLink:
         if settings.tls is not None:
             tls = settings.tls
             context = ssl.create_default_context(cafile=tls.ca)
+            context.sslsocket_class = _ClosedOnRefusal
             if tls.certificate is not None:
                 context.load_cert_chain(tls.certificate, tls.key)
             client.tls_set_context(context)
@@ -301,7 +302,7 @@ class BrokerLink:
         if granted.get("RetainAvailable") == 0:
             future.set_exception(BrokerError("the broker keeps no retained messages"))
             return
-        self._window = max(1, min(self._settings.window, int(granted.get("ReceiveMaximum", 65_535)) - 1))
+        self._window = max(1, min(self._settings.window, int(granted.get("ReceiveMaximum", 65_535))))
         # Topic, properties and header of the packet stay below 300 bytes beside the root.
         limit = int(granted.get("MaximumPacketSize", _NO_LIMIT))
         self.max_payload = max(0, limit - 512 - len(self._settings.root))
@@ -470,6 +471,17 @@ class BrokerLink:
         if not self._writing and sock is not None and client.want_write():
             self._writing = True
             self._loop.add_writer(sock.fileno(), self._writable, client)
+
+
+class _ClosedOnRefusal(ssl.SSLSocket):
+    """paho forgets a socket whose handshake failed; this one closes itself."""
+
+    def do_handshake(self, block: bool = False) -> None:
+        try:
+            super().do_handshake(block)
+        except BaseException:
+            self.close()
+            raise
 
 
 def _describe(error: BaseException) -> str:
