@@ -167,7 +167,7 @@ def _link(number: int, port: int, table: PointTable, events: EventJournal, direc
         table=table,
         events=events,
         address=f"bench/_sys/_/_/_/{name}",
-        data_directory=directory,
+        data_directory=directory / name,
     )
 
 

@@ -334,6 +334,9 @@ async def serve(file: SimulationFile, say: Callable[[dict[str, Any]], None] = _p
 
 def main(arguments: list[str]) -> int:
     """Runs the simulator of the file named in `arguments`; the exit code."""
+    if {"-h", "--help"} & set(arguments):
+        print(__doc__)
+        return 0
     if len(arguments) != 1:
         print("usage: python -m twin_gateway.simulate.dlms FILE", file=sys.stderr)
         return 2
@@ -345,5 +348,10 @@ def main(arguments: list[str]) -> int:
     return 0
 
 
+def command(arguments: list[str]) -> None:
+    """Command line: FILE; ends the process with its exit code."""
+    sys.exit(main(arguments))
+
+
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    command(sys.argv[1:])

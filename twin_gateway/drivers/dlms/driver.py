@@ -162,7 +162,9 @@ class DlmsDriver:
         encryption, authentication = self._keys
         title = self._config.title(self._name)
         if self._counter is None:
-            store = CounterStore.shared(link.data_directory / "dlms-counters.journal")
+            # Beside the links' own directories: one journal for all of them. Links that share a key and a system title
+            # must draw from one counter, and a thousand meters are to cost one sync at the start.
+            store = CounterStore.shared(link.data_directory.parent / "dlms-counters.journal")
             self._counter = store.counter(counter_key(title, encryption))
         await self._counter.ensure()
         dedicated = Key(secrets.token_bytes(16)) if self._config.dedicated_key else None
@@ -263,8 +265,11 @@ class DlmsDriver:
         if seen == self._odd:
             return
         for name, number in seen.items():
-            if number > self._odd.get(name, 0):
-                link.count(name, number - self._odd.get(name, 0))
+            before = self._odd.get(name, 0)
+            if number > before:
+                link.count(name, number - before)
+            if number and not before:
+                _log.info("meter %s: first of %s in this association (%d)", self._name, name, number)
         self._odd = seen
 
     # --- clock ---------------------------------------------------------------------------------------------------
