@@ -154,12 +154,11 @@ def simulate(
     protocol: Annotated[str, typer.Argument(help="iec61850, iec104, dlms or coap.")],
 ) -> None:
     """Run a simulated device of one protocol from a file, in this process; `simulate PROTOCOL --help` says more."""
-    modules = {"iec61850": "iec61850", "iec104": "iec104", "dlms": "dlms", "coap": "coap"}
-    if protocol not in modules:
-        _fail(f"there is no simulator for {protocol!r}; there are {', '.join(modules)}")
-    module = import_module(f"twin_gateway.simulate.{modules[protocol]}")
-    sys.argv = [f"twin-gateway simulate {protocol}", *context.args]
-    module.command(context.args)
+    entries = {"iec61850": "main", "iec104": "command", "dlms": "main", "coap": "main"}
+    if protocol not in entries:
+        _fail(f"there is no simulator for {protocol!r}; there are {', '.join(entries)}")
+    module = import_module(f"twin_gateway.simulate.{protocol}")
+    raise typer.Exit(getattr(module, entries[protocol])(context.args) or 0)
 
 
 @app.command()
