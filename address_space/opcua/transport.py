@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import struct
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from address_space.opcua.processor import Processor
 from address_space.opcua.untyped import ua
@@ -43,7 +43,8 @@ class Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Accept the connection unless there are too many."""
-        assert isinstance(transport, asyncio.Transport)  # noqa: S101 - what a TCP server hands out
+        # uvloop's transports do not derive from asyncio's.
+        transport = cast(asyncio.Transport, transport)
         peer = transport.get_extra_info("peername")
         server = self._server
         if len(server.connections) >= server.limits.max_connections:
