@@ -51,7 +51,7 @@ VALUES = {
     "long": (PrimitiveType("integer", 64), st.integers(-(1 << 53), 1 << 53).map(IntData)),
     "unsigned": (PrimitiveType("unsigned", 32), st.integers(0, (1 << 32) - 1).map(UIntData)),
 }
-moments = st.datetimes(datetime(1971, 1, 1), datetime(2100, 1, 1)).map(lambda v: v.replace(tzinfo=UTC))
+moments = st.timedeltas(timedelta(days=365), timedelta(days=47_000)).map(lambda v: datetime(1970, 1, 1, tzinfo=UTC) + v)
 stamps = st.builds(TimestampData, moments, st.integers(0, 255))
 words = st.integers(0, 0x1FFF)
 

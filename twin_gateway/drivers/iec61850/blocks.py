@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 from typing import TypeVar
 
 from open61850.data import (
@@ -161,14 +162,14 @@ async def enable(
         except DataAccessError as error:
             if error.code != OBJECT_NON_EXISTENT:
                 raise
-    if state.triggers != TRIGGERS and await put("TrgOps", TRIGGERS, optional=True):
+    if not _has(state.triggers, TRIGGERS.value) and await put("TrgOps", TRIGGERS, optional=True):
         state.triggers = TRIGGERS
-    if _octets(state.options, block.buffered) != _octets(OPTIONS, block.buffered) and await put(
-        "OptFlds", OPTIONS, optional=True
-    ):
+    wanted = OPTIONS.value if block.buffered else bytes((OPTIONS.value[0] & ~0x03, *OPTIONS.value[1:]))
+    if not _has(state.options, wanted) and await put("OptFlds", OPTIONS, optional=True):
         state.options = OPTIONS
     period = int(integrity * 1000)
-    if state.integrity not in {None, period}:
+    # devices round; what is about right is left alone
+    if state.integrity is not None and abs(state.integrity - period) > period // 10:
         await put("IntgPd", UIntData(period), optional=True)
     resumed = lost = False
     if block.buffered:
@@ -211,11 +212,9 @@ async def all_states(link: Association, model: Model) -> list[BlockState]:
     return [state for state in found if state is not None]
 
 
-def _octets(options: BitStringData | None, buffered: bool) -> bytes:
-    """Octets of the options; an unbuffered block never has buffer overflow and entry id, whatever is asked."""
-    if options is None or not options.value:
-        return b""
-    return options.value if buffered else bytes((options.value[0] & ~0x03, *options.value[1:]))
+def _has(bits: BitStringData | None, wanted: bytes) -> bool:
+    """Whether all wanted bits are set; more of them do no harm."""
+    return bits is not None and all(have & want == want for have, want in zip_longest(bits.value, wanted, fillvalue=0))
 
 
 def _address(owner: bytes) -> str:

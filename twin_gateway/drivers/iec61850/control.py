@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from open61850.data import (
@@ -214,7 +214,9 @@ class Controls:
                     if not (isinstance(answer, VisibleStringData) and answer.value):
                         return await self._refusal(command, watch, AddCause.SELECT_FAILED, "the device did not select")
             except MmsError as error:
-                return await self._failed(command, watch, error, AddCause.SELECT_FAILED)
+                outcome = await self._failed(command, watch, error, AddCause.SELECT_FAILED)
+                # "position reached" is a good end of a command but no selection
+                return replace(outcome, status=StatusCode.BadInvalidState, gate="device") if outcome.good else outcome
         self._selections[target.name] = issue
         return Outcome(StatusCode.Good, text="selected", command_id=command.command_id, sent=True)
 
@@ -239,6 +241,8 @@ class Controls:
                 return _outcome(command, AddCause.INCONSISTENT_PARAMETERS, what)
             if held is None:
                 outcome = await self._select(command, target, issue, deadline)
+                if outcome.add_cause == AddCause.POSITION_REACHED:
+                    return _outcome(command, AddCause.POSITION_REACHED, "nothing to do", sent=True)
                 if not outcome.good:
                     return outcome
             issue = self._selections.pop(target.name)

@@ -48,7 +48,8 @@ class _Running:
         last: loop time of its last report.
         replaying: entries come from its buffer; nothing is live before the interrogation is answered.
         interrogated: GI has been asked for.
-        floor: TimeOfEntry of the answer; older entries were buffered.
+        floor: TimeOfEntry of the answer; older entries were buffered, if they come before `floor_until` (loop time):
+            later the device's clock may simply have been set back.
         sequence: SqNum of the last report.
     """
 
@@ -59,6 +60,7 @@ class _Running:
     replaying: bool
     interrogated: bool = False
     floor: int = 0
+    floor_until: float = 0.0
     sequence: int | None = None
 
 
@@ -126,8 +128,7 @@ class Session:
             if self._config.reports:
                 uncovered -= await self._arrange_blocks()
             self._arrange_polls(uncovered)
-            await self._interrogate()
-            await self.poll()
+            await asyncio.gather(self._interrogate(), self.poll())
 
     async def _resolve(self, points: Iterable[BoundPoint]) -> _Resolved:
         found = _Resolved()
@@ -329,13 +330,16 @@ class Session:
             self._entries.put(block.name, Entry(report.entry_id, running.state.data_set, running.state.revision))
         if report.sequence is not None:
             self._check_sequence(running, report)
+        if report.revision is not None and report.revision != running.state.revision:
+            text = f"{block.name}: configuration revision {report.revision} instead of {running.state.revision}"
+            self._tell("D03", text, "")
 
     def _late(self, running: _Running, report: Report) -> bool:
         if not running.replaying:
-            return bool(running.state.block.buffered and report.entry_time and report.entry_time < running.floor)
+            return bool(report.entry_time) and running.last < running.floor_until and report.entry_time < running.floor
         if running.interrogated and report.reasons & REASON_GENERAL_INTERROGATION:
             running.replaying = False
-            running.floor = report.entry_time
+            running.floor, running.floor_until = report.entry_time, running.last + _REPLAY_LIMIT
             return False
         return True
 
