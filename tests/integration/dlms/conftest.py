@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from collections import Counter
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -68,8 +69,8 @@ class Peer:
 
 
 class PydlmsPeer(Peer):
-    def __init__(self, count=1, rows=0, without="-"):
-        self.arguments = [str(count), str(rows), without]
+    def __init__(self, meters=1, rows=0, without="-"):
+        self.arguments = [str(meters), str(rows), without]
         super().__init__([sys.executable, str(HERE / "pydlms_meters.py"), "0", *self.arguments])
 
     def restart(self):
@@ -90,17 +91,40 @@ class OurPeer(Peer):
         self.start()
 
 
-@pytest.fixture
-def pydlms_meters():
-    """Starts pydlms-client's simulator; (count, rows, without) -> Peer."""
-    peers = []
+class Lent:
+    """One meter of a process that the tests share: every test gets a meter that nobody has used."""
 
-    def start(*arguments, **named):
-        peers.append(PydlmsPeer(*arguments, **named))
-        return peers[-1]
+    def __init__(self, peer: Peer, device: int):
+        self.port, self.device = peer.port, device
+
+
+SHARED_METERS = 60
+
+
+@pytest.fixture(scope="session")
+def _shared_peers():
+    peers = {}
+    yield peers
+    for peer, _ in peers.values():
+        peer.kill()
+
+
+@pytest.fixture
+def pydlms_meters(_shared_peers):
+    """A meter of pydlms-client's simulator; own=True starts a process that the test may kill."""
+    own_peers = []
+
+    def start(rows=0, without="-", own=False):
+        if own:
+            own_peers.append(PydlmsPeer(2, rows, without))
+            return own_peers[-1]
+        if (rows, without) not in _shared_peers:
+            _shared_peers[rows, without] = PydlmsPeer(4 if rows > 100 else SHARED_METERS, rows, without), count(1)
+        peer, numbers = _shared_peers[rows, without]
+        return Lent(peer, next(numbers))
 
     yield start
-    for peer in peers:
+    for peer in own_peers:
         if peer.process.poll() is None:
             peer.kill()
 
@@ -191,9 +215,10 @@ def point(row, obis, cdc="MV", quantity=None, unit=None, control=None, **fields)
     )
 
 
-def config(port, security="none", **fields):
-    """A device section; short times."""
-    base = {"host": "127.0.0.1", "port": port, "security": security, "timeout": 3.0, "poll": 0.2}
+def config(peer, security="none", **fields):
+    """A device section for a peer or a port; short times."""
+    where = {"port": getattr(peer, "port", peer), "logical_device": getattr(peer, "device", 1)}
+    base = where | {"host": "127.0.0.1", "security": security, "timeout": 3.0, "poll": 0.2}
     if security == "lls":
         base |= {"password": "12345678", "client": 32}
     if security == "hls-gmac":

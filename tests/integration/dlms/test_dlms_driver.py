@@ -31,7 +31,7 @@ def registers(dlms):
 @pytest.mark.parametrize("security", ["none", "lls", "hls-gmac"])
 async def test_registers_arrive_scaled_and_in_canonical_units(dlms, pydlms_meters, link, security):
     peer = pydlms_meters()
-    driver = dlms.Driver("m1", dlms.config(peer.port, security), registers(dlms))
+    driver = dlms.Driver("m1", dlms.config(peer, security), registers(dlms))
     async with dlms.Running(driver, link):
         await link.until(lambda: len(link.batches) >= 2)
     assert link.values == {row: value for row, (_, _, value) in REGISTERS.items()}
@@ -43,7 +43,7 @@ async def test_registers_arrive_scaled_and_in_canonical_units(dlms, pydlms_meter
 @pytest.mark.parametrize("hls_key", ["global", "dedicated"])
 async def test_a_dedicated_key_works_both_ways_of_hls(dlms, pydlms_meters, link, hls_key):
     peer = pydlms_meters()
-    config = dlms.config(peer.port, "hls-gmac", dedicated_key=True, hls_key=hls_key)
+    config = dlms.config(peer, "hls-gmac", dedicated_key=True, hls_key=hls_key)
     async with dlms.Running(dlms.Driver("m1", config, registers(dlms)), link):
         await link.until(lambda: len(link.batches) >= 1)
     assert link.values[4] == 230.1
@@ -51,7 +51,7 @@ async def test_a_dedicated_key_works_both_ways_of_hls(dlms, pydlms_meters, link,
 
 async def test_without_with_list_the_driver_falls_back_to_single_requests(dlms, pydlms_meters, link):
     peer = pydlms_meters(without="list")
-    driver = dlms.Driver("m1", dlms.config(peer.port, "hls-gmac"), registers(dlms))
+    driver = dlms.Driver("m1", dlms.config(peer, "hls-gmac"), registers(dlms))
     async with dlms.Running(driver, link):
         await link.until(lambda: link.batches)
         assert not driver._session.association.can_list
@@ -66,7 +66,7 @@ async def test_data_access_results_become_quality(dlms, pydlms_meters, link):
         dlms.point(2, "1-0:99.9.0", quantity="voltage", **{"class": 3}),  # not there
         dlms.point(3, "1-0:32.7.0", quantity="current"),  # is a voltage
     ]
-    async with dlms.Running(dlms.Driver("m1", dlms.config(peer.port), points), link):
+    async with dlms.Running(dlms.Driver("m1", dlms.config(peer), points), link):
         await link.until(lambda: link.batches)
     assert link.quality[0] == 0
     assert link.quality[1] == Quality.QUESTIONABLE | Quality.OLD_DATA
@@ -78,7 +78,7 @@ async def test_data_access_results_become_quality(dlms, pydlms_meters, link):
 async def test_an_extended_register_has_the_time_of_its_capture(dlms, pydlms_meters, link):
     peer = pydlms_meters()
     points = [dlms.point(0, "1-0:1.6.0", quantity="active power")]
-    async with dlms.Running(dlms.Driver("m1", dlms.config(peer.port), points), link):
+    async with dlms.Running(dlms.Driver("m1", dlms.config(peer), points), link):
         await link.until(lambda: link.batches)
     assert link.values[0] == 7000.0
     assert link.source_time[0] == clock.from_datetime(datetime(2026, 10, 1, tzinfo=UTC))
@@ -87,7 +87,7 @@ async def test_an_extended_register_has_the_time_of_its_capture(dlms, pydlms_met
 async def test_a_unit_in_the_mapping_is_what_is_delivered(dlms, pydlms_meters, link):
     peer = pydlms_meters()
     points = [dlms.point(0, "1-0:1.8.0", quantity="active energy", unit="kWh")]
-    async with dlms.Running(dlms.Driver("m1", dlms.config(peer.port), points), link):
+    async with dlms.Running(dlms.Driver("m1", dlms.config(peer), points), link):
         await link.until(lambda: link.batches)
     assert link.values[0] == pytest.approx(123.456)
 
@@ -95,10 +95,10 @@ async def test_a_unit_in_the_mapping_is_what_is_delivered(dlms, pydlms_meters, l
 async def test_serial_number_and_clock_are_read(dlms, pydlms_meters, link):
     peer = pydlms_meters()
     points = [dlms.point(0, "0-0:96.1.0", "VSS"), dlms.point(1, "0-0:1.0.0", "INS")]
-    driver = dlms.Driver("m1", dlms.config(peer.port), points)
+    driver = dlms.Driver("m1", dlms.config(peer), points)
     async with dlms.Running(driver, link):
         await link.until(lambda: link.counters["clock_reads"])
-    assert link.texts[0] == "00000001"
+    assert link.texts[0] == f"{peer.device:08}"
     # The meter shows local time, UTC+2, with its deviation.
     assert abs(driver.clock_error) < 2
     assert abs(link.values[1]) < 2
@@ -106,7 +106,7 @@ async def test_serial_number_and_clock_are_read(dlms, pydlms_meters, link):
 
 async def test_an_inverted_deviation_shows_as_clock_error(dlms, pydlms_meters, link):
     peer = pydlms_meters()
-    driver = dlms.Driver("m1", dlms.config(peer.port, deviation="inverted"), [dlms.point(0, "1-0:1.8.0")])
+    driver = dlms.Driver("m1", dlms.config(peer, deviation="inverted"), [dlms.point(0, "1-0:1.8.0")])
     async with dlms.Running(driver, link):
         await link.until(lambda: link.counters["clock_reads"])
     assert driver.clock_error == pytest.approx(4 * 3600, abs=5)
@@ -118,7 +118,7 @@ async def test_an_inverted_deviation_shows_as_clock_error(dlms, pydlms_meters, l
 async def test_a_whole_profile_of_2880_rows_arrives_late_with_its_own_times(dlms, pydlms_meters, link, without):
     peer = pydlms_meters(rows=2880, without=without)
     points = [dlms.point(0, "1-0:1.8.0", quantity="active energy", profile="1-0:99.1.0")]
-    config = dlms.config(peer.port, "hls-gmac", profile_depth=30.5 * 86_400, poll=30.0)
+    config = dlms.config(peer, "hls-gmac", profile_depth=30.5 * 86_400, poll=30.0)
     async with dlms.Running(dlms.Driver("m1", config, points), link):
         await link.until(lambda: link.counters["profile_rows"] >= 2880, 30.0)
     late = [batch for batch in link.batches if batch.late]
@@ -135,7 +135,7 @@ async def test_rows_are_delivered_once_also_over_a_restart(dlms, pydlms_meters, 
     peer = pydlms_meters(rows=8)
     points = [dlms.point(0, "1-0:1.8.0", quantity="active energy", profile="1-0:99.1.0")]
     for _ in range(2):
-        config = dlms.config(peer.port, profile_poll=0.2, poll=30.0)
+        config = dlms.config(peer, profile_poll=0.2, poll=30.0)
         async with dlms.Running(dlms.Driver("m1", config, points), link):
             await link.until(lambda: link.counters["profile_rows"] >= 8)
             await asyncio.sleep(0.5)
@@ -145,7 +145,7 @@ async def test_rows_are_delivered_once_also_over_a_restart(dlms, pydlms_meters, 
 async def test_a_register_that_the_profile_lacks_is_told(dlms, pydlms_meters, link):
     peer = pydlms_meters(rows=8)
     points = [dlms.point(0, "1-0:2.8.0", quantity="active energy", profile="1-0:99.1.0")]
-    async with dlms.Running(dlms.Driver("m1", dlms.config(peer.port), points), link):
+    async with dlms.Running(dlms.Driver("m1", dlms.config(peer), points), link):
         await link.until(lambda: link.events)
     assert link.events[0][0] == "mapping" and "does not capture 1-0:2.8.0" in link.events[0][1]
 
@@ -158,7 +158,7 @@ def command(point, value, verb=Verb.OPERATE, timeout=5.0, **more):
 async def test_disconnect_and_reconnect_answer_when_the_position_followed(dlms, pydlms_meters, link, security):
     peer = pydlms_meters()
     position = dlms.point(0, "0-0:96.3.10", "DPC", control={"model": "disconnect"})
-    driver = dlms.Driver("m1", dlms.config(peer.port, security, poll=30.0), [position])
+    driver = dlms.Driver("m1", dlms.config(peer, security, poll=30.0), [position])
     async with dlms.Running(driver, link):
         await link.until(lambda: link.values.get(0) == 2)
         outcome = await driver.execute(command(position, 1))
@@ -171,7 +171,7 @@ async def test_disconnect_and_reconnect_answer_when_the_position_followed(dlms, 
 async def test_selecting_and_testing_are_refused_before_anything_is_sent(dlms, pydlms_meters, link):
     peer = pydlms_meters()
     position = dlms.point(0, "0-0:96.3.10", "DPC", control={"model": "disconnect"})
-    driver = dlms.Driver("m1", dlms.config(peer.port, poll=30.0), [position])
+    driver = dlms.Driver("m1", dlms.config(peer, poll=30.0), [position])
     async with dlms.Running(driver, link):
         for wrong in (
             command(position, 1, Verb.SELECT),
@@ -186,7 +186,7 @@ async def test_selecting_and_testing_are_refused_before_anything_is_sent(dlms, p
 async def test_a_refused_action_names_the_meters_reason(dlms, pydlms_meters, link):
     peer = pydlms_meters()
     position = dlms.point(0, "0-0:96.3.11", "DPC", control={"model": "disconnect"}, **{"class": 70})
-    driver = dlms.Driver("m1", dlms.config(peer.port, poll=30.0), [position])
+    driver = dlms.Driver("m1", dlms.config(peer, poll=30.0), [position])
     async with dlms.Running(driver, link):
         outcome = await driver.execute(command(position, 1))
     assert not outcome.good and outcome.sent and "refused" in outcome.text
@@ -201,7 +201,7 @@ async def test_without_an_association_there_is_no_command(dlms, link):
 async def test_points_come_and_go_without_a_new_association(dlms, pydlms_meters, link):
     peer = pydlms_meters()
     first, second = dlms.point(0, "1-0:1.8.0", quantity="active energy"), dlms.point(1, "1-0:32.7.0")
-    driver = dlms.Driver("m1", dlms.config(peer.port, poll=30.0), [first])
+    driver = dlms.Driver("m1", dlms.config(peer, poll=30.0), [first])
     async with dlms.Running(driver, link):
         await link.until(lambda: 0 in link.values)
         session = driver._session
@@ -214,7 +214,7 @@ async def test_points_come_and_go_without_a_new_association(dlms, pydlms_meters,
 
 async def test_discovery_lists_objects_with_units(dlms, pydlms_meters, link):
     peer = pydlms_meters()
-    driver = dlms.Driver("m1", dlms.config(peer.port, poll=30.0), [])
+    driver = dlms.Driver("m1", dlms.config(peer, poll=30.0), [])
     with pytest.raises(ConnectionError):
         await driver.discover()
     async with dlms.Running(driver, link):
@@ -234,7 +234,7 @@ async def test_discovery_lists_objects_with_units(dlms, pydlms_meters, link):
 )
 async def test_wrong_secrets_end_the_attempt_with_the_reason(dlms, pydlms_meters, link, security, fields, says):
     peer = pydlms_meters()
-    driver = dlms.Driver("m1", dlms.config(peer.port, security, **fields), registers(dlms))
+    driver = dlms.Driver("m1", dlms.config(peer, security, **fields), registers(dlms))
     with pytest.raises(LinkLost, match=says):
         await driver.run(link)
     assert not link.is_up.is_set()
@@ -246,7 +246,7 @@ async def test_a_meter_that_has_seen_higher_counters_is_followed_forward(dlms, p
         directory = tmp_path / str(attempt)  # the second gateway has lost its counters
         directory.mkdir()
         link = dlms.MemoryLink(directory)
-        driver = dlms.Driver("m1", dlms.config(peer.port, "hls-gmac"), registers(dlms))
+        driver = dlms.Driver("m1", dlms.config(peer, "hls-gmac"), registers(dlms))
         if attempt:
             driver._counter = counter_at_one(directory)
         async with dlms.Running(driver, link):
@@ -261,8 +261,8 @@ def counter_at_one(directory):
 
 
 async def test_killed_meters_are_noticed_and_read_again_after_their_restart(dlms, pydlms_meters, link):
-    peer = pydlms_meters()
-    driver = dlms.Driver("m1", dlms.config(peer.port, "hls-gmac"), registers(dlms))
+    peer = pydlms_meters(own=True)
+    driver = dlms.Driver("m1", dlms.config(peer, "hls-gmac"), registers(dlms))
     async with dlms.Running(driver, link) as task:
         await link.until(lambda: link.batches)
         peer.kill()
@@ -298,11 +298,11 @@ async def test_a_silent_host_costs_a_time_out_not_a_hang(dlms, link):
 
 
 def test_the_driver_runs_under_uvloop_too(dlms, pydlms_meters, link):
-    peer = pydlms_meters()
+    peer = pydlms_meters(own=True)
 
     async def main():
         link.is_up, link.news = asyncio.Event(), asyncio.Event()
-        driver = dlms.Driver("m1", dlms.config(peer.port, "hls-gmac"), registers(dlms))
+        driver = dlms.Driver("m1", dlms.config(peer, "hls-gmac"), registers(dlms))
         async with dlms.Running(driver, link) as task:
             await link.until(lambda: len(link.batches) >= 2)
             peer.kill()

@@ -33,7 +33,7 @@ async def until(what, seconds=10.0):
 
 
 async def test_points_of_killed_meters_turn_uncertain_and_come_back_by_themselves(dlms, pydlms_meters, tmp_path):
-    peer = pydlms_meters(count=2)
+    peer = pydlms_meters(own=True)
     table = PointTable()
     profile = PointProfile("MV", ValueType.DOUBLE, VariableKind.ANALOG)
     tasks = []
@@ -41,7 +41,7 @@ async def test_points_of_killed_meters_turn_uncertain_and_come_back_by_themselve
         name = f"m{number}"
         (row,) = table.add([Point(f"g/a/SP{number}/LV1/_/M1/MMXU1/Hz", profile, name, 0)])
         points = [BoundPoint(row, name, "MV", ValueType.DOUBLE, {"obis": "1-0:32.7.0"}, quantity="voltage")]
-        driver = DlmsDriver(name, dlms.config(peer.port, "hls-gmac", logical_device=number), points)
+        driver = DlmsDriver(name, dlms.config(peer, "hls-gmac", logical_device=number), points)
         link = LinkSupervisor(
             name,
             driver,
@@ -67,7 +67,7 @@ async def test_points_of_killed_meters_turn_uncertain_and_come_back_by_themselve
 
 
 def test_a_killed_gateway_goes_on_with_fresh_counters(pydlms_meters, tmp_path):
-    peer = pydlms_meters()
+    peer = pydlms_meters(own=True)
     script = Path(__file__).with_name("dlms_gateway.py")
     for _ in range(3):
         command = [sys.executable, str(script), str(peer.port), str(tmp_path / "links" / "m1")]

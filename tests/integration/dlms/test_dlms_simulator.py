@@ -80,7 +80,7 @@ async def test_our_driver_reads_them_with_blocks_lists_and_ranges(dlms, our_mete
         dlms.point(1, "1-0:1.8.0", quantity="active energy", profile="1-0:99.1.0"),
         dlms.point(2, "0-0:96.3.10", "DPC"),
     ]
-    config = dlms.config(peer.port, security, logical_device=device, profile_depth=30.5 * 86_400)
+    config = dlms.config(peer, security, logical_device=device, profile_depth=30.5 * 86_400)
     driver = dlms.Driver("m", config, points)
     async with dlms.Running(driver, link):
         await link.until(lambda: link.counters["profile_rows"] >= 2870 and link.values.get(2), 20.0)
@@ -92,7 +92,7 @@ async def test_an_open_disconnector_stops_the_flow_and_an_order_moves_a_register
     peer = our_meters(METERS)
     position = dlms.point(1, "0-0:96.3.10", "DPC", control={"model": "disconnect"})
     points = [dlms.point(0, "1-0:1.7.0", quantity="active power"), position]
-    async with dlms.Running(driver := dlms.Driver("m", dlms.config(peer.port), points), link):
+    async with dlms.Running(driver := dlms.Driver("m", dlms.config(peer), points), link):
         await link.until(lambda: link.values.get(0) == 3600.0)
         peer.order(meter="m1", obis="1-0:1.7.0", value=980)
         await link.until(lambda: link.values[0] == 980.0)
