@@ -155,6 +155,41 @@ class AddressTree:
             position += 1
         return NO_NODE
 
+    def find_many(self, addresses: Sequence[str]) -> npt.NDArray[np.int32]:
+        """Nodes of many addresses, int32, `NO_NODE` (-1) where there is none; several times faster than one by one."""
+        found = np.full(len(addresses), NO_NODE, np.int32)
+        if not len(addresses) or not len(self):
+            return found
+        keys = np.fromiter((hash(text) & _HASH_MASK for text in addresses), np.uint32, len(addresses))
+        at = np.minimum(np.searchsorted(self._sorted_hash, keys), len(self._order) - 1)
+        hits = np.nonzero(self._sorted_hash[at] == keys)[0]
+        nodes = self._order[at[hits]]
+        names, level, heads = self._names, self.level, {NO_NODE: ""}
+        above = self.parent[nodes]
+        gaps = level[nodes].astype(np.int32) - level[above] - 1
+        columns = (hits, nodes, above, np.where(above < 0, 0, gaps), self.name_id[nodes])
+        for index, node, parent, gap, name in zip(*(column.tolist() for column in columns), strict=True):
+            head = heads.get(parent)
+            if head is None:
+                head = self._head(parent, heads)
+            if gap:
+                head += f"{FILLER}/" * gap
+            # Two texts with one hash are rare: the plain search tells them apart.
+            text = addresses[index]
+            found[index] = node if head + names[name] == text else self.find(text)
+        return found
+
+    def _head(self, node: int, heads: dict[int, str]) -> str:
+        """Text before a child of the node (without fillers between the two); remembered with all above it."""
+        parent = int(self.parent[node])
+        head = heads.get(parent)
+        if head is None:
+            head = self._head(parent, heads)
+        if parent >= 0:
+            head += f"{FILLER}/" * (int(self.level[node]) - int(self.level[parent]) - 1)
+        heads[node] = head = f"{head}{self._names[self.name_id[node]]}/"
+        return head
+
     def address(self, node: int) -> str:
         """Canonical text of a node's address (fillers put back)."""
         segments: list[str] = []
