@@ -67,6 +67,10 @@ class Values(NamedTuple):
         """The values at some positions, or where a mask is true."""
         return Values(self.raw[which], self.status[which], self.source[which], self.server[which])
 
+    def with_status(self, status: Words) -> Values:
+        """The same values with other StatusCodes."""
+        return Values(self.raw, status, self.source, self.server)
+
 
 _NUMBERS: dict[int, str] = {
     ValueType.BOOLEAN: "u1",

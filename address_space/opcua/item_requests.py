@@ -19,7 +19,8 @@ from address_space.point import PointProfile
 VALUE_ATTRIBUTE = 13
 _PLAIN_VALUE = b"\x0d\x00\x00\x00" + b"\xff\xff\xff\xff" + b"\x00\x00\xff\xff\xff\xff"
 """Attribute Value, no IndexRange, no DataEncoding."""
-_HEAD = struct.Struct("<IId")
+_PLAIN_REST = struct.Struct("<IId3sIB")
+"""Mode, handle, sampling interval, no filter, queue size, discard policy."""
 _QUEUE = struct.Struct("<IB")
 _FILTER = b"\x01\x00\xd4\x02\x01\x10\x00\x00\x00"
 """ExtensionObject head of a DataChangeFilter (i=724), 16 octets."""
@@ -60,7 +61,11 @@ class WantedItem(NamedTuple):
     start: int
     address: str
     mode: int
-    parameters: Parameters
+    handle: int
+    sampling: float
+    filter: Filter
+    queue: int
+    oldest: bool
     status: int = 0
 
 
@@ -80,18 +85,21 @@ def read_create(
             end = position + 7 + int.from_bytes(data[position + 3 : position + 7], "little")
             after = end + len(_PLAIN_VALUE)
             if data[end:after] == _PLAIN_VALUE:
-                mode, handle, sampling = _HEAD.unpack_from(data, after)
-                read = _read_filter(data, after + 16)
-                if read is not None:
-                    filter_, at = read
-                    queue, oldest = _QUEUE.unpack_from(data, at)
+                mode, handle, sampling, empty, queue, oldest = _PLAIN_REST.unpack_from(data, after)
+                filter_, at = NO_FILTER, after + _PLAIN_REST.size
+                if empty == b"\x00\x00\x00":
+                    read = True
+                elif read := data[after + 16 : after + 16 + len(_FILTER)] == _FILTER:
+                    at = after + 16 + len(_FILTER)
+                    filter_ = Filter(*_DEADBAND.unpack_from(data, at))
+                    queue, oldest = _QUEUE.unpack_from(data, at + 16)
+                    at += 21
+                if read:
                     address = data[position + 7 : end].decode()
                     wanted.append(
-                        WantedItem(
-                            index, position, address, mode, Parameters(handle, sampling, filter_, queue, oldest != 0)
-                        )
+                        WantedItem(index, position, address, mode, handle, sampling, filter_, queue, oldest != 0)
                     )
-                    position = at + 5
+                    position = at
                     continue
         reader.position = position
         start = position
@@ -171,8 +179,9 @@ def _as_point(index: int, start: int, item: MonitoredItemCreateRequest, namespac
         status = StatusCodes.BadIndexRangeNoData if _is_range(read.IndexRange) else StatusCodes.BadIndexRangeInvalid
     elif read.DataEncoding is not None and read.DataEncoding.Name:
         status = StatusCodes.BadDataEncodingInvalid
-    parameters = parameters_of(item.RequestedParameters)
-    return WantedItem(index, start, node.Identifier, int(item.MonitoringMode), parameters, int(status))
+    return WantedItem(
+        index, start, node.Identifier, int(item.MonitoringMode), *parameters_of(item.RequestedParameters), int(status)
+    )
 
 
 def _is_range(text: str) -> bool:

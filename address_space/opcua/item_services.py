@@ -26,6 +26,7 @@ from address_space.catalogue import ValueType
 from address_space.opcua.encoding import NULL_ARRAY, NULL_EXTENSION, Stamps, status_array
 from address_space.opcua.item_requests import (
     NO_FILTER,
+    Filter,
     Parameters,
     WantedItem,
     check_filter,
@@ -90,10 +91,10 @@ def _create_points(call: _Call, wanted: list[WantedItem], results: Any) -> list[
     refused: list[tuple[int, int]] = []
     good: list[tuple[Any, ...]] = []
     for number, (item, row) in enumerate(zip(wanted, rows.tolist(), strict=True)):
-        index, _, _, mode, parameters, status = item
         if row < 0:
             strangers.append(item)
             continue
+        index, _, _, mode, handle, sampling, filter_, queue, oldest, status = item
         trigger, deadband = TRIGGER_VALUE, 0.0
         if allowed is not None and not allowed[number]:
             status = StatusCodes.BadUserAccessDenied
@@ -101,12 +102,12 @@ def _create_points(call: _Call, wanted: list[WantedItem], results: Any) -> list[
             status = StatusCodes.BadMonitoringModeInvalid
         elif len(good) >= room:
             status = StatusCodes.BadTooManyMonitoredItems
-        elif not status and parameters.filter is not NO_FILTER:
-            status, trigger, deadband = _filter_on(service, row, parameters)
+        elif not status and filter_ is not NO_FILTER:
+            status, trigger, deadband = _filter_on(service, row, filter_)
         if status:
             refused.append((index, status))
         else:
-            good.append((index, row, mode, *parameters, trigger, deadband))
+            good.append((index, row, mode, handle, sampling, queue, oldest, trigger, deadband))
     if refused:
         where, codes = zip(*refused, strict=True)
         results["status"][list(where)] = codes
@@ -118,7 +119,7 @@ def _create_points(call: _Call, wanted: list[WantedItem], results: Any) -> list[
 def _add(call: _Call, good: list[tuple[Any, ...]], results: Any) -> None:
     subscription = call.subscription
     publishing = float(subscription.data.RevisedPublishingInterval)
-    indexes, rows, modes, handles, samplings, _, queues, oldest, triggers, deadbands = zip(*good, strict=True)
+    indexes, rows, modes, handles, samplings, queues, oldest, triggers, deadbands = zip(*good, strict=True)
     counter = subscription.monitored_item_srv
     first = counter._monitored_item_counter + 1
     counter._monitored_item_counter += len(good)
@@ -136,9 +137,9 @@ def _add(call: _Call, good: list[tuple[Any, ...]], results: Any) -> None:
     subscription.points.add(items, cycle=subscription.cycle)
 
 
-def _filter_on(service: PointSubscriptionService, row: int, parameters: Parameters) -> tuple[int, int, float]:
+def _filter_on(service: PointSubscriptionService, row: int, filter_: Filter) -> tuple[int, int, float]:
     table = service.table
-    return check_filter(parameters.filter, ValueType(int(table.value_type[row])), table.profile(row))
+    return check_filter(filter_, ValueType(int(table.value_type[row])), table.profile(row))
 
 
 async def _create_other(
@@ -198,7 +199,7 @@ def modify_monitored_items(processor: Processor, request: Request) -> None:
         if slots[index] < 0:
             results[index] = _modify_other(subscription, int(ids[index]), parameters, objects)
             continue
-        status, trigger, deadband = _filter_on(service, int(present["row"][index]), parameters)
+        status, trigger, deadband = _filter_on(service, int(present["row"][index]), parameters.filter)
         if status:
             results[index]["status"] = status
             continue

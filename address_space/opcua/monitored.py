@@ -52,7 +52,8 @@ class MonitoredPoints:
         self._table = table
         self._name = name
         self._max_queued = max_queued
-        self._items: Items = np.empty(0, ITEM)
+        self._room: Items = np.empty(0, ITEM)
+        self._items: Items = self._room
         self._dead = 0
         self._index: RowIndex | None = None
         self._cursor: Cursor[Chunk] | None = None
@@ -83,11 +84,16 @@ class MonitoredPoints:
         """
         present = clock.now() if now is None else now
         self.drain(cycle=cycle, ends=False, now=present)
-        items = items.copy()
-        items["type"] = self._table.value_type[items["row"]]
-        start = len(self._items)
-        self._items = np.concatenate([self._items, items])
-        slots = np.arange(start, len(self._items), dtype=np.int32)
+        start, end = len(self._items), len(self._items) + len(items)
+        if end > len(self._room):
+            # Room for as much again: clients add their items in many small requests.
+            room = np.empty(max(64, 2 * end), ITEM)
+            room[:start] = self._items
+            self._room = room
+        self._items = self._room[:end]
+        self._items[start:] = items
+        self._items["type"][start:] = self._table.value_type[items["row"]]
+        slots = np.arange(start, end, dtype=np.int32)
         self._settle()
         self._first_values(slots[items["mode"] != DISABLED], present, cycle)
 
@@ -142,7 +148,7 @@ class MonitoredPoints:
 
     def close(self) -> None:
         """Give up all items, the place in the journal and what waits."""
-        self._items = np.empty(0, ITEM)
+        self._items = self._room = np.empty(0, ITEM)
         self._dead = 0
         self._settle()
         self._held = self._queue = EMPTY
@@ -202,10 +208,10 @@ class MonitoredPoints:
     def _compact(self) -> None:
         keep = self._items["mode"] != DELETED
         moved = np.cumsum(keep, dtype=np.int32) - 1
-        self._items = self._items[keep]
+        self._items = self._room = self._items[keep]
         self._dead = 0
-        self._queue = self._queue._replace(slots=moved[self._queue.slots])
-        self._held = self._held._replace(slots=moved[self._held.slots])
+        self._queue = Queued(moved[self._queue.slots], self._queue.values)
+        self._held = Queued(moved[self._held.slots], self._held.values)
 
     # ---- samples --------------------------------------------------------------------------------------------------
 
@@ -296,7 +302,7 @@ class MonitoredPoints:
         )
         if self._filtered:
             remember(present.pick(self._items["filtered"][slots]), self._items)
-        self._admit(present._replace(values=present.values._replace(status=marked)))
+        self._admit(Queued(slots, present.values.with_status(marked)))
 
     def _admit(self, new: Queued, *, known: bool = False) -> None:
         if known and self._filtered:

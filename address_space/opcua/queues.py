@@ -47,7 +47,7 @@ def join(parts: list[Queued]) -> Queued:
         return parts[0]
     return Queued(
         np.concatenate([part.slots for part in parts]),
-        Values(*(np.concatenate(columns) for columns in zip(*(part.values for part in parts), strict=True))),
+        Values(*(np.concatenate(columns) for columns in zip(*(tuple(part.values) for part in parts), strict=True))),
     )
 
 
@@ -99,5 +99,5 @@ def _cut(
     status[order[marked]] |= np.uint32(OVERFLOW_BIT)
     stays = np.ones(len(queued), bool)
     stays[order[~keep]] = False
-    kept = Queued(queued.slots, queued.values._replace(status=status)).pick(stays)
+    kept = Queued(queued.slots, queued.values.with_status(status)).pick(stays)
     return kept, len(queued) - len(kept)
