@@ -116,7 +116,7 @@ async def test_link_lost_during_a_command_leaves_the_outcome_unknown(tmp_path):
         assert (outcome.status, outcome.add_cause, outcome.sent) == (StatusCode.BadTimeout, 23, True)
 
 
-async def test_entries_after_a_crash_of_the_gateway_are_replayed(ied, tmp_path):
+async def test_entries_since_the_last_one_on_disk_are_replayed(ied, tmp_path):
     reference = "LD0/PTRC1.Str"
     bed = Bed(port_of(ied), tmp_path, only={reference, "LD0/XCBR1.Pos"})
     async with bed:

@@ -92,7 +92,7 @@ def test_walk_finds_the_leaves_that_the_library_decodes(items, before):
 
 
 @given(st.binary(max_size=80))
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=250, deadline=None)
 def test_walk_of_nonsense_raises_its_own_error_only(noise):
     try:
         found = walk(noise, 0, len(noise))
@@ -395,7 +395,7 @@ def test_report_with_too_many_results_is_refused():
 
 
 @given(st.data())
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 def test_damaged_report_never_raises_another_error(data):
     members, signals = measured(3)
     encoded = bytearray(Sender(members).report([0, 2], [sample(1.0), sample(2.0)]))

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from twin_gateway.drivers.contract import DeviceConfig, FieldKind, FieldSpec, ProtocolSpec
+from twin_gateway.drivers.contract import DeviceConfig, FieldKind, FieldSpec, ProtocolSpec, Seconds
 
 PORT, TLS_PORT = 102, 3782
 REFERENCE = r"[A-Za-z0-9_]{1,64}/[A-Za-z0-9_]{1,32}(\.[A-Za-z0-9_]{1,64}){1,12}(\[[A-Z]{2}\])?"
@@ -18,8 +18,6 @@ MODELS = ("direct-normal", "sbo-normal", "direct-enhanced", "sbo-enhanced")
 FROM_DEVICE = "device"
 """Control model of a mapping that leaves the choice to the device."""
 _ALIAS = re.compile(rf"[^/]{{1,255}}/({REFERENCE})")
-
-Seconds = Annotated[float, Field(gt=0, le=172_800)]
 
 
 class TlsConfig(BaseModel):

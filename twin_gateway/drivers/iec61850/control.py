@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -45,6 +46,7 @@ _REFUSAL_GRACE = 0.1  # LastApplError comes before the refusal; normal security 
 _FIRST_LOOK, _SLOWEST_LOOK = 0.02, 0.25
 _TIME_QUALITY = 0x3F  # clock not synchronised, accuracy unspecified: nothing is promised to the device
 _MAX_ORIGIN = 64
+_LARGEST_SINGLE = 3.4e38
 
 
 @dataclass(slots=True)
@@ -339,6 +341,8 @@ class Controls:
             raise ModelError("a number is needed")
         else:
             number = (float(value) - target.bias) / target.gain
+            if not math.isfinite(number):
+                raise ModelError(f"{value:g} is no number to command")
         origin = target.oper.component("origin")
         category: IECData = IntData(command.origin_category)
         if isinstance(origin, StructureType) and getattr(origin.component("orCat"), "kind", "") == "unsigned":
@@ -413,11 +417,16 @@ def _number(kind: MmsType, value: bool | float) -> IECData:
         if kind.kind == "boolean":
             return BoolData(bool(value))
         if kind.kind == "float":
-            return FloatData(float(value), double=kind.size == 64)
+            double = kind.size == 64
+            if not double and abs(value) > _LARGEST_SINGLE:
+                raise ModelError(f"{value:g} is too large for the device")
+            return FloatData(float(value), double=double)
         if kind.kind in {"integer", "unsigned"}:
-            if value != int(value) or abs(value) >= 1 << 63:
-                raise ModelError(f"{value:g} is no whole number")
-            return IntData(int(value)) if kind.kind == "integer" else UIntData(int(value))
+            signed, bits = kind.kind == "integer", abs(kind.size or 32)
+            low, high = (-(1 << bits - 1), (1 << bits - 1) - 1) if signed else (0, (1 << bits) - 1)
+            if value != int(value) or not low <= value <= high:
+                raise ModelError(f"{value:g} is no whole number from {low} to {high}")
+            return IntData(int(value)) if signed else UIntData(int(value))
         if kind.kind == "bit-string" and kind.size == 2:
             step = 0x80 if value > 0 else 0x40 if value < 0 else 0  # Tcmd: higher, lower, stop
             return BitStringData(bytes((step,)), 6)
