@@ -352,13 +352,16 @@ class BrokerLink:
             # paho has no public way to close without sending first; an end of file in both directions does it.
             with contextlib.suppress(OSError):
                 _plain(sock).shutdown(socket.SHUT_RDWR)
-            for _ in range(self._window + 2):
-                if client.socket() is None:
-                    break
-                client.loop_read()
-            else:
+            with contextlib.suppress(Exception):  # the same nonsense may be what the connection is dropped for
+                for _ in range(self._window + 2):
+                    if client.socket() is None:
+                        break
+                    client.loop_read()
+            if client.socket() is not None:
                 self._on_socket_close(client, None, sock)
+                client.on_socket_close = client.on_socket_unregister_write = None
                 sock.close()
+                self._finish("closed by us")
         if self._client is client:
             self._client = None
             self._lost()
@@ -374,13 +377,19 @@ class BrokerLink:
     def _readable(self, client: Client) -> None:
         before = self._counters.acknowledged
         sock = client.socket()
-        if self._up and self._quick:
-            self._read_quick(client, _plain(sock))
-        else:
-            client.loop_read()
-        # What TLS has decrypted already does not make the socket readable again.
-        while isinstance(sock, ssl.SSLSocket) and client.socket() is not None and sock.pending():
-            client.loop_read()
+        try:
+            if self._up and self._quick:
+                self._read_quick(client, _plain(sock))
+            else:
+                client.loop_read()
+            # What TLS has decrypted already does not make the socket readable again.
+            while isinstance(sock, ssl.SSLSocket) and client.socket() is not None and sock.pending():
+                client.loop_read()
+        except Exception as error:
+            # paho decodes with struct, indices and enumerations; what they raise on nonsense is not documented.
+            self._reason = f"the broker sent something unreadable ({error!r})"
+            self._drop(client)
+            return
         if self._counters.acknowledged != before and self._up:
             self._progress = self._loop.time()
             self._counters.in_flight = len(self._tokens)
@@ -442,6 +451,9 @@ class BrokerLink:
         text = str(reason)
         if not self._reason:
             self._reason = f"the broker says: {text}" if flags.is_disconnect_packet_from_server else text
+        self._finish(text)
+
+    def _finish(self, text: str) -> None:
         if self._connack is not None and not self._connack.done():
             # Brokers without MQTT 5 close, often without a word.
             self._connack.set_exception(NoVersion5Error("the broker closed the connection instead of answering"))

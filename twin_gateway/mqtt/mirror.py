@@ -24,6 +24,7 @@ from twin_gateway.mqtt.topics import PointTopics, Topics
 log = logging.getLogger(__name__)
 
 _IDLE = 0.5
+_SHARE = 2000
 
 
 class _Retained(NamedTuple):
@@ -93,6 +94,7 @@ class Mirror:
         self._turn = 0
         self._allowance = 0.0
         self._allowance_at = 0.0
+        self._refreshed_at = 0.0
         self._events_lost = 0
         self._late_lost = 0
         self._outage = ""
@@ -159,11 +161,22 @@ class Mirror:
 
     def _collect(self) -> None:
         self._extend()
+        self._refresh()
         self._watch_broker()
         self._collect_changes()
         self._collect_late()
         self._collect_events()
         self._collect_states()
+        if self._late.pending or self._event_cursor.pending:
+            # The rest of a flood in the next round: encoding it at once would hold the loop up.
+            self._wake.set()
+
+    def _refresh(self) -> None:
+        now = asyncio.get_running_loop().time()
+        if self._counters.connected and now - self._refreshed_at > self._settings.refresh:
+            self._refreshed_at = now
+            for lane in self._lanes:
+                lane.everything_due()
 
     def _watch_broker(self) -> None:
         counters = self._counters
@@ -189,14 +202,14 @@ class Mirror:
             self._report("MQTT mirror fell behind; all values are published again", (("lost_changes", str(lost)),))
 
     def _collect_late(self) -> None:
-        for chunk in self._late.take():
+        for chunk in self._late.take(_SHARE):
             for row, text in late_objects(self._table, chunk):
                 self._counters.late += 1
                 self._late_box.put(Message(self._late_topics.of(row), text.encode()))
         self._late_lost = self._late.lost
 
     def _collect_events(self) -> None:
-        for event in self._event_cursor.take():
+        for event in self._event_cursor.take(_SHARE):
             self._counters.events += 1
             self._event_box.put(Message(self._topics.of("e", event.address), event_object(event).encode()))
         self._events_lost = self._event_cursor.lost
@@ -311,6 +324,7 @@ class Mirror:
         self._changed_states = {self._topics.gateway: state_object("online", now).encode(), **gone}
         for topic, state in self._states.items():
             self._changed_states[topic] = state_object(state, now).encode()
+        self._refreshed_at = asyncio.get_running_loop().time()
         for lane in self._lanes:
             lane.everything_due()
         self._wake.set()

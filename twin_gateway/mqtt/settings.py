@@ -75,6 +75,7 @@ class MqttSettings(BaseModel):
         window: messages that may be unacknowledged at a time.
         interval: changes are gathered this long before they are published.
         republish_rate: messages a second of state that is published again, so that live changes come first.
+        refresh: all state is published again so often, for brokers that forget without a word.
         max_events, max_late: event messages and late samples kept for the broker; beyond that the oldest go, counted.
         max_event_bytes: payload bytes of either kept for the broker.
     """
@@ -100,6 +101,7 @@ class MqttSettings(BaseModel):
     window: int = Field(default=20, ge=2, le=1000)
     interval: Annotated[float, Field(gt=0, le=10)] = 0.02
     republish_rate: int = Field(default=5000, ge=1)
+    refresh: Seconds = 3600.0
     max_events: int = Field(default=10_000, ge=1)
     max_late: int = Field(default=50_000, ge=1)
     max_event_bytes: int = Field(default=32 << 20, ge=1 << 16)

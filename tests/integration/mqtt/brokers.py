@@ -121,8 +121,9 @@ class Subscriber:
         return {topic.removeprefix(head): content for topic, content in self.last.items() if topic.startswith(head)}
 
     async def close(self) -> None:
+        # Not SIGTERM: mosquitto_sub takes a lock in its signal handler and may wait for itself for ever.
         with contextlib.suppress(ProcessLookupError):
-            self.process.terminate()
+            self.process.kill()
         await self.process.wait()
         await self._reading
 

@@ -226,11 +226,21 @@ async def test_a_secret_that_is_not_there_is_a_failure_like_any_other(broker, mo
         await until(lambda: settled(mirror))
 
 
-async def test_a_peer_that_is_no_broker_is_survived():
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"HTTP/1.1 400 Bad Request\r\n\r\n" * 50,
+        b"\x20\x06\x00\x00\x03\x7f\x00\x00",  # a property that does not exist
+        b"\x20\x03\x00\x55\x00",  # a reason code that does not exist
+        b"\x20\x00",
+        b"\xf0\x02\x00\x00",
+    ],
+)
+async def test_a_peer_that_is_no_broker_is_survived(answer):
     async def nonsense(reader, writer):
         with contextlib.suppress(OSError):
             await reader.read(100)
-            writer.write(b"HTTP/1.1 400 Bad Request\r\n\r\n" * 50)
+            writer.write(answer)
             await writer.drain()
             writer.close()
 
