@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from address_space.opcua.space import Reference
+from address_space.opcua.space import GRID, Reference
 from address_space.opcua.untyped import ua
 from address_space.opcua.wire import (
     NULL_NODE_ID,
@@ -80,5 +80,6 @@ class StandardNodes:
             localized_text(each.DisplayName.Text or ""),
             int(each.NodeClass),
             encode_node_id(definition) if definition is not None else NULL_NODE_ID,
-            None,
+            # The grid object is seen by who may browse the grid, everything of namespace 0 by everyone.
+            "" if each.NodeId.Identifier == GRID else None,
         )
