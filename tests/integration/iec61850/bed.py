@@ -84,7 +84,11 @@ class Process:
             await self.reader
 
     def pause(self):
+        """Stop the process; it has stopped when this returns, not a moment later."""
         os.kill(self.process.pid, signal.SIGSTOP)
+        threads = Path(f"/proc/{self.process.pid}/task")
+        while any((of / "stat").read_text().rpartition(")")[2].split()[0] != "T" for of in threads.iterdir()):
+            time.sleep(0.005)
 
 
 def libiec61850(port, file=BAY):
