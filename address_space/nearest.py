@@ -12,20 +12,24 @@ _LEVEL_COST = 1
 
 
 def edit_distance(first: str, second: str, most: int) -> int:
-    """Levenshtein distance; `most + 1` as soon as it is certain to be larger than `most`."""
+    """Edits (insert, delete, replace, swap two neighbours) from one text to the other; `most + 1` for any more."""
     if first == second:
         return 0
     if abs(len(first) - len(second)) > most:
         return most + 1
+    earlier: list[int] = []
     before = list(range(len(second) + 1))
     for row, char in enumerate(first, 1):
         line = [row]
         for column, other in enumerate(second, 1):
-            line.append(min(before[column] + 1, line[-1] + 1, before[column - 1] + (char != other)))
-        if min(line) > most:
+            cost = min(before[column] + 1, line[-1] + 1, before[column - 1] + (char != other))
+            if row > 1 and column > 1 and char == second[column - 2] and first[row - 2] == other:
+                cost = min(cost, earlier[column - 2] + 1)
+            line.append(cost)
+        if min(line) > most and min(before) > most:
             return most + 1
-        before = line
-    return before[-1] if before[-1] <= most else most + 1
+        earlier, before = before, line
+    return min(before[-1], most + 1)
 
 
 def nearest_names(tree: AddressTree, text: str, limit: int) -> tuple[str, ...]:
@@ -66,7 +70,7 @@ def _steps(tree: AddressTree, place: tuple[int, int, int, str], segment: str) ->
         if count >= _MOST_SIBLINGS:
             break
         name = tree.name(child)
-        most = min(_WORST_SEGMENT, max(1, len(name) // 2))
+        most = min(_WORST_SEGMENT, max(1, (len(name) + 1) // 2))
         distance = min(edit_distance(folded, name.casefold(), most), edit_distance(segment, name, most))
         if distance > most:
             continue
