@@ -18,11 +18,12 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 from paho.mqtt.client import Client, ConnectFlags, DisconnectFlags
-from paho.mqtt.enums import CallbackAPIVersion, MessageType, MQTTProtocolVersion
+from paho.mqtt.enums import MessageType, MQTTProtocolVersion
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
 from twin_gateway.mqtt import settings as options
+from twin_gateway.mqtt.client import abandon, describe, make_client, open_client, plain, send_without_delay
 from twin_gateway.mqtt.counters import MirrorCounters
 from twin_gateway.mqtt.quick import MAX_PACKET, acknowledgements, packet_length, publish_packet
 from twin_gateway.mqtt.settings import MqttSettings, SecretError
@@ -196,26 +197,26 @@ class BrokerLink:
         """Raises BrokerError when there is no connection in the end."""
         settings = self._settings
         try:
-            client = self._make_client(version)
+            client = make_client(settings, self._client_id, self._will, version)
         except (SecretError, OSError, ssl.SSLError) as error:
             raise BrokerError(f"cannot connect: {error}") from None
         self._connack = self._loop.create_future()
         self._ended = self._loop.create_future()
         self._reason = ""
-        work = self._loop.run_in_executor(None, self._open, client)
+        work = self._loop.run_in_executor(None, open_client, client, settings)
         try:
             # Name look-up, TCP and TLS each have their own limit; this one is for all of them together.
             await asyncio.wait_for(asyncio.shield(work), 4 * settings.connect_timeout)
         except (OSError, TimeoutError, ValueError) as error:
-            _abandon(work, client)
-            raise BrokerError(f"no connection: {_describe(error)}") from None
+            abandon(work, client)
+            raise BrokerError(f"no connection: {describe(error)}") from None
         except asyncio.CancelledError:
-            _abandon(work, client)
+            abandon(work, client)
             raise
         sock = client.socket()
         if sock is None:
             raise NoVersion5Error("the broker closed the connection at once")
-        _send_without_delay(sock)
+        send_without_delay(sock)
         self._client = client
         # Only now: until here callbacks would come from the executor's thread.
         client.on_connect = self._on_connect
@@ -246,38 +247,6 @@ class BrokerLink:
         self._quick = not isinstance(sock, ssl.SSLSocket)
         self._up = True
         self._owner.link_up()
-
-    def _make_client(self, version: options.Protocol) -> Client:
-        settings = self._settings
-        client = Client(
-            CallbackAPIVersion.VERSION2,
-            self._client_id,
-            clean_session=True if version is options.Protocol.V311 else None,
-            protocol=MQTTProtocolVersion.MQTTv5 if version is options.Protocol.V5 else MQTTProtocolVersion.MQTTv311,
-            reconnect_on_failure=False,
-        )
-        client.connect_timeout = settings.connect_timeout
-        # The window is kept here; paho must never queue (its list of queued messages is searched at every PUBACK).
-        client.max_inflight_messages_set(settings.window + 1)
-        client.will_set(*self._will, qos=1, retain=True)
-        if settings.user is not None:
-            client.username_pw_set(settings.user, settings.read_password())
-        if settings.tls is not None:
-            tls = settings.tls
-            context = ssl.create_default_context(cafile=tls.ca)
-            context.sslsocket_class = _ClosedOnRefusal
-            if tls.certificate is not None:
-                context.load_cert_chain(tls.certificate, tls.key)
-            client.tls_set_context(context)
-        return client
-
-    def _open(self, client: Client) -> None:
-        """In a thread of the executor: look up, connect, shake hands, send CONNECT."""
-        settings = self._settings
-        if client.protocol == MQTTProtocolVersion.MQTTv5:
-            client.connect(settings.host, settings.broker_port, settings.keepalive, clean_start=True)
-        else:
-            client.connect(settings.host, settings.broker_port, settings.keepalive)
 
     def _on_connect(
         self, client: Client, _data: object, _flags: ConnectFlags, reason: ReasonCode, properties: Properties | None
@@ -351,7 +320,7 @@ class BrokerLink:
         if sock is not None:
             # paho has no public way to close without sending first; an end of file in both directions does it.
             with contextlib.suppress(OSError):
-                _plain(sock).shutdown(socket.SHUT_RDWR)
+                plain(sock).shutdown(socket.SHUT_RDWR)
             with contextlib.suppress(Exception):  # the same nonsense may be what the connection is dropped for
                 for _ in range(self._window + 2):
                     if client.socket() is None:
@@ -379,7 +348,7 @@ class BrokerLink:
         sock = client.socket()
         try:
             if self._up and self._quick:
-                self._read_quick(client, _plain(sock))
+                self._read_quick(client, plain(sock))
             else:
                 client.loop_read()
             # What TLS has decrypted already does not make the socket readable again.
@@ -483,47 +452,3 @@ class BrokerLink:
         if not self._writing and sock is not None and client.want_write():
             self._writing = True
             self._loop.add_writer(sock.fileno(), self._writable, client)
-
-
-class _ClosedOnRefusal(ssl.SSLSocket):
-    """paho forgets a socket whose handshake failed; this one closes itself."""
-
-    def do_handshake(self, block: bool = False) -> None:
-        try:
-            super().do_handshake(block)
-        except BaseException:
-            self.close()
-            raise
-
-
-def _describe(error: BaseException) -> str:
-    if isinstance(error, ssl.SSLError):
-        return f"TLS: {error.reason or error}" if not isinstance(error, ssl.SSLCertVerificationError) else str(error)
-    if isinstance(error, TimeoutError):
-        return "no answer in time"
-    return getattr(error, "strerror", None) or str(error) or type(error).__name__
-
-
-def _plain(sock: Any) -> socket.socket:
-    """What paho calls a socket; its websocket wrapper is never used here."""
-    assert isinstance(sock, socket.socket)  # noqa: S101 - for the type checker
-    return sock
-
-
-def _send_without_delay(sock: Any) -> None:
-    # A batch is many small sends; waiting for acknowledgements of each would cost 40 ms.
-    with contextlib.suppress(OSError):
-        _plain(sock).setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-
-
-def _abandon(work: asyncio.Future[None], client: Client) -> None:
-    """Close what an attempt in the executor may still open after nobody waits for it any more."""
-
-    def close(done: asyncio.Future[None]) -> None:
-        if not done.cancelled():
-            done.exception()
-        sock = client.socket()
-        if sock is not None:
-            sock.close()
-
-    work.add_done_callback(close)
