@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import resource
 import signal
 import sys
 from collections.abc import Callable
@@ -52,8 +53,16 @@ def run_gateway(path: Path, *, started: Callable[[Gateway], None] | None = None)
     except (ConfigError, UsersError) as error:
         print(f"error: {error}", file=sys.stderr)  # noqa: T201 - the command line's own output
         return 1
+    raise_file_limit()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         return runner.run(_serve(Gateway(config, mapping, users), started))
+
+
+def raise_file_limit() -> None:
+    """As many open files as this process may have: each link needs a socket."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft < hard:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 async def _serve(gateway: Gateway, started: Callable[[Gateway], None] | None) -> int:

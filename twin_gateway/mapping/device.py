@@ -13,7 +13,6 @@ from pydantic_core import ErrorDetails
 from twin_gateway.drivers.contract import DeviceConfig, ProtocolSpec
 from twin_gateway.mapping.fields import kind_of
 from twin_gateway.mapping.problem import did_you_mean, nearest
-from twin_gateway.mapping.quantity import QuantityError, duration
 from twin_gateway.mapping.read import BROKEN, Map, Seq, Source
 
 MAPPING_KEYS: Final = ("protocol", "place", "at", "use", "with", "points", "all")
@@ -133,14 +132,11 @@ class DeviceReader:
     def _validate(
         self, name: str, section: Map, spec: ProtocolSpec, data: dict[str, Any], refused: set[str]
     ) -> DeviceConfig | None:
-        """Run the driver's model; durations that it takes as plain seconds are converted when it asks for a number."""
-        for _ in range(2):
-            try:
-                return spec.config.model_validate(data)
-            except ValidationError as error:
-                errors = error.errors(include_url=False, include_context=True)
-            if not any(_seconds_for_text(data, item) for item in errors):
-                break
+        """Run the driver's model and report what displeases it."""
+        try:
+            return spec.config.model_validate(data)
+        except ValidationError as error:
+            errors = error.errors(include_url=False, include_context=True)
         faults = [item for item in errors if item["loc"][:1] == () or item["loc"][0] not in refused]
         real = [item for item in faults if not any(item["loc"][: len(p)] == p for p in self.stand_ins)]
         known = [*_fields_at(spec.config, ()), *MAPPING_KEYS]
@@ -172,26 +168,6 @@ def _without_stand_ins(spec: ProtocolSpec, data: dict[str, Any]) -> DeviceConfig
 def _is_secret(path: Location, secrets: frozenset[str]) -> bool:
     names = [str(step) for step in path]
     return any(".".join(names[:end]) in secrets for end in range(1, len(names) + 1)) or names[-1] in secrets
-
-
-def _seconds_for_text(data: dict[str, Any], item: ErrorDetails) -> bool:
-    """Replace a duration text by its seconds where the model wanted a number."""
-    if item["type"] not in ("float_parsing", "float_type", "int_parsing") or type(item["input"]) is not str:
-        return False
-    try:
-        seconds = duration(item["input"])
-    except QuantityError:
-        return False
-    holder: Any = data
-    for step in item["loc"][:-1]:
-        try:
-            holder = holder[step]
-        except (KeyError, IndexError, TypeError):
-            return False
-    if not isinstance(holder, dict) or item["loc"][-1] not in holder:
-        return False
-    holder[str(item["loc"][-1])] = seconds
-    return True
 
 
 def _place(section: Map, loc: Sequence[int | str]) -> tuple[int, list[int | str]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 from typing import Any, Final
 
@@ -221,9 +221,9 @@ class Expander:
         seen: dict[str, int] = {}
         commanded = 0
         bound: list[tuple[MappedDevice, MappedPoint]] = []
-        for rank, line in enumerate(items):
+        for index, line in enumerate(items):
             given = line.fields.get("role")
-            role: Role = given if given in ("read", "command", "backup", "verify") else "backup" if rank else "read"
+            role: Role = given if given in ("read", "command", "backup", "verify") else "backup" if index else "read"
             target = self._target(section, line)
             seen[role] = seen.get(role, 0) + 1
             has_control = line.fields.get("control") is not None
@@ -233,12 +233,17 @@ class Expander:
                 source, where = line.locate("role")
                 source.report(where, "TG510", fault)
                 continue
-            point = target.binder.bind(levels, line, role, rank) if target is not None else None
+            worse = seen[role] if role == "backup" else 0
+            point = target.binder.bind(levels, line, role, worse) if target is not None else None
             if point is not None and target is not None:
                 bound.append((target.device, point))
         if "backup" in seen and "read" not in seen:
             items[0].source.report(items[0].at, "TG510", "a backup needs a binding with the role read beside it")
         self.groups += 1
+        if commanded:
+            # Commands may go to another device than the one that gives the value.
+            for _, point in bound:
+                point.profile = replace(point.profile, controllable=True)
         for device, point in bound:
             point.group = self.groups
             device.points.append(point)

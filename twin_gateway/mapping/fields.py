@@ -12,8 +12,9 @@ from typing import Any
 from address_space import units
 from address_space.address import parse
 from twin_gateway.drivers.contract import FieldKind, FieldSpec, ProtocolSpec
+from twin_gateway.durations import duration
 from twin_gateway.mapping.problem import did_you_mean
-from twin_gateway.mapping.quantity import QuantityError, duration, quantity
+from twin_gateway.mapping.quantity import QuantityError, quantity
 from twin_gateway.mapping.read import Map, Seq
 
 Check = Callable[[Any], Any]
@@ -98,7 +99,7 @@ def duration_value(value: Any) -> float:
         raise FieldError("TG505", f"a duration with its unit expected, not {kind_of(value)}", hint)
     try:
         return duration(value)
-    except QuantityError as error:
+    except ValueError as error:
         raise FieldError("TG505", str(error)) from error
 
 

@@ -45,7 +45,7 @@ import yaml
 from aiocoap import resource
 from aiocoap.numbers.codes import Code
 
-from twin_gateway.mapping.quantity import duration
+from twin_gateway.durations import duration
 
 _LABELS = {"bn": -2, "n": 0, "u": 1, "v": 2, "vs": 3, "vb": 4, "t": 6}
 _CONFIRMABLE_EVERY = 16  # RFC 7641 4.5: a notification must be confirmable now and then, to find dead observers

@@ -13,7 +13,7 @@
         keys: {authentication: D0D1D2D3D4D5D6D7D8D9DADBDCDDDEDF, encryption: 000102030405060708090A0B0C0D0E0F}
         pdu_size: 1024
         lists: true                  # offers GET with-list
-        clock: {offset: 0 s, deviation: 120}      # minutes that local time is ahead of UTC; none: not sent
+        clock: {offset: 0, deviation: 120}        # seconds it is wrong; minutes local time is ahead of UTC, none: not sent
         registers:
           1-0:1.8.0: {value: 123456, unit: Wh, integrates: 1-0:1.7.0}      # or rate: 0.3, a second
           1-0:1.7.0: {value: 1520, unit: W}
@@ -47,7 +47,7 @@ from twin_gateway.drivers.dlms.acse import Mechanism
 from twin_gateway.drivers.dlms.ciphering import Key
 from twin_gateway.drivers.dlms.errors import WrapperError
 from twin_gateway.drivers.dlms.wrapper import Deframer, frame
-from twin_gateway.mapping.quantity import duration
+from twin_gateway.durations import Seconds
 from twin_gateway.simulate.dlms_meter import Meter, Register, unit_code
 from twin_gateway.simulate.dlms_server import Access, ServerAssociation
 
@@ -56,10 +56,6 @@ _MECHANISMS = {"none": Mechanism.NONE, "lls": Mechanism.LLS, "hls-gmac": Mechani
 
 class SimulationError(ValueError):
     """A file or an order that cannot be carried out; the message says why."""
-
-
-def _seconds(value: object) -> object:
-    return duration(value) if isinstance(value, str) else value
 
 
 def _hexadecimal(octets: int) -> Callable[[object], object]:
@@ -72,7 +68,6 @@ def _hexadecimal(octets: int) -> Callable[[object], object]:
     return check
 
 
-Seconds = Annotated[float, BeforeValidator(_seconds)]
 Octets16 = Annotated[str, BeforeValidator(_hexadecimal(16))]
 Octets8 = Annotated[str, BeforeValidator(_hexadecimal(8))]
 Obis = Annotated[str, AfterValidator(lambda text: obis.text(obis.parse(text)))]
@@ -104,7 +99,7 @@ class KeysFile(_Strict):
 class ClockFile(_Strict):
     """How a meter's clock is set."""
 
-    offset: Seconds = 0.0
+    offset: float = 0.0
     deviation: int | None = 0
 
 

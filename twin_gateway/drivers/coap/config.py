@@ -10,24 +10,13 @@ from urllib.parse import urlsplit
 from pydantic import BeforeValidator, Field
 
 from twin_gateway.drivers.contract import DeviceConfig, FieldKind, FieldSpec, ProtocolSpec
+from twin_gateway.durations import Seconds
 
 SCHEMES = ("coap", "coap+tcp", "coaps")
 """Schemes that a device URI may have; `coaps` needs the package DTLSSocket."""
 
-_UNITS = {"ms": 0.001, "s": 1.0, "min": 60.0, "h": 3600.0}
-_DURATION = re.compile(r"(\d{1,9}(?:\.\d{1,6})?)\s*(ms|s|min|h)")
 _PATH = r"/[!-~]{0,255}"
 _SOURCE = re.compile(rf"(?:{'|'.join(map(re.escape, SCHEMES))})://[!-~]+")
-
-
-def _seconds(value: object) -> object:
-    """Durations are written with their unit (`20 s`); a bare number is taken as seconds already."""
-    if isinstance(value, str):
-        match = _DURATION.fullmatch(value.strip())
-        if match is None:
-            raise ValueError(f"'{value}' is not a duration such as '20 s'")
-        return float(match[1]) * _UNITS[match[2]]
-    return value
 
 
 def _device_uri(value: object) -> object:
@@ -45,9 +34,6 @@ def _device_uri(value: object) -> object:
     if parts.username is not None or parts.query or parts.fragment:
         raise ValueError(f"'{value}' may have a host, a port and a path, nothing else")
     return value.rstrip("/")
-
-
-Seconds = Annotated[float, BeforeValidator(_seconds), Field(gt=0, le=172_800)]
 
 
 class CoapConfig(DeviceConfig):

@@ -12,8 +12,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr
 
 from twin_gateway.drivers.contract import DeviceConfig, FieldKind, FieldSpec, ProtocolSpec
 from twin_gateway.drivers.dlms import obis
-
-Seconds = Annotated[float, Field(gt=0, le=31 * 86_400)]
+from twin_gateway.durations import Seconds
 
 
 def _key(value: SecretStr) -> SecretStr:

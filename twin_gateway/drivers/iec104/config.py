@@ -11,20 +11,9 @@ from pydantic import BeforeValidator, Field, model_validator
 from twin_gateway.drivers.contract import DeviceConfig, FieldKind, FieldSpec, ProtocolSpec
 from twin_gateway.drivers.iec104.times import Zone
 from twin_gateway.drivers.iec104.types import BY_NAME, MAX_ADDRESS, Family
+from twin_gateway.durations import Seconds
 
 MAX_COMMON_ADDRESS = 65_534
-_UNITS = {"ms": 0.001, "s": 1.0, "min": 60.0, "h": 3600.0}
-_DURATION = re.compile(r"(\d{1,9}(?:\.\d{1,6})?)\s*(ms|s|min|h)")
-
-
-def _seconds(value: object) -> object:
-    """Durations are written with their unit (`20 s`); a bare number is taken as seconds already."""
-    if isinstance(value, str):
-        match = _DURATION.fullmatch(value.strip())
-        if match is None:
-            raise ValueError(f"'{value}' is not a duration such as '20 s'")
-        return float(match[1]) * _UNITS[match[2]]
-    return value
 
 
 def _one_or_more(value: object) -> object:
@@ -36,7 +25,6 @@ def _known_zone(name: str) -> str:
     return name
 
 
-Seconds = Annotated[float, BeforeValidator(_seconds), Field(gt=0, le=172_800)]
 CommonAddress = Annotated[int, Field(ge=1, le=MAX_COMMON_ADDRESS)]
 
 

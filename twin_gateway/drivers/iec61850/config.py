@@ -8,7 +8,8 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from twin_gateway.drivers.contract import DeviceConfig, FieldKind, FieldSpec, ProtocolSpec, Seconds
+from twin_gateway.drivers.contract import DeviceConfig, FieldKind, FieldSpec, ProtocolSpec
+from twin_gateway.durations import Seconds
 
 PORT, TLS_PORT = 102, 3782
 REFERENCE = r"[A-Za-z0-9_]{1,64}/[A-Za-z0-9_]{1,32}(\.[A-Za-z0-9_]{1,64}){1,12}(\[[A-Z]{2}\])?"
