@@ -134,8 +134,8 @@ def layouts(types: Octets, status: Words) -> Octets:
 
 def notification_items(
     handles: Words, types: Octets, stamps: Octets, values: Values, texts: Mapping[int, str]
-) -> bytes:
-    """MonitoredItemNotifications, one after the other; the order of the records of one handle is kept.
+) -> list[bytes]:
+    """MonitoredItemNotifications in pieces; the order of the records of one handle is kept.
 
     Args:
         handles: client handles.
@@ -149,17 +149,17 @@ def notification_items(
     first = int(keys[0])
     if (keys == first).all():
         if first >> 2 != ValueType.STRING:
-            return _records(first >> 2, first & 3, handles, values).tobytes()
+            return [_records(first >> 2, first & 3, handles, values).tobytes()]
     elif kinds is not types and _interleaved(handles, kinds == NO_VALUE):
-        return _in_order(keys, handles, values, texts)
+        return [_in_order(keys, handles, values, texts)]
     parts: list[bytes] = []
-    for key in np.unique(keys).tolist():
+    for key in np.nonzero(np.bincount(keys))[0].tolist():
         where = np.nonzero(keys == key)[0]
         if key >> 2 == ValueType.STRING:
             parts += _text_records(key & 3, handles[where], values.pick(where), texts)
         else:
             parts.append(_records(key >> 2, key & 3, handles[where], values.pick(where)).tobytes())
-    return b"".join(parts)
+    return parts
 
 
 def data_values(types: Octets, stamps: int, values: Values, texts: Mapping[int, str]) -> bytes:
@@ -221,9 +221,10 @@ def _in_order(keys: npt.NDArray[np.uint8], handles: Words | None, values: Values
     return out.tobytes()
 
 
-def data_change(items: bytes, count: int) -> bytes:
-    """ExtensionObject of a DataChangeNotification with `count` encoded items."""
-    return b"".join((_DATA_CHANGE, struct.pack("<ii", len(items) + 8, count), items, NULL_ARRAY))
+def data_change(items: list[bytes], count: int) -> list[bytes]:
+    """ExtensionObject of a DataChangeNotification with `count` encoded items, in pieces."""
+    size = sum(len(piece) for piece in items)
+    return [_DATA_CHANGE + struct.pack("<ii", size + 8, count), *items, NULL_ARRAY]
 
 
 def status_change(status: int) -> bytes:
@@ -231,9 +232,9 @@ def status_change(status: int) -> bytes:
     return _STATUS_CHANGE + struct.pack("<iIB", 5, status, 0)
 
 
-def notification_message(sequence: int, parts: list[bytes]) -> bytes:
-    """NotificationMessage of encoded ExtensionObjects, published now."""
-    return struct.pack("<Iqi", sequence, clock.now(), len(parts)) + b"".join(parts)
+def notification_message(sequence: int, count: int, parts: list[bytes]) -> bytes:
+    """NotificationMessage of `count` ExtensionObjects, given in pieces, published now."""
+    return b"".join((struct.pack("<Iqi", sequence, clock.now(), count), *parts))
 
 
 def response_header(type_id: int, request_handle: int, status: int = StatusCode.Good) -> bytes:

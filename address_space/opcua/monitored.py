@@ -348,8 +348,8 @@ class MonitoredPoints:
             used = set(queue.values.raw.tolist()) | set(self._held.values.raw.tolist())
             self._texts = {key: text for key, text in self._texts.items() if key in used}
 
-    def take(self, most: int) -> tuple[bytes, int]:
-        """Up to `most` notifications, encoded, and how many; they leave the queues."""
+    def take(self, most: int) -> tuple[list[bytes], int]:
+        """Up to `most` notifications, encoded in pieces, and how many; they leave the queues."""
         self._join_parts()
         queue, items = self._queue, self._items
         if self._has_sampling_mode:
@@ -360,7 +360,7 @@ class MonitoredPoints:
         else:
             out, self._queue = queue.pick(slice(0, most)), queue.pick(slice(most, None))
         if not len(out):
-            return b"", 0
+            return [], 0
         slots = out.slots
         encoded = notification_items(
             items["handle"][slots], items["type"][slots], items["stamps"][slots], out.values, self._texts

@@ -51,6 +51,14 @@ def join(parts: list[Queued]) -> Queued:
     )
 
 
+def order_by_slot(slots: Slots) -> npt.NDArray[np.intp]:
+    """A stable order by item; numpy sorts 16 bits at a time several times faster than 32."""
+    low = np.argsort((slots & 0xFFFF).astype(np.uint16), kind="stable")
+    if not len(slots) or int(slots.max()) <= 0xFFFF:
+        return low
+    return low[np.argsort((slots[low] >> 16).astype(np.uint16), kind="stable")]
+
+
 def limit(queued: Queued, sizes: Rows, oldest: npt.NDArray[np.bool_], cap: int | None = None) -> tuple[Queued, int]:
     """Cut every item's samples down to its queue size; returns what stays and how many samples went.
 
@@ -84,7 +92,7 @@ def _cut(
     oldest: npt.NDArray[np.bool_],
     cap: int | None,
 ) -> tuple[Queued, int]:
-    order = where[np.argsort(queued.slots[where], kind="stable")]
+    order = where[order_by_slot(queued.slots[where])]
     slots = queued.slots[order]
     starts = np.nonzero(np.concatenate([[True], slots[1:] != slots[:-1]]))[0]
     counts = np.diff(np.append(starts, len(slots)))

@@ -8,7 +8,7 @@ import numpy.typing as npt
 from address_space.catalogue import ValueType
 from address_space.opcua.encoding import Octets
 from address_space.opcua.items import TRIGGER_STATUS, TRIGGER_TIMESTAMP, Items
-from address_space.opcua.queues import Queued
+from address_space.opcua.queues import Queued, order_by_slot
 from address_space.point import Floats, Raw
 
 
@@ -35,7 +35,7 @@ def sample(queued: Queued, items: Items, *, now: int, cycle: int, ends: bool) ->
     bucket = np.minimum(np.where(timed, (queued.values.server - phase) // interval, cycle), latest)
     bucket = np.maximum(bucket, taken)
     present = latest if ends else np.where(timed, latest, cycle - 1)
-    order = np.argsort(slots, kind="stable")
+    order = order_by_slot(slots)
     ordered, buckets = slots[order], bucket[order]
     newest = np.ones(len(order), bool)
     newest[:-1] = (ordered[1:] != ordered[:-1]) | (buckets[1:] != buckets[:-1])
@@ -50,10 +50,25 @@ def sample(queued: Queued, items: Items, *, now: int, cycle: int, ends: bool) ->
 def worth_reporting(queued: Queued, items: Items) -> Queued:
     """Samples that differ from what their item reported last by more than its deadband, as its trigger asks."""
     slots = queued.slots
-    passed = np.zeros(len(slots), bool)
-    for part in _rounds(slots):
-        passed[part] = _compare(queued.pick(part), items)
+    if _distinct(slots, len(items)):
+        passed = _compare(queued, items)
+    else:
+        passed = np.zeros(len(slots), bool)
+        for part in _rounds(slots):
+            passed[part] = _compare(queued.pick(part), items)
     return queued if passed.all() else queued.pick(passed)
+
+
+def _distinct(slots: npt.NDArray[np.int32], count: int) -> bool:
+    """Whether no item occurs twice; cheap where it is worth knowing."""
+    if len(slots) > count:
+        return False
+    if len(slots) * 8 < count:
+        return len(np.unique(slots)) == len(slots)
+    mark = np.empty(count, np.int32)
+    index = np.arange(len(slots), dtype=np.int32)
+    mark[slots] = index
+    return bool((mark[slots] == index).all())
 
 
 def remember(queued: Queued, items: Items) -> None:
@@ -67,7 +82,7 @@ def remember(queued: Queued, items: Items) -> None:
 
 def _rounds(slots: npt.NDArray[np.int32]) -> list[npt.NDArray[np.intp]]:
     """Positions of the first sample of each item, then of the second ones, and so on."""
-    order = np.argsort(slots, kind="stable")
+    order = order_by_slot(slots)
     ordered = slots[order]
     first = np.ones(len(order), bool)
     first[1:] = ordered[1:] != ordered[:-1]
@@ -83,26 +98,29 @@ def _rounds(slots: npt.NDArray[np.int32]) -> list[npt.NDArray[np.intp]]:
 def _compare(queued: Queued, items: Items) -> npt.NDArray[np.bool_]:
     """Whether to report; every item occurs once. What is reported is remembered."""
     slots, values = queued.slots, queued.values
-    last = items[slots]
-    band, trigger = last["deadband"], last["trigger"]
-    other_value = values.raw != last["last_raw"]
-    banded = other_value & (band > 0)
-    if banded.any():
-        kinds = last["type"][banded]
+    band, trigger, last_raw = items["deadband"][slots], items["trigger"][slots], items["last_raw"][slots]
+    other_value = values.raw != last_raw
+    banded = np.nonzero(other_value & (band > 0))[0]
+    if len(banded):
+        kinds = items["type"][slots[banded]]
         with np.errstate(invalid="ignore", over="ignore"):
-            step = np.abs(numbers(values.raw[banded], kinds) - numbers(last["last_raw"][banded], kinds))
+            step = np.abs(numbers(values.raw[banded], kinds) - numbers(last_raw[banded], kinds))
             # Written so that NaN counts as a change.
             other_value[banded] = ~(step <= band[banded])
-    report: npt.NDArray[np.bool_] = values.status != last["last_status"]
+    report: npt.NDArray[np.bool_] = values.status != items["last_status"][slots]
     report |= other_value & (trigger != TRIGGER_STATUS)
-    report |= (values.source != last["last_source"]) & (trigger == TRIGGER_TIMESTAMP) & (band == 0)
-    report |= ~last["reported"]
-    remember(queued.pick(report), items)
+    stamped = trigger == TRIGGER_TIMESTAMP
+    if stamped.any():
+        report |= (values.source != items["last_source"][slots]) & stamped & (band == 0)
+    report |= ~items["reported"][slots]
+    remember(queued if report.all() else queued.pick(report), items)
     return report
 
 
 def numbers(raw: Raw, types: Octets) -> Floats:
     """Values of value bits as float64."""
+    if (types == ValueType.DOUBLE).all():
+        return np.ascontiguousarray(raw).view(np.float64)
     result = raw.astype(np.float64)
     for kind, dtype in ((ValueType.DOUBLE, np.float64), (ValueType.INT64, np.int64)):
         where = types == kind

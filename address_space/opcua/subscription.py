@@ -181,22 +181,26 @@ class PointSubscription(InternalSubscription):
 
     def _message(self) -> Message:
         parts: list[bytes] = []
+        objects = 0
         if self._open:
             room = self._most
             if self._publishing_enabled:
                 room -= self._take_objects(parts, room)
+                objects = len(parts)
                 if room > 0:
                     items, count = self.points.take(room)
                     if count:
-                        parts.insert(0, data_change(items, count))
+                        parts += data_change(items, count)
+                        objects += 1
             if self._triggered_statuschanges:
                 status = self._triggered_statuschanges.pop(0)
                 parts.append(status_change(int(status.value)))
+                objects += 1
             self._open = self._has_notifications()
         self._alive_due = False
         self._idle_cycles = self._unanswered_cycles = 0
         sequence = self._notification_seq
-        body = notification_message(sequence, parts)
+        body = notification_message(sequence, objects, parts)
         if parts:
             self._notification_seq = sequence + 1 if sequence < _LAST_SEQUENCE else 1
             self._keep(sequence, body)
@@ -218,7 +222,7 @@ class PointSubscription(InternalSubscription):
         waiting = self._queue.take(self.id)
         self._queue.forget(self.id)
         if waiting is not None:
-            body = notification_message(self._notification_seq, [status_change(status)])
+            body = notification_message(self._notification_seq, 1, [status_change(status)])
             send(Message(self.id, body, (), False), waiting)
 
     # ---- republish ------------------------------------------------------------------------------------------------

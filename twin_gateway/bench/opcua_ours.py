@@ -152,7 +152,7 @@ class _Writer:
                     await asyncio.sleep(max(0.0, written / rate - (time.perf_counter() - began)))
                 else:
                     await asyncio.sleep(0)
-                    while self._waiting() > _AHEAD:  # noqa: ASYNC110 - the writer has no part in the server's events
+                    while self._waiting() > _AHEAD and time.perf_counter() - began < seconds:  # noqa: ASYNC110 - the writer has no part in the server's events
                         await asyncio.sleep(0.001)
         spent = time.perf_counter() - began
         return {

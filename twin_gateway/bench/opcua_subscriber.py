@@ -71,7 +71,15 @@ class Subscriber:
         self._session(port)
 
     def close(self) -> None:
-        """Close the socket."""
+        """Close session and subscription, then the socket."""
+        self._send(473, b"\x01")
+        self._socket.shutdown(socket.SHUT_WR)
+        try:
+            while self._frame()[2][:0] == b"":
+                pass
+        except (SubscriberError, OSError):
+            # The server has closed the connection, after the session.
+            pass
         self._socket.close()
 
     # ---- handshake ------------------------------------------------------------------------------------------------
