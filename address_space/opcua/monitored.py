@@ -31,6 +31,7 @@ from address_space.table import PointTable
 
 _JOIN_SAMPLES = 1 << 16
 _JOIN_PARTS = 256
+_LARGEST_RECORD = 34
 
 
 class MonitoredPoints:
@@ -347,6 +348,11 @@ class MonitoredPoints:
         if len(self._texts) > 2 * (len(queue) + len(self._held)) + 64:
             used = set(queue.values.raw.tolist()) | set(self._held.values.raw.tolist())
             self._texts = {key: text for key, text in self._texts.items() if key in used}
+
+    @property
+    def record_size(self) -> int:
+        """Octets of the largest notification that waits; 34 where there are no texts."""
+        return _LARGEST_RECORD + 4 * max((len(text) for text in self._texts.values()), default=0)
 
     def take(self, most: int) -> tuple[list[bytes], int]:
         """Up to `most` notifications, encoded in pieces, and how many; they leave the queues."""

@@ -155,6 +155,13 @@ class Processor(UaProcessor):
         """Octets written but not taken by the client yet."""
         return self.transport.get_write_buffer_size()
 
+    @property
+    def response_limit(self) -> int:
+        """Octets of the largest answer that the client takes; 0 for any size."""
+        chunks = self._client_chunks * (self._limits.max_send_buffer - 1024)
+        limits = [limit for limit in (self._client_message_size, chunks) if limit]
+        return min(limits, default=0)
+
     def set_writable(self, writable: bool) -> None:
         """Told by the transport."""
         self.writable = writable

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 _DRAIN_SECONDS = 0.25
 """A long publishing interval must not leave the journal unread for longer than this."""
+_MESSAGE_OVERHEAD = 1024
+"""Response header, available sequence numbers and results of acknowledgements."""
 _LAST_SEQUENCE = 0xFFFF_FFFF
 
 
@@ -177,13 +179,15 @@ class PointSubscription(InternalSubscription):
             waiting = self._queue.take(self.id)
             if waiting is None:
                 return
-            send(self._message(), waiting)
+            send(self._message(waiting.processor.response_limit), waiting)
 
-    def _message(self) -> Message:
+    def _message(self, most_octets: int) -> Message:
         parts: list[bytes] = []
         objects = 0
         if self._open:
             room = self._most
+            if most_octets:
+                room = min(room, max((most_octets - _MESSAGE_OVERHEAD) // self.points.record_size, 1))
             if self._publishing_enabled:
                 room -= self._take_objects(parts, room)
                 objects = len(parts)
