@@ -17,7 +17,8 @@ after `travel` seconds; step commands move it by one; everything else takes the 
 `direct` or `sbo`.
 
 One line goes to stdout when the station listens, {"ready": true, "port": 2404}, and one for each command carried out:
-{"command": 5000, "common_address": 7, "value": 1}. Each line of stdin is an order: {"ioa": 1010, "value": 12.5}, with
+{"command": 5000, "common_address": 7, "value": 1}; when what it moves has arrived, {"moved": 1000, "common_address": 7,
+"value": 1}. Each line of stdin is an order: {"ioa": 1010, "value": 12.5}, with
 "common_address" where there are several, "quality" (octet), "time" (Unix seconds; now unless said), "cause"
 ("spontaneous" unless "periodic", "background" or "return") and "extra" where the type has a second part. The end of
 stdin ends nothing; SIGTERM ends the process.
@@ -273,12 +274,17 @@ class Outstation:
         if point.model.type.startswith("M_DP"):
             target = value if model.type.startswith("C_DC") else value + 1
             point.send(0, "return")
-            self._at(time.monotonic() + model.travel, lambda: point.send(target, "return"))
+            self._at(time.monotonic() + model.travel, lambda: self._arrive(common_address, point, target))
             return
         if point.model.type.startswith("M_ST"):
             target = max(-64, min(63, point.value + (1 if value == 2 else -1)))
         point.steered = True
-        point.send(target, "return")
+        self._arrive(common_address, point, target)
+
+    @staticmethod
+    def _arrive(common_address: int, point: SimulatedPoint, value: float) -> None:
+        point.send(value, "return")
+        _say(moved=point.model.ioa, common_address=common_address, value=value)
 
     def steer(self, line: str) -> None:
         """Carry out one order of stdin; what is wrong with it is said on stderr."""
