@@ -251,6 +251,22 @@ class GatewayServer:
         return f"opc.tcp://{f'[{host}]' if ':' in host else host}:{self.port}"
 
     @property
+    def connections(self) -> int:
+        """Open connections, with and without a session."""
+        return len(self.internal.connections) if self.internal is not None else 0
+
+    @property
+    def sessions(self) -> int:
+        """Sessions of clients."""
+        return len(self.internal.sessions) if self.internal is not None else 0
+
+    def refresh(self) -> None:
+        """The table or the method providers have changed (a new mapping): forget what was remembered of them."""
+        if self.internal is not None:
+            self.internal.methods.refresh()
+            self.internal.space.rows.clear()
+
+    @property
     def counters(self) -> ServerCounters:
         """What was refused since the start."""
         return self.internal.counters if self.internal is not None else ServerCounters()

@@ -106,6 +106,9 @@ class Connection(asyncio.Protocol):
                     self._busy = asyncio.get_running_loop().create_task(self._finish(rest))
         except ProtocolError as error:
             self.refuse(error.status, str(error))
+        except Exception:  # whatever a peer sends, it costs no more than its own connection
+            _log.exception("a frame of %s could not be worked on", processor.peer)
+            self.refuse(ua.StatusCodes.BadInternalError, "internal error")
         if transport.get_write_buffer_size() > _SEND_CLOSE_AT:
             _log.warning("%s closed: it does not read what it asked for", processor.peer)
             transport.abort()
