@@ -72,7 +72,7 @@ class Binder:
         cdcs = self._cdcs(own)
         if cdcs is not None and cdc.name not in cdcs:
             name = "type" if "type" in own else next(iter(own), "")
-            what = f"{own.get('type', name)} cannot give {_a(cdc.name)}, which {tail} is"
+            what = f"{own.get('type', own.get(name, name))} cannot give {_a(cdc.name)}, which {tail} is"
             hint = f"it gives {', '.join(sorted(cdcs))}" if len(cdcs) <= _FEW else ""
             self._report(line, line.locate(name), "TG501", what, hint)
             return None

@@ -7,7 +7,8 @@ import json
 import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -20,11 +21,12 @@ from twin_gateway.mapping.model import MappedDevice
 from twin_gateway.mapping.model import Mapping as Mapped
 from twin_gateway.mapping.place import PlaceError, Places
 from twin_gateway.mapping.problem import Problem, did_you_mean
-from twin_gateway.mapping.read import BROKEN, Map, Source, read_file
+from twin_gateway.mapping.read import BROKEN, MAX_PROBLEMS, Map, Source, TooManyProblemsError, read_file
 from twin_gateway.mapping.template import Templates
 from twin_gateway.mapping.unique import check_unique
 
 VERSION: Final = 1
+_LAST: Final = sys.maxsize
 _TOP_KEYS: Final = ("mapping", "grid", "place", "templates", "devices")
 _SUFFIXES: Final = (".yaml", ".yml")
 _NOT_MAPPINGS: Final = ("gateway.yaml", "gateway.yml")
@@ -50,23 +52,30 @@ def check(
         expander = Expander(templates, places)
         templates.complete = all(source.root is not None for source in sources) and not problems
         for source in sources:
-            if source.root is not None:
-                _top(source, source.root, templates)
-        templates.close()
+            with suppress(TooManyProblemsError):
+                _top(source, templates)
+        with suppress(TooManyProblemsError):
+            templates.close()
+        if any(source.given_up for source in sources):
+            templates.complete = False
         env = os.environ if environ is None else environ
         for source in sources:
-            if source.root is not None:
-                _Devices(source, source.root, expander, DeviceReader(source, env, secrets_required=secrets_required))
+            with suppress(TooManyProblemsError):
+                _Devices(source, expander, DeviceReader(source, env, secrets_required=secrets_required)).read()
         mapping = expander.run()
-        check_unique(mapping, problems.append)
+        named = {source.name: source for source in sources}
+        check_unique(mapping, lambda problem: _add(named[problem.file], problem))
         mapping.secrets_missing = any(p.code == "TG604" for source in sources for p in source.problems)
     for source in sources:
         problems.extend(source.problems)
-        if source.left_out:
-            problems.append(Problem(source.name, sys.maxsize, 1, "TG112", f"{source.left_out} more problems left out"))
+        if source.given_up:
+            problems.append(Problem(source.name, _LAST, 1, "TG112", "so many errors that the rest is left out"))
+        elif source.warnings > MAX_PROBLEMS:
+            what = f"{source.warnings - MAX_PROBLEMS} more warnings left out"
+            problems.append(Problem(source.name, _LAST, 1, "TG112", what, severity="warning"))
     # Lines with braces and templates would say the same thing once for every point.
     problems = sorted(set(problems))
-    problems = [_at_last_line(problem) if problem.line == sys.maxsize else problem for problem in problems]
+    problems = [replace(problem, line=1) if problem.line == _LAST else problem for problem in problems]
     return (None if any(p.severity == "error" for p in problems) else mapping), problems
 
 
@@ -121,8 +130,9 @@ def find_files(paths: Sequence[Path], problems: list[Problem]) -> list[Path]:
     return list(found.values())
 
 
-def _at_last_line(problem: Problem) -> Problem:
-    return Problem(problem.file, 1, 1, problem.code, problem.message, problem.hint, problem.severity)
+def _add(source: Source, problem: Problem) -> None:
+    with suppress(TooManyProblemsError):
+        source.add(problem)
 
 
 @contextmanager
@@ -137,8 +147,11 @@ def _without_collector() -> Iterator[None]:
             gc.enable()
 
 
-def _top(source: Source, root: Map, templates: Templates) -> None:
+def _top(source: Source, templates: Templates) -> None:
     """The keys of the file itself, and its templates."""
+    root = source.root
+    if root is None:
+        return
     for key in root:
         if key not in _TOP_KEYS:
             source.report(
@@ -160,13 +173,17 @@ def _top(source: Source, root: Map, templates: Templates) -> None:
 class _Devices:
     """The devices of one file, handed to the expander."""
 
-    def __init__(self, source: Source, root: Map, expander: Expander, reader: DeviceReader) -> None:
+    def __init__(self, source: Source, expander: Expander, reader: DeviceReader) -> None:
         self.source = source
-        self.root = root
+        self.root = source.root if source.root is not None else Map()
         self.expander = expander
         self.reader = reader
         self.grid: str | None = None
         self.place: str | None = None
+
+    def read(self) -> None:
+        """Go through the devices; raises TooManyProblemsError."""
+        source, root = self.source, self.root
         devices = root.get("devices")
         if devices is None or devices is BROKEN:
             return

@@ -44,14 +44,14 @@ class DeviceReader:
     def config(self, name: str, section: Map, spec: ProtocolSpec) -> DeviceConfig | None:
         """The validated configuration of a device, None when something is wrong with it (and reported)."""
         self.stand_ins.clear()
-        before = len(self.source.problems) + self.source.left_out
+        before = self.source.errors
         data = {
             key: self._resolve(value, section.marks[2 * i + 1], (key,), spec.secret_fields)
             for i, (key, value) in enumerate(section.items())
             if key not in MAPPING_KEYS and value is not BROKEN
         }
         refused = {key for key, value in section.items() if value is BROKEN}
-        secrets_good = self._errors_since(before) == 0
+        secrets_good = self.source.errors == before
         config = self._validate(name, section, spec, data, refused)
         if config is None or refused or not secrets_good:
             return None
@@ -60,10 +60,6 @@ class DeviceReader:
             at, _ = _place(section, tuple(field.split(".")))
             self.source.report(at, "TG605", f"{field}: {message}")
         return None if found else config
-
-    def _errors_since(self, before: int) -> int:
-        fresh = self.source.problems[before:]
-        return sum(problem.severity == "error" for problem in fresh)
 
     def _resolve(self, value: Any, at: int, path: Location, secrets: frozenset[str]) -> Any:
         """A value with its references filled in; plain dictionaries and lists for the driver's model."""

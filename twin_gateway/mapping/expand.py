@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import chain
 from typing import Any, Final
@@ -16,7 +17,7 @@ from twin_gateway.mapping.model import MappedDevice, MappedPoint, Mapping, Role,
 from twin_gateway.mapping.pattern import PatternError, choices
 from twin_gateway.mapping.place import PlaceError, Places
 from twin_gateway.mapping.problem import did_you_mean
-from twin_gateway.mapping.read import BROKEN, Map, Source
+from twin_gateway.mapping.read import BROKEN, Map, Source, TooManyProblemsError
 from twin_gateway.mapping.template import Template, Templates, put
 from twin_gateway.mapping.whole import apply_scl
 
@@ -60,12 +61,16 @@ class Expander:
     def run(self) -> Mapping:
         """Expand every device, then try the templates that nobody uses."""
         for section in self.sections.values():
-            self._device(section)
+            if not section.source.given_up:
+                with suppress(TooManyProblemsError):
+                    self._device(section)
         for section in self.sections.values():
-            if section.binder.sound:
-                apply_scl(section.device, self.places, self.profiles, section.source.add)
-        for template, lines in self.templates.trials():
-            self._try(template, lines.values())
+            if section.binder.sound and not section.source.given_up:
+                with suppress(TooManyProblemsError):
+                    apply_scl(section.device, self.places, self.profiles, section.source.add)
+        with suppress(TooManyProblemsError):
+            for template, lines in self.templates.trials():
+                self._try(template, lines.values())
         return self.mapping
 
     def _device(self, section: Section) -> None:

@@ -122,7 +122,7 @@ class Places:
                 raise PlaceError("TG404", f"'{function}' is a terminal: it has no value")
             raise PlaceError("TG401", f"'{function}' is no function", _FUNCTION_HINT)
         if not path:
-            raise PlaceError("TG404", f"'{key}' names no data object", f"as in '{key}/Pos'")
+            raise PlaceError("TG404", f"'{key}' names no data object", f"as in '{key}/Beh'")
         point_class = self._classify(name.ln_class, path)
         place = "/".join(self._filled(levels, own, key, function))
         return f"{place}/", "/".join(own), "/".join(segments[at:]), point_class

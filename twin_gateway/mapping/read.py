@@ -86,11 +86,16 @@ class Seq(list[Any]):
     start: int
 
 
+class TooManyProblemsError(Exception):
+    """One file has so many errors that going on would help nobody, and hints for each cost time."""
+
+
 @dataclass(slots=True)
 class Source:
     """One file as read: its name as the user gave it, its text, its content, and what is wrong with it so far.
 
-    `root` is None when the content could not be read at all; then `problems` says why.
+    `root` is None when the content could not be read at all; then `problems` says why. `given_up`: there were so many
+    errors that the rest was not looked at.
     """
 
     name: str
@@ -98,7 +103,9 @@ class Source:
     text: str = ""
     root: Map | None = None
     problems: list[Problem] = field(default_factory=list)
-    left_out: int = 0
+    errors: int = 0
+    warnings: int = 0
+    given_up: bool = False
     _seen: set[tuple[int, str]] = field(default_factory=set)
     _lines: list[int] | None = None
 
@@ -131,11 +138,21 @@ class Source:
         self.add(Problem(self.name, line, col, code, message, hint, "warning"))
 
     def add(self, problem: Problem) -> None:
-        """Add a problem; beyond the limit it is only counted."""
-        if len(self.problems) < MAX_PROBLEMS:
-            self.problems.append(problem)
+        """Add a problem; warnings beyond the limit are only counted.
+
+        Raises:
+            TooManyProblemsError: for an error beyond the limit; whoever goes through the file then leaves it alone.
+        """
+        if problem.severity == "warning":
+            self.warnings += 1
+            if self.warnings > MAX_PROBLEMS:
+                return
         else:
-            self.left_out += 1
+            if self.errors >= MAX_PROBLEMS:
+                self.given_up = True
+                raise TooManyProblemsError(self.name)
+            self.errors += 1
+        self.problems.append(problem)
 
 
 def read_file(path: Path, name: str | None = None, *, max_bytes: int = MAX_BYTES) -> Source:
@@ -203,6 +220,8 @@ def read_text(text: str, source: Source) -> Source:
         root = reader.document()
     except _TooMuchError as error:
         source.report(error.offset, "TG109", str(error))
+        return source
+    except TooManyProblemsError:
         return source
     except yaml.YAMLError as error:
         _report_syntax(source, error)

@@ -202,7 +202,24 @@ def test_several_bindings_of_one_address_have_roles_and_ranks(tmp_path: Path) ->
     )
     address = "dso1/north/PS01/LV1/_/_/MMXU1/TotW"
     bindings = [(d.name, p.role, p.rank) for d, p in mapping.points() if p.address == address]
-    assert bindings == [("m1", "backup", 1), ("rtu1", "read", 0), ("rtu1", "verify", 2)]
+    assert bindings == [("m1", "backup", 1), ("rtu1", "read", 0), ("rtu1", "verify", 0)]
+
+
+def test_a_value_and_its_command_may_come_from_different_devices(tmp_path: Path) -> None:
+    mapping = mapped(
+        tmp_path,
+        "mapping: 1\ngrid: dso1\nplace: north/PS01\ndevices:\n"
+        "  ied1: {protocol: iec61850, host: 10.1.1.1, at: {MV1/F06: {points: {QA1/XCBR1/Pos: {ref: LD0/XCBR1.Pos}}}}}\n"
+        "  rtu1:\n    protocol: iec104\n    host: 10.4.7.10\n    common_address: 7\n    at:\n      MV1/F05:\n"
+        "        points:\n          QA1/CSWI1/Pos:\n"
+        "            - {role: command, ioa: 1, type: M_DP_TB_1, control: {ioa: 5, type: C_DC_NA_1}}\n"
+        "            - {role: read, device: ied1, ref: LD0/CSWI1.Pos}\n",
+    )
+    address = "dso1/north/PS01/MV1/F05/QA1/CSWI1/Pos"
+    found = {point.role: (d.name, point) for d, point in mapping.points() if point.address == address}
+    assert (found["read"][0], found["command"][0]) == ("ied1", "rtu1")
+    assert found["read"][1].rank == 0
+    assert found["read"][1].profile.controllable
 
 
 def test_secrets_come_from_the_environment_and_from_files_and_stay_secret(tmp_path: Path) -> None:
@@ -318,7 +335,7 @@ def test_the_number_of_problems_of_one_file_is_bounded(tmp_path: Path) -> None:
     _, problems = check([write(tmp_path, text + lines)])
     assert len(problems) == 1001
     assert problems[-1].code == "TG112"
-    assert problems[-1].message == "500 more problems left out"
+    assert problems[-1].message == "so many errors that the rest is left out"
 
 
 FRAGMENTS = [
