@@ -339,11 +339,10 @@ class MonitoredPoints:
         if len(queue) > self._smallest:
             queue, dropped = limit(queue, items["queue"], items["oldest"])
             self.dropped += dropped
-            if len(queue) > self._max_queued:
-                queue, dropped = limit(
-                    queue, items["queue"], items["oldest"], max(1, self._max_queued // max(1, len(self)))
-                )
-                self.dropped += dropped
+        if len(queue) > self._max_queued:
+            fair = max(1, self._max_queued // max(1, len(self)))
+            queue, dropped = limit(queue, items["queue"], items["oldest"], fair)
+            self.dropped += dropped
         self._queue = queue
         if len(self._texts) > 2 * (len(queue) + len(self._held)) + 64:
             used = set(queue.values.raw.tolist()) | set(self._held.values.raw.tolist())
