@@ -83,7 +83,7 @@ class Gateway:
         for link in self.plant.links:
             self.system.add_link(link)
         self.book: AddressBook = make_book(mapping, self.plant, self.table, config.authority, _mqtt_root(config))
-        self._whole_models = WholeModels(mapping, self.plant, self.table, self.events)
+        self._whole_models = WholeModels(mapping, self.plant, self.table, self.events, self.desk)
         self._started_at = time.monotonic()
         self._tasks: list[asyncio.Task[None]] = []
 

@@ -6,97 +6,75 @@ import asyncio
 import logging
 from collections.abc import Sequence
 
-from address_space.address import AddressError, parse
-from address_space.catalogue import CatalogueError, classify
+from address_space.address import AddressError
 from address_space.events import Event, EventJournal
-from address_space.point import Point, PointProfile
 from address_space.table import PointTable
-from address_space.units import canonical
-from twin_gateway.drivers.contract import BoundPoint, DiscoveredPoint, PointChange
+from twin_gateway.commands.desk import CommandDesk
+from twin_gateway.commands.target import build_target
+from twin_gateway.drivers.contract import BoundPoint, PointChange
 from twin_gateway.drivers.link import LinkState, LinkSupervisor
-from twin_gateway.mapping.model import MappedDevice, Mapping, WholeModel
+from twin_gateway.mapping.model import MappedDevice, MappedPoint, Mapping
+from twin_gateway.mapping.whole import Offer, expand_whole
 from twin_gateway.plant import Plant
 
 log = logging.getLogger(__name__)
 
 PATIENCE_S = 0.5
-MOST_POINTS = 100_000
 
 
 class WholeModels:
-    """Adds the points of whole models once their device has answered for the first time."""
+    """Adds the points of whole models once their device has answered for the first time.
 
-    def __init__(self, mapping: Mapping, plant: Plant, table: PointTable, events: EventJournal) -> None:
+    Models that an SCL file describes are no business of this class: the mapping has their points from the start.
+    """
+
+    def __init__(
+        self, mapping: Mapping, plant: Plant, table: PointTable, events: EventJournal, desk: CommandDesk
+    ) -> None:
         links = {link.name: link for link in plant.links}
         self._waiting = [(device, links[device.name]) for device in mapping.devices if device.whole]
         self._table = table
         self._events = events
+        self._desk = desk
 
     async def run(self) -> None:
-        """Wait for the devices one after the other; returns when every request is fulfilled."""
+        """Wait for the devices; returns when every request is fulfilled."""
         while self._waiting:
-            ready = [(device, link) for device, link in self._waiting if link.state is LinkState.UP]
-            for device, link in ready:
+            for device, link in [pair for pair in self._waiting if pair[1].state is LinkState.UP]:
                 if await self._take(device, link):
                     self._waiting.remove((device, link))
             await asyncio.sleep(PATIENCE_S)
 
     async def _take(self, device: MappedDevice, link: LinkSupervisor) -> bool:
         try:
-            offered = await link.driver.discover()
+            found = await link.driver.discover()
         except (ConnectionError, TimeoutError) as error:
             log.info("link %s: its model could not be read (%s); it is tried again", link.name, error)
             return False
-        added: list[BoundPoint] = []
+        offers = [Offer(str(point.fields["ref"]), point.cdc) for point in found if "ref" in point.fields]
+        points: list[MappedPoint] = []
         for request in device.whole:
-            added += self._add(device, request, offered)
-        await link.driver.update(PointChange(added=added))
-        log.info("link %s: %d points of whole models added", link.name, len(added))
+            wanted = [offer for offer in offers if offer.reference.partition("/")[0] == request.logical_device]
+            expanded = expand_whole(device, request, wanted)
+            points += expanded.points
+            if expanded.left_out:
+                text = (
+                    f"{len(expanded.left_out)} data objects of {request.logical_device} are left out: "
+                    f"the catalogue does not have them ({', '.join(expanded.left_out[:5])} …)"
+                )
+                self._events.append(Event("G01", text, 300, link.address))
+        bound = self._add(device, link, points)
+        await link.driver.update(PointChange(added=bound))
+        log.info("link %s: %d points of whole models added", link.name, len(bound))
         return True
 
-    def _add(self, device: MappedDevice, request: WholeModel, offered: Sequence[DiscoveredPoint]) -> list[BoundPoint]:
-        mapped = {point.source for point in device.points}
-        points: list[tuple[Point, DiscoveredPoint]] = []
-        left_out = 0
-        for found in offered:
-            if str(found.fields.get("ref", "")).partition("/")[0] != request.logical_device:
-                continue
-            source = device.spec.source(device.config, found.fields)
-            if source in mapped or len(points) >= MOST_POINTS:
-                continue
-            point = self._point(device, request, found, source)
-            if point is None:
-                left_out += 1
-            else:
-                points.append((point, found))
-        if left_out:
-            text = (
-                f"{left_out} data objects of {request.logical_device} have no place in the address space: "
-                "the catalogue does not have them"
-            )
-            self._events.append(Event("G01", text, 300, request.place))
-        rows = self._table.add([point for point, _found in points])
-        return [
-            BoundPoint(
-                row,
-                point.address,
-                point.profile.cdc,
-                point.profile.value_type,
-                found.fields,
-                quantity=point.profile.unit.quantity if point.profile.unit is not None else None,
-            )
-            for row, (point, found) in zip(rows, points, strict=True)
-        ]
-
-    def _point(
-        self, device: MappedDevice, request: WholeModel, found: DiscoveredPoint, source: int | str
-    ) -> Point | None:
-        text = f"{request.place}/{found.description.replace('.', '/')}"
+    def _add(self, device: MappedDevice, link: LinkSupervisor, points: Sequence[MappedPoint]) -> list[BoundPoint]:
+        new = [point for point in points if self._table.find(point.address) < 0]
         try:
-            point_class = classify(parse(text))
-            if point_class.cdc.container or self._table.find(text) >= 0:
-                return None
-        except (AddressError, CatalogueError):
-            return None
-        unit = canonical(point_class.quantity) if point_class.quantity is not None else None
-        return Point(text, PointProfile.of(point_class, unit), device.name, source)
+            rows = self._table.add([point.point(device.name) for point in new])
+        except AddressError as error:
+            self._events.append(Event("G01", f"The model of {device.name} cannot be shown: {error}", 600, link.address))
+            return []
+        bound = [point.bound(row) for point, row in zip(new, rows, strict=True)]
+        self._desk.add(build_target(self._table, point, link) for point in bound if point.control is not None)
+        return bound

@@ -79,6 +79,10 @@ class CommandDesk:
         self._running: dict[str, tuple[str, asyncio.Future[Outcome]]] = {}
         self.counters = {"commands": 0, "refused": 0, "confirmed": 0, "unknown": 0}
 
+    def add(self, targets: Iterable[ControlTarget]) -> None:
+        """Take commands for further data objects."""
+        self._targets.update({target.address.text: target for target in targets})
+
     def controllable(self, address: str) -> bool:
         """Whether the data object has a command binding."""
         return address in self._targets
@@ -217,10 +221,10 @@ class CommandDesk:
                 StatusCode.BadResourceUnavailable,
                 AddCause.OBJECT_ALREADY_SELECTED,
             )
-        if command.verb is Verb.SELECT and not target.needs_selection:
+        if command.verb is Verb.SELECT and not target.takes_selection:
             text = f"{command.address} is of control model {target.model}: it is operated without selection"
             return Outcome.refused("selection", text, StatusCode.BadNotSupported, AddCause.NOT_SUPPORTED)
-        if command.verb is Verb.SELECT or not target.needs_selection:
+        if command.verb is Verb.SELECT or (selection is None and not target.needs_selection):
             return None
         if selection is None:
             text = f"{command.address} is not selected; call Select first"

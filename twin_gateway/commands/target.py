@@ -66,6 +66,11 @@ class ControlTarget:
         return self.model in SBO_MODELS
 
     @property
+    def takes_selection(self) -> bool:
+        """Whether a selection makes sense; where the model is the device's own (`device`), the device decides."""
+        return self.needs_selection or self.model == "device"
+
+    @property
     def bay(self) -> str:
         """The first five place levels: one command at a time within them."""
         return "/".join(self.address.place[:5])
@@ -110,8 +115,11 @@ def _functions(table: PointTable, address: Address, classes: frozenset[str]) -> 
 
 
 def _points(table: PointTable, address: Address, ln_class: str, data_object: str) -> tuple[int, ...]:
-    rows = (table.find(f"{function}/{data_object}") for function in _functions(table, address, frozenset({ln_class})))
-    return tuple(row for row in rows if row >= 0)
+    """A data object of a class at the same equipment; of several functions the one with the instance of our own."""
+    functions = _functions(table, address, frozenset({ln_class}))
+    own = address.function
+    same = [text for text in functions if own is not None and text.endswith(f"{ln_class}{own.instance}")]
+    return _existing(table, [f"{function}/{data_object}" for function in same or functions])
 
 
 def _existing(table: PointTable, texts: list[str]) -> tuple[int, ...]:

@@ -302,6 +302,14 @@ async def test_cancel_gives_the_selection_back(sbo: Rig) -> None:
     assert (await sbo.operate(True)).gate == "selection"
 
 
+async def test_where_the_device_knows_its_model_a_selection_is_possible_but_not_asked_for(tmp_path: Path) -> None:
+    rig = await build(tmp_path, {"model": "device"})
+    assert (await rig.operate(True)).good
+    assert (await rig.desk.select(order(False), OPERATOR)).good
+    assert (await rig.operate(True)).add_cause == AddCause.INCONSISTENT_PARAMETERS
+    await rig.audit.close()
+
+
 async def test_a_direct_control_cannot_be_selected(rig: Rig) -> None:
     assert (await rig.desk.select(order(True), OPERATOR)).gate == "selection"
 
