@@ -378,7 +378,7 @@ def write(processor: Processor, request: Request) -> None:
         raise ServiceError(ua.StatusCodes.BadNothingToDo)
     if count > server.limits.max_nodes_per_write:
         raise ServiceError(ua.StatusCodes.BadTooManyOperations)
-    parameters = struct_from_binary(ua.WriteParameters, request.reader().buffer())
+    parameters = request.decode(ua.WriteParameters)
     statuses = [_write_status(server, session.rights, each) for each in parameters.NodesToWrite]
     processor.respond(request, 676, pack_i32(count), *(pack_u32(status) for status in statuses), NO_DIAGNOSTICS)
 

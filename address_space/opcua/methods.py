@@ -11,7 +11,6 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from asyncua.common.utils import ServiceError
-from asyncua.ua.ua_binary import struct_from_binary
 
 from address_space import clock
 from address_space.alias import AliasError, Filter
@@ -191,7 +190,7 @@ def call(processor: Processor, request: Request) -> None:
         raise ServiceError(ua.StatusCodes.BadNothingToDo)
     if count > processor.iserver.limits.max_nodes_per_call:
         raise ServiceError(ua.StatusCodes.BadTooManyOperations)
-    parameters = struct_from_binary(ua.CallParameters, request.reader().buffer())
+    parameters = request.decode(ua.CallParameters)
     if processor.session is None:
         raise ServiceError(ua.StatusCodes.BadSessionIdInvalid)
     processor.spawn(_call_all(processor, processor.session, request, parameters.MethodsToCall), request)

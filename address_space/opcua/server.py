@@ -83,6 +83,16 @@ class GridAddressSpace(AddressSpace):
             return ua.DataValue(StatusCode=ua.StatusCode(ua.StatusCodes.BadAttributeIdInvalid))
         return struct_from_binary(ua.DataValue, Buffer(attributes.value_of(self.space, node)))
 
+    def add_datachange_callback(self, nodeid: Any, attr: Any, callback: Any) -> tuple[Any, int]:
+        """Monitor an attribute: properties of the grid never change; `ValueAsText` changes but is not watched."""
+        node = self._find(nodeid)
+        if node is None:
+            return super().add_datachange_callback(nodeid, attr, callback)
+        if attr != ua.AttributeIds.Value or node.is_point or node.member == "ValueAsText":
+            return ua.StatusCode(ua.StatusCodes.BadNotSupported), 0
+        self._datachange_callback_counter += 1
+        return ua.StatusCode(), self._datachange_callback_counter
+
 
 class InternalServer(StockInternalServer):
     """asyncua's internal server with the services over the point table.

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 from asyncua.common.utils import ServiceError
 from asyncua.crypto.permission_rules import User, UserRole
 from asyncua.server.internal_session import InternalSession, SessionState
-from asyncua.ua.ua_binary import struct_from_binary
 from cryptography.exceptions import InvalidSignature
 
 from address_space import clock
@@ -134,7 +133,7 @@ async def create_session(processor: Processor, request: Request) -> None:
     """CreateSession: a new session on the connection."""
     server = processor.iserver
     _check_channel(processor)
-    parameters = struct_from_binary(ua.CreateSessionParameters, request.reader().buffer())
+    parameters = request.decode(ua.CreateSessionParameters)
     crypto = processor.crypto
     secured = crypto.Mode != ua.MessageSecurityMode.None_
     if secured and len(parameters.ClientNonce or b"") < 32:
@@ -168,7 +167,7 @@ async def activate_session(processor: Processor, request: Request) -> None:
     """ActivateSession: the user of a session, also on another connection than the one that made it."""
     server = processor.iserver
     _check_channel(processor)
-    parameters = struct_from_binary(ua.ActivateSessionParameters, request.reader().buffer())
+    parameters = request.decode(ua.ActivateSessionParameters)
     session = _session_of(processor, request)
     crypto = processor.crypto
     if crypto.Mode != ua.MessageSecurityMode.None_:
@@ -285,7 +284,7 @@ def cancel(processor: Processor, request: Request) -> None:
 
 async def get_endpoints(processor: Processor, request: Request) -> None:
     """GetEndpoints."""
-    parameters = struct_from_binary(ua.GetEndpointsParameters, request.reader().buffer())
+    parameters = request.decode(ua.GetEndpointsParameters)
     response = ua.GetEndpointsResponse()
     response.Endpoints = await processor.iserver.get_endpoints(parameters, sockname=processor.sockname)
     if parameters.ProfileUris:
@@ -295,7 +294,7 @@ async def get_endpoints(processor: Processor, request: Request) -> None:
 
 def find_servers(processor: Processor, request: Request) -> None:
     """FindServers: this one."""
-    parameters = struct_from_binary(ua.FindServersParameters, request.reader().buffer())
+    parameters = request.decode(ua.FindServersParameters)
     response = ua.FindServersResponse()
     response.Servers = processor.iserver.find_servers(parameters, sockname=processor.sockname)
     processor.respond_object(request, response)

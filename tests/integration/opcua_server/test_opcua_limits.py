@@ -18,7 +18,13 @@ from peers.opcua.rig import CONTROL, POSITION, Rig, grid
 from address_space.opcua.settings import ServerLimits
 
 LIMITS = ServerLimits(
-    max_connections=8, activation_seconds=1.0, max_sessions=3, max_nodes_per_read=10, max_references=50, max_chunk=16384
+    max_connections=8,
+    activation_seconds=1.0,
+    max_sessions=3,
+    max_nodes_per_read=10,
+    max_references=50,
+    max_chunk=16384,
+    min_channel_lifetime_ms=400,
 )
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -210,3 +216,27 @@ async def test_a_command_goes_on_when_its_client_is_gone(strict: Rig) -> None:
             await asyncio.sleep(0.02)
     client.disconnect_socket()
     strict.desk.delay = 0.0
+
+
+async def test_a_channel_that_is_not_renewed_ends(strict: Rig) -> None:
+    client = Client(strict.url)
+    client.secure_channel_timeout = 400
+    await client.connect_socket()
+    await client.send_hello()
+    await client.open_secure_channel()
+    assert await client.get_endpoints()
+    await asyncio.sleep(0.6)
+    with pytest.raises((ua.UaError, ConnectionError, asyncio.CancelledError)):
+        await client.get_endpoints()
+    assert client.uaclient.protocol.transport is None
+    client.disconnect_socket()
+
+
+async def test_a_renewed_channel_goes_on(strict: Rig) -> None:
+    client = Client(strict.url)
+    client.secure_channel_timeout = 400
+    async with client:
+        for _ in range(4):
+            await asyncio.sleep(0.2)
+            await client.open_secure_channel(renew=True)
+            assert await client.get_node(f"ns=2;s={POSITION}").read_value() == 2

@@ -556,3 +556,24 @@ async def test_endpoints_tell_security_and_users(rig: Rig, client: Any) -> None:
         tokens = {token.TokenType: token.SecurityPolicyUri for token in each.UserIdentityTokens}
         assert set(tokens) == {ua.UserTokenType.Anonymous, ua.UserTokenType.UserName}
         assert tokens[ua.UserTokenType.UserName].endswith("Basic256Sha256")
+
+
+async def test_properties_can_be_monitored_and_what_is_not_watched_says_so(client: Any) -> None:
+    class Heard:
+        def __init__(self) -> None:
+            self.values: list[Any] = []
+
+        def datachange_notification(self, node: Any, value: Any, data: Any) -> None:
+            self.values.append(value)
+
+    heard = Heard()
+    subscription = await client.create_subscription(50, heard)
+    nodes = [client.get_node(f"ns=2;s={each}") for each in (f"{POWER}#EngineeringUnits", f"{POSITION}#ValueAsText")]
+    good, bad = await subscription.subscribe_data_change(nodes)
+    assert isinstance(good, int)
+    assert bad.name == "BadNotSupported"
+    async with asyncio.timeout(3):
+        while not heard.values:
+            await asyncio.sleep(0.02)
+    assert heard.values[0].UnitId == 5723220
+    await subscription.delete()
