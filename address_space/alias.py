@@ -306,14 +306,14 @@ class AddressBook:
                 continue
             children = [
                 (child, f"{address}/{(FILLER + '/') * (int(tree.level[child]) - level - 1)}{tree.name(child)}")
-                for child in self._children(node, level, segments)
+                for child in self._children(node, address, level, segments)
             ]
             pending.extend((child, text, int(tree.level[child])) for child, text in reversed(children))
 
-    def _children(self, node: int, level: int, segments: list[str]) -> Iterable[int]:
+    def _children(self, node: int, address: str, level: int, segments: list[str]) -> Iterable[int]:
         """Children worth looking at: only the one named when the pattern names it."""
         if level < len(segments) and segments[level] not in {"+", "#", FILLER}:
-            child = self.table.tree.child(node, segments[level])
+            child = self.table.tree.find(f"{address}/{segments[level]}")
             return () if child == NO_NODE else (child,)
         return self.table.tree.children(node)
 

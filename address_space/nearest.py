@@ -17,6 +17,14 @@ def edit_distance(first: str, second: str, most: int) -> int:
         return 0
     if abs(len(first) - len(second)) > most:
         return most + 1
+    # What both begin and end with costs nothing: siblings' names mostly differ in a digit or two.
+    start, end = 0, 0
+    shorter = min(len(first), len(second))
+    while start < shorter and first[start] == second[start]:
+        start += 1
+    while end < shorter - start and first[-1 - end] == second[-1 - end]:
+        end += 1
+    first, second = first[start : len(first) - end], second[start : len(second) - end]
     earlier: list[int] = []
     before = list(range(len(second) + 1))
     for row, char in enumerate(first, 1):
@@ -71,7 +79,7 @@ def _steps(tree: AddressTree, place: tuple[int, int, int, str], segment: str) ->
             break
         name = tree.name(child)
         most = min(_WORST_SEGMENT, max(1, (len(name) + 1) // 2))
-        distance = min(edit_distance(folded, name.casefold(), most), edit_distance(segment, name, most))
+        distance = edit_distance(folded, name.casefold(), most)
         if distance > most:
             continue
         reached = int(tree.level[child])

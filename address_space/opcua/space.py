@@ -312,17 +312,19 @@ class GridSpace:
 
     def child(self, node: Node, name: str) -> Node | None:
         """The place, function or point below a node by its BrowseName."""
-        if node.member:
+        if node.member or "/" in name:
             return None
         if node.tree < 0:
             found = self.find(name)
             return found if found is not None and self.tree.level[found.tree] == 1 else None
-        child = self.tree.child(node.tree, name)
-        if child == NO_NODE:
-            return None
-        fillers = int(self.tree.level[child]) - int(self.tree.level[node.tree]) - 1
-        address = f"{node.owner}/{(FILLER + '/') * fillers}{name}"
-        return Node(address, address, child, int(self.tree.row[child]))
+        level = int(self.tree.level[node.tree])
+        # By text, not through the siblings: a place may have thousands.
+        for fillers in range(max(1, _FUNCTION_LEVEL - level)):
+            address = f"{node.owner}/{(FILLER + '/') * fillers}{name}"
+            child = self.tree.find(address)
+            if child != NO_NODE:
+                return Node(address, address, child, int(self.tree.row[child]))
+        return None
 
     def parent(self, node: Node) -> Node | None:
         """The node above a place, function or point; None above the grid object."""

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-import pytest
-from peers.opcua.rig import BAY, CONTROL, POSITION, POWER, NodeClient, Rig
+import asyncio
 
-from address_space.quality import StatusCode
+import pytest
+from peers.opcua.rig import BAY, CONTROL, POSITION, POWER, STATE_TIME, NodeClient, Rig
+
+from address_space import clock
+from address_space.point import Batch
+from address_space.quality import Quality, StatusCode
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 POS = f"ns=2;s={POSITION}"
@@ -175,3 +179,24 @@ async def test_a_point_cannot_be_written(rig: Rig, node: NodeClient) -> None:
         password="o-secret",
     )
     assert done["status"] == "BadNotWritable"
+
+
+async def test_sees_changes_with_device_time_and_quality(rig: Rig, node: NodeClient) -> None:
+    count = f"{BAY}/QA1/XCBR1/OpCnt"
+    row = rig.table.find(count)
+    watching = asyncio.create_task(
+        node(rig.url, {"do": "watch", "nodeIds": [f"ns=2;s={count}", f"ns=2;s={POWER}"], "ms": 1500})
+    )
+    started = asyncio.get_running_loop().time()
+    while asyncio.get_running_loop().time() < started + 2.5 and not watching.done():
+        await asyncio.sleep(0.3)
+        value = int(rig.table.value(row) or 0) + 1
+        rig.table.ingest(Batch.of([row], [value], int(Quality.SUBSTITUTED), STATE_TIME + value * 10_000_000))
+    [heard] = await watching
+    counts = [each for each in heard if each["nodeId"].endswith("OpCnt")]
+    values = [each["value"] for each in counts]
+    assert len(values) >= 3
+    assert values == list(range(values[0], values[0] + len(values)))
+    assert {each["status"] for each in counts[1:]} == {"GoodLocalOverride"}
+    assert counts[-1]["source"] == clock.iso(STATE_TIME + values[-1] * 10_000_000)
+    assert [each["value"] for each in heard if each["nodeId"].endswith("TotW")] == [1234.5]

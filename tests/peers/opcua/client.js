@@ -1,8 +1,8 @@
 // An independent OPC UA client: does what each JSON line on standard input says and prints one for it.
 "use strict";
 const {
-  AttributeIds, BrowseDirection, DataType, MessageSecurityMode, OPCUAClient, SecurityPolicy,
-  UserTokenType, Variant, VariantArrayType, coerceNodeId, makeBrowsePath,
+  AttributeIds, BrowseDirection, ClientMonitoredItem, DataType, MessageSecurityMode, OPCUAClient, SecurityPolicy,
+  TimestampsToReturn, UserTokenType, Variant, VariantArrayType, coerceNodeId, makeBrowsePath,
 } = require("node-opcua-client");
 const { OPCUACertificateManager } = require("node-opcua-certificate-manager");
 
@@ -65,6 +65,27 @@ const operations = {
       outputs: (result.outputArguments || []).map((each) => plain(each.value)),
       arguments: (result.inputArgumentResults || []).map((each) => each.name),
     };
+  },
+  // Monitors values for `ms` milliseconds and tells every notification, in order.
+  async watch(session, { nodeIds, ms, interval, queue }) {
+    const subscription = await session.createSubscription2({
+      requestedPublishingInterval: interval || 50, requestedLifetimeCount: 1000, requestedMaxKeepAliveCount: 20,
+      maxNotificationsPerPublish: 0, publishingEnabled: true, priority: 1,
+    });
+    const heard = [];
+    for (const nodeId of nodeIds) {
+      const item = ClientMonitoredItem.create(
+        subscription, { nodeId, attributeId: AttributeIds.Value },
+        { samplingInterval: interval || 50, queueSize: queue || 10, discardOldest: true }, TimestampsToReturn.Both,
+      );
+      item.on("changed", (value) => heard.push({
+        nodeId, status: value.statusCode.name, value: plain(value.value.value), source: plain(value.sourceTimestamp),
+      }));
+      item.on("err", (message) => heard.push({ nodeId, error: message }));
+    }
+    await new Promise((resolve) => setTimeout(resolve, ms));
+    await subscription.terminate();
+    return heard;
   },
   async argumentsOf(session, { methodId }) {
     const definition = await session.getArgumentDefinition(coerceNodeId(methodId));
