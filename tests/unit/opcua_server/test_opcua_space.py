@@ -4,22 +4,26 @@ from __future__ import annotations
 
 import random
 import struct
+from dataclasses import replace
 
 import pytest
-from peers.opcua.rig import BAY, CONTROL, POSITION, POWER, grid
+from peers.opcua.rig import BAY, CONTROL, POSITION, POWER, grid, point
 
 from address_space.opcua.properties import engineering_units, properties_of, property_value, state_text
-from address_space.opcua.space import GRID, GridSpace, Node
+from address_space.opcua.space import GRID, GridSpace, Node, NodeClass
 from address_space.opcua.wire import (
     DecodeError,
     Reader,
     encode_node_id,
+    localized_text,
     node_id_object,
     numeric_identifier,
     numeric_node_id,
+    qualified_name,
     string_node_id,
 )
 from address_space.ports import MethodSpec
+from address_space.table import PointTable
 from address_space.units import canonical, unit
 
 METHOD = MethodSpec("", "Operate", (), ())
@@ -143,3 +147,24 @@ def test_random_octets_never_read_beyond_their_end() -> None:
             except (DecodeError, struct.error):
                 continue
             assert reader.position <= len(data)
+
+
+def test_a_point_may_have_points_below_it() -> None:
+    table = PointTable()
+    phase = f"{BAY}/_/MMXU1/A/phsA"
+    table.add([point(phase)])
+    table.add([point(f"{phase}/ang")])
+    space = GridSpace(table, 2, lambda *_: {})
+    assert identifiers(space, phase, True) == {f"{phase}#EngineeringUnits", f"{phase}/ang"}
+    assert identifiers(space, f"{phase}/ang", False) == {phase}
+    assert space.node_class(find(space, phase)) == NodeClass.VARIABLE
+
+
+def test_display_names_are_readable_and_those_of_the_mapping() -> None:
+    table = PointTable()
+    named = replace(point("dso1/north/PS~2EA~2F7/MV1/F01/QA1/XCBR1/Pos"), display_name="Feeder breaker")
+    table.add([named])
+    space = GridSpace(table, 2, lambda *_: {})
+    assert space.display_name(find(space, "dso1/north/PS~2EA~2F7")) == localized_text("PS.A/7")
+    assert space.display_name(find(space, named.address)) == localized_text("Feeder breaker")
+    assert space.browse_name(find(space, named.address)) == qualified_name("Pos", 2)
