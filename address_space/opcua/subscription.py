@@ -106,12 +106,12 @@ class PointSubscription(InternalSubscription):
         self._task = asyncio.create_task(self._subscription_loop())
 
     async def stop(self) -> None:
-        """End the subscription and give up all it holds."""
+        """End the subscription and give up all it holds.
+
+        Nothing is waited for: whoever stops it may be cancelled, and a forgotten journal cursor would be for ever.
+        """
         self._closing = True
-        task, self._task = self._task, None
-        if task is not None and task is not asyncio.current_task():
-            task.cancel()
-            await asyncio.wait([task])
+        self._cancel()
         self.points.close()
         self.monitored_item_srv.delete_all_monitored_items()
         self._kept.clear()
@@ -119,11 +119,13 @@ class PointSubscription(InternalSubscription):
 
     async def restart(self) -> None:
         """Take up a changed publishing interval."""
-        task, self._task = self._task, None
-        if task is not None:
-            task.cancel()
-            await asyncio.wait([task])
+        self._cancel()
         await self.start()
+
+    def _cancel(self) -> None:
+        task, self._task = self._task, None
+        if task is not None and task is not asyncio.current_task():
+            task.cancel()
 
     async def _subscription_loop(self) -> None:
         clock = asyncio.get_running_loop().time

@@ -18,7 +18,7 @@ from twin_gateway.bench.opcua_subscriber import Received, Subscriber
 
 POINTS = 10_000
 MANY_POINTS = 1_000_000
-SECONDS = 4.0
+SECONDS = 3.0
 PACED_RATE = 500_000
 PUBLISHING = 50.0
 PACED_PUBLISHING = 20.0
@@ -120,27 +120,27 @@ def _ours() -> dict[str, float]:
     # A deadband of 1 on half of the numbers; every change is by 2.
     banded = [PROFILES[BAY[number % len(BAY)][1]].value_type not in {1, 12} for number in range(len(nodes))]
     deadbands = [1.0 if banded[number] and number // len(BAY) % 2 else 0.0 for number in range(len(nodes))]
-    with tempfile.TemporaryDirectory() as directory:
-        with _Process("twin_gateway.bench.opcua_ours", "serve", str(len(nodes)), directory) as server:
-            place = server.answer()
-            client = Subscriber(place["port"])
-            client.subscribe(1000.0)
-            began = time.perf_counter()
-            _expect_all(client.monitor(nodes, place["namespace"], queue=10, deadbands=deadbands))
-            create = time.perf_counter() - began
-            client.close()
-        with _Process("twin_gateway.bench.opcua_ours", "serve", str(POINTS), directory) as server:
-            place = server.answer()
-            client = _subscribed(place, PUBLISHING, nodes[:POINTS], deadbands)
-            server.tell(json.dumps({"seconds": SECONDS + 1, "rate": 0}))
-            flood, seconds = _flow(client, ages=False)
-            client.close()
-            done = server.answer()
-            client = _subscribed(place, PACED_PUBLISHING, nodes[:POINTS], deadbands)
-            server.tell(json.dumps({"seconds": SECONDS + 1, "rate": PACED_RATE}))
-            paced, paced_seconds = _flow(client, ages=True)
-            client.close()
-            paced_done = server.answer()
+    with (
+        tempfile.TemporaryDirectory() as directory,
+        _Process("twin_gateway.bench.opcua_ours", "serve", str(len(nodes)), directory) as server,
+    ):
+        place = server.answer()
+        client = Subscriber(place["port"])
+        client.subscribe(1000.0)
+        began = time.perf_counter()
+        _expect_all(client.monitor(nodes, place["namespace"], queue=10, deadbands=deadbands))
+        create = time.perf_counter() - began
+        client.close()
+        client = _subscribed(place, PUBLISHING, nodes[:POINTS], deadbands)
+        server.tell(json.dumps({"points": POINTS, "seconds": SECONDS + 1, "rate": 0}))
+        flood, seconds = _flow(client, ages=False)
+        client.close()
+        done = server.answer()
+        client = _subscribed(place, PACED_PUBLISHING, nodes[:POINTS], deadbands)
+        server.tell(json.dumps({"points": POINTS, "seconds": SECONDS + 1, "rate": PACED_RATE}))
+        paced, paced_seconds = _flow(client, ages=True)
+        client.close()
+        paced_done = server.answer()
     ages = np.concatenate(paced.ages)
     return {
         "create": create,

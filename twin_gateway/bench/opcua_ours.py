@@ -1,8 +1,8 @@
 """The server side of the OPC UA benchmark: the gateway's server over a point table that is written in batches.
 
 Arguments: `serve POINTS DIRECTORY`, or `table POINTS DIRECTORY` for building and memory alone. `serve` prints a line
-when it listens; every line on its standard input, `{"seconds": …, "rate": …}`, has it write for so long (rate 0: as
-fast as the subscriber follows) and print what it did.
+when it listens; every line on its standard input, `{"points": …, "seconds": …, "rate": …}`, has it write the first
+points for so long (rate 0: as fast as the subscriber follows) and print what it did.
 """
 
 from __future__ import annotations
@@ -181,10 +181,10 @@ async def _serve(count: int, directory: str) -> None:
     server = _server(table, directory)
     await server.start()
     print(json.dumps({"port": server.port, "namespace": 2}), flush=True)
-    writer, loop = _Writer(server, count), asyncio.get_running_loop()
+    loop = asyncio.get_running_loop()
     while line := await loop.run_in_executor(None, sys.stdin.readline):
         job = json.loads(line)
-        print(json.dumps(await writer.write(job["seconds"], job["rate"])), flush=True)
+        print(json.dumps(await _Writer(server, job["points"]).write(job["seconds"], job["rate"])), flush=True)
     await server.stop()
 
 

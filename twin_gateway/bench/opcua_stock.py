@@ -16,9 +16,10 @@ from typing import Any
 
 import asyncua
 import uvloop
-from asyncua import ua
 
 Server: Any = vars(asyncua)["Server"]
+ua: Any = vars(asyncua)["ua"]
+"""Without asyncua's annotations, which claim subclasses of int and str that no call can give."""
 _BEFORE_YIELDING = 500
 
 

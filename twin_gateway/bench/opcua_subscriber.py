@@ -75,8 +75,8 @@ class Subscriber:
         self._send(473, b"\x01")
         self._socket.shutdown(socket.SHUT_WR)
         try:
-            while self._frame()[2][:0] == b"":
-                pass
+            while True:
+                self._frame()
         except (SubscriberError, OSError):
             # The server has closed the connection, after the session.
             pass

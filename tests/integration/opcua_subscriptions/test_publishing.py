@@ -223,6 +223,25 @@ async def test_deleting_and_closing_gives_the_journal_back(
     assert not cursors(server, second)
 
 
+async def test_a_client_that_closes_its_session_and_is_gone_at_once_leaves_nothing_behind(
+    server: GatewayServer, place: Place
+) -> None:
+    client = WireClient(server.port)
+    await client.connect()
+    await client.new_session()
+    subscriptions = [await subscribe(client) for _ in range(3)]
+    for subscription in subscriptions:
+        await monitor(client, subscription, item(place.double))
+    close = ua.CloseSessionRequest()
+    close.DeleteSubscriptions = True
+    client.post(close)
+    client._writer.write_eof()
+    async with asyncio.timeout(5):
+        while any(cursors(server, subscription) for subscription in subscriptions):
+            await asyncio.sleep(0.01)
+    await client.close()
+
+
 async def test_a_session_on_a_new_connection_goes_on_with_its_subscription(
     server: GatewayServer, client: WireClient, place: Place
 ) -> None:
