@@ -34,7 +34,11 @@ def make_broker(folder: Path, port: int, log: Path, environment: Mapping[str, st
     if program := find_program("mosquitto"):
         file = folder / "mosquitto.conf"
         # Loopback only and no users: the demo has no secrets. What is retained comes anew from the gateway.
-        file.write_text(f"listener {port} 127.0.0.1\nallow_anonymous true\npersistence false\nlog_dest stderr\n")
+        lines = [f"listener {port} 127.0.0.1", "allow_anonymous true", "persistence false", "log_dest stderr"]
+        if os.geteuid() == 0:
+            # A process that changes its user is no longer ended by the kernel together with its parent.
+            lines.append("user root")
+        file.write_text("\n".join(lines) + "\n")
         return Child("mosquitto", [program, "-c", file], log, environment=environment)
     if program := find_program("nats-server"):
         file = folder / "nats.conf"

@@ -216,8 +216,7 @@ class Feeder:
         source = self._source_volts() / (1.0 + TAP_STEP * (self.tap - TAP_MIDDLE)) * HIGH_V_RATIO
         found |= {f"{_E01}/_/MMXU1/PPV/phs{pair}": source * math.sqrt(3.0) for pair in _PAIRS}
         self._flow(found, _E01, "E01", 1.0 / HIGH_V_RATIO)
-        energy = self.energy["E01"]
-        found[f"{_E01}/_/MMTR1/SupWh"], found[f"{_E01}/_/MMTR1/DmdWh"] = energy.drawn, energy.given
+        found[f"{_E01}/_/MMTR1/SupWh"] = self.energy["E01"].drawn
         found |= dict.fromkeys((f"{_E01}/QA1/CILO1/EnaOpn", f"{_E01}/QA1/CILO1/EnaCls"), 1.0)
         for bay, name in ((_F06, "F06"), (_F07, "F07")):
             self._flow(found, bay, name)

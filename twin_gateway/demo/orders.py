@@ -129,8 +129,6 @@ def _wire(device: MappedDevice, point: MappedPoint, registers: Mapping[tuple[str
         elif profile.unit is not None:
             counted = unit(registers[device.name, str(fields["obis"])])
             wire.scale = profile.unit.factor / counted.factor
-            # A register is no counter of ours: its own resolution rounds it.
-            wire.cdc = "MV"
     else:
         wire.order = {"device": device.name, "path": fields["path"]}
         name = fields.get("name") or fields.get("pointer")

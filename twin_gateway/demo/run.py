@@ -39,7 +39,7 @@ from twin_gateway.mapping.check import check
 
 LINKS_S = 45.0
 """How long all links may take to come up."""
-_PAUSE_S = {"simulator": 15.0, "broker": 5.0, "gateway": 3.0}
+_PAUSE_S = {"simulator": 10.0, "broker": 5.0, "gateway": 3.0}
 """How long a part that has ended stays away, so that it can be watched."""
 _USUAL_HTTP, _USUAL_MQTT = 8480, 1883
 
@@ -88,11 +88,11 @@ async def _run(folder: Path, port: int, duration: float | None, console: Console
         await asyncio.wait({work, stopped}, return_when=asyncio.FIRST_COMPLETED)
         if work.done():
             work.result()
+        console.print("stopping ...")
     finally:
         stopped.cancel()
         work.cancel()
         await asyncio.gather(work, stopped, return_exceptions=True)
-        console.print("stopping ...")
         await demo.end()
 
 
@@ -126,6 +126,7 @@ class _Demo:
         self._http = _usual_or_free(_USUAL_HTTP)
         self._mqtt = _usual_or_free(_USUAL_MQTT)
         self._simulation = _simulation(demo, files, self._logs, environment)
+        self._simulation.on_move = self._moved
         self._refuse_taken_ports(self._simulation.ports)
         self._password = await asyncio.to_thread(make_operator, self._folder)
 
@@ -200,10 +201,15 @@ class _Demo:
             await child.wait()
             self._console.print(f"{child.name} has ended; it starts again in {_PAUSE_S[kind]:.0f} s")
             await asyncio.sleep(_PAUSE_S[kind])
-            if kind == "simulator" and self._simulation is not None:
-                await self._simulation.restart(child)
-            else:
-                await child.start()
+            try:
+                if kind == "simulator" and self._simulation is not None:
+                    await self._simulation.restart(child)
+                else:
+                    await child.start()
+            except ChildError as error:
+                self._console.print(str(error))
+                await child.end()
+                continue
             self._console.print(f"{child.name} runs again (process {child.pid})")
             self._write_facts()
 
@@ -223,11 +229,15 @@ class _Demo:
         }
         write_private(self._folder / "demo.json", json.dumps(facts, indent=2) + "\n")
 
+    def _moved(self, address: str, position: int) -> None:
+        what = {0: "travelling", 1: "open", 2: "closed"}.get(position, "") if address.endswith("/Pos") else ""
+        self._console.print(f"{address} is now {what or position}")
+
     def _say(self, health: Mapping[str, Any], seconds: float) -> None:
         self._write_facts()
         down = health["links_down"]
         up = f"all {health['links']} links are up" if not down else f"{len(down)} of {health['links']} links are DOWN"
-        table = Table(title=f"{health['points']} points, {up} after {seconds:.0f} s", show_header=False)
+        table = Table(title=f"{health['points']} points, {up} after {seconds:.0f} s", show_header=False, box=None)
         table.add_column(style="bold", no_wrap=True)
         table.add_column(overflow="fold")
         bay = "dso1/north/PS01/MV1/F06"
@@ -248,7 +258,7 @@ class _Demo:
             rows["MQTT"] = "off: there is neither mosquitto nor nats-server on this machine"
         if self._simulation is not None:
             some = ", ".join(f"{child.name} {child.pid}" for child in self._simulation.children)
-            rows["fail"] = f"kill one of {some}: its points turn Bad, 15 s later it is back"
+            rows["fail"] = f"kill one of {some}: its points alone turn Uncertain; it is started again after 10 s"
         for name, text in rows.items():
             table.add_row(name, text)
         self._console.print(table)

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
@@ -18,8 +17,6 @@ from twin_gateway.demo.files import SimulatorFile, registers_of
 from twin_gateway.demo.model import CLOSED, DISCONNECTORS, OPEN, TAP, Feeder
 from twin_gateway.demo.orders import Wiring, wire_up
 from twin_gateway.mapping.model import Mapping as PointMapping
-
-log = logging.getLogger(__name__)
 
 STEP_S = 1.0
 START_S = 25.0
@@ -37,12 +34,18 @@ class Simulation:
         files: of the simulators.
         logs: folder for their logs.
         environment: of their processes.
+
+    Attributes:
+        children: the processes.
+        ports: names of the simulators by the ports that they need.
+        on_move: called with address and new position when something has moved by command.
     """
 
     def __init__(
         self, mapping: PointMapping, files: list[SimulatorFile], logs: Path, environment: Mapping[str, str]
     ) -> None:
         self.feeder = Feeder()
+        self.on_move: Callable[[str, int], None] = lambda _address, _position: None
         positions = [*self.feeder.positions, *DISCONNECTORS, TAP]
         self._wiring: Wiring = wire_up(mapping, registers_of(files), positions)
         self._moved_at = dict.fromkeys(positions, time.time())
@@ -155,9 +158,9 @@ class Simulation:
             return
         address, position = found
         if self._position(address) != position:
-            log.info("%s is now %d", address, position)
             self._moved_at[address] = time.time()
             self.feeder.move(address, position)
+            self.on_move(address, position)
 
 
 @dataclass(frozen=True, slots=True)
