@@ -32,8 +32,8 @@ def find_mappings() -> Path:
     """
     places = [
         Path(__file__).parents[2] / "mappings",
-        Path(sys.prefix) / "share" / "twin-gateway" / "mappings",
         Path.cwd() / "mappings",
+        Path(sys.prefix) / "share" / "twin-gateway" / "mappings",
     ]
     for place in places:
         if (place / "demo" / "gateway.yaml").is_file():

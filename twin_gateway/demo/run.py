@@ -63,9 +63,10 @@ def run_demo(port: int = 4840, folder: Path | None = None, duration: float | Non
     except* (DemoError, ChildError) as group:
         for error in _flat(group):
             console.print(f"[bold red]error:[/] {error}")
-    if own and good:
+    told = any((place / "logs").glob("*.log"))
+    if own and (good or not told):
         shutil.rmtree(place, ignore_errors=True)
-    elif not good:
+    elif not good and told:
         console.print(f"logs are in {place / 'logs'}")
     return 0 if good else 1
 

@@ -12,6 +12,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
+import yaml
+
 from twin_gateway.drivers.contract import DeviceConfig, ProtocolSpec
 from twin_gateway.drivers.registry import protocol, protocol_names
 from twin_gateway.mapping.device import DeviceReader
@@ -82,9 +84,10 @@ def check(
 def run_check(paths: Sequence[Path], *, as_json: bool = False, environ: Mapping[str, str] | None = None) -> int:
     """Check files and print what was found: one line a problem, or one JSON object. Returns the exit code (1: errors).
 
-    Secrets that are not set here are warnings: files are often checked where the gateway does not run.
+    Secrets that are not set here are warnings: files are often checked where the gateway does not run. A folder with a
+    `gateway.yaml` is checked together with everything else that this gateway reads.
     """
-    mapping, problems = check(paths, environ=environ, secrets_required=False)
+    mapping, problems = check(_as_configured(paths), environ=environ, secrets_required=False)
     errors = sum(problem.severity == "error" for problem in problems)
     points = mapping.point_count if mapping is not None else 0
     devices = len(mapping.devices) if mapping is not None else 0
@@ -109,6 +112,21 @@ def run_check(paths: Sequence[Path], *, as_json: bool = False, environ: Mapping[
     more = f", and {whole} whole model{'s' if whole != 1 else ''}" if whole else ""
     out.write(f"ok: {devices} devices, {points} points{more}\n")
     return 0
+
+
+def _as_configured(paths: Sequence[Path]) -> list[Path]:
+    """The paths, and for a folder with a `gateway.yaml` what that gateway reads besides, as shared templates."""
+    found = list(paths)
+    for path in paths:
+        try:
+            config = yaml.safe_load((path / "gateway.yaml").read_text("utf-8"))
+        except (OSError, ValueError, yaml.YAMLError):
+            # No folder, no configuration, or a broken one: that is told where the gateway starts.
+            continue
+        named = config.get("mappings") if isinstance(config, dict) else None
+        if isinstance(named, list):
+            found += [Path(os.path.normpath(path / name)) for name in named if isinstance(name, str)]
+    return found
 
 
 def find_files(paths: Sequence[Path], problems: list[Problem]) -> list[Path]:

@@ -22,7 +22,7 @@ from twin_gateway.demo.files import (
 )
 from twin_gateway.demo.model import DISCONNECTORS, PLACE, TAP, Feeder
 from twin_gateway.demo.orders import wire_up
-from twin_gateway.mapping.check import check
+from twin_gateway.mapping.check import check, run_check
 from twin_gateway.security.users import load_users
 
 MAPPINGS = find_mappings()
@@ -54,6 +54,12 @@ def test_the_demo_is_as_large_as_promised(mapping):
     assert devices["dlms"] >= 20
     assert devices["coap"] >= 10
     assert mapping.point_count > 300
+
+
+@pytest.mark.parametrize("folders", [("demo",), ("templates", "demo"), ("",)])
+def test_the_check_of_the_demo_is_clean_with_and_without_naming_its_templates(folders, capsys):
+    assert run_check([MAPPINGS / folder for folder in folders], environ=make_secrets()) == 0
+    assert capsys.readouterr().out.splitlines() == ["ok: 35 devices, 584 points"]
 
 
 def test_everything_the_model_says_has_a_device_that_tells_it(wiring):
