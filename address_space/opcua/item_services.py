@@ -67,7 +67,7 @@ async def create_monitored_items(processor: Processor, request: Request) -> None
     reader = request.reader()
     subscription = service.own(session, reader.u32())
     call = _Call(service, session, subscription, _stamps(reader.u32()))
-    count = _operations(service, reader.array(30))
+    count = _operations(service, reader.array(40))
     wanted, others = read_create(reader, count, service.namespace)
     results = np.zeros(count, _CREATED)
     if wanted:
@@ -183,7 +183,7 @@ def modify_monitored_items(processor: Processor, request: Request) -> None:
     reader = request.reader()
     subscription = service.own(session, reader.u32())
     stamps = _stamps(reader.u32())
-    count = _operations(service, reader.array(28))
+    count = _operations(service, reader.array(24))
     ids = np.zeros(count, np.uint32)
     wanted: list[tuple[Parameters, Any]] = []
     for index in range(count):

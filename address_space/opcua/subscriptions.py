@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
@@ -61,6 +61,28 @@ class SubscriptionLimits:
     max_publish_requests: int = 50
 
 
+@dataclass(slots=True)
+class SubscriptionTotals:
+    """What all subscriptions did since the start, those that have ended included.
+
+    Attributes:
+        subscriptions, items: how many there are now.
+        queued: notifications that wait now.
+        dropped: samples for which queues had no room (marked by the overflow bit).
+        lost: samples that were gone from the journal before a subscription came to read them.
+        expired: subscriptions that ended because their client asked for nothing any more.
+        requests_refused: publish requests answered with BadTooManyPublishRequests.
+    """
+
+    subscriptions: int = 0
+    items: int = 0
+    queued: int = 0
+    dropped: int = 0
+    lost: int = 0
+    expired: int = 0
+    requests_refused: int = 0
+
+
 class PointSubscriptionService(SubscriptionService):
     """Subscriptions over the point table; items on other nodes and events take asyncua's path in the same subscription.
 
@@ -88,6 +110,7 @@ class PointSubscriptionService(SubscriptionService):
         self.namespace = namespace
         self.limits = limits or SubscriptionLimits()
         self.may_monitor = may_monitor
+        self._ended = SubscriptionTotals()
         self._queues: WeakKeyDictionary[Session, PublishQueue] = WeakKeyDictionary()
         self._owned: WeakKeyDictionary[Session, dict[int, PointSubscription]] = WeakKeyDictionary()
 
@@ -130,8 +153,28 @@ class PointSubscriptionService(SubscriptionService):
 
             queue = self._queues[session] = PublishQueue(serve, self.limits.max_publish_requests)
             closed = queue
-            session.on_close.append(lambda _: closed.close())
+
+            def close(_: bool) -> None:
+                self._ended.requests_refused += closed.refused
+                closed.refused = 0
+                closed.close()
+
+            session.on_close.append(close)
         return queue
+
+    def totals(self) -> SubscriptionTotals:
+        """Figures for metrics."""
+        totals = replace(self._ended)
+        for each in self.subscriptions.values():
+            if isinstance(each, PointSubscription):
+                points = each.points
+                totals.subscriptions += 1
+                totals.items += len(points)
+                totals.queued += points.queued
+                totals.dropped += points.dropped
+                totals.lost += points.lost
+        totals.requests_refused += sum(queue.refused for queue in self._queues.values())
+        return totals
 
     # ---- life -----------------------------------------------------------------------------------------------------
 
@@ -186,6 +229,8 @@ class PointSubscriptionService(SubscriptionService):
     async def remove(self, subscription: PointSubscription) -> None:
         """End a subscription; publish requests that nothing can answer any more get BadNoSubscription."""
         self.subscriptions.pop(subscription.id, None)
+        self._ended.dropped += subscription.points.dropped
+        self._ended.lost += subscription.points.lost
         session = subscription.session
         owned, queue = self.owned(session), self.queue(session)
         owned.pop(subscription.id, None)
@@ -197,6 +242,7 @@ class PointSubscriptionService(SubscriptionService):
 
     async def expire(self, subscription: PointSubscription) -> None:
         """End a subscription whose client does not ask for its messages any more."""
+        self._ended.expired += 1
         subscription.expire_message(StatusCodes.BadTimeout)
         await self.remove(subscription)
 

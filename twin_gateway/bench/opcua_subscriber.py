@@ -127,8 +127,8 @@ class Subscriber:
 
     def monitor(
         self, nodes: Sequence[str], namespace: int, *, queue: int, deadbands: Sequence[float], batch: int = 1000
-    ) -> int:
-        """Monitor the values of string NodeIds, every change; handles count from 0. Returns how many were refused.
+    ) -> tuple[int, float]:
+        """Monitor the values of string NodeIds, every change; handles count from 0.
 
         Args:
             nodes: identifiers.
@@ -136,19 +136,24 @@ class Subscriber:
             queue: queue size of each.
             deadbands: absolute deadband of each, 0 for no filter.
             batch: items in one request.
+
+        Returns:
+            How many were refused, and the seconds from the first request to the last answer.
         """
-        refused = 0
+        refused, requests = 0, []
         for start in range(0, len(nodes), batch):
             part = nodes[start : start + batch]
             items = [
                 _item(node, namespace, handle, queue, deadbands[handle]) for handle, node in enumerate(part, start)
             ]
-            body = struct.pack("<IIi", self._subscription, 2, len(items)) + b"".join(items)
+            requests.append(struct.pack("<IIi", self._subscription, 2, len(items)) + b"".join(items))
+        began = time.perf_counter()
+        for body in requests:
             answer = self._call(751, body)
             count = struct.unpack_from("<i", answer)[0]
             statuses = np.frombuffer(answer, np.uint8, count * 23, 4).reshape(count, 23)[:, 3]
             refused += int((statuses >= 0x80).sum())
-        return refused
+        return refused, time.perf_counter() - began
 
     def flow(self, seconds: float, *, ages: bool, requests: int = 8, until: int = 0) -> Received:
         """Take notifications for some seconds, or until so many items are there; returns what came meanwhile.

@@ -176,6 +176,31 @@ async def test_modified_items_take_handle_and_filter_and_unknown_ones_are_refuse
     assert (handle, value.Value.Value, value.SourceTimestamp) == (6, 5.0, None)
 
 
+async def test_items_of_other_nodes_can_be_modified_and_disabled_with_those_of_points(
+    client: WireClient, place: Place
+) -> None:
+    seconds = item("", 1, node=ua.NodeId(ua.ObjectIds.Server_ServerStatus_CurrentTime))
+    subscription, ids = await started(client, seconds, item(place.double, 2))
+    request = ua.ModifyMonitoredItemsRequest()
+    request.Parameters.SubscriptionId = subscription
+    request.Parameters.ItemsToModify = [ua.MonitoredItemModifyRequest(each, parameters(10 + each)) for each in ids]
+    assert names((await client.call(request)).Results) == ["Good", "Good"]
+    place.write((place.double, 3.0))
+    seen = set()
+    while seen != {10 + each for each in ids}:
+        client.publish()
+        seen |= {handle for handle, _ in values(await client.message())}
+    mode = ua.SetMonitoringModeRequest()
+    mode.Parameters.SubscriptionId = subscription
+    mode.Parameters.MonitoringMode = ua.MonitoringMode.Disabled
+    mode.Parameters.MonitoredItemIds = ids
+    assert names((await client.call(mode)).Parameters.Results) == ["Good", "Good"]
+    place.write((place.double, 4.0))
+    client.publish()
+    with pytest.raises(TimeoutError):
+        await client.message(1.2)
+
+
 async def test_monitoring_modes(client: WireClient, place: Place) -> None:
     subscription, ids = await started(client, item(place.doubles[0], 1), item(place.doubles[1], 2))
 

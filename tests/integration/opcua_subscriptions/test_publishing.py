@@ -135,7 +135,9 @@ async def test_no_more_messages_are_kept_than_the_limit(
     assert message.AvailableSequenceNumbers[-1] == message.NotificationMessage.SequenceNumber
 
 
-async def test_too_many_publish_requests_cost_the_oldest(client: WireClient) -> None:
+async def test_too_many_publish_requests_cost_the_oldest(server: GatewayServer, client: WireClient) -> None:
+    assert server.internal is not None
+    before = server.internal.subscription_service.totals().requests_refused
     await subscribe(client, interval=10_000)
     for _ in range(53):
         client.publish()
@@ -144,6 +146,7 @@ async def test_too_many_publish_requests_cost_the_oldest(client: WireClient) -> 
             await client.message()
     with pytest.raises(TimeoutError):
         await client.message(0.1)
+    assert server.internal.subscription_service.totals().requests_refused == before + 2
 
 
 async def test_publish_without_a_subscription_is_refused_also_when_the_last_one_goes(client: WireClient) -> None:
@@ -344,6 +347,7 @@ async def test_a_client_that_stops_reading_costs_bounded_memory_and_gets_overflo
         if own.points.dropped > 50_000:
             break
     assert own.points.dropped > 0
+    assert server.internal.subscription_service.totals().dropped >= own.points.dropped
     assert own.points.queued <= 20 * len(rows)
     assert largest < 3 << 20
     client._reader._transport.resume_reading()  # type: ignore[attr-defined]  # as above
