@@ -14,7 +14,7 @@ from address_space import clock
 from address_space.catalogue import CDCS, ValueType, VariableKind
 from address_space.opcua.encoding import Stamps, Values, data_values
 from address_space.opcua.properties import arguments_value, property_value, state_text, text_value
-from address_space.opcua.space import GridSpace, Node, NodeClass
+from address_space.opcua.space import LAST_COMMAND, GridSpace, Node, NodeClass
 from address_space.opcua.untyped import ua
 from address_space.opcua.wire import (
     NO_DIAGNOSTICS,
@@ -173,7 +173,7 @@ def _read_node(server: InternalServer, access: Access, node: Node, wanted: Wante
         return _stamped(attribute_variant(server.space, access, node, wanted.attribute), stamps)
     if server.space.node_class(node) != NodeClass.VARIABLE:
         raise OperationError(ua.StatusCodes.BadAttributeIdInvalid)
-    if node.row >= 0 and not access.allows(Right.READ, node.owner):
+    if not node.part and not access.allows(Right.READ, node.owner):
         raise OperationError(ua.StatusCodes.BadUserAccessDenied)
     if node.is_point and not wanted.index_range and wanted.encoding[2:6] == b"\xff\xff\xff\xff":
         return point_value(server.space.table, node.row, stamps)
@@ -191,6 +191,8 @@ def value_of(space: GridSpace, node: Node, stamps: int = Stamps.BOTH) -> bytes:
     if node.part and node.method is not None:
         arguments = node.method.inputs if node.part == "InputArguments" else node.method.outputs
         return _stamped(arguments_value(arguments).variant, stamps)
+    if node.member == LAST_COMMAND:
+        return _last_command(space, node, stamps)
     profile = space.table.profile(node.row)
     if node.member != "ValueAsText":
         return _stamped(property_value(profile, node.member).variant, stamps)
@@ -205,6 +207,16 @@ def value_of(space: GridSpace, node: Node, stamps: int = Stamps.BOTH) -> bytes:
         return bytes((mask,)) + status + times
     text = text_value(state_text(profile.enumeration, int(sample.value)))
     return bytes((mask | 1,)) + text.variant + status + times
+
+
+def _last_command(space: GridSpace, node: Node, stamps: int) -> bytes:
+    text, moment = space.last_commands.get(node.owner, ("", 0))
+    if not moment:
+        return bad_value(_WAITING)
+    mask = (
+        1 | (4 if stamps in {Stamps.SOURCE, Stamps.BOTH} else 0) | (8 if stamps in {Stamps.SERVER, Stamps.BOTH} else 0)
+    )
+    return bytes((mask, ValueType.STRING)) + encode_text(text) + struct.pack("<q", moment) * (mask.bit_count() - 1)
 
 
 def _stamped(variant: bytes, stamps: int) -> bytes:
@@ -299,7 +311,7 @@ def _variable_attribute(space: GridSpace, access: Access, node: Node, attribute:
     if attribute == ACCESS_LEVEL:
         return bytes((3, _CURRENT_READ))
     if attribute == USER_ACCESS_LEVEL:
-        readable = node.row < 0 or access.allows(Right.READ, node.owner)
+        readable = node.part or access.allows(Right.READ, node.owner)
         return bytes((3, _CURRENT_READ if readable else 0))
     if attribute == ACCESS_LEVEL_EX:
         return _u32(_CURRENT_READ)
@@ -317,6 +329,8 @@ def _type_of(space: GridSpace, node: Node) -> tuple[int, int]:
         return int(space.table.value_type[node.row]), -1
     if node.part:
         return 296, 1
+    if node.member == LAST_COMMAND:
+        return int(ValueType.STRING), -1
     value = property_value(space.table.profile(node.row), node.member)
     return value.data_type, value.value_rank
 

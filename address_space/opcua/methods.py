@@ -6,7 +6,7 @@ import asyncio
 import json
 import math
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -403,8 +403,24 @@ async def _command(
     )
     run = {Verb.SELECT: desk.select, Verb.OPERATE: desk.operate, Verb.CANCEL: desk.cancel}[command.verb]
     # A command that is under way goes on to its outcome (and its audit) also when the client is gone.
-    task = server.keep(run(command, caller))
+    task = server.keep(_run(server, node.owner, run(command, caller), command))
     return _outcome(await asyncio.shield(task), good)
+
+
+async def _run(server: InternalServer, owner: str, work: Coroutine[Any, Any, Outcome], command: Command) -> Outcome:
+    outcome = await work
+    record = {
+        "commandId": outcome.command_id,
+        "verb": str(command.verb),
+        "dataObject": command.address.rpartition("/")[2],
+        "value": command.value,
+        "status": int(outcome.status),
+        "addCause": int(outcome.add_cause),
+        "gate": outcome.gate,
+        "text": outcome.text,
+    }
+    server.space.last_commands[owner] = (json.dumps(record), clock.now())
+    return outcome
 
 
 def _flag(values: Mapping[str, Any], name: str, *, default: bool) -> bool:

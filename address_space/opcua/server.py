@@ -39,7 +39,7 @@ from address_space.opcua.processor import Handler
 from address_space.opcua.security import ApplicationIdentity, load_or_make
 from address_space.opcua.session import Session
 from address_space.opcua.settings import Ports, ServerCounters, ServerLimits, ServerSettings
-from address_space.opcua.space import GRID, GridSpace
+from address_space.opcua.space import GRID, LAST_COMMAND, GridSpace, NodeClass
 from address_space.opcua.standard import StandardNodes
 from address_space.opcua.subscriptions import PointSubscriptionService
 from address_space.opcua.transport import Connection
@@ -49,6 +49,7 @@ from address_space.table import PointTable
 _log = logging.getLogger(__name__)
 _LOGINS_AT_ONCE = 2
 _CLOSE_SECONDS = 1.0
+_CHANGING = {"ValueAsText", LAST_COMMAND}
 _MODES = {
     "None": ua.MessageSecurityMode.None_,
     "Sign": ua.MessageSecurityMode.Sign,
@@ -79,16 +80,16 @@ class GridAddressSpace(AddressSpace):
         node = self._find(nodeid)
         if node is None or self.space is None:
             return super().read_attribute_value(nodeid, attr)
-        if attr != ua.AttributeIds.Value or (node.row < 0 and not node.part):
+        if attr != ua.AttributeIds.Value or self.space.node_class(node) != NodeClass.VARIABLE:
             return ua.DataValue(StatusCode=ua.StatusCode(ua.StatusCodes.BadAttributeIdInvalid))
         return struct_from_binary(ua.DataValue, Buffer(attributes.value_of(self.space, node)))
 
     def add_datachange_callback(self, nodeid: Any, attr: Any, callback: Any) -> tuple[Any, int]:
-        """Monitor an attribute: properties of the grid never change; `ValueAsText` changes but is not watched."""
+        """Monitor an attribute: properties of the grid never change; those that do are not watched."""
         node = self._find(nodeid)
         if node is None:
             return super().add_datachange_callback(nodeid, attr, callback)
-        if attr != ua.AttributeIds.Value or node.is_point or node.member == "ValueAsText":
+        if attr != ua.AttributeIds.Value or node.is_point or node.member in _CHANGING:
             return ua.StatusCode(ua.StatusCodes.BadNotSupported), 0
         self._datachange_callback_counter += 1
         return ua.StatusCode(), self._datachange_callback_counter

@@ -28,6 +28,8 @@ from address_space.tree import NO_NODE
 
 GRID = "#Grid"
 """Identifier of the grid object."""
+LAST_COMMAND = "LastCommand"
+"""Property of logical nodes that take commands: the outcome of the last one, as a JSON object."""
 _LAST_FOLDER_LEVEL = 5
 _REMEMBER_ROWS = 100_000
 _FUNCTION_LEVEL = 7
@@ -136,6 +138,8 @@ class GridSpace:
         """How every NodeId of the grid begins on the wire."""
         self.rows: dict[bytes, tuple[int, str]] = {}
         """Identifiers of points on the wire -> (row, address), filled by `row_of`."""
+        self.last_commands: dict[str, tuple[str, int]] = {}
+        """Logical node -> (JSON text, FILETIME ticks) of its last command."""
         self._grid_name = qualified_name("Grid", namespace)
 
     # ---- identity ----------------------------------------------------------------------------------------------------
@@ -196,7 +200,10 @@ class GridSpace:
             if name not in properties_of(self.table.profile(owner.row)):
                 return None
             return Node(identifier, owner.owner, owner.tree, owner.row, name)
-        method = self.methods_of(owner.owner, owner.tree).get(name)
+        methods = self.methods_of(owner.owner, owner.tree)
+        if name == LAST_COMMAND and "Operate" in methods and self.is_function(owner.tree):
+            return Node(identifier, owner.owner, owner.tree, NO_NODE, name)
+        method = methods.get(name)
         return None if method is None else Node(identifier, owner.owner, owner.tree, NO_NODE, name, "", method)
 
     # ---- attributes --------------------------------------------------------------------------------------------------
@@ -205,7 +212,7 @@ class GridSpace:
         """NodeClass of a node."""
         if node.is_method:
             return NodeClass.METHOD
-        if node.part or node.row >= 0:
+        if node.part or node.member or node.row >= 0:
             return NodeClass.VARIABLE
         return NodeClass.OBJECT
 
@@ -214,7 +221,7 @@ class GridSpace:
         if node.part:
             return qualified_name(node.part, 0)
         if node.member:
-            return qualified_name(node.member, self.namespace if node.is_method else 0)
+            return qualified_name(node.member, self.namespace if node.is_method or node.member == LAST_COMMAND else 0)
         return self._grid_name if node.tree < 0 else qualified_name(self.tree.name(node.tree), self.namespace)
 
     def display_name(self, node: Node) -> bytes:
@@ -274,7 +281,10 @@ class GridSpace:
             for name in properties_of(self.table.profile(node.row)):
                 yield self._property(f"{node.identifier}#{name}", name, node.owner)
         else:
-            for name in self.methods_of(node.owner, node.tree):
+            methods = self.methods_of(node.owner, node.tree)
+            if "Operate" in methods and self.is_function(node.tree):
+                yield self._property(f"{node.identifier}#{LAST_COMMAND}", LAST_COMMAND, node.owner, self.namespace)
+            for name in methods:
                 yield Reference(
                     HAS_COMPONENT,
                     True,
@@ -369,12 +379,12 @@ class GridSpace:
             node.owner,
         )
 
-    def _property(self, identifier: str, name: str, address: str) -> Reference:
+    def _property(self, identifier: str, name: str, address: str, namespace: int = 0) -> Reference:
         return Reference(
             HAS_PROPERTY,
             True,
             self.node_id(identifier),
-            qualified_name(name, 0),
+            qualified_name(name, namespace),
             localized_text(name),
             NodeClass.VARIABLE,
             _PROPERTY_TYPE_ID,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from typing import Any
 
 import pytest
@@ -265,7 +266,7 @@ async def test_types_of_the_nodes(client: Any) -> None:
 async def test_masks_and_filters_of_browse(client: Any) -> None:
     node = f"ns=2;s={CONTROL}"
     variables = await browse(client, node, NodeClassMask=int(ua.NodeClass.Variable))
-    assert sorted(each.BrowseName.Name for each in variables.References) == ["Loc", "Pos"]
+    assert sorted(each.BrowseName.Name for each in variables.References) == ["LastCommand", "Loc", "Pos"]
     methods = await browse(client, node, NodeClassMask=int(ua.NodeClass.Method))
     assert [each.BrowseName.Name for each in methods.References] == ["Select", "Operate", "Cancel"]
     inverse = await browse(client, node, BrowseDirection=ua.BrowseDirection.Inverse)
@@ -273,7 +274,7 @@ async def test_masks_and_filters_of_browse(client: Any) -> None:
     exact = await browse(client, node, ReferenceTypeId=ua.NodeId(44), IncludeSubtypes=False)
     assert exact.References == []
     aggregates = await browse(client, node, ReferenceTypeId=ua.NodeId(44), BrowseDirection=ua.BrowseDirection.Forward)
-    assert len(aggregates.References) == 5
+    assert len(aggregates.References) == 6
     [bare, *_] = (await browse(client, node, ResultMask=0, ReferenceTypeId=ua.NodeId(44))).References
     assert (bare.BrowseName.Name, bare.DisplayName.Text, int(bare.NodeClass)) == (None, None, 0)
     assert bare.ReferenceTypeId == ua.NodeId(0)
@@ -405,6 +406,18 @@ async def test_select_operate_and_cancel_reach_the_desk(rig: Rig) -> None:
         ("cancel", None),
     ]
     assert {caller.session for _, caller in rig.desk.commands} != {""}
+
+
+async def test_the_last_command_stands_beside_the_methods(rig: Rig) -> None:
+    async with operator(rig) as client:
+        control = client.get_node(f"ns=2;s={CONTROL}")
+        await control.call_method("2:Cancel", *arguments(OPERATE[0]))
+        value = await read(client, f"ns=2;s={CONTROL}#LastCommand")
+        last = json.loads(value.Value.Value)
+        assert (last["verb"], last["dataObject"], last["status"], last["commandId"]) == ("cancel", "Pos", 0, "cmd-1")
+        assert value.SourceTimestamp == value.ServerTimestamp
+        assert (await control.get_child("2:LastCommand")).nodeid == ua.NodeId(f"{CONTROL}#LastCommand", 2)
+        assert (await read(client, f"ns=2;s={CONTROL}#LastCommand", 14)).Value.Value == ua.NodeId(12)
 
 
 async def test_a_refusal_has_outputs_and_diagnostics_for_who_asks(rig: Rig) -> None:

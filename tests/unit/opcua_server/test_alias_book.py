@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-
 import pytest
 from peers.opcua.rig import BAY, CONTROL, POSITION, POWER, address_book, grid, point
 
@@ -72,13 +70,11 @@ def test_a_near_miss_names_the_nearest(book: AddressBook, text: str, meant: str)
     assert len(found.nearest) <= 5
 
 
-def test_a_near_miss_in_a_large_grid_is_found_quickly() -> None:
+def test_a_near_miss_among_thousands_of_siblings_names_the_nearest_ones() -> None:
     table = grid()
-    table.add(point(f"dso1/west/S{number:05d}/MV1/F01/QA1/XCBR1/Pos", link="") for number in range(5000))
-    book = AddressBook(table)
-    started = time.perf_counter()
-    assert book.resolve("dso1/west/S0123x/MV1/F01/QA1/XCBR1/Pos").nearest
-    assert time.perf_counter() - started < 2
+    table.add(point(f"dso1/west/S{number:05d}/MV1/F01/QA1/XCBR1/Pos", link="") for number in range(2000))
+    nearest = AddressBook(table).resolve("dso1/west/S0123x/MV1/F01/QA1/XCBR1/Pos").nearest
+    assert nearest == tuple(f"dso1/west/S0123{digit}/MV1/F01/QA1/XCBR1/Pos" for digit in range(5))
 
 
 def test_a_retired_address_leads_to_its_successor(book: AddressBook) -> None:
