@@ -15,6 +15,9 @@ from address_space.quality import Quality, TimeFlag
 MAX_AHEAD_TICKS = 2 * clock.TICKS_PER_SECOND
 """A source time further ahead than this is not believed."""
 
+EARLIEST_TICKS = clock.from_unix(315_532_800)
+"""Times before 1980 come from clocks that were never set and count from an epoch: they are no times."""
+
 _NO_TIME = np.uint32(TimeFlag.INVALID)
 _DTYPES: dict[int, type[np.generic]] = {
     ValueType.BOOLEAN: np.uint8,
@@ -62,10 +65,10 @@ class Scaling:
 def resolve_time(source_time: Ticks, quality: Words, received: int) -> tuple[Ticks, Words, int]:
     """Source times to publish, quality words with the time flags, and how many times were replaced.
 
-    The device's time is kept however old it is, also when it is merely not synchronised. Only a missing, invalid or
-    future time becomes the receive time, and says so.
+    The device's time is kept however old it is, also when it is merely not synchronised. Only a missing (or
+    never set), invalid or future time becomes the receive time, and says so.
     """
-    missing = (source_time <= 0) | (quality & _NO_TIME != 0)
+    missing = (source_time < EARLIEST_TICKS) | (quality & _NO_TIME != 0)
     ahead = source_time > received + MAX_AHEAD_TICKS
     replace = missing | ahead
     count = int(np.count_nonzero(replace))

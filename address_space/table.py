@@ -14,7 +14,7 @@ from address_space.catalogue import ValueType
 from address_space.ingest import Scaling, raw_of, repeated, resolve_time, values_of
 from address_space.journal import Chunk, Journal
 from address_space.point import Batch, Point, PointProfile, Raw, Rows, Sample, Ticks, Words
-from address_space.quality import Quality, TimeFlag, status_column
+from address_space.quality import TIME_MASK, Quality, StatusCode, TimeFlag, status_column
 from address_space.tree import NO_NODE, AddressTree
 
 _TEXT_SOURCE = 1 << 63
@@ -62,7 +62,7 @@ class PointTable:
         self._links: list[str] = [""]
         self._link_ids: dict[str, int] = {"": 0}
         self._link_rows: dict[int, Rows] = {}
-        self._link_lost_at: dict[int, int] = {}
+        self._lost_since: Ticks = np.empty(0, np.int64)  # made with the first loss; 0 where nothing is lost
         self._source_texts: list[str] = []
         self._source_text_ids: dict[str, int] = {}
         self._texts: dict[int, str] = {}
@@ -291,8 +291,10 @@ class PointTable:
         written = 0
         for part in _occurrences(rows):
             picked = rows[part]
-            near = np.abs(raw[part].view(np.float64) - self.raw[picked].view(np.float64)) < band[part]
-            quiet = near & (band[part] > 0) & (chunk.status[part] == self.status[picked])
+            with np.errstate(invalid="ignore"):  # infinities, and integers that are no floats: never near
+                near = np.abs(raw[part].view(np.float64) - self.raw[picked].view(np.float64)) < band[part]
+            quality = (chunk.quality[part] ^ self.quality[picked]) & np.uint32(~TIME_MASK & 0xFFFF_FFFF)
+            quiet = near & (band[part] > 0) & (quality == 0) & (chunk.status[part] == self.status[picked])
             # The value is as good as unchanged; that the device still delivers it is remembered for staleness.
             self.received[picked[quiet]] = chunk.received
             self.counters.in_deadband += int(np.count_nonzero(quiet))
@@ -335,27 +337,28 @@ class PointTable:
 
     def link_lost(self, link: str, *, now: int | None = None) -> int:
         """All points of a link lose communication; value and source time stay. Returns how many changed."""
-        received = clock.now() if now is None else now
-        number = self._link_ids.get(link)
-        if number is None:
-            return 0
-        self._link_lost_at.setdefault(number, received)
-        rows = self.rows_of_link(link)
-        return self._set_quality(rows, self.quality[rows] | np.uint32(Quality.COMM_LOST), received)
-
-    def link_restored(self, link: str) -> None:
-        """The link works again; its points stay as they are until the device has delivered them anew."""
-        number = self._link_ids.get(link)
-        if number is not None:
-            self._link_lost_at.pop(number, None)
+        return self.comm_lost(self.rows_of_link(link), now=now)
 
     def comm_lost(self, rows: Rows, *, now: int | None = None) -> int:
-        """Some points of a link lose communication (an unreachable device behind a concentrator)."""
+        """Some points of a link lose communication (an unreachable device behind a concentrator).
+
+        Points that have lost it already stay as they are: what counts is when they were lost first.
+        """
         received = clock.now() if now is None else now
+        rows = rows[self.quality[rows] & np.uint32(Quality.COMM_LOST) == 0]
+        if not len(rows):
+            return 0
+        self._lost_times()[rows] = received
         return self._set_quality(rows, self.quality[rows] | np.uint32(Quality.COMM_LOST), received)
 
+    def _lost_times(self) -> Ticks:
+        missing = len(self) - len(self._lost_since)
+        if missing:
+            self._lost_since = np.concatenate([self._lost_since, np.zeros(missing, np.int64)])
+        return self._lost_since
+
     def sweep(self, *, now: int | None = None, dead_after: float = 86_400.0) -> int:
-        """Mark what has become old: points past their `stale_after`, and points of links lost for `dead_after` seconds.
+        """Mark what has become old: points past their `stale_after`, and points lost for more than `dead_after` seconds.
 
         To be called about once a second. Returns how many points changed.
         """
@@ -377,15 +380,19 @@ class PointTable:
         return self._set_quality(rows, words, None)
 
     def _sweep_dead(self, present: int, dead_after: float) -> int:
-        changed = 0
-        for number, lost_at in self._link_lost_at.items():
-            if present - lost_at <= dead_after * clock.TICKS_PER_SECOND:
-                continue
-            rows = self.rows_of_link(self._links[number])
-            usable = rows[self.status[rows] == 0x408F_0000]
-            if len(usable):
-                changed += self._set_quality(usable, self.quality[usable], None, status=0x8031_0000)
-        return changed
+        # Drivers that know single points as lost say so in the quality: those count from when it is first seen here.
+        lost = self.quality & np.uint32(Quality.COMM_LOST) != 0
+        if not len(self._lost_since) and not lost.any():
+            return 0
+        since = self._lost_times()
+        since[~lost] = 0
+        since[lost & (since == 0)] = present
+        usable = self.status == StatusCode.UncertainNoCommunicationLastUsableValue
+        dead = usable & lost & (present - since > dead_after * clock.TICKS_PER_SECOND)
+        rows = np.nonzero(dead)[0].astype(np.int32)
+        if not len(rows):
+            return 0
+        return self._set_quality(rows, self.quality[rows], None, status=StatusCode.BadNoCommunication)
 
     def _set_quality(self, rows: Rows, words: Words, received: int | None, status: int | None = None) -> int:
         codes = status_column(words) if status is None else np.full(len(rows), status, np.uint32)

@@ -111,7 +111,7 @@ class LinkSupervisor:
             return
         self.counters["connects"] += 1
         self.reason = ""
-        self._table.link_restored(self._name)
+        # The points stay as they are until the device has delivered them anew.
         self._change(LinkState.UP)
         if not self.flapping:
             log.info("link %s is up", self._name)

@@ -228,7 +228,6 @@ def test_a_lost_link_changes_the_status_of_its_own_points_only_and_keeps_value_a
     assert table.sample(never).status == StatusCode.BadWaitingForInitialData
     assert table.sample(other).status == StatusCode.Good
     assert sum(len(chunk) for chunk in cursor.take()) == 2
-    table.link_restored("rtu1")
     assert table.sample(rows["Pos"]).status == StatusCode.UncertainNoCommunicationLastUsableValue
     table.ingest(Batch.of([rows["Pos"]], [2], 0, NOW + 2 * SECOND), now=NOW + 2 * SECOND)
     assert table.sample(rows["Pos"]).status == StatusCode.Good
