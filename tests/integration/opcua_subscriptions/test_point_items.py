@@ -30,7 +30,7 @@ async def started(client: WireClient, *items: Any, **more: Any) -> tuple[int, li
     made = await monitor(client, subscription, *items)
     assert names(made) == ["Good"] * len(items)
     client.publish()
-    assert len(data(await client.message())) == len(items)
+    assert len(data(await client.news())) == len(items)
     return subscription, [each.MonitoredItemId for each in made]
 
 
@@ -49,7 +49,7 @@ async def test_values_of_all_types_arrive_with_status_and_device_time(client: Wi
     )
     place.say("tripped")
     client.publish()
-    got = dict(data(await client.message()))
+    got = dict(data(await client.news()))
     assert [got[handle].Value.Value for handle in range(6)] == [2.5, True, -2, 4_000_000_000, -(2**40), "tripped"]
     assert {got[handle].StatusCode.name for handle in range(5)} == {"GoodLocalOverride"}
     assert {got[handle].SourceTimestamp for handle in range(5)} == {clock.to_datetime(device)}
@@ -61,7 +61,7 @@ async def test_timestamps_are_those_asked_for(client: WireClient, place: Place, 
     place.write((place.double, 1.0))
     await monitor(client, subscription, item(place.double), stamps=stamps)
     client.publish()
-    [(_, value)] = data(await client.message())
+    [(_, value)] = data(await client.news())
     assert (value.SourceTimestamp is not None) == (stamps.name in {"Source", "Both"})
     assert (value.ServerTimestamp is not None) == (stamps.name in {"Server", "Both"})
 
@@ -79,7 +79,7 @@ async def test_an_unknown_node_is_refused_alone(client: WireClient, place: Place
     )
     assert names(made) == ["Good", "BadNodeIdUnknown", "BadNodeIdUnknown", "BadNodeIdUnknown", "Good"]
     client.publish()
-    assert [handle for handle, _ in values(await client.message())] == [1, 5]
+    assert [handle for handle, _ in values(await client.news())] == [1, 5]
 
 
 async def test_items_of_other_nodes_live_beside_items_of_points(client: WireClient, place: Place) -> None:
@@ -90,7 +90,7 @@ async def test_items_of_other_nodes_live_beside_items_of_points(client: WireClie
     assert len({each.MonitoredItemId for each in made}) == 2
     place.write((place.double, 5.0))
     client.publish()
-    assert {handle for handle, _ in values(await client.message())} == {1, 2}
+    assert {handle for handle, _ in values(await client.news())} == {1, 2}
     request = ua.DeleteMonitoredItemsRequest()
     request.Parameters.SubscriptionId = subscription
     request.Parameters.MonitoredItemIds = [made[0].MonitoredItemId, 4711, made[1].MonitoredItemId]
@@ -125,11 +125,11 @@ async def test_a_percent_deadband_is_one_of_the_range(client: WireClient, place:
     place.write((place.double, 11.0))
     client.publish()
     # 5 % of 0 to 200 is 10: the first step starts from a point without a value and changes its status.
-    assert values(await client.message()) == [(1, 9.0)]
+    assert values(await client.news()) == [(1, 9.0)]
     place.write((place.double, 18.0))
     place.write((place.double, 19.5))
     client.publish()
-    assert values(await client.message()) == [(1, 19.5)]
+    assert values(await client.news()) == [(1, 19.5)]
 
 
 async def test_sampling_interval_and_queue_size_are_revised(client: WireClient, place: Place) -> None:
@@ -151,7 +151,7 @@ async def test_the_overflow_bit_reaches_the_client(client: WireClient, place: Pl
     for value in (1.0, 2.0, 3.0):
         place.write((place.double, value))
     client.publish()
-    got = {(handle, value.Value.Value): value.StatusCode.value for handle, value in data(await client.message())}
+    got = {(handle, value.Value.Value): value.StatusCode.value for handle, value in data(await client.news())}
     assert got == {(1, 2.0): 0x480, (1, 3.0): 0, (2, 1.0): 0, (2, 3.0): 0x480}
 
 
@@ -172,7 +172,7 @@ async def test_modified_items_take_handle_and_filter_and_unknown_ones_are_refuse
     assert (results[1].RevisedSamplingInterval, results[1].RevisedQueueSize) == (200, 3)
     place.write((place.double, 5.0))
     client.publish()
-    [(handle, value)] = data(await client.message())
+    [(handle, value)] = data(await client.news())
     assert (handle, value.Value.Value, value.SourceTimestamp) == (6, 5.0, None)
 
 
@@ -189,7 +189,7 @@ async def test_items_of_other_nodes_can_be_modified_and_disabled_with_those_of_p
     seen = set()
     while seen != {10 + each for each in ids}:
         client.publish()
-        seen |= {handle for handle, _ in values(await client.message())}
+        seen |= {handle for handle, _ in values(await client.news())}
     mode = ua.SetMonitoringModeRequest()
     mode.Parameters.SubscriptionId = subscription
     mode.Parameters.MonitoringMode = ua.MonitoringMode.Disabled
@@ -219,7 +219,7 @@ async def test_monitoring_modes(client: WireClient, place: Place) -> None:
     with pytest.raises(TimeoutError):
         await client.message(0.3)
     assert await set_mode(ua.MonitoringMode.Reporting, *ids) == ["Good", "Good"]
-    assert sorted(values(await client.message())) == [(1, 1.0), (2, 1.0)]
+    assert sorted(values(await client.news())) == [(1, 1.0), (2, 1.0)]
 
 
 async def test_a_message_holds_no_more_than_asked_and_says_that_more_wait(client: WireClient, place: Place) -> None:
@@ -227,7 +227,7 @@ async def test_a_message_holds_no_more_than_asked_and_says_that_more_wait(client
     await monitor(client, subscription, *(item(address, handle) for handle, address in enumerate(place.doubles[:5])))
     for _ in range(4):
         client.publish()
-    messages = [await client.message() for _ in range(3)]
+    messages = [await client.news() for _ in range(3)]
     assert [len(values(message)) for message in messages] == [2, 2, 1]
     assert [message.MoreNotifications for message in messages] == [True, True, False]
 
@@ -259,7 +259,7 @@ async def test_what_a_session_does_not_own_it_cannot_touch(client: WireClient, o
     assert names((await other.call(mode)).Parameters.Results) == ["BadSubscriptionIdInvalid"]
     place.write((place.double, 1.0))
     client.publish()
-    assert values(await client.message()) == [(1, 1.0)]
+    assert values(await client.news()) == [(1, 1.0)]
 
 
 async def test_requests_without_operations_or_with_impossible_timestamps_fail_as_a_whole(
@@ -279,4 +279,4 @@ async def test_thousands_of_items_are_made_in_one_request(client: WireClient, se
     made = await monitor(client, subscription, *wanted)
     assert len({each.MonitoredItemId for each in made}) == len(wanted) == 1600
     client.publish()
-    assert sorted(handle for handle, _ in values(await client.message())) == list(range(1600))
+    assert sorted(handle for handle, _ in values(await client.news())) == list(range(1600))

@@ -49,7 +49,7 @@ async def test_the_first_cycle_and_idle_ones_give_keep_alives_that_use_no_sequen
         assert not message.NotificationMessage.NotificationData
         assert message.NotificationMessage.SequenceNumber == 1
     await monitor(client, subscription, item(place.double, 1))
-    message = await client.message()
+    message = await client.news()
     assert message.NotificationMessage.SequenceNumber == 1
     assert [handle for handle, _ in values(message)] == [1]
 
@@ -77,7 +77,7 @@ async def test_what_waits_for_a_publish_request_is_sent_as_soon_as_one_comes(cli
     await monitor(client, subscription, item(place.double, 1))
     await asyncio.sleep(0.6)
     client.publish()
-    assert [handle for handle, _ in values(await client.message(0.2))] == [1]
+    assert [handle for handle, _ in values(await client.news(0.2))] == [1]
 
 
 async def test_without_publishing_there_are_keep_alives_and_the_data_waits(client: WireClient, place: Place) -> None:
@@ -96,12 +96,12 @@ async def test_acknowledged_messages_are_forgotten_and_unknown_ones_refused(clie
     subscription = await subscribe(client)
     await monitor(client, subscription, item(place.double, 1))
     client.publish()
-    first = await client.message()
+    first = await client.news()
     sequence = first.NotificationMessage.SequenceNumber
     assert first.AvailableSequenceNumbers == [sequence]
     place.write((place.double, 1.0))
     client.publish((subscription, sequence), (subscription, 999), (4711, 1))
-    second = await client.message()
+    second = await client.news()
     assert names(second.Results) == ["Good", "BadSequenceNumberUnknown", "BadSubscriptionIdInvalid"]
     assert second.AvailableSequenceNumbers == [second.NotificationMessage.SequenceNumber]
     with pytest.raises(FaultError, match="BadMessageNotAvailable"):
@@ -114,7 +114,7 @@ async def test_a_message_can_be_republished_again_and_again_until_it_is_acknowle
     subscription = await subscribe(client)
     await monitor(client, subscription, item(place.double, 1))
     client.publish()
-    message = (await client.message()).NotificationMessage
+    message = (await client.news()).NotificationMessage
     for _ in range(2):
         again = await republish(client, subscription, message.SequenceNumber)
         assert again == message
@@ -130,7 +130,7 @@ async def test_no_more_messages_are_kept_than_the_limit(
     for value in range(25):
         place.write((place.double, float(value)))
         client.publish()
-        message = await client.message()
+        message = await client.news()
     assert len(message.AvailableSequenceNumbers) == 20
     assert message.AvailableSequenceNumbers[-1] == message.NotificationMessage.SequenceNumber
 
@@ -193,7 +193,7 @@ async def test_all_subscriptions_of_a_session_get_their_turn(client: WireClient,
         await monitor(client, subscription, item(place.double, subscription))
     for _ in subscriptions:
         client.publish()
-    messages = [await client.message() for _ in subscriptions]
+    messages = [await client.news() for _ in subscriptions]
     assert sorted(message.SubscriptionId for message in messages) == subscriptions
     assert all(values(message)[0][0] == message.SubscriptionId for message in messages)
 
@@ -208,7 +208,7 @@ async def test_a_changed_publishing_interval_counts_from_then_on(client: WireCli
     change.Parameters.SubscriptionId = subscription
     change.Parameters.RequestedPublishingInterval = 20
     await client.call(change)
-    assert [handle for handle, _ in values(await client.message(1.0))] == [1]
+    assert [handle for handle, _ in values(await client.news(1.0))] == [1]
 
 
 async def test_deleting_and_closing_gives_the_journal_back(
@@ -251,7 +251,7 @@ async def test_a_session_on_a_new_connection_goes_on_with_its_subscription(
     subscription = await subscribe(client, interval=20)
     await monitor(client, subscription, item(place.double, 1))
     client.publish()
-    sequence = (await client.message()).NotificationMessage.SequenceNumber
+    sequence = (await client.news()).NotificationMessage.SequenceNumber
     client.publish()
     again = WireClient(server.port)
     await again.connect()
@@ -261,7 +261,7 @@ async def test_a_session_on_a_new_connection_goes_on_with_its_subscription(
     await again.activate()
     assert (await republish(again, subscription, sequence)).SequenceNumber == sequence
     again.publish()
-    assert values(await again.message()) == [(1, 1.0)]
+    assert values(await again.news()) == [(1, 1.0)]
     await again.close()
 
 
@@ -271,7 +271,7 @@ async def test_a_transferred_subscription_goes_on_in_the_new_session_and_the_old
     subscription = await subscribe(client, interval=20)
     await monitor(client, subscription, item(place.double, 1))
     client.publish()
-    await client.message()
+    await client.news()
     client.publish()
     client.publish()
     transfer = ua.TransferSubscriptionsRequest()
@@ -280,12 +280,12 @@ async def test_a_transferred_subscription_goes_on_in_the_new_session_and_the_old
     results = (await other.call(transfer)).Parameters.Results
     assert names(results) == ["Good", "BadSubscriptionIdInvalid"]
     assert results[0].AvailableSequenceNumbers == [1]
-    [told] = (await client.message()).NotificationMessage.NotificationData
+    [told] = (await client.news()).NotificationMessage.NotificationData
     assert told.Status.name == "GoodSubscriptionTransferred"
     with pytest.raises(FaultError, match="BadNoSubscription"):
-        await client.message()
+        await client.news()
     other.publish()
-    assert [handle for handle, _ in values(await other.message())] == [1]
+    assert [handle for handle, _ in values(await other.news())] == [1]
     assert await delete(client, subscription) == ["BadSubscriptionIdInvalid"]
 
 
@@ -307,13 +307,13 @@ async def test_events_of_asyncua_arrive_in_the_same_subscription_as_points(
     events.RequestedParameters.Filter = ua.EventFilter(SelectClauses=select, WhereClause=ua.ContentFilter())
     assert names(await monitor(client, subscription, events, item(place.double, 8))) == ["Good", "Good"]
     client.publish()
-    assert [handle for handle, _ in values(await client.message())] == [8]
+    assert [handle for handle, _ in values(await client.news())] == [8]
     generator = EventGenerator(server.internal.isession)
     await generator.init(ua.ObjectIds.BaseEventType, add_generates_event=False)
     await generator.trigger(message="the feeder tripped")
     place.write((place.double, 1.0))
     client.publish()
-    message = await client.message()
+    message = await client.news()
     assert values(message) == [(8, 1.0)]
     [fired] = [part for part in message.NotificationMessage.NotificationData if hasattr(part, "Events")]
     assert [(event.ClientHandle, event.EventFields[0].Value.Text) for event in fired.Events] == [
@@ -330,7 +330,7 @@ async def test_a_client_that_stops_reading_costs_bounded_memory_and_gets_overflo
     await monitor(client, subscription, *(item(address, handle, queue=20) for handle, address in enumerate(addresses)))
     for _ in range(50):
         client.publish()
-    await client.message()
+    await client.news()
     client.reading.clear()
     client._reader._transport.pause_reading()  # type: ignore[attr-defined]  # asyncio has no public way to stop
     assert server.internal is not None
@@ -354,7 +354,7 @@ async def test_a_client_that_stops_reading_costs_bounded_memory_and_gets_overflo
     client.reading.set()
     marked = last = 0
     while last < step:
-        message = await client.message()
+        message = await client.news()
         for _, value in data(message):
             marked += value.StatusCode.value == 0x480
             last = max(last, int(value.Value.Value))

@@ -131,6 +131,12 @@ class WireClient:
             raise answer
         return answer
 
+    async def news(self, seconds: float = 5.0) -> Any:
+        """The next message with notifications; keep-alives are answered with another publish request."""
+        while not (message := await self.message(seconds)).NotificationMessage.NotificationData:
+            self.publish()
+        return message
+
     async def _frame(self) -> tuple[bytes, bytes, bytes]:
         kind, final, size = HEADER.unpack(await self._reader.readexactly(8))
         return kind, final, await self._reader.readexactly(size - 8)
