@@ -358,7 +358,7 @@ class PointTable:
         return self._lost_since
 
     def sweep(self, *, now: int | None = None, dead_after: float = 86_400.0) -> int:
-        """Mark what has become old: points past their `stale_after`, and points lost for more than `dead_after` seconds.
+        """Mark what has become old: points past their `stale_after`, points lost for more than `dead_after` seconds.
 
         To be called about once a second. Returns how many points changed.
         """
