@@ -13,6 +13,7 @@ from address_space.address import FILLER, MAX_LENGTH, AddressError, parse_uncach
 
 _HASH_MASK = 0xFFFF_FFFF
 NO_NODE = -1
+_FUNCTION_LEVEL = 7
 _MANY_CONTAINERS = 10_000
 _LONG_HEAD = MAX_LENGTH - 33
 """Heads up to here leave room for any data object or attribute."""
@@ -87,12 +88,21 @@ class AddressTree:
     def _join(self, batch: _TreeBatch) -> int:
         start = len(self.parent)
         parent, name_id, level, row, hashes = batch.columns()
+        points = int(np.count_nonzero(row >= 0))
+        row = np.concatenate([self.row, row])
         parent = np.concatenate([self.parent, parent])
         name_id = np.concatenate([self.name_id, name_id])
         level = np.concatenate([self.level, level])
-        self._refuse_twins(parent, name_id, level)
-        self.parent, self.name_id, self.level = parent, name_id, level
-        self.row = np.concatenate([self.row, row])
+        keys = (parent.astype(np.int64) << 32) | name_id
+        merged = _points_that_are_containers(keys, level, row, start)
+        if len(merged):
+            keep = np.ones(len(keys), bool)
+            keep[merged] = False
+            parent, name_id, level = parent[keep], name_id[keep], level[keep]
+            row, keys = row[keep], keys[keep]
+            hashes = hashes[keep[start:]]
+        self._refuse_twins(keys, parent, name_id, level)
+        self.parent, self.name_id, self.level, self.row = parent, name_id, level, row
         self._link_children()
         hashes = np.concatenate([self._sorted_hash, hashes])
         order = np.argsort(hashes, kind="stable")
@@ -100,7 +110,7 @@ class AddressTree:
         nodes = np.concatenate([self._order, np.arange(start, len(parent), dtype=np.int32)])
         self._order = nodes[order]
         self._cache.clear()
-        return len(parent) - start - batch.containers
+        return points
 
     def _move_names(self) -> None:
         # The kept names were cut from address texts that are gone by now, one in each of many memory pools. Through
@@ -113,9 +123,12 @@ class AddressTree:
         self._name_ids = dict(zip(self._names, range(len(self._names)), strict=True))
 
     def _refuse_twins(
-        self, parent: npt.NDArray[np.int32], name_id: npt.NDArray[np.int32], level: npt.NDArray[np.uint8]
+        self,
+        keys: npt.NDArray[np.int64],
+        parent: npt.NDArray[np.int32],
+        name_id: npt.NDArray[np.int32],
+        level: npt.NDArray[np.uint8],
     ) -> None:
-        keys = (parent.astype(np.int64) << 32) | name_id
         order = np.argsort(keys, kind="stable")
         same = np.nonzero(keys[order][1:] == keys[order][:-1])[0]
         if not len(same):
@@ -234,6 +247,28 @@ class AddressTree:
         points = np.nonzero(self.row >= 0)[0]
         node_of_row[self.row[points]] = points
         return node_of_row[np.asarray(rows, np.int32)]
+
+
+def _points_that_are_containers(
+    keys: npt.NDArray[np.int64], level: npt.NDArray[np.uint8], row: npt.NDArray[np.int32], start: int
+) -> npt.NDArray[np.intp]:
+    """New points whose node exists as a container already, because points stand below them (`A/phsA` and `A/phsA/ang`).
+
+    The container takes the row (in place); returned are the nodes that are therefore not needed.
+    """
+    containers = np.nonzero((row < 0) & (level > _FUNCTION_LEVEL))[0]
+    if not len(containers):
+        return np.empty(0, np.intp)
+    containers = containers[np.argsort(keys[containers], kind="stable")]
+    points = start + np.nonzero(row[start:] >= 0)[0]
+    places = np.minimum(np.searchsorted(keys[containers], keys[points]), len(containers) - 1)
+    same = keys[containers[places]] == keys[points]
+    merged: npt.NDArray[np.intp] = points[same]
+    # Of two points at one address only the first is merged; the other stays and is refused as a twin.
+    _unique, first = np.unique(keys[merged], return_index=True)
+    merged = merged[first]
+    row[containers[places[same]][first]] = row[merged]
+    return merged
 
 
 class _TreeBatch:

@@ -95,3 +95,39 @@ def test_very_many_points_keep_their_names() -> None:
     tree.add(texts, 0)
     for number in (0, 1499, 2999):
         assert tree.address(tree.find(texts[number])) == texts[number]
+
+
+ANGLED = [
+    "dso1/north/PS01/MV1/F05/_/MMXU1/A/phsA/ang",
+    "dso1/north/PS01/MV1/F05/_/MMXU1/A/phsA",
+    "dso1/north/PS01/MV1/F05/_/PTRC1/Op",
+    "dso1/north/PS01/MV1/F05/_/PTRC1/Op/phsA",
+    "dso1/north/PS01/MV1/F05/_/PTRC1/Op/phsB",
+    "dso1/north/PS01/MV1/F05/_/MMXU1/Hz",
+]
+
+
+@pytest.mark.parametrize("split", range(len(ANGLED) + 1))
+@pytest.mark.parametrize("reverse", [False, True])
+def test_points_may_stand_below_points_in_any_order_and_in_several_additions(split: int, reverse: bool) -> None:
+    texts = ANGLED[::-1] if reverse else ANGLED
+    tree = AddressTree()
+    for first, part in ((0, texts[:split]), (split, texts[split:])):
+        assert tree.add(part, first) == len(part)
+    for row, text in enumerate(texts):
+        node = tree.find(text)
+        assert tree.address(node) == text
+        assert int(tree.row[node]) == row
+    assert len({tree.address(node) for node in range(len(tree))}) == len(tree)
+    function = tree.find("dso1/north/PS01/MV1/F05/_/PTRC1/Op")
+    assert {tree.name(child) for child in tree.children(function)} == {"phsA", "phsB"}
+    assert tree.nodes_of_rows(range(len(texts))).tolist() == [tree.find(text) for text in texts]
+
+
+def test_a_point_with_children_still_exists_only_once() -> None:
+    tree = AddressTree()
+    with pytest.raises(AddressError, match="exists twice"):
+        tree.add([ANGLED[1], ANGLED[0], ANGLED[1]], 0)
+    tree.add(ANGLED, 0)
+    with pytest.raises(AddressError, match="exists twice"):
+        tree.add([ANGLED[2]], 10)
