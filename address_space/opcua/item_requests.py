@@ -19,6 +19,7 @@ from address_space.point import PointProfile
 VALUE_ATTRIBUTE = 13
 _PLAIN_VALUE = b"\x0d\x00\x00\x00" + b"\xff\xff\xff\xff" + b"\x00\x00\xff\xff\xff\xff"
 """Attribute Value, no IndexRange, no DataEncoding."""
+_STRING_NODE = struct.Struct("<BHi")
 _PLAIN_REST = struct.Struct("<IId3sIB")
 """Mode, handle, sampling interval, no filter, queue size, discard policy."""
 _QUEUE = struct.Struct("<IB")
@@ -26,6 +27,8 @@ _FILTER = b"\x01\x00\xd4\x02\x01\x10\x00\x00\x00"
 """ExtensionObject head of a DataChangeFilter (i=724), 16 octets."""
 _DEADBAND = struct.Struct("<IId")
 _NUMERIC = frozenset({ValueType.INT32, ValueType.UINT32, ValueType.INT64, ValueType.DOUBLE})
+PERCENT = 2
+"""DeadbandType of a deadband in percent of the point's range."""
 _LONGEST_SAMPLING = 86_400_000.0
 
 
@@ -79,10 +82,11 @@ def read_create(
     wanted: list[WantedItem] = []
     others: list[tuple[int, MonitoredItemCreateRequest]] = []
     data, position = reader.data, reader.position
-    head = b"\x03" + struct.pack("<H", namespace)
+    size = len(data)
     for index in range(count):
-        if data[position : position + 3] == head:
-            end = position + 7 + int.from_bytes(data[position + 3 : position + 7], "little")
+        kind, node_namespace, length = _STRING_NODE.unpack_from(data, position) if position + 7 <= size else (0, 0, 0)
+        if kind == 3 and node_namespace == namespace and length >= 0:
+            end = position + 7 + length
             after = end + len(_PLAIN_VALUE)
             if data[end:after] == _PLAIN_VALUE:
                 mode, handle, sampling, empty, queue, oldest = _PLAIN_REST.unpack_from(data, after)
@@ -208,9 +212,9 @@ def check_filter(filter_: Filter, kind: ValueType, profile: PointProfile) -> tup
     if kind not in _NUMERIC:
         return int(StatusCodes.BadFilterNotAllowed), trigger, 0.0
     value = filter_.value
-    if filter_.kind not in {1, 2} or not math.isfinite(value) or value < 0:
+    if filter_.kind not in {1, PERCENT} or not math.isfinite(value) or value < 0:
         return int(StatusCodes.BadDeadbandFilterInvalid), trigger, 0.0
-    if filter_.kind == 2:
+    if filter_.kind == PERCENT:
         if profile.low is None or profile.high is None or profile.high <= profile.low:
             return int(StatusCodes.BadMonitoredItemFilterUnsupported), trigger, 0.0
         if value > 100:

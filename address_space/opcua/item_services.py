@@ -26,6 +26,7 @@ from address_space.catalogue import ValueType
 from address_space.opcua.encoding import NULL_ARRAY, NULL_EXTENSION, Stamps, status_array
 from address_space.opcua.item_requests import (
     NO_FILTER,
+    PERCENT,
     Filter,
     Parameters,
     WantedItem,
@@ -90,6 +91,8 @@ def _create_points(call: _Call, wanted: list[WantedItem], results: Any) -> list[
     strangers: list[WantedItem] = []
     refused: list[tuple[int, int]] = []
     good: list[tuple[Any, ...]] = []
+    checked: dict[tuple[Filter, int], tuple[int, int, float]] = {}
+    kinds = table.value_type[rows].tolist()
     for number, (item, row) in enumerate(zip(wanted, rows.tolist(), strict=True)):
         if row < 0:
             strangers.append(item)
@@ -103,7 +106,12 @@ def _create_points(call: _Call, wanted: list[WantedItem], results: Any) -> list[
         elif len(good) >= room:
             status = StatusCodes.BadTooManyMonitoredItems
         elif not status and filter_ is not NO_FILTER:
-            status, trigger, deadband = _filter_on(service, row, filter_)
+            # The range that a percent deadband needs is the point's own; all else depends on the type alone.
+            key = (filter_, -row if filter_.kind == PERCENT else kinds[number])
+            known = checked.get(key)
+            if known is None:
+                known = checked[key] = _filter_on(service, row, filter_)
+            status, trigger, deadband = known
         if status:
             refused.append((index, status))
         else:
