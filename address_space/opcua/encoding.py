@@ -31,7 +31,6 @@ NULL_EXTENSION = b"\x00\x00\x00"
 NULL_ARRAY = b"\xff\xff\xff\xff"
 _WAITING = np.uint32(StatusCode.BadWaitingForInitialData)
 _CODE_MASK = np.uint32(0xFFFF_0000)
-_RESPONSE_HEADER = struct.Struct("<qIIBi3s")
 _DATA_CHANGE = b"\x01\x00\x2b\x03\x01"
 _STATUS_CHANGE = b"\x01\x00\x34\x03\x01"
 
@@ -235,12 +234,6 @@ def status_change(status: int) -> bytes:
 def notification_message(sequence: int, count: int, parts: list[bytes]) -> bytes:
     """NotificationMessage of `count` ExtensionObjects, given in pieces, published now."""
     return b"".join((struct.pack("<Iqi", sequence, clock.now(), count), *parts))
-
-
-def response_header(type_id: int, request_handle: int, status: int = StatusCode.Good) -> bytes:
-    """Type id (namespace 0, binary encoding) and ResponseHeader of a response sent now."""
-    head = _RESPONSE_HEADER.pack(clock.now(), request_handle, status, 0, -1, NULL_EXTENSION)
-    return b"\x01\x00" + type_id.to_bytes(2, "little") + head
 
 
 def status_array(codes: npt.ArrayLike) -> bytes:

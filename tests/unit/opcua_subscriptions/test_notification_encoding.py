@@ -17,7 +17,6 @@ from address_space.opcua.encoding import (
     data_values,
     notification_items,
     notification_message,
-    response_header,
     status_change,
 )
 
@@ -132,11 +131,3 @@ def test_a_message_is_what_an_independent_decoder_expects() -> None:
     changes, ended = message.NotificationData
     assert [item.ClientHandle for item in changes.MonitoredItems] == [3]
     assert ended.Status.name == "BadTimeout"
-
-
-def test_a_response_header_is_what_an_independent_decoder_expects() -> None:
-    buffer = Buffer(response_header(850, 77, 0x8028_0000) + b"\xff" * 8)
-    response = struct_from_binary(ua.DeleteSubscriptionsResponse, buffer)
-    assert response.ResponseHeader.RequestHandle == 77
-    assert response.ResponseHeader.ServiceResult.name == "BadSubscriptionIdInvalid"
-    assert len(buffer) == 0
