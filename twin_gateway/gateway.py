@@ -142,6 +142,7 @@ class Gateway:
             await self.server.stop()
         if self.http is not None:
             await self.http.stop()
+        await self.desk.drain()
         self.policy.close()
         with contextlib.suppress(RuntimeError):  # it had not been opened
             await self.audit.close()

@@ -10,7 +10,6 @@ from address_space.address import escape
 from address_space.events import EventJournal
 from address_space.table import PointTable
 from twin_gateway.commands.target import ControlTarget, build_target
-from twin_gateway.drivers.contract import BoundPoint
 from twin_gateway.drivers.link import Backoff, LinkSupervisor
 from twin_gateway.drivers.registry import create_driver
 from twin_gateway.mapping.model import MappedDevice, MappedPoint, Mapping
@@ -70,7 +69,10 @@ def build_plant(
         )
         plant.links.append(supervisor)
         plant.aliases += [(alias, point.address) for point in device.points for alias in point.aliases]
-        plant.targets += [build_target(table, target, supervisor) for target in _commanded(device, rows)]
+        plant.targets += [
+            build_target(table, point.bound(rows[point.address]), supervisor, point.profile)
+            for point in _commanded(device)
+        ]
     return plant
 
 
@@ -85,9 +87,7 @@ def _add_points(mapping: Mapping, table: PointTable) -> dict[str, int]:
     return rows
 
 
-def _commanded(device: MappedDevice, rows: dict[str, int]) -> list[BoundPoint]:
+def _commanded(device: MappedDevice) -> list[MappedPoint]:
     return [
-        point.bound(rows[point.address])
-        for point in device.points
-        if point.control is not None and point.control.get("model") != "status-only"
+        point for point in device.points if point.control is not None and point.control.get("model") != "status-only"
     ]

@@ -76,5 +76,11 @@ class WholeModels:
             self._events.append(Event("G01", f"The model of {device.name} cannot be shown: {error}", 600, link.address))
             return []
         bound = [point.bound(row) for point, row in zip(new, rows, strict=True)]
-        self._desk.add(build_target(self._table, point, link) for point in bound if point.control is not None)
+        # Loc, Beh and CILO of what is commanded already may be among the new points.
+        self._desk.renew()
+        self._desk.add(
+            build_target(self._table, point, link, mapped.profile)
+            for mapped, point in zip(new, bound, strict=True)
+            if point.control is not None
+        )
         return bound

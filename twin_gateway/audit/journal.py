@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import sqlite3
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -13,6 +14,8 @@ from typing import TypeVar
 
 from address_space import clock
 from address_space.ports import AuditRecord, Outcome
+
+log = logging.getLogger(__name__)
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS audit (
@@ -45,6 +48,10 @@ REQUESTS_KEPT_S = 7 * 86_400.0
 ResultT = TypeVar("ResultT")
 
 
+class RequestMisusedError(ValueError):
+    """A request id was used again for something else."""
+
+
 class AuditJournal:
     """The `AuditLog` port on SQLite (write-ahead log, every commit synchronised to disk).
 
@@ -55,6 +62,7 @@ class AuditJournal:
         self._path = path
         self._executor = ThreadPoolExecutor(1, thread_name_prefix="audit")
         self._database: sqlite3.Connection | None = None
+        self._owed: list[tuple[str, Outcome, AuditRecord]] = []
 
     async def open(self) -> None:
         """Open or make the journal (file mode 0600).
@@ -82,6 +90,11 @@ class AuditJournal:
 
     def _close(self) -> None:
         if self._database is not None:
+            if self._owed:
+                try:
+                    self._pay(self._database)
+                except sqlite3.Error:
+                    log.exception("%d outcomes of commands are missing in the audit journal", len(self._owed))
             self._database.close()
             self._database = None
 
@@ -102,12 +115,19 @@ class AuditJournal:
             yet (the gateway ended in between) is an unknown outcome.
 
         Raises:
-            ValueError: the id was used for another command.
+            RequestMisusedError: the id was used for another command.
         """
         return await self._run(lambda: self._begin(request, command, record))
 
     async def end_request(self, request: str, outcome: Outcome, record: AuditRecord) -> None:
-        """Keep the outcome of a command, and of its request id when it has one."""
+        """Keep the outcome of a command, and of its request id when it has one.
+
+        When it cannot be written now it is owed: it is written before anything else, so no further command begins
+        without it (which also bounds what is owed).
+
+        Raises:
+            sqlite3.Error: it is not on disk yet.
+        """
         await self._run(lambda: self._end(request, outcome, record))
 
     async def records(self, limit: int = 1000) -> list[AuditRecord]:
@@ -118,12 +138,13 @@ class AuditJournal:
 
     def _begin(self, request: str, command: str, record: AuditRecord) -> Outcome | None:
         database = self._open_database()
+        self._pay(database)
         with _transaction(database):
             if request:
                 row = database.execute("SELECT command, outcome FROM request WHERE id = ?", (request,)).fetchone()
                 if row is not None:
                     if row[0] != command:
-                        raise ValueError("the request id was used for another command")
+                        raise RequestMisusedError("the request id was used for another command")
                     return _outcome_of(row[1])
                 database.execute("INSERT INTO request VALUES (?, ?, ?, NULL)", (request, command, record.time))
             self._insert(record)
@@ -131,6 +152,21 @@ class AuditJournal:
 
     def _end(self, request: str, outcome: Outcome, record: AuditRecord) -> None:
         database = self._open_database()
+        self._owed.append((request, outcome, record))
+        self._pay(database)
+
+    def _pay(self, database: sqlite3.Connection) -> None:
+        while self._owed:
+            try:
+                self._write_outcome(database, *self._owed[0])
+            except sqlite3.OperationalError:
+                raise  # the disk: it stays owed
+            except Exception:
+                del self._owed[0]  # it would fail for ever
+                raise
+            del self._owed[0]
+
+    def _write_outcome(self, database: sqlite3.Connection, request: str, outcome: Outcome, record: AuditRecord) -> None:
         with _transaction(database):
             if request:
                 database.execute("UPDATE request SET outcome = ? WHERE id = ?", (json.dumps(asdict(outcome)), request))
@@ -181,7 +217,13 @@ class _transaction:  # noqa: N801 - reads like a statement where it is used
         self._database.execute("BEGIN IMMEDIATE")
 
     def __exit__(self, kind: type[BaseException] | None, *_rest: object) -> None:
-        self._database.execute("COMMIT" if kind is None else "ROLLBACK")
+        try:
+            if kind is None:
+                self._database.execute("COMMIT")
+        finally:
+            # After a COMMIT that failed (disk full) the transaction may stand; after some errors SQLite has ended it.
+            if self._database.in_transaction:
+                self._database.execute("ROLLBACK")
 
 
 def _outcome_of(text: str | None) -> Outcome:

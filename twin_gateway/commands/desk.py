@@ -6,6 +6,7 @@ import asyncio
 import logging
 import time
 import uuid
+from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
@@ -15,10 +16,10 @@ from address_space.events import Event, EventJournal
 from address_space.ports import AccessPolicy, AuditRecord, Caller, Command, Outcome, Verb
 from address_space.quality import StatusCode
 from address_space.table import PointTable
-from twin_gateway.audit.journal import AuditJournal
+from twin_gateway.audit.journal import AuditJournal, RequestMisusedError
 from twin_gateway.commands import gates
 from twin_gateway.commands.feedback import await_position
-from twin_gateway.commands.target import ControlTarget
+from twin_gateway.commands.target import ControlTarget, build_target
 from twin_gateway.commands.value import command_value, device_value
 from twin_gateway.drivers.contract import DeviceCommand
 
@@ -74,14 +75,29 @@ class CommandDesk:
         self._settings = settings or DeskSettings()
         self._now = monotonic
         self._selections: dict[str, _Selection] = {}
-        self._busy: set[str] = set()
+        self._busy: Counter[str] = Counter()
         self._last: dict[str, float] = {}
         self._running: dict[str, tuple[str, asyncio.Future[Outcome]]] = {}
+        self._works: set[asyncio.Future[Outcome]] = set()
+        self._closing = False
         self.counters = {"commands": 0, "refused": 0, "confirmed": 0, "unknown": 0}
 
     def add(self, targets: Iterable[ControlTarget]) -> None:
         """Take commands for further data objects."""
         self._targets.update({target.address.text: target for target in targets})
+
+    def renew(self) -> None:
+        """Look again for the points of the gates, after points have been added."""
+        self._targets = {
+            address: build_target(self._table, target.point, target.link, target.profile)
+            for address, target in self._targets.items()
+        }
+
+    async def drain(self) -> None:
+        """Refuse whatever still comes, and wait until every command under way has its outcome in the audit."""
+        self._closing = True
+        while self._works:
+            await asyncio.wait(set(self._works))
 
     def controllable(self, address: str) -> bool:
         """Whether the data object has a command binding."""
@@ -111,6 +127,8 @@ class CommandDesk:
                 return Outcome.refused("request", "The request id is in use for another command")
             return await asyncio.shield(running)
         work = asyncio.ensure_future(self._audited(command, caller, request))
+        self._works.add(work)
+        work.add_done_callback(self._works.discard)
         if request:
             self._running[request] = (_text_of(command), work)
             work.add_done_callback(lambda _done: self._running.pop(request, None))
@@ -124,14 +142,15 @@ class CommandDesk:
         issued = self._record(f"command.{command.verb}", command, caller, command_id)
         try:
             first = await self._audit.begin_request(request, _text_of(command), issued)
-        except ValueError as error:
-            return self._refused(command, Outcome.refused("request", f"{error}", StatusCode.BadInvalidArgument))
+        except RequestMisusedError as error:
+            refusal = Outcome.refused("request", f"{error}", StatusCode.BadInvalidArgument)
+            return self._refused(command, await self._answered(issued, "outcome", refusal))
         except Exception as error:
             log.exception("the audit journal cannot be written; the command is refused")
             text = f"Commands are refused: the audit journal cannot be written ({error})"
             return self._refused(command, Outcome.refused("audit", text, StatusCode.BadResourceUnavailable))
         if first is not None:
-            return first
+            return await self._answered(issued, "repeated", first)
         outcome, notes = await self._carry_out(command, caller, command_id)
         outcome = replace(outcome, command_id=command_id)
         self._count(command, outcome)
@@ -153,17 +172,34 @@ class CommandDesk:
             )
         return outcome
 
+    async def _answered(self, issued: AuditRecord, how: str, outcome: Outcome) -> Outcome:
+        """The outcome, once an attempt that was answered without the device is in the audit too."""
+        assert self._audit is not None  # noqa: S101 - its only caller has looked
+        details = {**issued.details, "gate": outcome.gate, "first": outcome.command_id}
+        kind = f"{issued.kind}.{how}"
+        try:
+            await self._audit.append(
+                replace(issued, kind=kind, status=outcome.status, text=outcome.text, details=details)
+            )
+        except Exception:  # nothing left the gateway; the answer stands
+            log.exception("the audit journal cannot be written")
+            self._events.append(Event("G02", f"Audit journal: {kind} lost", 800, issued.address))
+        return outcome
+
     async def _carry_out(self, command: Command, caller: Caller, command_id: str) -> tuple[Outcome, list[str]]:
         target = self._targets.get(command.address)
         if target is None:
             text = f"{command.address} has no command binding"
             return Outcome.refused("binding", text, StatusCode.BadNotSupported, AddCause.NOT_SUPPORTED), []
+        if self._closing:
+            return Outcome.refused("stop", "The gateway is stopping", StatusCode.BadResourceUnavailable), []
         age = (clock.now() - command.issued_at) / clock.TICKS_PER_SECOND
         if age > self._settings.max_age:
             text = f"The command is {age:.1f} s old; commands older than {self._settings.max_age:g} s are dropped"
             return Outcome.refused("age", text, StatusCode.BadTimeout, AddCause.TIME_LIMIT_OVER), []
         try:
             command = replace(command, value=command_value(target.point.cdc, command.value))
+            value = device_value(target.point.cdc, target.profile, command.value)
         except ValueError as error:
             text = f"{command.address}: {error}"
             refusal = Outcome.refused("value", text, StatusCode.BadInvalidArgument, AddCause.INCONSISTENT_PARAMETERS)
@@ -183,15 +219,27 @@ class CommandDesk:
         if taken is not None:
             return taken, report.notes
         self._last[command.address] = self._now()
-        added = keys - self._busy
-        self._busy |= added
+        device_command = DeviceCommand(
+            command.verb,
+            target.point,
+            value,
+            command_id,
+            command.test,
+            command.interlock_check,
+            command.synchro_check,
+            origin=f"{caller.user.encode()[:31].decode(errors='ignore')}:{command_id}".encode(),
+            timeout=float(target.control.get("timeout") or self._settings.device_timeout),
+            send_within=max(0.0, self._settings.max_age - max(0.0, age)),
+        )
+        self._busy.update(keys)
         try:
-            return await self._send(target, command, caller, command_id), report.notes
+            return await self._send(target, command, caller, device_command), report.notes
         finally:
-            self._busy -= added
+            self._busy.subtract(keys)
+            self._busy = +self._busy
 
     def _one_at_a_time(self, keys: set[str]) -> Outcome | None:
-        taken = keys & self._busy
+        taken = keys & self._busy.keys()
         if not taken:
             return None
         text = f"Another command is under way in {', '.join(sorted(taken))}"
@@ -199,7 +247,9 @@ class CommandDesk:
 
     def _too_soon(self, target: ControlTarget, command: Command) -> Outcome | None:
         # Operate after its own select, and cancel, are part of one command.
-        part = command.verb is Verb.CANCEL or (command.verb is Verb.OPERATE and target.needs_selection)
+        part = command.verb is Verb.CANCEL or (
+            command.verb is Verb.OPERATE and (target.needs_selection or command.address in self._selections)
+        )
         last = self._last.get(command.address)
         if part or last is None:
             return None
@@ -234,23 +284,15 @@ class CommandDesk:
             return Outcome.refused("selection", text, StatusCode.BadInvalidArgument, AddCause.INCONSISTENT_PARAMETERS)
         return None
 
-    async def _send(self, target: ControlTarget, command: Command, caller: Caller, command_id: str) -> Outcome:
-        value = device_value(target.point.cdc, self._table.profile(target.point.row), command.value)
-        device_command = DeviceCommand(
-            command.verb,
-            target.point,
-            value,
-            command_id,
-            command.test,
-            command.interlock_check,
-            command.synchro_check,
-            origin=f"{caller.user}:{command_id}".encode()[:64],
-            timeout=self._settings.device_timeout,
-        )
+    async def _send(
+        self, target: ControlTarget, command: Command, caller: Caller, device_command: DeviceCommand
+    ) -> Outcome:
+        command_id = device_command.command_id
         watch = await_position(self._table, target, command) if command.verb is Verb.OPERATE else None
         try:
             outcome = await target.link.execute(device_command)
-            self._note_selection(target, command, caller, outcome)
+            if command.verb is Verb.SELECT and outcome.good:
+                self._note_selection(target, command, caller)
             if watch is not None and outcome.good and not command.test:
                 outcome = await watch.result(outcome, self._settings.feedback_timeout)
             return outcome
@@ -260,17 +302,16 @@ class CommandDesk:
             text = f"The driver failed ({type(error).__name__}); the outcome is unknown and the command is not repeated"
             return Outcome(StatusCode.BadTimeout, AddCause.UNKNOWN, "device", text, command_id, sent=True)
         finally:
+            if command.verb is not Verb.SELECT:
+                # Operated, cancelled, failed or unknown: the selection is spent either way.
+                self._selections.pop(command.address, None)
             if watch is not None:
                 watch.close()
 
-    def _note_selection(self, target: ControlTarget, command: Command, caller: Caller, outcome: Outcome) -> None:
-        if command.verb is not Verb.SELECT:
-            # Operated, cancelled or failed: the selection is spent either way.
-            self._selections.pop(command.address, None)
-        elif outcome.good:
-            until = self._now() + self._settings.selection_time
-            selection = _Selection((caller.user, caller.session), command.value, command.test, until)
-            self._selections[target.address.text] = selection
+    def _note_selection(self, target: ControlTarget, command: Command, caller: Caller) -> None:
+        until = self._now() + self._settings.selection_time
+        selection = _Selection((caller.user, caller.session), command.value, command.test, until)
+        self._selections[target.address.text] = selection
 
     # ---- book-keeping ---------------------------------------------------------------------------------------------
 

@@ -44,8 +44,8 @@ def check(
     report.refusal = (
         _role(policy, command, caller)
         or _mode(table, target, command)
-        or (None if emergency else _quality(table, target))
-        or _local(table, target, report)
+        or (None if emergency else _quality(table, target, command))
+        or _local(table, target, command, report)
     )
     if report.refusal is None and command.verb is not Verb.CANCEL:
         report.refusal = _interlock(table, target, command, report)
@@ -66,6 +66,9 @@ def _role(policy: AccessPolicy | None, command: Command, caller: Caller) -> Outc
 def _mode(table: PointTable, target: ControlTarget, command: Command) -> Outcome | None:
     for row in target.mode:
         mode = table.value(row)
+        if not _known(table, row):
+            text = f"{table.address(row)} is not known"
+            return Outcome.refused("mode", text, StatusCode.BadOutOfService, AddCause.BLOCKED_BY_MODE)
         # 1 on; 3 test and 4 test/blocked take test commands only; 2 blocked and 5 off take none.
         if mode == 1 and not command.test:
             continue
@@ -76,21 +79,31 @@ def _mode(table: PointTable, target: ControlTarget, command: Command) -> Outcome
     return None
 
 
-def _quality(table: PointTable, target: ControlTarget) -> Outcome | None:
+def _known(table: PointTable, row: int) -> bool:
+    """Whether a value can be relied on now. A device in test mode marks all its values so: they are known as well."""
+    return int(table.status[row]) in (StatusCode.Good, StatusCode.UncertainSimulatedValue)
+
+
+def _accepted(table: PointTable, row: int, command: Command) -> bool:
+    """Whether a value is good enough to act on: Good, and for a test command also one of a device in test mode."""
+    return _known(table, row) if command.test else int(table.status[row]) == StatusCode.Good
+
+
+def _quality(table: PointTable, target: ControlTarget, command: Command) -> Outcome | None:
     if target.position < 0 or target.point.cdc not in ("DPC", "SPC"):
         return None
-    status = int(table.status[target.position])
-    if status == StatusCode.Good:
+    if _accepted(table, target.position, command):
         return None
+    status = int(table.status[target.position])
     text = f"The position {target.address} is not Good (0x{status:08X})"
     return Outcome.refused("quality", text, StatusCode.BadInvalidState, AddCause.BLOCKED_BY_PROCESS)
 
 
-def _local(table: PointTable, target: ControlTarget, report: GateReport) -> Outcome | None:
+def _local(table: PointTable, target: ControlTarget, command: Command, report: GateReport) -> Outcome | None:
     if not target.local:
         return _unmapped(target, "Loc", "local", report)
     for row in target.local:
-        if table.value(row) is not False or int(table.status[row]) != StatusCode.Good:
+        if table.value(row) is not False or not _accepted(table, row, command):
             said = "says local control is taken" if table.value(row) else "is not known"
             text = f"{table.address(row)} {said}"
             return Outcome.refused(
@@ -106,7 +119,7 @@ def _interlock(table: PointTable, target: ControlTarget, command: Command, repor
     if not releases:
         return _unmapped(target, "CILO", "interlock", report)
     for row in releases:
-        if table.value(row) is not True or int(table.status[row]) != StatusCode.Good:
+        if table.value(row) is not True or not _accepted(table, row, command):
             said = "does not release" if table.value(row) is False else "is not known"
             text = f"{table.address(row)} {said}"
             return Outcome.refused("interlock", text, StatusCode.BadInvalidState, AddCause.BLOCKED_BY_INTERLOCKING)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from address_space.address import Address, parse
+from address_space.point import PointProfile
 from address_space.ports import Outcome
 from address_space.table import PointTable
 from twin_gateway.drivers.contract import BoundPoint, DeviceCommand
@@ -35,6 +36,7 @@ class ControlTarget:
     Attributes:
         point: the binding with `control`.
         link: where the command goes.
+        profile: scale and inversion of the command's own binding; it may be another device than the value's.
         absent: gates whose points the mapping says do not exist (`Loc`, `CILO`).
         local: rows that say local control is taken (Loc, LocKey).
         release_open, release_close: rows of CILO.EnaOpn and CILO.EnaCls.
@@ -46,6 +48,7 @@ class ControlTarget:
     address: Address
     point: BoundPoint
     link: CommandLink
+    profile: PointProfile
     absent: frozenset[str] = frozenset()
     local: tuple[int, ...] = ()
     release_open: tuple[int, ...] = ()
@@ -76,14 +79,20 @@ class ControlTarget:
         return "/".join(self.address.place[:5])
 
 
-def build_target(table: PointTable, point: BoundPoint, link: CommandLink) -> ControlTarget:
-    """Find the points that the gates of a data object look at, in its own function, equipment, bay and IED."""
+def build_target(
+    table: PointTable, point: BoundPoint, link: CommandLink, profile: PointProfile | None = None
+) -> ControlTarget:
+    """Find the points that the gates of a data object look at, in its own function, equipment, bay and IED.
+
+    Without a profile of the command's own binding, that of the value counts.
+    """
     address = parse(point.address)
     control = dict(point.control or {})
     return ControlTarget(
         address,
         point,
         link,
+        profile or table.profile(point.row),
         frozenset(control.get("absent", ())),
         _local_points(table, address),
         _points(table, address, "CILO", "EnaOpn"),

@@ -9,6 +9,7 @@ from address_space.point import PointProfile
 
 OPEN: Final = 1
 CLOSED: Final = 2
+_ROUNDING = 1e-9
 _WHOLE = frozenset({"INC", "ENC", "ISC", "BSC"})
 
 
@@ -34,11 +35,17 @@ def command_value(cdc: str, value: object) -> int | float | bool | None:
         return bool(value)
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
         raise ValueError(f"{cdc} takes a finite number")
+    if cdc in _WHOLE and value != int(value):
+        raise ValueError(f"{cdc} takes a whole number")
     return value
 
 
 def device_value(cdc: str, profile: PointProfile, value: int | float | bool | None) -> int | float | bool | None:
-    """A value of `command_value` in the device's own terms: inversion, bias and gain of the mapping undone."""
+    """A value of `command_value` in the device's own terms: inversion, bias and gain of the mapping undone.
+
+    Raises:
+        ValueError: the device cannot be told this value: it is between two of its steps, or beyond all numbers.
+    """
     if value is None:
         return None
     if cdc == "DPC":
@@ -46,4 +53,11 @@ def device_value(cdc: str, profile: PointProfile, value: int | float | bool | No
     if cdc == "SPC":
         return bool(value) != profile.invert
     number = (value - profile.bias) / profile.gain
-    return round(number) if cdc in _WHOLE else number
+    if not math.isfinite(number):
+        raise ValueError(f"{value:g} is too large for the device")
+    if cdc not in _WHOLE:
+        return number
+    step = round(number)
+    if abs(number - step) > _ROUNDING * max(1.0, abs(number)):
+        raise ValueError(f"{value:g} lies between two steps of the device")
+    return step

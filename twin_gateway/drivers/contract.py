@@ -106,6 +106,7 @@ class DeviceCommand:
         origin_category: 61850 orCat (3 remote control, 6 automatic remote).
         origin: identity of the originator, at most 64 octets.
         timeout: seconds to wait for the device's confirmation.
+        send_within: seconds within which it must leave; a driver that is busy so long drops it, unsent.
     """
 
     verb: Verb
@@ -118,6 +119,7 @@ class DeviceCommand:
     origin_category: int = 3
     origin: bytes = b"twin-gateway"
     timeout: float = 10.0
+    send_within: float = 2.0
 
 
 @dataclass(frozen=True, slots=True)
