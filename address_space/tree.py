@@ -14,6 +14,7 @@ from address_space.address import FILLER, MAX_LENGTH, AddressError, parse_uncach
 _HASH_MASK = 0xFFFF_FFFF
 NO_NODE = -1
 _FUNCTION_LEVEL = 7
+_DEEPEST = 14
 _MANY_CONTAINERS = 10_000
 _LONG_HEAD = MAX_LENGTH - 33
 """Heads up to here leave room for any data object or attribute."""
@@ -30,7 +31,7 @@ class AddressTree:
 
     def __init__(self) -> None:
         self._names: list[str] = []
-        self._name_ids: dict[str, int] = {}
+        self.name_ids: dict[str, int] = {}
         self.parent = np.empty(0, np.int32)
         self.name_id = np.empty(0, np.int32)
         self.level = np.empty(0, np.uint8)
@@ -79,9 +80,9 @@ class AddressTree:
 
     def name_number(self, name: str) -> int:
         """Number of an interned name; the caller has checked it."""
-        number = self._name_ids.get(name)
+        number = self.name_ids.get(name)
         if number is None:
-            number = self._name_ids[name] = len(self._names)
+            number = self.name_ids[name] = len(self._names)
             self._names.append(name)
         return number
 
@@ -117,10 +118,10 @@ class AddressTree:
         # one long text they come to stand together, and the pools go back to the system (40 bytes a point). The
         # collection empties the interpreter's own free lists, which would keep the pools as well.
         joined = "\n".join(self._names)
-        self._names, self._name_ids = [], {}
+        self._names, self.name_ids = [], {}
         gc.collect()
         self._names = joined.split("\n")
-        self._name_ids = dict(zip(self._names, range(len(self._names)), strict=True))
+        self.name_ids = dict(zip(self._names, range(len(self._names)), strict=True))
 
     def _refuse_twins(
         self,
@@ -232,7 +233,7 @@ class AddressTree:
 
     def child(self, node: int, name: str) -> int:
         """The child with a BrowseName, `NO_NODE` when there is none."""
-        number = self._name_ids.get(name)
+        number = self.name_ids.get(name)
         if number is None:
             return NO_NODE
         return next((child for child in self.children(node) if self.name_id[child] == number), NO_NODE)
@@ -280,8 +281,8 @@ class _TreeBatch:
         self._first_row = first_row
         # Container text -> node * 16 + level: one small integer instead of a tuple, there are very many.
         self._places: dict[str, int] = {}
-        # (level, name) of containers that have passed the grammar, so that each is parsed once.
-        self._checked: set[tuple[int, str]] = set()
+        # Names of containers by level that have passed the grammar, so that each is parsed once.
+        self._checked: list[set[str]] = [set() for _ in range(16)]
         self._parents = array("i")
         self._names = array("i")
         self._levels = array("B")
@@ -370,19 +371,25 @@ class _TreeBatch:
         if known is not None:
             return known
         head, _, name = text.rpartition("/")
-        level = text.count("/") + 1
-        if (level, name) not in self._checked:
+        level = 1
+        while head.endswith("/_"):
+            head = head[:-2]
+            level += 1
+        above = self._container(head) if head else 0
+        level += above & 15
+        if level > _DEEPEST:
+            raise AddressError(f"{text!r} is nested deeper than {_DEEPEST} levels")
+        checked = self._checked[level]
+        if name not in checked:
             parse_uncached(text)
-            self._checked.add((level, name))
+            checked.add(name)
         node = self._tree.find(text) if self._base else NO_NODE
         if node == NO_NODE:
-            while head.endswith("/_"):
-                head = head[:-2]
-            parent = self._container(head) >> 4 if head else NO_NODE
-            self._parents.append(parent)
-            self._names.append(self._tree.name_number(name))
+            number = self._tree.name_ids.get(name)
+            self._parents.append(above >> 4 if head else NO_NODE)
+            self._names.append(self._tree.name_number(name) if number is None else number)
             self._levels.append(level)
             self._hashes.append(hash(text))
             node = self._base + len(self._parents) - 1
-        place = self._places[text] = node << 4 | min(level, 14)
+        place = self._places[text] = node << 4 | level
         return place

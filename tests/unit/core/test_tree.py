@@ -82,6 +82,11 @@ def test_what_is_no_point_is_refused(text: str) -> None:
         AddressTree().add([text], 0)
 
 
+def test_nesting_has_an_end() -> None:
+    with pytest.raises(AddressError, match="nested deeper"):
+        AddressTree().add(["dso1/north/PS01/MV1/F05/_/MMXU1/A/" + "/".join("a" * 12)], 0)
+
+
 def test_a_data_object_name_is_checked_also_after_the_same_text_was_an_attribute() -> None:
     tree = AddressTree()
     tree.add(["dso1/north/PS01/MV1/F05/_/MMXU1/A/phsA"], 0)
