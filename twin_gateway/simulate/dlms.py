@@ -13,7 +13,7 @@
         keys: {authentication: D0D1D2D3D4D5D6D7D8D9DADBDCDDDEDF, encryption: 000102030405060708090A0B0C0D0E0F}
         pdu_size: 1024
         lists: true                  # offers GET with-list
-        clock: {offset: 0, deviation: 120}        # seconds it is wrong; minutes local time is ahead of UTC, none: not sent
+        clock: {offset: 0, deviation: 120}        # seconds it is wrong; minutes local time is ahead of UTC, or none
         registers:
           1-0:1.8.0: {value: 123456, unit: Wh, integrates: 1-0:1.7.0}      # or rate: 0.3, a second
           1-0:1.7.0: {value: 1520, unit: W}
