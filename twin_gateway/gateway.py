@@ -33,6 +33,7 @@ from twin_gateway.whole_models import WholeModels
 log = logging.getLogger(__name__)
 
 SWEEP_S = 1.0
+OVERFLOW_EVENT_S = 10.0
 
 
 class Gateway:
@@ -54,6 +55,7 @@ class Gateway:
         backoff: Backoff | None = None,
     ) -> None:
         self.config = config
+        self._mapping = mapping
         self.events = EventJournal()
         self.table = PointTable()
         self.audit = AuditJournal(config.data_directory / "audit.sqlite")
@@ -85,6 +87,8 @@ class Gateway:
         self.book: AddressBook = make_book(mapping, self.plant, self.table, config.authority, _mqtt_root(config))
         self._whole_models = WholeModels(mapping, self.plant, self.table, self.events, self.desk)
         self._started_at = time.monotonic()
+        self._overflow_told = 0
+        self._overflow_at = float("-inf")
         self._tasks: list[asyncio.Task[None]] = []
 
     # ---- life -----------------------------------------------------------------------------------------------------
@@ -165,14 +169,36 @@ class Gateway:
         while True:
             self.table.sweep()
             self.system.refresh()
+            self._report_overflow()
             await asyncio.sleep(SWEEP_S)
+
+    def _report_overflow(self) -> None:
+        """An event when consumers were too slow for their queues; at most one in ten seconds, with the count."""
+        dropped = self.lost_changes()
+        more = dropped - self._overflow_told
+        if more > 0 and time.monotonic() - self._overflow_at >= OVERFLOW_EVENT_S:
+            self._overflow_told, self._overflow_at = dropped, time.monotonic()
+            self.events.append(Event("G02", f"Queue overflow: {more} changes lost to slow consumers", 600, self.place))
 
     # ---- what it counts -------------------------------------------------------------------------------------------
 
     def _make_mirror(self) -> Mirror | None:
         if self.config.mqtt is None:
             return None
-        return Mirror(self.table, self.events, self.config.mqtt, gateway=self.place, link_states=self.link_states)
+        aliases = {device.name: device for device in self._mapping.devices}
+
+        def alias(link: str, source: int | str) -> str:
+            device = aliases[link]
+            return f"{device.spec.scheme}:{device.spec.alias(link, device.config, source)}"
+
+        return Mirror(
+            self.table,
+            self.events,
+            self.config.mqtt,
+            gateway=self.place,
+            link_states=self.link_states,
+            binding=alias,
+        )
 
     def _make_http(self) -> HttpServer | None:
         section = self.config.http
@@ -185,10 +211,15 @@ class Gateway:
         return {link.name: str(link.state) for link in self.plant.links}
 
     def lost_changes(self) -> int:
-        """Samples and events that a consumer was too slow for."""
+        """Samples and events that a consumer was too slow for: journals, OPC UA queues, the mirror's queues."""
         journals = (self.table.journal, self.table.late)
         lost = sum(cursor.lost for journal in journals for cursor in journal.cursors)
-        return lost + sum(cursor.lost for cursor in self.events.cursors)
+        lost += sum(cursor.lost for cursor in self.events.cursors)
+        if self.server is not None:
+            lost += self.server.subscription_totals.dropped
+        if self.mirror is not None:
+            lost += self.mirror.counters.events_dropped + self.mirror.counters.late_dropped
+        return lost
 
     def _counted(self) -> dict[str, float]:
         counters, mirror = self.table.counters, self.mirror
@@ -205,7 +236,7 @@ class Gateway:
             "CmdRefCnt": self.desk.counters["refused"],
             "LnkCnt": len(self.plant.links),
             "LnkUpCnt": up,
-            "SesCnt": server.session_count if server is not None else 0,
+            "SesCnt": server.sessions if server is not None else 0,
             "MqDrpCnt": mirror.counters.events_dropped + mirror.counters.late_dropped if mirror is not None else 0,
             "MqQue": mirror.counters.waiting + mirror.counters.events_waiting if mirror is not None else 0,
         }

@@ -29,7 +29,13 @@ def collect(gateway: Gateway) -> Iterator[Metric]:
     commands = [({"result": name}, float(value)) for name, value in gateway.desk.counters.items()]
     yield labelled("twin_gateway_commands_total", "counter", "Commands by result.", commands)
     if gateway.server is not None:
-        yield gauge("twin_gateway_opcua_sessions", "OPC UA sessions.", gateway.server.session_count)
+        yield gauge("twin_gateway_opcua_sessions", "OPC UA sessions.", gateway.server.sessions)
+        for name, value in asdict(gateway.server.subscription_totals).items():
+            text = f"OPC UA subscriptions: {name.replace('_', ' ')}."
+            if name in ("subscriptions", "items", "queued"):
+                yield gauge(f"twin_gateway_opcua_subscription_{name}", text, value)
+            else:
+                yield counter(f"twin_gateway_opcua_subscription_{name}_total", text, value)
         for name, value in asdict(gateway.server.counters).items():
             yield counter(f"twin_gateway_opcua_{name}_total", f"OPC UA server: {name.replace('_', ' ')}.", value)
     yield from _mirror(gateway)

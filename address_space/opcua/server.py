@@ -41,7 +41,7 @@ from address_space.opcua.session import Session
 from address_space.opcua.settings import Ports, ServerCounters, ServerLimits, ServerSettings
 from address_space.opcua.space import GRID, LAST_COMMAND, GridSpace, NodeClass
 from address_space.opcua.standard import StandardNodes
-from address_space.opcua.subscriptions import PointSubscriptionService
+from address_space.opcua.subscriptions import PointSubscriptionService, SubscriptionTotals
 from address_space.opcua.transport import Connection
 from address_space.opcua.untyped import Server, ua
 from address_space.table import PointTable
@@ -283,9 +283,9 @@ class GatewayServer:
         return self.internal.counters if self.internal is not None else ServerCounters()
 
     @property
-    def session_count(self) -> int:
-        """Sessions of all clients."""
-        return len(self.internal.sessions) if self.internal is not None else 0
+    def subscription_totals(self) -> SubscriptionTotals:
+        """What all subscriptions did since the start."""
+        return self.internal.subscription_service.totals() if self.internal is not None else SubscriptionTotals()
 
     async def start(self) -> None:
         """Build namespace 0, open the endpoint and serve.
