@@ -6,6 +6,7 @@ import importlib.util
 import pytest
 from integration.iec61850.bed import BAY, Bed, free_port, libiec61850, unix, until
 
+from address_space.addcause import AddCause
 from address_space.quality import Quality, StatusCode
 
 pytestmark = pytest.mark.skipif(
@@ -138,6 +139,10 @@ MODELS = [
 async def test_command_is_good_when_the_device_has_done_it(peer, tmp_path, reference, value, model):
     async with Bed(port_of(peer), tmp_path, controls={reference: {"model": model}}) as bed:
         await bed.ready(reference)
+        if model.startswith("sbo"):
+            unselected = await bed.command("operate", reference, value)
+            assert (unselected.add_cause, unselected.sent) == (AddCause.OBJECT_NOT_SELECTED, False)
+            assert (await bed.command("select", reference, value)).good
         outcome = await bed.command("operate", reference, value)
         assert (outcome.status, outcome.sent) == (StatusCode.Good, True), outcome
         await until(lambda: bed.value(reference) == value, what="the position")

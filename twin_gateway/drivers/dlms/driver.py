@@ -364,7 +364,7 @@ class DlmsDriver:
             async with asyncio.timeout(command.timeout):
                 # A command that has left takes its answer's time-out from the command, not from the polling.
                 step = session.association.action(disconnector.method(name, wanted), encode(Tag.INT8, 0))
-                await session.do(step, within=command.timeout, command=progress)
+                await session.do(step, within=command.timeout, command=progress, turn=command.send_within)
                 return await self._read_back(session, command, name, wanted)
         except DlmsError as error:
             return disconnector.of_error(command, error, sent=progress.sent)

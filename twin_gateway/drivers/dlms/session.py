@@ -198,24 +198,41 @@ class Session:
             "misaddressed_apdus": self._wire.misaddressed,
         }
 
-    async def do(self, steps: Generator[bytes, bytes, T], *, within: float = 0.0, command: Progress | None = None) -> T:
+    async def do(
+        self,
+        steps: Generator[bytes, bytes, T],
+        *,
+        within: float = 0.0,
+        command: Progress | None = None,
+        turn: float | None = None,
+    ) -> T:
         """Carries out one service of the association.
 
         Args:
             steps: from a method of `association`.
             within: seconds to wait for each reply; the session's own unless given.
             command: given for a command: it does not wait for its turn at the host, and learns whether it has left.
+            turn: seconds to wait for the exchange under way; without limit unless given.
 
         Raises:
+            TimeoutError: the turn did not come in time; nothing was sent.
             SessionClosedError: the connection ended.
             ReplyTimeoutError: no answer. The session is then closed: a late answer could be taken for another.
             DlmsError: what the service raises.
         """
-        async with self._turn:
+        try:
+            async with asyncio.timeout(turn):
+                await self._turn.acquire()
+        except BaseException:
+            steps.close()
+            raise
+        try:
             if command is not None:
                 return await self._run(steps, within or self._answer_within, command)
             async with self._pace:
                 return await self._run(steps, within or self._answer_within, Progress())
+        finally:
+            self._turn.release()
 
     async def _run(self, steps: Generator[bytes, bytes, T], within: float, progress: Progress) -> T:
         wire = self._wire

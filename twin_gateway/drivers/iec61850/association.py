@@ -21,7 +21,7 @@ from open61850.mms.association import Association as Agreement
 from open61850.mms.association import AssociationParameters, association_request, decode_association_response
 
 from . import tlv
-from .errors import MmsConnectionError, MmsError, MmsProtocolError, MmsReject, MmsTimeout, ServiceError
+from .errors import MmsBusy, MmsConnectionError, MmsError, MmsProtocolError, MmsReject, MmsTimeout, ServiceError
 from .transport import Cotp
 
 ReportSink = Callable[[bytes, int, int], None]
@@ -219,18 +219,32 @@ class Association(asyncio.Protocol):
 
     # -- requests ------------------------------------------------------------------------------------------------
 
-    async def request(self, service: bytes, timeout: float | None = None) -> pdu.ConfirmedResponse:  # noqa: ASYNC109 - bounds the answer, not the wait for a slot
+    async def request(
+        self,
+        service: bytes,
+        timeout: float | None = None,  # noqa: ASYNC109 - bounds the answer, not the wait for a slot
+        *,
+        turn: float | None = None,
+    ) -> pdu.ConfirmedResponse:
         """Send a confirmed request and wait for its answer, at most `timeout` seconds (default: `request_timeout`).
 
-        No more requests are in flight than the server accepted; further ones wait their turn.
+        No more requests are in flight than the server accepted; further ones wait their turn, at most `turn` seconds
+        where that is given (commands, which must not leave late).
 
         Raises:
+            MmsBusy: its turn did not come in time; nothing was sent.
             MmsConnectionError: the association is over.
             MmsTimeout: no answer in time; the answer is ignored when it comes.
             ServiceError, MmsReject: the server refused.
         """
         limit = timeout or self._request_timeout
-        async with self._slots:
+        slots = self._slots
+        try:
+            async with asyncio.timeout(turn):
+                await slots.acquire()
+        except TimeoutError:
+            raise MmsBusy(f"{len(self._pending)} requests were under way for {turn or 0:g} s") from None
+        try:
             if self.closed.done():
                 raise MmsConnectionError(self.closed.result())
             invoke_id = next(self._ids) & 0x7FFF_FFFF
@@ -246,6 +260,8 @@ class Association(asyncio.Protocol):
                 raise MmsTimeout(f"no answer within {limit:g} s") from None
             finally:
                 self._pending.pop(invoke_id, None)
+        finally:
+            slots.release()
 
     def add_notice_sink(self, sink: NoticeSink) -> None:
         """Have `sink` called with every control notice."""

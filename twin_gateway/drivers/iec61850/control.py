@@ -36,7 +36,16 @@ from twin_gateway.drivers.contract import DeviceCommand
 from . import services
 from .association import Association
 from .discovery import object_name
-from .errors import DATA_ACCESS_ERRORS, DataAccessError, MmsConnectionError, MmsError, MmsTimeout, ModelError
+from .errors import (
+    DATA_ACCESS_ERRORS,
+    DataAccessError,
+    MmsBusy,
+    MmsConnectionError,
+    MmsError,
+    MmsProtocolError,
+    MmsTimeout,
+    ModelError,
+)
 from .model import Model
 
 STATUS_ONLY, DIRECT_NORMAL, SBO_NORMAL, DIRECT_ENHANCED, SBO_ENHANCED = range(5)
@@ -44,6 +53,8 @@ _SELECTING = (SBO_NORMAL, SBO_ENHANCED)
 _ENHANCED = (DIRECT_ENHANCED, SBO_ENHANCED)
 _REFUSAL_GRACE = 0.1  # LastApplError comes before the refusal; normal security has none, so do not wait long
 _FIRST_LOOK, _SLOWEST_LOOK = 0.02, 0.25
+_GIVE_BACK = 1.0  # seconds; a selection that cannot be given back ends by the device's own time-out
+_SELECTION_TIME = 30.0  # seconds after which a selection of ours no longer speaks for the next command
 _TIME_QUALITY = 0x3F  # clock not synchronised, accuracy unspecified: nothing is promised to the device
 _MAX_ORIGIN = 64
 _LARGEST_SINGLE = 3.4e38
@@ -162,7 +173,7 @@ class Controls:
     def __init__(self, link: Association, counter: itertools.count[int]) -> None:
         self._link = link
         self._counter = counter
-        self._selections: dict[str, _Issue] = {}
+        self._selections: dict[str, tuple[_Issue, float]] = {}  # with the loop time until which it counts
         self._busy: set[str] = set()
 
     async def execute(
@@ -188,13 +199,14 @@ class Controls:
         if target.name in self._busy:
             return _outcome(command, AddCause.COMMAND_ALREADY_IN_EXECUTION, "another command on it is running")
         self._busy.add(target.name)
-        deadline = asyncio.get_running_loop().time() + limit
+        now = asyncio.get_running_loop().time()
+        deadline, leave_by = now + limit, now + command.send_within
         try:
             if command.verb is Verb.SELECT:
-                return await self._select(command, target, self._issue(command, target), deadline)
+                return await self._select(command, target, self._issue(command, target), deadline, leave_by)
             if command.verb is Verb.CANCEL:
                 return await self._cancel(command, target, deadline)
-            return await self._operate(command, target, deadline, feedback)
+            return await self._operate(command, target, deadline, leave_by, feedback)
         except ModelError as error:
             return _outcome(command, AddCause.INCONSISTENT_PARAMETERS, str(error))
         finally:
@@ -202,15 +214,18 @@ class Controls:
 
     # -- verbs ---------------------------------------------------------------------------------------------------
 
-    async def _select(self, command: DeviceCommand, target: Controllable, issue: _Issue, deadline: float) -> Outcome:
+    async def _select(
+        self, command: DeviceCommand, target: Controllable, issue: _Issue, deadline: float, leave_by: float
+    ) -> Outcome:
         # the selection of normal security is a mere read, which carries no number
         with _Watching(self._link, target.name, issue.number if target.model == SBO_ENHANCED else None) as watch:
             try:
                 if target.model == SBO_ENHANCED:
-                    await self._write(f"{target.name}$SBOw", _value(target.oper, issue), deadline)
+                    await self._write(f"{target.name}$SBOw", _value(target.oper, issue), deadline, leave_by)
                 else:
                     name = object_name(f"{target.name}$SBO")
-                    (answer,) = await services.read(self._link, name, limit=self._left(deadline))
+                    turn = self._turn(leave_by)
+                    (answer,) = await services.read(self._link, name, limit=self._left(deadline), turn=turn)
                     if isinstance(answer, DataAccessError):
                         raise answer
                     if not (isinstance(answer, VisibleStringData) and answer.value):
@@ -219,42 +234,57 @@ class Controls:
                 outcome = await self._failed(command, watch, error, AddCause.SELECT_FAILED)
                 # "position reached" is a good end of a command but no selection
                 return replace(outcome, status=StatusCode.BadInvalidState, gate="device") if outcome.good else outcome
-        self._selections[target.name] = issue
+        self._selections[target.name] = issue, asyncio.get_running_loop().time() + _SELECTION_TIME
         return Outcome(StatusCode.Good, text="selected", command_id=command.command_id, sent=True)
 
     async def _cancel(self, command: DeviceCommand, target: Controllable, deadline: float) -> Outcome:
-        issue = self._selections.pop(target.name, None)
-        if issue is None or target.cancel is None:
+        held = self._selections.pop(target.name, None)
+        if held is None or target.cancel is None:
             return _outcome(command, AddCause.OBJECT_NOT_SELECTED, "it is not selected by us")
+        issue = held[0]
         with _Watching(self._link, target.name, issue.number) as watch:
             try:
-                await self._write(f"{target.name}$Cancel", _value(target.cancel, issue), deadline)
+                await self._write(f"{target.name}$Cancel", _value(target.cancel, issue), deadline, deadline)
             except MmsError as error:
                 return await self._failed(command, watch, error, AddCause.UNKNOWN)
         return Outcome(StatusCode.Good, text="selection given back", command_id=command.command_id, sent=True)
 
-    async def _operate(self, command: DeviceCommand, target: Controllable, deadline: float, feedback: bool) -> Outcome:
+    async def _operate(
+        self, command: DeviceCommand, target: Controllable, deadline: float, leave_by: float, feedback: bool
+    ) -> Outcome:
+        loop = asyncio.get_running_loop()
         issue = self._issue(command, target)
         selecting = target.model in _SELECTING
         if selecting:
-            held = self._selections.get(target.name)
+            held, until = self._selections.get(target.name, (None, 0.0))
+            if held is not None and loop.time() >= until:
+                held = None
+            if held is None and str((command.point.control or {}).get("model", "")).startswith("sbo"):
+                # Whoever selects by himself is not selected for: his selection ended, as with the association.
+                return _outcome(command, AddCause.OBJECT_NOT_SELECTED, "its selection has ended")
             if held is not None and not held.same(issue):
                 what = "value, test flag or checks are not those that were selected"
                 return _outcome(command, AddCause.INCONSISTENT_PARAMETERS, what)
             if held is None:
-                outcome = await self._select(command, target, issue, deadline)
+                outcome = await self._select(command, target, issue, deadline, leave_by)
                 if outcome.add_cause == AddCause.POSITION_REACHED:
                     return _outcome(command, AddCause.POSITION_REACHED, "nothing to do", sent=True)
                 if not outcome.good:
                     return outcome
-            issue = self._selections.pop(target.name)
+                if loop.time() >= leave_by:
+                    del self._selections[target.name]
+                    await self._give_back(target, issue)
+                    what = f"the device took longer than {command.send_within:g} s to select; not operated"
+                    return Outcome(StatusCode.BadTimeout, AddCause.TIME_LIMIT_OVER, "device", what, command.command_id)
+            issue, _ = self._selections.pop(target.name)
         with _Watching(self._link, target.name, issue.number) as watch:
             try:
-                await self._write(f"{target.name}$Oper", _value(target.oper, issue), deadline)
+                await self._write(f"{target.name}$Oper", _value(target.oper, issue), deadline, leave_by)
             except MmsError as error:
                 outcome = await self._failed(command, watch, error, AddCause.UNKNOWN)
-                if selecting and target.cancel is not None and not isinstance(error, MmsConnectionError):
-                    # a refused object may stay selected until its own time-out
+                if selecting and isinstance(error, DataAccessError | MmsBusy):
+                    # A refused object may stay selected until its own time-out. Where the outcome is unknown nothing
+                    # more is sent: a cancel could stop a switch on its way.
                     await self._give_back(target, issue)
                 return outcome
             if target.model in _ENHANCED:
@@ -300,6 +330,13 @@ class Controls:
             wait = min(2 * wait, _SLOWEST_LOOK)
 
     async def _failed(self, command: DeviceCommand, watch: _Watch, error: MmsError, otherwise: int) -> Outcome:
+        if isinstance(error, MmsBusy):
+            text = f"not sent: the association is busy ({error})"
+            return Outcome(StatusCode.BadResourceUnavailable, AddCause.NONE, "link", text, command.command_id)
+        if isinstance(error, ModelError):
+            return _outcome(command, AddCause.INCONSISTENT_PARAMETERS, str(error))
+        if isinstance(error, MmsProtocolError):
+            return _unknown(command, AddCause.UNKNOWN, f"the answer cannot be read: {error}")
         if isinstance(error, MmsTimeout):
             return _unknown(command, AddCause.TIME_LIMIT_OVER, str(error))
         if isinstance(error, MmsConnectionError):
@@ -315,8 +352,13 @@ class Controls:
                 return _outcome(command, otherwise, text, sent=True)
         return _outcome(command, watch.cause, text, sent=True)
 
-    async def _write(self, name: str, value: StructureData, deadline: float) -> None:
-        await services.write(self._link, object_name(name), value, self._left(deadline))
+    async def _write(self, name: str, value: StructureData, deadline: float, leave_by: float) -> None:
+        turn = self._turn(leave_by)
+        await services.write(self._link, object_name(name), value, self._left(deadline), turn=turn)
+
+    @staticmethod
+    def _turn(leave_by: float) -> float:
+        return max(0.0, leave_by - asyncio.get_running_loop().time())
 
     @staticmethod
     def _left(deadline: float) -> float:
@@ -325,8 +367,9 @@ class Controls:
     async def _give_back(self, target: Controllable, issue: _Issue) -> None:
         if target.cancel is None:
             return
+        name, value = object_name(f"{target.name}$Cancel"), _value(target.cancel, issue)
         try:
-            await services.write(self._link, object_name(f"{target.name}$Cancel"), _value(target.cancel, issue))
+            await services.write(self._link, name, value, _GIVE_BACK, turn=_GIVE_BACK)
         except MmsError:
             return  # the selection then ends by the device's own time-out
 

@@ -3,6 +3,7 @@
 MmsError
 ├── MmsConnectionError   the association was refused or lost
 ├── MmsTimeout           no answer in time
+├── MmsBusy              no turn in time: nothing was sent
 ├── MmsProtocolError     the peer sent what cannot be decoded
 ├── DataAccessError      one variable was refused (`code`)
 ├── ServiceError         a request was answered by an error
@@ -28,6 +29,7 @@ __all__ = [
     "DATA_ACCESS_ERRORS",
     "BerError",
     "DataAccessError",
+    "MmsBusy",
     "MmsConnectionError",
     "MmsError",
     "MmsProtocolError",
@@ -39,6 +41,10 @@ __all__ = [
 
 OBJECT_NON_EXISTENT = 10
 """DataAccessError code of an attribute that the device does not have."""
+
+
+class MmsBusy(MmsError):  # noqa: N818 - named like its siblings in the codec
+    """As many requests as the device accepts were under way all the time; nothing was sent."""
 
 
 class ModelError(MmsError):

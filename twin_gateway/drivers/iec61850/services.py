@@ -53,13 +53,17 @@ async def data_set_members(link: Association, name: ObjectName) -> list[ObjectNa
     return pdu.get_named_variable_list_attributes_response(answer.content)
 
 
-async def read(link: Association, *items: ObjectName, limit: float | None = None) -> list[IECData | DataAccessError]:
+async def read(
+    link: Association, *items: ObjectName, limit: float | None = None, turn: float | None = None
+) -> list[IECData | DataAccessError]:
     """Values of a few variables that fit into one PDU, within `limit` seconds; a refused one is its DataAccessError.
+
+    `turn`: as of `Association.request`.
 
     Raises:
         MmsProtocolError: the number of results is another one.
     """
-    answer = await link.request(pdu.read_request(list(items)), limit)
+    answer = await link.request(pdu.read_request(list(items)), limit, turn=turn)
     results = pdu.read_response(answer.content)
     if len(results) != len(items):
         raise MmsProtocolError(f"{len(results)} results for {len(items)} variables")
@@ -78,14 +82,16 @@ async def read_raw(link: Association, items: Sequence[ObjectName]) -> tuple[byte
     raise MmsProtocolError("read response without results")
 
 
-async def write(link: Association, name: ObjectName, value: IECData, limit: float | None = None) -> None:
-    """Write one variable, within `limit` seconds.
+async def write(
+    link: Association, name: ObjectName, value: IECData, limit: float | None = None, *, turn: float | None = None
+) -> None:
+    """Write one variable, within `limit` seconds; `turn` as of `Association.request`.
 
     Raises:
         DataAccessError: the device refused; `code` says why.
         MmsError: as `Association.request`.
     """
-    answer = await link.request(pdu.write_request([name], [value]), limit)
+    answer = await link.request(pdu.write_request([name], [value]), limit, turn=turn)
     results = pdu.write_response(answer.content)
     if len(results) != 1:
         raise MmsProtocolError(f"{len(results)} results for one write")
