@@ -22,7 +22,7 @@ class Chunk:
         received: FILETIME ticks of the gateway, one for the whole chunk.
         quality: quality word, uint32.
         texts: the values of a text chunk, one for each row; None for a chunk of numbers.
-        timestamp_only: value and status are as before, only the source time is newer.
+        timestamp_only: value and status are as before, only the source time or the raw quality is another one.
     """
 
     rows: Rows

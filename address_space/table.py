@@ -17,6 +17,7 @@ from address_space.point import Batch, Point, PointProfile, Raw, Rows, Sample, T
 from address_space.quality import TIME_MASK, Quality, StatusCode, TimeFlag, status_column
 from address_space.tree import NO_NODE, AddressTree
 
+_NOT_TIME = np.uint32(~TIME_MASK & 0xFFFF_FFFF)
 _TEXT_SOURCE = 1 << 63
 
 
@@ -258,7 +259,7 @@ class PointTable:
 
     def _write(self, chunk: Chunk) -> int:
         rows, raw, status, source_time = chunk.rows, chunk.raw, chunk.status, chunk.source_time
-        old_raw, old_status = self.raw[rows], self.status[rows]
+        old_raw, old_status, old_quality = self.raw[rows], self.status[rows], self.quality[rows]
         order = repeated(rows)
         if order is not None:
             # A row that occurs again is compared with its own predecessor in the batch.
@@ -266,16 +267,19 @@ class PointTable:
             again = np.nonzero(ordered[1:] == ordered[:-1])[0]
             old_raw[order[again + 1]] = raw[order[again]]
             old_status[order[again + 1]] = status[order[again]]
+            old_quality[order[again + 1]] = chunk.quality[order[again]]
         changed = (raw != old_raw) | (status != old_status)
-        stamped = None
+        # Many raw qualities make one status: who shows them must learn of a change, who shows the status need not.
+        stamped = (chunk.quality ^ old_quality) & _NOT_TIME != 0
         if self.timestamp_readers:
-            stamped = ~changed & (source_time != self.source_time[rows])
+            stamped |= source_time != self.source_time[rows]
+        stamped &= ~changed
         self.raw[rows] = raw
         self.status[rows] = status
         self.source_time[rows] = source_time
         self.received[rows] = chunk.received
         self.quality[rows] = chunk.quality
-        if stamped is not None and stamped.any():
+        if stamped.any():
             self.journal.append(replace(_pick(chunk, stamped), timestamp_only=True))
         count = int(np.count_nonzero(changed))
         if count:
@@ -293,7 +297,7 @@ class PointTable:
             picked = rows[part]
             with np.errstate(invalid="ignore"):  # infinities, and integers that are no floats: never near
                 near = np.abs(raw[part].view(np.float64) - self.raw[picked].view(np.float64)) < band[part]
-            quality = (chunk.quality[part] ^ self.quality[picked]) & np.uint32(~TIME_MASK & 0xFFFF_FFFF)
+            quality = (chunk.quality[part] ^ self.quality[picked]) & _NOT_TIME
             quiet = near & (band[part] > 0) & (quality == 0) & (chunk.status[part] == self.status[picked])
             # The value is as good as unchanged; that the device still delivers it is remembered for staleness.
             self.received[picked[quiet]] = chunk.received

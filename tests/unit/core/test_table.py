@@ -167,6 +167,18 @@ def test_a_newer_time_alone_is_journalled_only_for_those_who_ask() -> None:
     assert table.sample(rows["Hz"]).source_time == NOW + 2
 
 
+def test_another_raw_quality_of_the_same_status_is_journalled() -> None:
+    table, rows = make()
+    table.ingest(Batch.of([rows["Hz"]], [50], int(Quality.OPERATOR_BLOCKED), NOW), now=NOW)
+    cursor = table.journal.cursor("test")
+    table.ingest(Batch.of([rows["Hz"]], [50], int(Quality.OPERATOR_BLOCKED), NOW), now=NOW + 1)
+    assert cursor.take() == []
+    table.ingest(Batch.of([rows["Hz"]], [50], int(Quality.OLD_DATA | Quality.QUESTIONABLE), NOW + 2), now=NOW + 2)
+    (chunk,) = cursor.take()
+    assert chunk.timestamp_only
+    assert int(chunk.quality[0]) == Quality.OLD_DATA | Quality.QUESTIONABLE
+
+
 def test_deadband_holds_small_changes_back_but_never_a_change_of_quality() -> None:
     table, rows = make(deadband=5.0)
     row = rows["TotW"]

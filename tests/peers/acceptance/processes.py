@@ -1,0 +1,228 @@
+"""Processes that speak JSON lines: started, listened to, ordered about, killed; all of them end with the test."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any, TypeVar
+
+from peers.opcua.install import node_opcua
+
+ROOT = Path(__file__).resolve().parents[3]
+VARIABLE = 2
+"""Its NodeClass."""
+_Found = TypeVar("_Found")
+
+
+def until(condition: Callable[[], _Found], seconds: float = 15.0, what: Callable[[], object] | str = "") -> _Found:
+    """What the condition gives as soon as it is something; the test fails when that does not come about."""
+    deadline = time.monotonic() + seconds
+    while not (found := condition()):
+        if time.monotonic() > deadline:
+            said = what() if callable(what) else what
+            raise AssertionError(f"did not come about within {seconds:g} s: {said}")
+        time.sleep(0.02)
+    return found
+
+
+def free_port(kind: socket.SocketKind = socket.SOCK_STREAM) -> int:
+    with socket.socket(socket.AF_INET, kind) as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+class Talker:
+    """One process; what it says on stdout is kept line by line, what it says on stderr goes to a file."""
+
+    def __init__(self, name: str, command: Iterable[object], folder: Path) -> None:
+        self.name = name
+        self._command = [str(part) for part in command]
+        self._folder = folder
+        self._process: subprocess.Popen[str] | None = None
+        self._reader: threading.Thread | None = None
+        self.lines: list[str] = []
+        self.errors = folder / f"{name}.stderr"
+
+    @property
+    def process(self) -> subprocess.Popen[str]:
+        assert self._process is not None, f"{self.name} does not run"
+        return self._process
+
+    @property
+    def running(self) -> bool:
+        return self._process is not None and self._process.poll() is None
+
+    def start(self) -> None:
+        assert not self.running
+        self.stop()
+        self.lines = []
+        with self.errors.open("ab") as errors:
+            self._process = subprocess.Popen(
+                self._command,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=errors,
+                text=True,
+                bufsize=1,
+                cwd=self._folder,
+                env=os.environ | {"PYTHONPATH": str(ROOT)},
+            )
+        self._reader = threading.Thread(target=self._listen, args=(self._process,), daemon=True)
+        self._reader.start()
+
+    def _listen(self, process: subprocess.Popen[str]) -> None:
+        assert process.stdout is not None
+        for line in process.stdout:
+            self.heard(line.rstrip("\n"))
+
+    def heard(self, line: str) -> None:
+        self.lines.append(line)
+
+    def said(self, *members: str) -> list[dict[str, Any]]:
+        """Its JSON lines so far that have all of these members."""
+        objects = [json.loads(line) for line in list(self.lines) if line.startswith("{")]
+        return [each for each in objects if all(member in each for member in members)]
+
+    def order(self, **order: Any) -> None:
+        assert self.process.stdin is not None
+        self.process.stdin.write(json.dumps(order) + "\n")
+        self.process.stdin.flush()
+
+    def kill(self) -> None:
+        """SIGKILL, and gone when this returns."""
+        self.process.send_signal(signal.SIGKILL)
+        self._farewell()
+
+    def terminate(self, seconds: float = 10.0) -> int:
+        """SIGTERM; the exit code."""
+        process = self.process
+        process.send_signal(signal.SIGTERM)
+        try:
+            return process.wait(seconds)
+        finally:
+            self.stop()
+
+    def stop(self) -> None:
+        """End it, however it is."""
+        if self._process is not None:
+            if self._process.poll() is None:
+                self._process.kill()
+            self._farewell()
+
+    def _farewell(self) -> None:
+        process = self.process
+        process.wait(10)
+        if self._reader is not None:
+            self._reader.join(10)
+        for stream in (process.stdin, process.stdout):
+            assert stream is not None
+            with contextlib.suppress(BrokenPipeError):  # what it had not read any more
+                stream.close()
+        self._process = None
+
+    def complaint(self) -> str:
+        """The end of what it said on stderr."""
+        return self.errors.read_text(errors="replace")[-3000:] if self.errors.exists() else ""
+
+
+class Simulator(Talker):
+    """A simulated device of the product, in its own process."""
+
+    def __init__(self, name: str, protocol: str, folder: Path, *arguments: object) -> None:
+        super().__init__(name, (sys.executable, "-m", "twin_gateway", "simulate", protocol, *arguments), folder)
+
+    def start(self) -> None:
+        super().start()
+        until(lambda: self.said("ready") or not self.running, 30, self.complaint)
+        assert self.running, self.complaint()
+
+
+class OpcUaClient(Talker):
+    """One session of the npm client.
+
+    Attributes:
+        changes: every notified change, in order, with the time it came in (`at`, monotonic).
+        now: the newest change by address.
+        events: what happened to the connection.
+    """
+
+    def __init__(self, name: str, folder: Path) -> None:
+        super().__init__(name, (node_opcua(), Path(__file__).parent / "session.js"), folder)
+        self._ids = itertools.count(1)
+        self._answers: dict[int, dict[str, Any]] = {}
+        self.changes: list[dict[str, Any]] = []
+        self.now: dict[str, dict[str, Any]] = {}
+        self.events: list[str] = []
+
+    def heard(self, line: str) -> None:
+        if not line.startswith("{"):
+            super().heard(line)  # chatter of the library
+            return
+        said = json.loads(line)
+        if "change" in said:
+            said["address"] = said.pop("change").removeprefix("ns=2;s=")
+            said["at"] = time.monotonic()
+            self.changes.append(said)
+            self.now[said["address"]] = said
+        elif "event" in said:
+            self.events.append(said["event"])
+        else:
+            self._answers[said["id"]] = said
+
+    def ask(self, do: str, **order: Any) -> int:
+        """Ask without waiting; for `answer`."""
+        number = next(self._ids)
+        self.order(id=number, do=do, **order)
+        return number
+
+    def answer(self, number: int, seconds: float = 30.0) -> Any:
+        """The answer to what was asked; ConnectionError with the client's words when there is none."""
+        said = until(lambda: self._answers.get(number), seconds, lambda: f"{self.name}: {self.lines[-5:]}")
+        if "error" in said:
+            raise ConnectionError(said["error"])
+        return said["result"]
+
+    def __call__(self, do: str, **order: Any) -> Any:
+        return self.answer(self.ask(do, **order))
+
+    def connect(self, url: str, **how: Any) -> Any:
+        self.start()
+        return self("connect", url=url, pki=str(self._folder / "client-pki"), **how)
+
+    def read(self, address: str, attribute: str = "Value") -> dict[str, Any]:
+        return self("read", nodes=[f"ns=2;s={address}"], attribute=attribute)[0]
+
+    def command(self, function: str, method: str, *inputs: tuple[str, Any]) -> dict[str, Any]:
+        return self.answer(self.ask_command(function, method, *inputs))
+
+    def ask_command(self, function: str, method: str, *inputs: tuple[str, Any]) -> int:
+        node = f"ns=2;s={function}"
+        return self.ask("call", objectId=node, methodId=f"{node}#{method}", inputs=inputs)
+
+    def addresses(self) -> list[str]:
+        """Every point of the server, by its Lookup method."""
+        found = self.command("#Grid", "Lookup", ("String", "#"), ("String", ""), ("UInt32", 0))
+        assert found["status"] == "Good", found
+        wanted = [address for address in found["outputs"][0] if address.count("/") >= 7]
+        kinds = self("read", nodes=[f"ns=2;s={address}" for address in wanted], attribute="NodeClass")
+        return [address for address, kind in zip(wanted, kinds, strict=True) if kind["value"] == VARIABLE]
+
+    def watch(self, addresses: Iterable[str]) -> None:
+        """Subscribe, and wait for the first value of each."""
+        wanted = list(addresses)
+        answers = self("monitor", nodes=[f"ns=2;s={address}" for address in wanted])
+        assert set(answers) == {"Good"}, answers
+        until(lambda: all(address in self.now for address in wanted), 10)
+
+    def statuses(self, among: Iterable[str]) -> dict[str, str]:
+        return {address: self.now[address]["status"] for address in among}
