@@ -67,7 +67,11 @@ class Samples:
 
 @dataclass(slots=True)
 class Feed:
-    """One point of a resource and what was last published of it (delivered value, time in ticks, quality word)."""
+    """One point of a resource and what was last published of it (delivered value, time in ticks, quality word).
+
+    Attributes:
+        heard: `time.monotonic()` of the last response that told of this point; a resource may tell of some only.
+    """
 
     point: BoundPoint
     selector: Selector
@@ -76,6 +80,7 @@ class Feed:
     ticks: int = 0
     quality: int = 0
     lifetime: float = DEFAULT_MAX_AGE
+    heard: float = 0.0
 
     def take(self, readings: list[Reading], received: int, live: Samples, late: Samples) -> None:
         """Publish the newest reading; older ones that were not seen before are late.
@@ -95,6 +100,13 @@ class Feed:
             self.quality |= TimeFlag.RECEIVED
         self.age = Age.FRESH
         live.add(self.point.row, value[0], self.quality, self.ticks)
+
+    @property
+    def next_age(self) -> float:
+        """When the value becomes older than it counts now, `time.monotonic()`; infinity when never."""
+        if self.age is Age.FRESH:
+            return self.heard + self.lifetime
+        return self.heard + _LOST_AFTER * self.lifetime if self.age is Age.OLD else float("inf")
 
     def mark(self, flags: int, live: Samples) -> None:
         """Publish the last value with flags added; without a value, a value that is invalid."""
@@ -236,10 +248,11 @@ class Resource:
                 self._unreadable([feed], live)
             else:
                 feed.lifetime = self._lifetime(feed, response.max_age)
+                feed.heard = response.clock
         if len(errors) < len(self.feeds) or not self.feeds:
             self.payload = response.payload
             self.heard = response.clock
-        self._ages_at = min((self.heard + f.lifetime for f in self.feeds if f.age is Age.FRESH), default=float("inf"))
+        self._ages_at = min((feed.next_age for feed in self.feeds), default=float("inf"))
         return errors
 
     def grow_old(self, now: float, live: Samples) -> None:
@@ -248,7 +261,7 @@ class Resource:
             return
         following = float("inf")
         for feed in self.feeds:
-            age = now - self.heard
+            age = now - feed.heard
             if feed.age is Age.FRESH and age > feed.lifetime:
                 feed.age = Age.OLD
                 if age <= _LOST_AFTER * feed.lifetime:
@@ -256,9 +269,7 @@ class Resource:
             if feed.age is Age.OLD and age > _LOST_AFTER * feed.lifetime:
                 feed.age = Age.LOST
                 feed.mark(_LOST, live)
-            if feed.age in {Age.FRESH, Age.OLD}:
-                factor = 1.0 if feed.age is Age.FRESH else _LOST_AFTER
-                following = min(following, self.heard + factor * feed.lifetime)
+            following = min(following, feed.next_age)
         self._ages_at = following
 
     def _lifetime(self, feed: Feed, max_age: int | None) -> float:
