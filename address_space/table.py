@@ -274,6 +274,9 @@ class PointTable:
         if self.timestamp_readers:
             stamped |= source_time != self.source_time[rows]
         stamped &= ~changed
+        if order is not None and stamped.any():
+            # Each point once in a chunk, or what only has a newer time would come before or after what it belongs to.
+            return sum(self._write(_pick(chunk, part)) for part in _occurrences(rows))
         self.raw[rows] = raw
         self.status[rows] = status
         self.source_time[rows] = source_time

@@ -153,7 +153,7 @@ def test_who_follows_the_journal_knows_what_the_table_knows(batches: list[object
             table.ingest(Batch.of(rows, values, words, [now + age for age in ages]), now=now)
         for chunk in cursor.take():
             for row, raw, status in zip(chunk.rows.tolist(), chunk.raw.tolist(), chunk.status.tolist(), strict=True):
-                assert known[row] != (raw, status), "a change that changes nothing"
+                assert (known[row] == (raw, status)) is chunk.timestamp_only, "a change that changes nothing"
                 known[row] = (raw, status)
         assert known == {row: (int(table.raw[row]), int(table.status[row])) for row in range(len(NAMES))}
 
@@ -185,6 +185,7 @@ def told(chunks: list[Chunk], row: int) -> list[tuple[int, int, int]]:
     return [
         (int(raw), int(status), int(time))
         for chunk in chunks
+        if not chunk.timestamp_only
         for at, raw, status, time in zip(chunk.rows, chunk.raw, chunk.status, chunk.source_time, strict=True)
         if at == row
     ]
