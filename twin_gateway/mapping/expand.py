@@ -159,7 +159,9 @@ class Expander:
                 lines = LineReader(source, arguments).read(points)
             put(out, lines)
         else:
-            # Without the template overrides cannot be told from points: check nothing more here.
+            # What the template would have given is not known (fields, parameters, points to drop); the rest is checked.
+            with source.without("TG202", "TG307", "TG310"):
+                self._lines(section, levels, self._no_drops(lines), at)
             return
         self._lines(section, levels, out.values(), at)
 

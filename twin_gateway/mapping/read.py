@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_right
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -107,6 +108,7 @@ class Source:
     warnings: int = 0
     given_up: bool = False
     _seen: set[tuple[int, str]] = field(default_factory=set)
+    _silenced: frozenset[str] = frozenset()
     _lines: list[int] | None = None
 
     def where(self, offset: int) -> tuple[int, int]:
@@ -126,11 +128,20 @@ class Source:
 
         A line with braces or a template used many times would otherwise say the same many times.
         """
-        if (offset, code) in self._seen:
+        if (offset, code) in self._seen or code in self._silenced:
             return
         self._seen.add((offset, code))
         line, col = self.where(offset)
         self.add(Problem(self.name, line, col, code, message, hint))
+
+    @contextmanager
+    def without(self, *codes: str) -> Iterator[None]:
+        """Leave errors of some codes out, where they could only follow from what has been reported already."""
+        before, self._silenced = self._silenced, self._silenced.union(codes)
+        try:
+            yield
+        finally:
+            self._silenced = before
 
     def warn(self, offset: int, code: str, message: str, hint: str = "") -> None:
         """Add a warning at an offset of the text."""
