@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import math
 import struct
 from collections.abc import Coroutine, Mapping, Sequence
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from asyncua.common.utils import ServiceError
 
 from address_space import clock
+from address_space.addcause import AddCause
 from address_space.alias import AliasError, Filter
 from address_space.opcua.space import Node
 from address_space.opcua.untyped import ua
@@ -23,7 +25,17 @@ from address_space.opcua.wire import (
     pack_i32,
     pack_u32,
 )
-from address_space.ports import Argument, Command, MethodProvider, MethodResult, MethodSpec, Outcome, Right, Verb
+from address_space.ports import (
+    Argument,
+    AuditRecord,
+    Command,
+    MethodProvider,
+    MethodResult,
+    MethodSpec,
+    Outcome,
+    Right,
+    Verb,
+)
 from address_space.quality import StatusCode
 
 if TYPE_CHECKING:
@@ -35,6 +47,8 @@ if TYPE_CHECKING:
 _BOOLEAN, _INT32, _UINT32, _STRING, _NODE_ID, _ANY = 1, 6, 7, 12, 17, 24
 _NUMBERS = {1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11}
 _SLICE = 500
+_LONGEST_NAME, _LONGEST_TEXT = 200, 1_000
+_log = logging.getLogger(__name__)
 _OPERATION_TEXT, _OPERATION_INFO, _OPERATION_MASK = 0x40, 0x80, 0x3E0
 
 _RESOLVE = MethodSpec(
@@ -161,6 +175,14 @@ class _RefusedError(Exception):
         self.arguments = tuple(arguments)
 
 
+class _ForbiddenCommandError(_RefusedError):
+    """A command of someone who may not command here."""
+
+    def __init__(self, node: Node, text: str) -> None:
+        super().__init__(ua.StatusCodes.BadUserAccessDenied, text)
+        self.node = node
+
+
 class _Answer:
     """CallMethodResult in the making."""
 
@@ -193,11 +215,14 @@ def call(processor: Processor, request: Request) -> None:
     parameters = request.decode(ua.CallParameters)
     if processor.session is None:
         raise ServiceError(ua.StatusCodes.BadSessionIdInvalid)
-    processor.spawn(_call_all(processor, processor.session, request, parameters.MethodsToCall), request)
+    issued_at = request.received - processor.session.delay
+    processor.spawn(_call_all(processor, processor.session, request, issued_at, parameters.MethodsToCall), request)
 
 
-async def _call_all(processor: Processor, session: Session, request: Request, wanted: Sequence[Any]) -> None:
-    answers = [await _call_one(processor.iserver, session, request, each) for each in wanted]
+async def _call_all(
+    processor: Processor, session: Session, request: Request, issued_at: int, wanted: Sequence[Any]
+) -> None:
+    answers = [await _call_one(processor.iserver, session, issued_at, each) for each in wanted]
     strings: list[str] = []
     diagnostics = _diagnostics(answers, request.diagnostics, strings)
     body = (pack_i32(len(answers)), *(answer.encode() for answer in answers), diagnostics)
@@ -222,10 +247,15 @@ def _diagnostics(answers: Sequence[_Answer], mask: int, strings: list[str]) -> b
     return b"".join(parts)
 
 
-async def _call_one(server: InternalServer, session: Session, request: Request, wanted: Any) -> _Answer:
+async def _call_one(server: InternalServer, session: Session, issued_at: int, wanted: Any) -> _Answer:
     try:
         owner, node, spec = _find(server, session.rights, wanted)
         arguments = _arguments(spec, wanted.InputArguments or [])
+    except _ForbiddenCommandError as error:
+        given = wanted.InputArguments or []
+        name = given[0].Value if given and isinstance(given[0].Value, str) else ""
+        outcome = Outcome.refused("role", str(error), error.status, AddCause.NO_ACCESS_AUTHORITY)
+        return await _refused(server, session, (error.node, name), outcome)
     except _RefusedError as error:
         return _Answer(error.status, (), str(error), error.arguments)
     good = (0,) * len(arguments)
@@ -240,7 +270,7 @@ async def _call_one(server: InternalServer, session: Session, request: Request, 
         return _resolve(server, session.rights, arguments[0].Value or "", good)
     if spec is _LOOKUP:
         return await _lookup(server, session.rights, arguments, good)
-    return await _command(server, session, request, (node, spec), arguments)
+    return await _command(server, session, issued_at, (node, spec), arguments)
 
 
 def _find(server: InternalServer, access: Access, wanted: Any) -> tuple[Node, Node, MethodSpec]:
@@ -257,7 +287,10 @@ def _find(server: InternalServer, access: Access, wanted: Any) -> tuple[Node, No
     if node.identifier != f"{owner.identifier}#{node.member}" or space.node_class(owner) != 1:
         raise _RefusedError(ua.StatusCodes.BadMethodInvalid, "the object does not have this method")
     if not access.allows(node.method.right, owner.owner):
-        raise _RefusedError(ua.StatusCodes.BadUserAccessDenied, f"{node.member} needs the right to {node.method.right}")
+        text = f"{node.member} needs the right to {node.method.right}"
+        if node.method in _COMMANDS.values():
+            raise _ForbiddenCommandError(node, text)
+        raise _RefusedError(ua.StatusCodes.BadUserAccessDenied, text)
     return owner, node, node.method
 
 
@@ -367,34 +400,38 @@ async def _lookup(server: InternalServer, access: Access, arguments: Sequence[An
 async def _command(
     server: InternalServer,
     session: Session,
-    request: Request,
+    issued_at: int,
     method: tuple[Node, MethodSpec],
     arguments: Sequence[Any],
 ) -> _Answer:
     node, spec = method
     good = (0,) * len(arguments)
     desk, caller = server.ports.desk, session.caller
-    if server.ports.policy is None or caller is None:
-        return _outcome(Outcome.refused("role", "commands need an access policy", StatusCode.BadUserAccessDenied), good)
-    if desk is None or server.ports.audit is None:
-        return _outcome(Outcome.refused("desk", "no commands here", StatusCode.BadNotSupported), good)
     values = {argument.name: each for argument, each in zip(spec.inputs, arguments, strict=True)}
-    address = f"{node.owner}/{values['dataObject'].Value or ''}"
+    name = values["dataObject"].Value or ""
+    if server.ports.policy is None or caller is None:
+        outcome = Outcome.refused("role", "commands need an access policy", StatusCode.BadUserAccessDenied)
+        return await _refused(server, session, (node, name), outcome, good)
+    if desk is None or server.ports.audit is None:
+        outcome = Outcome.refused("desk", "no commands here", StatusCode.BadNotSupported)
+        return await _refused(server, session, (node, name), outcome, good)
+    address = f"{node.owner}/{name}"
     if server.table.find(address) < 0 or not desk.controllable(address):
         text = f"{address} cannot be controlled"
         outcome = Outcome.refused("binding", text, StatusCode.BadInvalidArgument)
-        return _outcome(outcome, (int(ua.StatusCodes.BadOutOfRange), *good[1:]))
+        return await _refused(server, session, (node, name), outcome, (int(ua.StatusCodes.BadOutOfRange), *good[1:]))
     value = None
     if "value" in values:
         value = _number(values["value"])
         if value is None:
             outcome = Outcome.refused("value", "the value is no Boolean and no number", StatusCode.BadInvalidArgument)
-            return _outcome(outcome, (0, int(ua.StatusCodes.BadTypeMismatch), *good[2:]))
+            results = (0, int(ua.StatusCodes.BadTypeMismatch), *good[2:])
+            return await _refused(server, session, (node, name), outcome, results)
     command = Command(
         Verb(spec.name.lower()),
         address,
         value,
-        request.received,
+        issued_at,
         test=_flag(values, "test", default=False),
         interlock_check=_flag(values, "interlockCheck", default=True),
         synchro_check=_flag(values, "synchroCheck", default=True),
@@ -421,6 +458,33 @@ async def _run(server: InternalServer, owner: str, work: Coroutine[Any, Any, Out
     }
     server.space.last_commands[owner] = (json.dumps(record), clock.now())
     return outcome
+
+
+async def _refused(
+    server: InternalServer,
+    session: Session,
+    method: tuple[Node, str],
+    outcome: Outcome,
+    arguments: Sequence[int] = (),
+) -> _Answer:
+    """The answer to a command (node and name of the data object) that does not reach the desk, once it is audited."""
+    (node, name), caller, audit = method, session.caller, server.ports.audit
+    if audit is not None:
+        record = AuditRecord(
+            clock.now(),
+            f"command.{node.member.lower()}.outcome",
+            caller.user if caller is not None else "",
+            caller.client if caller is not None else "",
+            f"{node.owner}/{name[:_LONGEST_NAME]}",
+            status=int(outcome.status),
+            text=outcome.text[:_LONGEST_TEXT],
+            details={"gate": outcome.gate, "addCause": int(outcome.add_cause), "sent": False},
+        )
+        try:
+            await audit.append(record)
+        except Exception:  # nothing left the gateway; the refusal stands
+            _log.exception("the audit journal cannot be written")
+    return _outcome(outcome, arguments)
 
 
 def _flag(values: Mapping[str, Any], name: str, *, default: bool) -> bool:

@@ -67,6 +67,7 @@ class Request:
         diagnostics: ReturnDiagnostics mask.
         timeout_hint: milliseconds after which the client gives up; 0 never.
         received: FILETIME ticks of reception.
+        told: Timestamp of the header, by the client's clock; 0 for none.
         token: AuthenticationToken on the wire.
     """
 
@@ -78,6 +79,7 @@ class Request:
     diagnostics: int
     timeout_hint: int
     received: int
+    told: int
     token: bytes
 
     def reader(self) -> Reader:
@@ -310,6 +312,7 @@ class Processor(UaProcessor):
             session = self.session
             if session is None or session.token != request.token:
                 raise ServiceError(ua.StatusCodes.BadSessionIdInvalid)
+            session.delay = session.delays.of(request.received, request.told)
             if not session.is_activated():
                 if type_id != 473:
                     raise ServiceError(
@@ -435,12 +438,13 @@ def _parse(data: bytes, position: int, request_id: int) -> Request:
         reader = Reader(data, position)
         type_id = numeric_identifier(reader.node_id()) or 0
     token = reader.node_id()
-    _, handle, diagnostics = _REQUEST_TAIL.unpack_from(data, reader.position)
+    told, handle, diagnostics = _REQUEST_TAIL.unpack_from(data, reader.position)
     reader.position += 16
     reader.octets()
     timeout_hint = reader.u32()
     reader.extension_object()
-    return Request(type_id, data, reader.position, handle, request_id, diagnostics, timeout_hint, clock.now(), token)
+    now = clock.now()
+    return Request(type_id, data, reader.position, handle, request_id, diagnostics, timeout_hint, now, told, token)
 
 
 def _peer_text(name: Any) -> str:

@@ -17,6 +17,7 @@ from cryptography.exceptions import InvalidSignature
 
 from address_space import clock
 from address_space.opcua.access import Access
+from address_space.opcua.delay import RequestDelay
 from address_space.opcua.security import decrypt_secret, same_certificate
 from address_space.opcua.untyped import ua
 from address_space.opcua.wire import encode_node_id, pack_u32
@@ -37,6 +38,7 @@ class Session(InternalSession):
         token: AuthenticationToken on the wire, 256 random bits.
         caller: who the client is; None before activation.
         access: rights of the caller; None before activation.
+        delays: how long requests are under way; `delay` is that of the newest, ticks.
         processor: the connection that serves the session now; None while it has none.
         continuation: unfinished browses, see `address_space.opcua.browse`.
         on_close: called once with DeleteSubscriptions when the session ends.
@@ -59,6 +61,8 @@ class Session(InternalSession):
         self.client_certificate: bytes | None = processor.crypto.peer_certificate
         self.security = processor.security
         self.continuation: dict[bytes, tuple[int, list[bytes]]] = {}
+        self.delays = RequestDelay()
+        self.delay = 0
         self.on_close: list[Callable[[bool], None]] = []
         self.on_connection: list[Callable[[bool], None]] = []
 
