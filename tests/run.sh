@@ -4,10 +4,11 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-packages="mosquitto mosquitto-clients libcoap3-bin tshark nodejs npm"
+packages="python3-venv mosquitto mosquitto-clients libcoap3-bin tshark nodejs npm"
 missing=""
 for package in $packages; do
   case $package in
+    python3-venv) python3 -c "import ensurepip" 2>/dev/null || missing="$missing python3-venv" ;;
     nodejs) command -v node >/dev/null || missing="$missing nodejs" ;;
     npm) command -v npm >/dev/null || missing="$missing npm" ;;
     *) dpkg -s "$package" >/dev/null 2>&1 || missing="$missing $package" ;;
