@@ -296,7 +296,10 @@ class CommandDesk:
             if watch is not None and outcome.good and not command.test:
                 outcome = await watch.result(outcome, self._settings.feedback_timeout)
             return outcome
-        except Exception as error:
+        except (Exception, asyncio.CancelledError) as error:
+            task = asyncio.current_task()
+            if isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling():
+                raise  # it is this task that is to end, with its loop
             # The driver broke its contract; the frame may be out, so the outcome is unknown.
             log.exception("command %s: the driver failed", command_id)
             text = f"The driver failed ({type(error).__name__}); the outcome is unknown and the command is not repeated"

@@ -109,6 +109,14 @@ async def test_the_selection_is_spent_when_the_driver_fails(make: Make) -> None:
     assert [command.verb for command in rig.device.got] == [Verb.SELECT, Verb.OPERATE]
 
 
+async def test_a_wait_that_the_driver_gave_up_is_an_unknown_outcome_in_the_audit(make: Make) -> None:
+    rig = await make()
+    rig.device.fails = asyncio.CancelledError()  # type: ignore[assignment]  # what a cancelled future raises
+    outcome = await rig.operate(True)
+    assert (outcome.status, outcome.sent) == (StatusCode.BadTimeout, True)
+    assert [record.kind for record in await rig.audit.records()] == ["command.operate.outcome", "command.operate"]
+
+
 async def test_an_emergency_opening_keeps_its_bay_taken_when_the_command_before_it_ends(make: Make) -> None:
     rig = await make()
     rig.device.delay = 0.1
