@@ -9,6 +9,7 @@ from address_space.addcause import AddCause
 from address_space.ports import Command, Outcome
 from address_space.quality import StatusCode
 from address_space.table import PointTable
+from twin_gateway.commands.gates import has_position
 from twin_gateway.commands.target import ControlTarget
 
 
@@ -56,7 +57,7 @@ class PositionWatch:
 
 def await_position(table: PointTable, target: ControlTarget, command: Command) -> PositionWatch | None:
     """A watch on the position of a switch; None for what has no position to follow (set-points, mere outputs)."""
-    if target.position < 0 or target.control.get("feedback") is False:
+    if not has_position(table, target) or target.control.get("feedback") is False:
         return None
     if target.point.cdc in ("DPC", "SPC"):
         return PositionWatch(table, target.position, command.value)

@@ -44,7 +44,7 @@ def check(
     report.refusal = (
         _role(policy, command, caller)
         or _mode(table, target, command)
-        or (None if emergency else _quality(table, target, command))
+        or (None if emergency else _quality(table, target, command, report))
         or _local(table, target, command, report)
     )
     if report.refusal is None and command.verb is not Verb.CANCEL:
@@ -79,6 +79,11 @@ def _mode(table: PointTable, target: ControlTarget, command: Command) -> Outcome
     return None
 
 
+def has_position(table: PointTable, target: ControlTarget) -> bool:
+    """Whether some device delivers the position; a data object may be mapped for its command only."""
+    return target.position >= 0 and table.binding(target.position)[0] != ""
+
+
 def _known(table: PointTable, row: int) -> bool:
     """Whether a value can be relied on now. A device in test mode marks all its values so: they are known as well."""
     return int(table.status[row]) in (StatusCode.Good, StatusCode.UncertainSimulatedValue)
@@ -89,9 +94,11 @@ def _accepted(table: PointTable, row: int, command: Command) -> bool:
     return _known(table, row) if command.test else int(table.status[row]) == StatusCode.Good
 
 
-def _quality(table: PointTable, target: ControlTarget, command: Command) -> Outcome | None:
+def _quality(table: PointTable, target: ControlTarget, command: Command, report: GateReport) -> Outcome | None:
     if target.position < 0 or target.point.cdc not in ("DPC", "SPC"):
         return None
+    if not has_position(table, target):
+        return _unmapped(target, "Pos", "quality", report)
     if _accepted(table, target.position, command):
         return None
     status = int(table.status[target.position])

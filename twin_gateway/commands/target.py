@@ -37,7 +37,7 @@ class ControlTarget:
         point: the binding with `control`.
         link: where the command goes.
         profile: scale and inversion of the command's own binding; it may be another device than the value's.
-        absent: gates whose points the mapping says do not exist (`Loc`, `CILO`).
+        absent: gates whose points the mapping says do not exist (`Loc`, `CILO`, `Pos`).
         local: rows that say local control is taken (Loc, LocKey).
         release_open, release_close: rows of CILO.EnaOpn and CILO.EnaCls.
         mode: rows of Beh.

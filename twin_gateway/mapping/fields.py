@@ -169,7 +169,7 @@ def choice_value(value: Any, choices: tuple[str, ...]) -> str:
     raise FieldError("TG204", f"'{text}' is not one of {known}", did_you_mean(text, choices))
 
 
-GATES = ("Loc", "CILO")
+GATES = ("Loc", "CILO", "Pos")
 """Gates of a command that pass without a point only where the mapping says that the device has none."""
 
 

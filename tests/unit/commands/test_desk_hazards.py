@@ -281,6 +281,33 @@ async def test_the_originator_always_ends_with_the_whole_command_id(make: Make) 
     assert origin.partition(b":")[0].decode() == "ü" * 15
 
 
+@pytest.mark.parametrize("absent", [(), ("Pos",)])
+async def test_an_output_without_a_position_is_operated_only_where_the_mapping_says_so(
+    make: Make, absent: tuple[str, ...]
+) -> None:
+    rig = await make()
+    address = f"{BAY}/_/GGIO1/SPCSO1"
+    profile = PointProfile.of(classify(parse(address)))
+    row = rig.table.add([Point(address, profile)])[0]
+    control = {"model": "direct-normal", "absent": ("Loc", *absent)}
+    bound = BoundPoint(row, address, "SPC", profile.value_type, {}, control)
+    rig.desk.add([build_target(rig.table, bound, rig.device)])
+    rig.device.moves = False
+    outcome = await rig.operate(True, address=address)
+    assert outcome.gate == ("" if absent else "quality")
+    assert len(rig.device.got) == len(absent)
+    if absent:
+        assert "Pos: absent by mapping" in (await rig.audit.records(1))[0].details["notes"]
+    else:
+        assert "absent: [Pos]" in outcome.text
+
+
+async def test_a_position_that_is_mapped_is_asked_for_although_the_mapping_calls_it_absent(make: Make) -> None:
+    rig = await make(absent=("Pos",))
+    rig.put("QA1/CSWI1/Pos", 1, int(Quality.INVALID))
+    assert (await rig.operate(True)).gate == "quality"
+
+
 @pytest.mark.parametrize("cdc", ["INC", "ENC", "ISC", "BSC"])
 def test_a_fraction_is_no_step(cdc: str) -> None:
     with pytest.raises(ValueError, match="whole number"):
