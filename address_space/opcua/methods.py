@@ -16,6 +16,7 @@ from asyncua.common.utils import ServiceError
 from address_space import clock
 from address_space.addcause import AddCause
 from address_space.alias import AliasError, Filter
+from address_space.opcua.method_specs import COMMANDS, GRID, LOOKUP, RESOLVE
 from address_space.opcua.space import Node
 from address_space.opcua.untyped import ua
 from address_space.opcua.wire import (
@@ -51,75 +52,6 @@ _LONGEST_NAME, _LONGEST_TEXT = 200, 1_000
 _log = logging.getLogger(__name__)
 _OPERATION_TEXT, _OPERATION_INFO, _OPERATION_MASK = 0x40, 0x80, 0x3E0
 
-_RESOLVE = MethodSpec(
-    "",
-    "Resolve",
-    (Argument("text", _STRING, "An address, or an alias as scheme:value"),),
-    (
-        Argument("address", _STRING, "Technological address; empty without a match"),
-        Argument("kind", _STRING, "What the address denotes"),
-        Argument("nodeId", _NODE_ID, "Node of the address"),
-        Argument("topic", _STRING, "MQTT topic of the value"),
-        Argument("uri", _STRING, "URI under the authority"),
-        Argument("bindings", _STRING, "JSON objects with driver, link, point, role", is_list=True),
-        Argument("aliases", _STRING, "Other names of the address", is_list=True),
-        Argument("tombstone", _STRING, "JSON object when the text named a retired address", is_list=False),
-        Argument("nearest", _STRING, "At most five addresses like the text, without a match", is_list=True),
-    ),
-    Right.BROWSE,
-    "The address that a text names, and all other forms of it",
-)
-_LOOKUP = MethodSpec(
-    "",
-    "Lookup",
-    (
-        Argument("pattern", _STRING, "Address with + for one segment and # at the end for all below"),
-        Argument("filter", _STRING, "class=XCBR cdc=DPC quality=good|uncertain|bad; empty for all"),
-        Argument("max", _UINT32, "Most addresses to return; 0 for as many as the server gives"),
-    ),
-    (
-        Argument("addresses", _STRING, "Addresses in the order of the tree", is_list=True),
-        Argument("nodeIds", _NODE_ID, "Their nodes", is_list=True),
-        Argument("more", _BOOLEAN, "There are more than were returned"),
-    ),
-    Right.BROWSE,
-    "Addresses that match a pattern",
-)
-_DATA_OBJECT = Argument("dataObject", _STRING, "Name of the data object below this logical node, as Pos")
-_VALUE = Argument("value", _ANY, "Boolean or number in the unit of the data object; double points take 1 off, 2 on")
-_CHECKS = (
-    Argument("test", _BOOLEAN, "Test command"),
-    Argument("interlockCheck", _BOOLEAN, "The device checks its interlocks"),
-    Argument("synchroCheck", _BOOLEAN, "The device checks synchronism"),
-)
-_OUTCOME = (
-    Argument("commandId", _STRING, "Under which the audit keeps the command"),
-    Argument("addCause", _INT32, "AddCause of IEC 61850-7-3; -1 where there is none"),
-    Argument("gate", _STRING, "The gate that refused; empty when none did"),
-    Argument("text", _STRING, "The outcome in words"),
-)
-_COMMANDS: dict[str, MethodSpec] = {
-    "Select": MethodSpec(
-        "", "Select", (_DATA_OBJECT, _VALUE, *_CHECKS), _OUTCOME, Right.OPERATE, "Select before operate"
-    ),
-    "Operate": MethodSpec(
-        "",
-        "Operate",
-        (
-            _DATA_OBJECT,
-            _VALUE,
-            *_CHECKS,
-            Argument("reason", _STRING, "Why, for the audit"),
-            Argument("requestId", _STRING, "The caller's own id; a repeated one gets the first outcome"),
-        ),
-        _OUTCOME,
-        Right.OPERATE,
-        "Operate; Good only when the device confirmed",
-    ),
-    "Cancel": MethodSpec("", "Cancel", (_DATA_OBJECT,), _OUTCOME, Right.OPERATE, "Give a selection back"),
-}
-_GRID: dict[str, MethodSpec] = {"Resolve": _RESOLVE, "Lookup": _LOOKUP}
-
 
 class MethodCatalogue:
     """Which object has which methods."""
@@ -141,9 +73,9 @@ class MethodCatalogue:
         """Methods of an object by name; `owner` is empty for the grid object."""
         methods: Mapping[str, MethodSpec] = {}
         if not owner:
-            methods = _GRID
+            methods = GRID
         elif self._controllable(tree):
-            methods = _COMMANDS
+            methods = COMMANDS
         further = self._provided.get(owner)
         if further:
             return {**methods, **{name: spec for name, (spec, _) in further.items()}}
@@ -266,9 +198,9 @@ async def _call_one(server: InternalServer, session: Session, issued_at: int, wa
         values = [each.Value for each in arguments]
         result = await provider.call(owner.owner, spec.name, values, session.caller)
         return _Answer(result.status, _outputs(spec, result), result.text, good)
-    if spec is _RESOLVE:
+    if spec is RESOLVE:
         return _resolve(server, session.rights, arguments[0].Value or "", good)
-    if spec is _LOOKUP:
+    if spec is LOOKUP:
         return await _lookup(server, session.rights, arguments, good)
     return await _command(server, session, issued_at, (node, spec), arguments)
 
@@ -288,7 +220,7 @@ def _find(server: InternalServer, access: Access, wanted: Any) -> tuple[Node, No
         raise _RefusedError(ua.StatusCodes.BadMethodInvalid, "the object does not have this method")
     if not access.allows(node.method.right, owner.owner):
         text = f"{node.member} needs the right to {node.method.right}"
-        if node.method in _COMMANDS.values():
+        if node.method in COMMANDS.values():
             raise _ForbiddenCommandError(node, text)
         raise _RefusedError(ua.StatusCodes.BadUserAccessDenied, text)
     return owner, node, node.method

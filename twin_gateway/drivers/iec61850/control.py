@@ -16,7 +16,6 @@ from datetime import UTC, datetime
 from open61850.data import (
     BitStringData,
     BoolData,
-    FloatData,
     IECData,
     IntData,
     OctetStringData,
@@ -26,7 +25,7 @@ from open61850.data import (
     VisibleStringData,
 )
 from open61850.mms import pdu
-from open61850.mms.types import MmsType, PrimitiveType, StructureType
+from open61850.mms.types import PrimitiveType, StructureType
 
 from address_space.addcause import AddCause, describe, status_of
 from address_space.ports import Outcome, Verb
@@ -35,6 +34,7 @@ from twin_gateway.drivers.contract import DeviceCommand
 
 from . import services
 from .association import Association
+from .control_values import number_data, switch_state
 from .discovery import object_name
 from .errors import (
     DATA_ACCESS_ERRORS,
@@ -57,7 +57,6 @@ _GIVE_BACK = 1.0  # seconds; a selection that cannot be given back ends by the d
 _SELECTION_TIME = 30.0  # seconds after which a selection of ours no longer speaks for the next command
 _TIME_QUALITY = 0x3F  # clock not synchronised, accuracy unspecified: nothing is promised to the device
 _MAX_ORIGIN = 64
-_LARGEST_SINGLE = 3.4e38
 
 
 @dataclass(slots=True)
@@ -379,7 +378,7 @@ class Controls:
             raise ModelError("a command needs a value")
         kind = target.oper.component("ctlVal")
         if isinstance(kind, PrimitiveType) and kind.kind == "boolean":
-            number: bool | float = _switch(value, target.double_point)
+            number: bool | float = switch_state(value, target.double_point)
         elif isinstance(value, bool):
             raise ModelError("a number is needed")
         else:
@@ -417,24 +416,12 @@ class _Watching:
         self._link.remove_notice_sink(self._watch)
 
 
-def _switch(value: bool | float, double_point: bool) -> bool:
-    if isinstance(value, bool):
-        return value
-    if double_point:
-        if value not in {1, 2}:
-            raise ModelError(f"a double point is commanded 1 (off) or 2 (on), not {value:g}")
-        return value == 2
-    if value not in {0, 1}:
-        raise ModelError(f"a switch is commanded 0 or 1, not {value:g}")
-    return value == 1
-
-
 def _value(of: StructureType, issue: _Issue) -> StructureData:
     """Oper, SBOw or Cancel with the members that the type has, in its order."""
     members: list[IECData] = []
     for name, kind in of.components:
         if name == "ctlVal":
-            members.append(_number(kind, issue.value))
+            members.append(number_data(kind, issue.value))
         elif name == "origin":
             members.append(issue.origin)
         elif name == "ctlNum":
@@ -450,30 +437,6 @@ def _value(of: StructureType, issue: _Issue) -> StructureData:
         else:
             raise ModelError(f"Oper has a member {name!r} that is not known")
     return StructureData(members)
-
-
-def _number(kind: MmsType, value: bool | float) -> IECData:
-    if isinstance(kind, StructureType):
-        # AnalogueValue {i, f}; where both are there both are filled
-        return StructureData([_number(inner, value) for _, inner in kind.components])
-    if isinstance(kind, PrimitiveType):
-        if kind.kind == "boolean":
-            return BoolData(bool(value))
-        if kind.kind == "float":
-            double = kind.size == 64
-            if not double and abs(value) > _LARGEST_SINGLE:
-                raise ModelError(f"{value:g} is too large for the device")
-            return FloatData(float(value), double=double)
-        if kind.kind in {"integer", "unsigned"}:
-            signed, bits = kind.kind == "integer", abs(kind.size or 32)
-            low, high = (-(1 << bits - 1), (1 << bits - 1) - 1) if signed else (0, (1 << bits) - 1)
-            if value != int(value) or not low <= value <= high:
-                raise ModelError(f"{value:g} is no whole number from {low} to {high}")
-            return IntData(int(value)) if signed else UIntData(int(value))
-        if kind.kind == "bit-string" and kind.size == 2:
-            step = 0x80 if value > 0 else 0x40 if value < 0 else 0  # Tcmd: higher, lower, stop
-            return BitStringData(bytes((step,)), 6)
-    raise ModelError("the type of ctlVal is not known")
 
 
 def _test_of(target: Controllable, issue: _Issue) -> Callable[[object], bool]:
