@@ -31,13 +31,11 @@ class OpcUaSection(_Section):
     Attributes:
         host, port: where to listen. Security policy None is offered on loopback only.
         anonymous: `none`, or `observe`: clients on this machine may look without a user.
-        min_publishing_interval: milliseconds.
     """
 
     host: str = "127.0.0.1"
     port: Port = 4840
     anonymous: Literal["none", "observe"] = "none"
-    min_publishing_interval: Annotated[float, Field(ge=5, le=60_000)] = 20.0
 
 
 class HttpSection(_Section):

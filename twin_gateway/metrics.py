@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
@@ -45,9 +46,15 @@ def render(metrics: Iterable[Metric]) -> str:
         lines += [f"# HELP {metric.name} {metric.help}", f"# TYPE {metric.name} {metric.kind}"]
         for labels, value in metric.samples:
             inner = ",".join(f'{key}="{_escape(text)}"' for key, text in labels.items())
-            number = int(value) if float(value).is_integer() else value
+            number = _number(value)
             lines.append(f"{metric.name}{{{inner}}} {number}" if inner else f"{metric.name} {number}")
     return "\n".join(lines) + "\n"
+
+
+def _number(value: float) -> str:
+    if math.isfinite(value):
+        return str(int(value)) if float(value).is_integer() else str(value)
+    return "NaN" if math.isnan(value) else "+Inf" if value > 0 else "-Inf"
 
 
 def _escape(text: str) -> str:

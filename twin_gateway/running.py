@@ -7,6 +7,7 @@ import json
 import logging
 import resource
 import signal
+import sqlite3
 import sys
 from collections.abc import Callable
 from dataclasses import asdict
@@ -72,6 +73,10 @@ async def _serve(gateway: Gateway, started: Callable[[Gateway], None] | None) ->
         loop.add_signal_handler(number, stop.set)
     try:
         await gateway.start()
+    except sqlite3.Error as error:
+        text = f"error: the audit journal in {gateway.config.data_directory} cannot be used: {error}"
+        print(text, file=sys.stderr)  # noqa: T201 - the command line's own output
+        return 1
     except OSError as error:
         print(f"error: {error}", file=sys.stderr)  # noqa: T201 - the command line's own output
         return 1

@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 from peers.acceptance.processes import ROOT, OpcUaClient, Simulator, Talker, free_port, until
+from peers.acceptance.tap import Tap
 
 OPERATOR = {"secure": True, "user": "olga", "password": "olga's password"}
 OBSERVER = {"secure": True, "user": "otto", "password": "otto's password"}
@@ -208,6 +209,10 @@ class Gateway(Talker):
         super().start()
         until(self._serves, 20, self.complaint)
 
+    def start_only(self) -> None:
+        """Start without waiting for it to serve."""
+        super().start()
+
     def _serves(self) -> bool:
         assert self.running, self.complaint()
         try:
@@ -234,9 +239,10 @@ class Feeder:
 
     Attributes:
         devices: the simulators by the name of their link.
+        taps: what listens in between, for the devices that speak TCP.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, tapped: bool = False) -> None:
         self.folder = folder
         self.broker = Broker(folder)
         ports: dict[str, object] = {"broker": self.broker.port, "opcua": free_port(), "http": free_port()}
@@ -244,8 +250,11 @@ class Feeder:
             ports[name] = free_port(socket.SOCK_DGRAM if protocol == "coap" else socket.SOCK_STREAM)
         ports["templates"] = ROOT / "mappings" / "templates"
         files = {"station": MAPPING, "gateway": CONFIG, "rtu": RTU, "meters": METERS, "sensors": SENSORS}
+        # The gateway reaches the devices through a tap where one is asked for.
+        self.taps = {name: Tap(int(str(ports[name]))) for name in DEVICES if tapped and name != "sensor"}
+        through = ports | {name: tap.port for name, tap in self.taps.items()}
         for name, text in files.items():
-            for key, value in ports.items():
+            for key, value in (through if name == "station" else ports).items():
                 text = text.replace(f"{{{key}}}", str(value))
             (folder / f"{name}.yaml").write_text(text)
         scl = ROOT / "mappings/demo/scl/F07Q1.cid"
@@ -315,6 +324,8 @@ class Feeder:
     def stop(self) -> None:
         for one in (*self._others, self.gateway, *self.devices.values(), self.broker):
             one.stop()
+        for tap in self.taps.values():
+            tap.close()
 
 
 def owner(address: str) -> str:
