@@ -106,7 +106,7 @@ class AddressTree:
         self.parent, self.name_id, self.level, self.row = parent, name_id, level, row
         self._link_children()
         hashes = np.concatenate([self._sorted_hash, hashes])
-        order = np.argsort(hashes, kind="stable")
+        order = np.argsort(hashes)
         self._sorted_hash = hashes[order]
         nodes = np.concatenate([self._order, np.arange(start, len(parent), dtype=np.int32)])
         self._order = nodes[order]
@@ -130,7 +130,7 @@ class AddressTree:
         name_id: npt.NDArray[np.int32],
         level: npt.NDArray[np.uint8],
     ) -> None:
-        order = np.argsort(keys, kind="stable")
+        order = np.argsort(keys)
         same = np.nonzero(keys[order][1:] == keys[order][:-1])[0]
         if not len(same):
             return
@@ -287,6 +287,11 @@ class _TreeBatch:
         self._names = array("i")
         self._levels = array("B")
         self._hashes = array("q")
+        self._add_parent, self._add_name = self._parents.append, self._names.append
+        self._add_level, self._add_hash = self._levels.append, self._hashes.append
+        self._name_ids = tree.name_ids
+        self._last_head: str | None = None
+        self._last_above = (NO_NODE, 1)
         self._point_names = array("i")
         self._point_hashes = array("q")
         # Points that follow each other below one container: where the run starts, and the container.
@@ -371,25 +376,35 @@ class _TreeBatch:
         if known is not None:
             return known
         head, _, name = text.rpartition("/")
+        if head != self._last_head:
+            # Siblings follow each other: their common parent is looked for once.
+            self._last_above = self._above(head)
+            self._last_head = head
+        parent, level = self._last_above
+        if name not in self._checked[level]:
+            parse_uncached(text)
+            self._checked[level].add(name)
+        node = self._tree.find(text) if self._base else NO_NODE
+        if node == NO_NODE:
+            number = self._name_ids.get(name)
+            if number is None:
+                number = self._tree.name_number(name)
+            node = self._base + len(self._parents)
+            self._add_parent(parent)
+            self._add_name(number)
+            self._add_level(level)
+            self._add_hash(hash(text))
+        place = self._places[text] = node << 4 | level
+        return place
+
+    def _above(self, head: str) -> tuple[int, int]:
+        """(node, level of its children) of a parent's text, trailing fillers skipped."""
         level = 1
         while head.endswith("/_"):
             head = head[:-2]
             level += 1
-        above = self._container(head) if head else 0
-        level += above & 15
+        place = self._container(head) if head else 0
+        level += place & 15
         if level > _DEEPEST:
-            raise AddressError(f"{text!r} is nested deeper than {_DEEPEST} levels")
-        checked = self._checked[level]
-        if name not in checked:
-            parse_uncached(text)
-            checked.add(name)
-        node = self._tree.find(text) if self._base else NO_NODE
-        if node == NO_NODE:
-            number = self._tree.name_ids.get(name)
-            self._parents.append(above >> 4 if head else NO_NODE)
-            self._names.append(self._tree.name_number(name) if number is None else number)
-            self._levels.append(level)
-            self._hashes.append(hash(text))
-            node = self._base + len(self._parents) - 1
-        place = self._places[text] = node << 4 | level
-        return place
+            raise AddressError(f"{head!r} is nested too deeply: {_DEEPEST} levels are the most")
+        return (place >> 4 if head else NO_NODE), level

@@ -83,7 +83,7 @@ def test_what_is_no_point_is_refused(text: str) -> None:
 
 
 def test_nesting_has_an_end() -> None:
-    with pytest.raises(AddressError, match="nested deeper"):
+    with pytest.raises(AddressError, match="nested too deeply"):
         AddressTree().add(["dso1/north/PS01/MV1/F05/_/MMXU1/A/" + "/".join("a" * 12)], 0)
 
 
