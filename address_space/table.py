@@ -18,6 +18,7 @@ from address_space.quality import TIME_MASK, Quality, StatusCode, TimeFlag, stat
 from address_space.tree import NO_NODE, AddressTree
 
 _NOT_TIME = np.uint32(~TIME_MASK & 0xFFFF_FFFF)
+_RECEIVED = np.uint32(TimeFlag.RECEIVED)
 _TEXT_SOURCE = 1 << 63
 
 
@@ -269,12 +270,19 @@ class PointTable:
             old_status[order[again + 1]] = status[order[again]]
             old_quality[order[again + 1]] = chunk.quality[order[again]]
         changed = (raw != old_raw) | (status != old_status)
+        requalified = (chunk.quality ^ old_quality) & _NOT_TIME != 0
+        # A source time is that of the last change. The time of reception stands for it where the device gives none, so
+        # it does not move on while the device says the same again.
+        again_rx = ~changed & ~requalified & (chunk.quality & old_quality & _RECEIVED != 0)
+        if again_rx.any():
+            source_time = np.where(again_rx, self.source_time[rows], source_time)
+            chunk = replace(chunk, source_time=source_time)
         # Many raw qualities make one status: who shows them must learn of a change, who shows the status need not.
-        stamped = (chunk.quality ^ old_quality) & _NOT_TIME != 0
+        stamped = requalified
         if self.timestamp_readers:
             stamped |= source_time != self.source_time[rows]
         stamped &= ~changed
-        if order is not None and stamped.any():
+        if order is not None and (stamped.any() or again_rx.any()):
             # Each point once in a chunk, or what only has a newer time would come before or after what it belongs to.
             return sum(self._write(_pick(chunk, part)) for part in _occurrences(rows))
         self.raw[rows] = raw

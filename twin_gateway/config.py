@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from address_space.address import AddressError, check_name
 from twin_gateway.mqtt.settings import MqttSettings
@@ -56,6 +56,19 @@ class HttpSection(_Section):
         return host
 
 
+class LinkSection(_Section):
+    """How often a link that is down is tried, seconds: doubled from `retry_first` to `retry_most`, with jitter."""
+
+    retry_first: Seconds = 1.0
+    retry_most: Seconds = 30.0
+
+    @model_validator(mode="after")
+    def _ordered(self) -> LinkSection:
+        if self.retry_first > self.retry_most:
+            raise ValueError("retry_first must not be longer than retry_most")
+        return self
+
+
 class CommandSection(_Section):
     """Times of the command desk, seconds; see `twin_gateway.commands.desk.DeskSettings`."""
 
@@ -95,6 +108,7 @@ class GatewayConfig(_Section):
     opcua: OpcUaSection = OpcUaSection()
     mqtt: MqttSettings | None = None
     http: HttpSection | None = HttpSection()
+    links: LinkSection = LinkSection()
     commands: CommandSection = CommandSection()
     log: LogSection = LogSection()
 
@@ -175,6 +189,9 @@ opcua:
 
 http:                                # /healthz and /metrics (Prometheus), on this machine only
   port: 8480
+
+links:
+  retry_most: 30                     # seconds, the longest wait before a device that is away is tried again
 
 commands:
   feedback_timeout: 10               # seconds within which the position must follow a confirmed command

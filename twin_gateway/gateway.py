@@ -43,7 +43,7 @@ class Gateway:
         config: see `GatewayConfig`.
         mapping: the checked mapping.
         users: users by name; nobody but anonymous observers (where allowed) can do anything without.
-        backoff: waiting times of the links.
+        backoff: waiting times of the links, instead of those of the configuration.
     """
 
     def __init__(
@@ -67,7 +67,7 @@ class Gateway:
             grid=config.grid,
             gateway=config.gateway,
             data_directory=config.data_directory,
-            backoff=backoff,
+            backoff=backoff or Backoff(config.links.retry_first, config.links.retry_most),
         )
         self.desk = CommandDesk(
             self.table,

@@ -17,6 +17,8 @@ import uvloop
 
 from address_space.alias import Resolution
 from address_space.events import EventJournal
+from address_space.opcua.security import CertificateError
+from address_space.opcua.settings import SettingsError
 from address_space.table import PointTable
 from twin_gateway.config import ConfigError, GatewayConfig, load_config
 from twin_gateway.gateway import Gateway
@@ -77,7 +79,7 @@ async def _serve(gateway: Gateway, started: Callable[[Gateway], None] | None) ->
         text = f"error: the audit journal in {gateway.config.data_directory} cannot be used: {error}"
         print(text, file=sys.stderr)  # noqa: T201 - the command line's own output
         return 1
-    except OSError as error:
+    except (OSError, CertificateError, SettingsError) as error:
         print(f"error: {error}", file=sys.stderr)  # noqa: T201 - the command line's own output
         return 1
     if started is not None:

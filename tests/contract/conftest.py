@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from peers.ports import free_port
 
 from address_space.point import Batch, TextSample
 from twin_gateway.drivers.contract import BoundPoint, Driver
@@ -85,12 +86,6 @@ CASES = (
         datagrams=True,
     ),
 )
-
-
-def free_port(kind: socket.SocketKind = socket.SOCK_STREAM) -> int:
-    with socket.socket(socket.AF_INET, kind) as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @dataclass

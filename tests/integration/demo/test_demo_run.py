@@ -22,16 +22,11 @@ from asyncua.crypto.security_policies import SecurityPolicyBasic256Sha256
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import ExtendedKeyUsageOID
+from peers.ports import free_port
 
 NORTH = "dso1/north"
 DEVICE_PORTS = (10106, 10107, 12401, 12402, 12403, 14217, 14218)
 CLIENT = "urn:example:demo-test"
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def taken(port: int) -> bool:

@@ -7,7 +7,8 @@ from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
-from peers.acceptance.processes import ROOT, Simulator, free_port
+from peers.acceptance.processes import ROOT, Simulator
+from peers.ports import free_port
 
 from address_space.quality import StatusCode
 from twin_gateway.config import GatewayConfig

@@ -4,7 +4,6 @@ import asyncio
 import json
 import os
 import signal
-import socket
 import sys
 import time
 from pathlib import Path
@@ -26,12 +25,6 @@ HERE = Path(__file__).parent
 BAY = HERE.parents[2] / "mappings" / "demo" / "scl" / "F07Q1.cid"
 QUANTITIES = {"TotW": "active power", "TotVAr": "reactive power", "PhV": "voltage", "A": "current", "Hz": "frequency",
               "SupWh": "active energy", "DmdWh": "active energy", "TotPF": "ratio"}  # fmt: skip
-
-
-def free_port():
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return sock.getsockname()[1]
 
 
 async def until(condition, seconds=8.0, what="condition"):

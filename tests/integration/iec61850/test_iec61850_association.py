@@ -12,9 +12,10 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
-from integration.iec61850.bed import Bed, free_port, simulator
+from integration.iec61850.bed import Bed, simulator
 from open61850.mms import pdu
 from open61850.server import protocol
+from peers.ports import free_port
 
 from twin_gateway.drivers.iec61850.association import Association, Peer
 from twin_gateway.drivers.iec61850.errors import MmsConnectionError, MmsReject, MmsTimeout, ServiceError

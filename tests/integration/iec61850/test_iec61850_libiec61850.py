@@ -4,7 +4,8 @@ import asyncio
 import importlib.util
 
 import pytest
-from integration.iec61850.bed import BAY, Bed, free_port, libiec61850, unix, until
+from integration.iec61850.bed import BAY, Bed, libiec61850, unix, until
+from peers.ports import free_port
 
 from address_space.addcause import AddCause
 from address_space.quality import Quality, StatusCode

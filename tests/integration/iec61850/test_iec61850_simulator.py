@@ -7,7 +7,8 @@ import signal
 import sys
 
 import pytest
-from integration.iec61850.bed import BAY, Bed, free_port, simulator, unix, until
+from integration.iec61850.bed import BAY, Bed, simulator, unix, until
+from peers.ports import free_port
 
 from address_space.quality import Quality, StatusCode
 

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from peers.ports import free_port
 
 from address_space import clock
 from address_space.address import parse
@@ -38,12 +39,6 @@ def program(name: str) -> str:
     if path is None:
         pytest.skip(f"{name} is not installed")
     return path
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 class Broker:

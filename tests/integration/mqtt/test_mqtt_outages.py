@@ -13,7 +13,6 @@ import pytest
 from integration.mqtt.brokers import (
     GATEWAY,
     expected,
-    free_port,
     mirrored,
     mosquitto,
     program,
@@ -23,6 +22,7 @@ from integration.mqtt.brokers import (
     table_of_bays,
     until,
 )
+from peers.ports import free_port
 
 from address_space import clock
 from address_space.events import Event, EventJournal

@@ -16,8 +16,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from peers.acceptance.processes import ROOT, OpcUaClient, Simulator, Talker, free_port, until
+from peers.acceptance.processes import ROOT, OpcUaClient, Simulator, Talker, until
 from peers.acceptance.tap import Tap
+from peers.ports import free_port
 
 OPERATOR = {"secure": True, "user": "olga", "password": "olga's password"}
 OBSERVER = {"secure": True, "user": "otto", "password": "otto's password"}

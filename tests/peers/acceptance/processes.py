@@ -6,9 +6,7 @@ import contextlib
 import itertools
 import json
 import os
-import random
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -34,17 +32,6 @@ def until(condition: Callable[[], _Found], seconds: float = 15.0, what: Callable
             raise AssertionError(f"did not come about within {seconds:g} s: {said}")
         time.sleep(0.02)
     return found
-
-
-def free_port(kind: socket.SocketKind = socket.SOCK_STREAM) -> int:
-    """A port that nobody listens on and that the system gives to no outgoing connection: a client that tries again and
-    again while nobody is there would in the end take it, or even connect to itself.
-    """
-    while True:
-        port = random.randrange(20_000, 32_000)
-        with socket.socket(socket.AF_INET, kind) as probe, contextlib.suppress(OSError):
-            probe.bind(("127.0.0.1", port))
-            return port
 
 
 class Talker:

@@ -10,6 +10,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from peers import ports
+
 from address_space.catalogue import ValueType
 from address_space.point import Batch
 from twin_gateway.drivers.contract import BoundPoint
@@ -18,9 +20,7 @@ PEER = Path(__file__).parent
 
 
 def free_port() -> int:
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
-        sock.bind(("127.0.0.1", 0))
-        return int(sock.getsockname()[1])
+    return ports.free_port(socket.SOCK_DGRAM)
 
 
 def point(row: int, path: str, *, value_type: ValueType = ValueType.DOUBLE, **more: Any) -> BoundPoint:

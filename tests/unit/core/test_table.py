@@ -101,6 +101,25 @@ def test_a_merely_unsynchronised_time_is_kept_and_flagged() -> None:
     assert sample.quality & TimeFlag.NOT_SYNCHRONISED
 
 
+def test_a_receive_time_is_that_of_the_last_change_and_stays_while_the_device_says_the_same() -> None:
+    table, rows = make()
+    row, later = rows["Hz"], NOW + 60 * SECOND
+    table.ingest(Batch.of([row], [50]), now=NOW)
+    table.ingest(Batch.of([row, row], [50, 50]), now=later)
+    assert (table.sample(row).source_time, table.sample(row).received) == (NOW, later)
+    table.ingest(Batch.of([row], [50], int(Quality.OLD_DATA | Quality.QUESTIONABLE)), now=later)
+    assert table.sample(row).source_time == later
+    table.ingest(Batch.of([row, row, row], [51, 50, 50]), now=later + SECOND)
+    assert table.sample(row).source_time == later + SECOND
+
+
+def test_a_devices_own_newer_time_is_taken_also_for_the_same_value() -> None:
+    table, rows = make()
+    table.ingest(Batch.of([rows["Hz"]], [50], 0, NOW), now=NOW)
+    table.ingest(Batch.of([rows["Hz"]], [50], 0, NOW + SECOND), now=NOW + SECOND)
+    assert table.sample(rows["Hz"]).source_time == NOW + SECOND
+
+
 def test_scale_and_unit_are_applied_once() -> None:
     table, rows = make(gain=1000.0, bias=5.0)
     table.ingest(Batch.of([rows["TotW"], rows["Hz"]], [2, 50], 0, NOW), now=NOW)
