@@ -1,1 +1,1 @@
-"""mapping."""
+"""Mapping files: read with positions, expand templates, check everything, bind to drivers."""

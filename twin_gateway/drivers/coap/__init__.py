@@ -1,1 +1,1 @@
-"""coap."""
+"""CoAP sensors: observation and polling, SenML and other payloads, freshness as quality."""

@@ -1,1 +1,1 @@
-"""iec104."""
+"""IEC 60870-5-104 stations: ASDU codec, APCI state machine, interrogations, commands."""
