@@ -21,6 +21,7 @@ class Right(StrEnum):
     BROWSE = "browse"
     READ = "read"
     OPERATE = "operate"
+    SUPERVISE = "supervise"
     CONFIGURE = "configure"
     AUDIT = "audit"
 

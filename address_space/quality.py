@@ -104,6 +104,7 @@ class StatusCode(IntEnum):
     BadNotSupported = 0x803D_0000
     BadNoMatch = 0x806F_0000
     BadConfigurationError = 0x8089_0000
+    BadMethodInvalid = 0x8075_0000
     BadNotConnected = 0x808A_0000
     BadDeviceFailure = 0x808B_0000
     BadSensorFailure = 0x808C_0000

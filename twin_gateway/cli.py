@@ -82,7 +82,7 @@ def init(folder: Annotated[Path, typer.Argument(help="Where to write.")] = Path(
 @users_app.command("add")
 def add_user(
     name: Annotated[str, typer.Argument(help="User name.")],
-    role: Annotated[list[str], typer.Option(help="Observer or Operator; may be given twice.")],
+    role: Annotated[list[str], typer.Option(help="Observer, Operator, Supervisor or Engineer; may be given twice.")],
     area: Annotated[
         list[str] | None, typer.Option(help="Address the roles are limited to; may be given twice.")
     ] = None,

@@ -21,6 +21,8 @@ log = logging.getLogger(__name__)
 _RIGHTS: dict[str, frozenset[Right]] = {
     "Observer": frozenset({Right.BROWSE, Right.READ}),
     "Operator": frozenset({Right.BROWSE, Right.READ, Right.OPERATE}),
+    "Supervisor": frozenset({Right.BROWSE, Right.READ, Right.OPERATE, Right.SUPERVISE}),
+    "Engineer": frozenset({Right.BROWSE, Right.READ, Right.CONFIGURE}),
 }
 FAILURES_ALLOWED = 5
 FAILURE_WINDOW_S = 60.0

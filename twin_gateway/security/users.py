@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from address_space.address import AddressError, parse
 
-Role = Literal["Observer", "Operator"]
+Role = Literal["Observer", "Operator", "Supervisor", "Engineer"]
 
 
 class UsersError(ValueError):
@@ -24,7 +24,8 @@ class User(BaseModel):
 
     Attributes:
         password: argon2id hash in PHC form, made with `twin-gateway user add`.
-        roles: Observer may look, Operator may also operate.
+        roles: Observer may look, Operator may also operate, Supervisor may also set automatic modes and remove tags of
+            others, Engineer may look and change settings and records, but not operate.
         areas: address prefixes to which the roles are limited; empty means the whole grid.
     """
 

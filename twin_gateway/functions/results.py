@@ -1,0 +1,63 @@
+"""Result points: what a twin function computes, as points of the table like any other."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from address_space import clock
+from address_space.address import parse
+from address_space.catalogue import ValueType, classify
+from address_space.point import Batch, Point, PointProfile, TextSample
+from address_space.quality import Quality
+from address_space.table import PointTable
+
+Value = bool | int | float | str | None
+
+
+class ResultPoints:
+    """Adds result points and writes their values in batches.
+
+    A value of None is published as a bad sample (invalid), so that nobody takes an old result for a new one.
+    """
+
+    def __init__(self, table: PointTable) -> None:
+        self._table = table
+        self._rows: dict[str, int] = {}
+
+    def add(self, addresses: Iterable[str]) -> None:
+        """Add points by address (`…/twLOSS1/LosWh`); class and unit come from the catalogue, known ones are left.
+
+        Raises:
+            AddressError, CatalogueError: an address is malformed, or the catalogue does not know it.
+        """
+        new = [text for text in dict.fromkeys(addresses) if text not in self._rows]
+        points = [Point(text, PointProfile.of(classify(parse(text)))) for text in new if self._table.find(text) < 0]
+        self._table.add(points)
+        self._rows.update((text, self._table.find(text)) for text in new)
+
+    def write(self, values: Mapping[str, Value], quality: int = 0, source_time: int = 0) -> None:
+        """Publish values of points that have been added.
+
+        Args:
+            values: by address.
+            quality: quality word of all (`quality.worst` of what they were computed from, or 0 for good).
+            source_time: FILETIME ticks of the newest input; 0 for now.
+        """
+        ticks = source_time or clock.now()
+        rows: list[int] = []
+        numbers: list[float] = []
+        words: list[int] = []
+        texts: list[TextSample] = []
+        for address, value in values.items():
+            row = self._rows[address]
+            word = quality if value is not None else int(Quality.INVALID)
+            if self._table.value_type[row] == ValueType.STRING:
+                texts.append(TextSample(row, "" if value is None else str(value), word, ticks))
+                continue
+            rows.append(row)
+            numbers.append(0.0 if value is None else float(value))
+            words.append(word)
+        self._table.ingest(Batch.of(rows, numbers, words, ticks, texts=texts))
+
+    def __contains__(self, address: str) -> bool:
+        return address in self._rows

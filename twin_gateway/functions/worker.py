@@ -1,0 +1,91 @@
+"""The compute process: long computations run beside the service, so that the event loop never waits for them."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import multiprocessing
+import os
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from typing import ParamSpec, TypeVar
+
+log = logging.getLogger(__name__)
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class ComputeError(RuntimeError):
+    """A computation did not end in its time, or its process died."""
+
+
+class Worker:
+    """One process that computes, started when first needed and again when it has died.
+
+    Functions must be module-level and their arguments picklable: pure computations are. One runs at a time.
+    """
+
+    def __init__(self) -> None:
+        self._executor: ProcessPoolExecutor | None = None
+        self._lock = asyncio.Lock()
+
+    async def run(self, function: Callable[P, T], /, *arguments: P.args, **named: P.kwargs) -> T:
+        """The function's result; what it raises is raised here.
+
+        Raises:
+            ComputeError: the process died (twice in a row).
+        """
+        return await self._run(None, function, arguments, named)
+
+    async def run_within(self, seconds: float, function: Callable[..., T], /, *arguments: object) -> T:
+        """As `run`, with a limit after which the process is ended.
+
+        Raises:
+            ComputeError: it took longer, or the process died.
+        """
+        return await self._run(seconds, function, arguments, {})
+
+    async def _run(
+        self, seconds: float | None, function: Callable[..., T], arguments: tuple[object, ...], named: dict[str, object]
+    ) -> T:
+        loop = asyncio.get_running_loop()
+        async with self._lock:
+            for attempt in (1, 2):
+                if self._executor is None:
+                    context = multiprocessing.get_context("spawn")
+                    self._executor = ProcessPoolExecutor(1, mp_context=context, initializer=_settle)
+                try:
+                    future = self._executor.submit(function, *arguments, **named)
+                    return await asyncio.wait_for(asyncio.wrap_future(future, loop=loop), seconds)
+                except BrokenProcessPool as error:
+                    self._discard()
+                    log.warning("the compute process died during %s (attempt %d)", function.__name__, attempt)
+                    if attempt == 2:
+                        raise ComputeError(f"the compute process died during {function.__name__}") from error
+                except TimeoutError as error:
+                    self._discard()
+                    raise ComputeError(f"{function.__name__} took longer than {seconds:g} s") from error
+                except asyncio.CancelledError:
+                    self._discard()
+                    raise
+        raise AssertionError("unreachable")
+
+    def _discard(self) -> None:
+        executor, self._executor = self._executor, None
+        if executor is None:
+            return
+        processes = list((executor._processes or {}).values())
+        executor.shutdown(wait=False, cancel_futures=True)
+        for process in processes:
+            if process.is_alive():
+                process.terminate()
+
+    def close(self) -> None:
+        """End the process."""
+        self._discard()
+
+
+def _settle() -> None:
+    """In the process: give way to the service, which must answer in time."""
+    os.nice(5)
