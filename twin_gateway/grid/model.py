@@ -84,6 +84,7 @@ class LineData:
         length: km; 0 when not known.
         i_max, i_emergency: A; None unlimited.
         phase_impedance: full matrix in ohm over the equipment's phases, row by row; empty when only r and x are known.
+        phase_susceptance: the same for the charging in S; empty when only b is known.
     """
 
     r: float
@@ -95,11 +96,14 @@ class LineData:
     i_max: float | None = None
     i_emergency: float | None = None
     phase_impedance: tuple[complex, ...] = ()
+    phase_susceptance: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class TransformerData:
     """A transformer with two windings; terminal 1 is the high-voltage side.
+
+    A bank of fewer than three single-phase units has the line-to-line voltages and the clock of the bank of three.
 
     Attributes:
         u1, u2: rated line-to-line voltages, V.
@@ -108,9 +112,10 @@ class TransformerData:
         pk: load losses at rated current, W.
         p0: no-load losses, W.
         i0: no-load current, per unit.
-        connection: vector group as `Dyn`, `Yyn`, `Yy`.
+        connection: vector group as `Dyn`, `Yyn`, `Yy`; `N` and `n` stand for a neutral that is earthed.
         clock: hours, 0 to 11.
         tap: ratio correction of side 1 (1.0 at the middle).
+        phase_taps: the same for each of the equipment's phases where they are set apart (regulators); empty when not.
     """
 
     u1: float
@@ -123,6 +128,7 @@ class TransformerData:
     connection: str = "Dyn"
     clock: int = 11
     tap: float = 1.0
+    phase_taps: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +142,8 @@ class LoadData:
         rating: VA of the connected transformer capacity; 0 when not known.
         delta: connected between phases.
         model: `power`, `current` or `impedance`: what stays constant.
+        p_phases, q_phases: the share of each phase in the order of the equipment's phases; with `delta` of each pair, in
+            the order AB, BC, CA (one value for equipment of two phases); empty when p and q are spread evenly.
     """
 
     p: float
@@ -145,6 +153,8 @@ class LoadData:
     rating: float = 0.0
     delta: bool = False
     model: str = "power"
+    p_phases: tuple[float, ...] = ()
+    q_phases: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,11 +165,16 @@ class SourceData:
         voltage: per unit of the nominal voltage of its node.
         s_short: short-circuit power, VA; None for an ideal source.
         angle: degrees.
+        r, x, r0, x0: source impedance of positive and zero sequence, ohm; None where only `s_short` is known.
     """
 
     voltage: float = 1.0
     s_short: float | None = None
     angle: float = 0.0
+    r: float | None = None
+    x: float | None = None
+    r0: float | None = None
+    x0: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,9 +193,15 @@ class GeneratorData:
 
 @dataclass(frozen=True, slots=True)
 class ShuntData:
-    """A shunt capacitor or reactor: var delivered at nominal voltage, positive for a capacitor."""
+    """A shunt capacitor or reactor.
+
+    Attributes:
+        q: var delivered at the nominal voltage of its node, sum of its phases, positive for a capacitor.
+        delta: connected between phases.
+    """
 
     q: float
+    delta: bool = False
 
 
 EquipmentData = SwitchRating | LineData | TransformerData | LoadData | SourceData | GeneratorData | ShuntData | None

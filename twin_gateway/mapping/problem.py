@@ -1,4 +1,4 @@
-"""Problems found in mapping files: what they are, where they are, and one table of their codes."""
+"""Problems found in mapping files and grid models: what they are, where they are, and the tables of their codes."""
 
 from __future__ import annotations
 
@@ -77,7 +77,31 @@ CODES: dict[str, str] = {
     "TG608": "No device of this name in any file of the check.",
     "TG609": "Some data objects of a whole model are not in the catalogue and give no points.",
 }
-"""Every code with the sentence that documents it."""
+"""Every code of a mapping file with the sentence that documents it."""
+
+GRID_CODES: dict[str, str] = {
+    # TG7nn: grid models
+    "TG701": "Conducting equipment of a class that the grid model does not have.",
+    "TG702": "The class of the equipment has another number of terminals.",
+    "TG703": "An address occurs twice in the grid model, or two differ only in upper and lower case.",
+    "TG704": "Nothing of this address in the grid model, or it is of another class than asked for.",
+    "TG705": "The nominal voltage of a connectivity node is not known, or known twice.",
+    "TG706": "A line or a switch joins nodes of different nominal voltage, or a transformer does not fit its nodes.",
+    "TG707": "A part of the grid that no source can feed, whatever the switches.",
+    "TG708": "No type of this name, or two of one name.",
+    "TG709": "A value per length without a length.",
+    "TG710": "What the measured point tells of its terminal does not follow from its address.",
+    "TG711": "The phases do not fit: unknown letters, or another number of values.",
+    # TG72n: CIM RDF/XML
+    "TG721": "The text is not XML; reading stopped here.",
+    "TG722": "The file has a document type declaration or entities, which are not read.",
+    "TG723": "The file is larger, deeper or has more objects than the limit.",
+    "TG724": "The XML is not CIM in RDF form.",
+    "TG725": "An object of the CIM file lacks what its class needs, or refers to an object that is not in the file.",
+    "TG726": "Objects of the CIM file that have no place in the grid model and were left out.",
+    "TG727": "Something of the CIM file was taken in a simplified form.",
+}
+"""Every code of a grid model, on top of `CODES`."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -107,7 +131,7 @@ class Problem:
             "code": self.code,
             "message": self.message,
             "hint": self.hint,
-            "about": CODES[self.code],
+            "about": CODES[self.code] if self.code in CODES else GRID_CODES[self.code],
         }
 
 

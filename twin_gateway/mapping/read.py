@@ -96,7 +96,7 @@ class Source:
     """One file as read: its name as the user gave it, its text, its content, and what is wrong with it so far.
 
     `root` is None when the content could not be read at all; then `problems` says why. `given_up`: there were so many
-    errors that the rest was not looked at.
+    errors that the rest was not looked at. `begins` is the hint for a file without content.
     """
 
     name: str
@@ -107,6 +107,7 @@ class Source:
     errors: int = 0
     warnings: int = 0
     given_up: bool = False
+    begins: str = "a mapping file begins with 'mapping: 1'"
     _seen: set[tuple[int, str]] = field(default_factory=set)
     _silenced: frozenset[str] = frozenset()
     _lines: list[int] | None = None
@@ -166,12 +167,13 @@ class Source:
         self.problems.append(problem)
 
 
-def read_file(path: Path, name: str | None = None, *, max_bytes: int = MAX_BYTES) -> Source:
+def read_file(path: Path, name: str | None = None, *, max_bytes: int = MAX_BYTES, begins: str = "") -> Source:
     """Read one file. Never raises for what is in it: a file that cannot be read has `root` None and a problem.
 
     The size is looked at before a byte is read, and no more than `max_bytes` + 1 are ever held.
     """
     source = Source(name if name is not None else str(path), path)
+    source.begins = begins or source.begins
 
     def fail(code: str, message: str, hint: str = "", line: int = 1, col: int = 1) -> Source:
         source.add(Problem(source.name, line, col, code, message, hint))
@@ -238,13 +240,11 @@ def read_text(text: str, source: Source) -> Source:
         _report_syntax(source, error)
         return source
     if root is None:
-        source.report(0, "TG104", "the file holds nothing", "a mapping file begins with 'mapping: 1'")
+        source.report(0, "TG104", "the file holds nothing", source.begins)
     elif isinstance(root, Map):
         source.root = root
     elif root is not BROKEN:
-        source.report(
-            0, "TG203", "the file is not a mapping of keys to values", "a mapping file begins with 'mapping: 1'"
-        )
+        source.report(0, "TG203", "the file is not a mapping of keys to values", source.begins)
     return source
 
 
