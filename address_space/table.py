@@ -334,16 +334,21 @@ class PointTable:
             self.counters.late += len(samples)
             self.late.append(chunk)
             return
-        changed = np.zeros(len(samples), bool)
+        changed, requalified = np.zeros(len(samples), bool), np.zeros(len(samples), bool)
         for index, sample in enumerate(samples):
             row = sample.row
             changed[index] = self._texts.get(row) != sample.text or self.status[row] != status[index]
+            requalified[index] = (int(self.quality[row]) ^ int(quality[index])) & int(_NOT_TIME) != 0
+            if not changed[index] and not requalified[index] and self.quality[row] & quality[index] & _RECEIVED:
+                source_time[index] = self.source_time[row]  # as for numbers: the time of the last change
             self._texts[row] = sample.text
-            self.status[row] = status[index]
+            self.status[row], self.quality[row] = status[index], quality[index]
+            self.source_time[row] = source_time[index]
         self.raw[rows] = numbers
-        self.source_time[rows] = source_time
         self.received[rows] = received
-        self.quality[rows] = quality
+        requalified &= ~changed
+        if requalified.any():
+            self.journal.append(replace(_pick(chunk, requalified), timestamp_only=True))
         if changed.any():
             self.counters.changes += int(np.count_nonzero(changed))
             self.journal.append(chunk if changed.all() else _pick(chunk, changed))
@@ -412,16 +417,19 @@ class PointTable:
     def _set_quality(self, rows: Rows, words: Words, received: int | None, status: int | None = None) -> int:
         codes = status_column(words) if status is None else np.full(len(rows), status, np.uint32)
         changed = codes != self.status[rows]
+        requalified = ~changed & (words != self.quality[rows])
         self.quality[rows] = words
         self.status[rows] = codes
+        moment = clock.now() if received is None else received
+        if requalified.any():
+            self._journal_state(rows[requalified], moment, timestamp_only=True)
         count = int(np.count_nonzero(changed))
         if count:
             self.counters.changes += count
-            moment = clock.now() if received is None else received
             self._journal_state(rows[changed], moment)
         return count
 
-    def _journal_state(self, rows: Rows, received: int) -> None:
+    def _journal_state(self, rows: Rows, received: int, *, timestamp_only: bool = False) -> None:
         texts = self.value_type[rows] == ValueType.STRING
         for picked, is_text in ((rows[~texts], False), (rows[texts], True)):
             if len(picked):
@@ -434,6 +442,7 @@ class PointTable:
                         received,
                         self.quality[picked],
                         tuple(self._texts.get(int(row), "") for row in picked) if is_text else None,
+                        timestamp_only,
                     )
                 )
 
