@@ -116,6 +116,7 @@ class TransformerData:
         clock: hours, 0 to 11.
         tap: ratio correction of side 1 (1.0 at the middle).
         phase_taps: the same for each of the equipment's phases where they are set apart (regulators); empty when not.
+        grounding: impedance between earth and the star point of side 2, ohm.
     """
 
     u1: float
@@ -129,6 +130,7 @@ class TransformerData:
     clock: int = 11
     tap: float = 1.0
     phase_taps: tuple[float, ...] = ()
+    grounding: complex = 0j
 
 
 @dataclass(frozen=True, slots=True)
