@@ -1,0 +1,55 @@
+"""Temperature of joints, cable terminations and busbars (spec 6.2.7)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+EXPONENT = 1.6
+LEAST_LOAD = 0.3
+PHASE_WARN_K, PHASE_ALARM_K = 10.0, 25.0
+WARN_C, ALARM_C = 90.0, 105.0
+
+
+def normalised_excess(
+    celsius: float, ambient: float, current: float, rated: float, exponent: float = EXPONENT
+) -> float | None:
+    """Excess over ambient as it would be at rated current, K: dT (I_n / I)^1.6; None below 0.3 I_n."""
+    if rated <= 0 or current <= LEAST_LOAD * rated:
+        return None
+    return (celsius - ambient) * float((rated / current) ** exponent)
+
+
+@dataclass(frozen=True, slots=True)
+class ThermalVerdict:
+    """What is to be said of the temperatures of one place.
+
+    Attributes:
+        stage: 0 fine, 1 warning, 2 alarm.
+        hottest: degC.
+        spread: between the hottest and the coldest phase, K; None with one sensor.
+        reason: `temperature` or `phases`, whichever made the stage.
+    """
+
+    stage: int
+    hottest: float
+    spread: float | None
+    reason: str
+
+
+def judge(
+    celsius: Mapping[str, float], *, warn: float = WARN_C, alarm: float = ALARM_C, by_phase: bool = True
+) -> ThermalVerdict | None:
+    """Judge temperatures (degC by phase or sensor) of one place; None without any.
+
+    With `by_phase` the sensors sit at the phases of one joint, so that they may be compared.
+    """
+    if not celsius:
+        return None
+    hottest = max(celsius.values())
+    spread = hottest - min(celsius.values()) if by_phase and len(celsius) > 1 else None
+    hot = 2 if hottest > alarm else 1 if hottest > warn else 0
+    apart = 0 if spread is None else 2 if spread > PHASE_ALARM_K else 1 if spread > PHASE_WARN_K else 0
+    if not hot and not apart:
+        return ThermalVerdict(0, hottest, spread, "")
+    return ThermalVerdict(max(hot, apart), hottest, spread, "temperature" if hot >= apart else "phases")
