@@ -1,0 +1,318 @@
+"""Interval data: what meters and measurements told, brought to interval ends and kept (shared by losses and topology).
+
+Load-profile rows come through the table's late journal, live registers and flows through its journal. Everything on
+the event loop is column work of well below a millisecond; the file is written by a thread.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from typing import Annotated, Any
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import BaseModel, ConfigDict, Field
+
+from address_space import clock
+from address_space.journal import Chunk
+from address_space.ports import Caller, MethodResult, MethodSpec
+from address_space.quality import Quality, StatusCode, TimeFlag
+from address_space.table import PointTable
+from twin_gateway.durations import Seconds
+from twin_gateway.functions.contract import TwinContext
+from twin_gateway.functions.interval_store import IntervalStore
+from twin_gateway.grid.model import Grid, Position, Quantity
+from twin_gateway.twin.intervals import BoundaryRegisters, Emitted, IntervalMeans, of_profile, of_profile_means
+
+log = logging.getLogger(__name__)
+
+FILE = "intervals.sqlite"
+REGISTERS = ("MMTR1/DmdWh", "MMTR1/SupWh")
+"""Energy registers of a meter, kept as they stand at the end of the interval (Wh)."""
+MEANS = (
+    "MMXU1/TotW",
+    "MMXU1/TotVAr",
+    *(f"MMXU1/{name}/phs{phase}" for name in ("W", "VAr", "PhV", "A") for phase in "ABC"),
+    "MMXU1/A/neut",
+    "MMXN1/Vol",
+    "MMXN1/Amp",
+    "MMXN1/Watt",
+)
+"""Flows and voltages, kept as their mean over the interval (W, var, V, A)."""
+_LOST = np.uint32(Quality.COMM_LOST | Quality.INVALID)
+_UNSURE = int(Quality.INVALID | Quality.QUESTIONABLE | Quality.NOT_INITIALISED | Quality.COMM_LOST)
+
+
+class IntervalSettings(BaseModel):
+    """Interval data.
+
+    Attributes:
+        interval: length; a day holds a whole number.
+        retention_days: how long values are kept.
+        grace: how long after the end of an interval live values are waited for.
+        pending: most values that wait to be written; older ones are dropped and counted.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    interval: Seconds = 900.0
+    retention_days: Annotated[int, Field(ge=1, le=4000)] = 400
+    grace: Seconds = 35.0
+    pending: Annotated[int, Field(ge=1000, le=100_000_000)] = 2_000_000
+
+
+def followed(grid: Grid, table: PointTable) -> tuple[list[str], list[str]]:
+    """(registers, means): the points of the table that interval data are kept of.
+
+    Those of the grid's meters, and the powers and voltages among its measurements.
+    """
+    registers = [f"{meter}/{name}" for meter in grid.meters for name in REGISTERS]
+    means = [f"{meter}/{name}" for meter in grid.meters for name in MEANS]
+    means += [item.point for item in grid.measurements.values() if item.quantity is not Quantity.I]
+    return (
+        [text for text in dict.fromkeys(registers) if table.find(text) >= 0],
+        [text for text in dict.fromkeys(means) if table.find(text) >= 0],
+    )
+
+
+class Intervals:
+    """Feeds the interval store; a twin function without methods and results.
+
+    Attributes:
+        store: the writer.
+        dropped: values that were never written because too many waited.
+        lost: samples that went by unread (journal overrun).
+    """
+
+    name = "intervals"
+
+    def __init__(self, context: TwinContext, settings: IntervalSettings) -> None:
+        self._table = context.table
+        self._grid = context.grid
+        self._settings = settings
+        path = context.data_directory / FILE
+        self.store = IntervalStore(path, length=settings.interval, retention=settings.retention_days * 86_400.0)
+        self.dropped = 0
+        self.lost = 0
+        self._pending: list[tuple[Emitted, npt.NDArray[np.int64], bool]] = []
+        self._waiting = 0
+        self._positions: list[tuple[float, str, int]] = []
+        self._wake = asyncio.Event()
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="intervals")
+        self._bound = False
+
+    def specs(self) -> Sequence[MethodSpec]:
+        """None."""
+        return ()
+
+    async def call(self, owner: str, name: str, arguments: Sequence[Any], caller: Caller) -> MethodResult:
+        """No methods."""
+        return MethodResult(StatusCode.BadMethodInvalid, (), f"{owner} has no method {name}")
+
+    async def run(self) -> None:
+        """Follow the table until cancelled; what is pending then is written."""
+        self._bind()
+        journal = self._table.journal.cursor("intervals", self._wake.set)
+        late = self._table.late.cursor("intervals late", self._wake.set)
+        next_trim = 0.0
+        try:
+            while True:
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(1.0):
+                        await self._wake.wait()
+                self._wake.clear()
+                # A piece at a time: a burst of a million samples must not hold up the event loop.
+                while journal.pending or late.pending:
+                    for chunk in journal.take(20_000):
+                        self.live(chunk)
+                    for chunk in late.take(20_000):
+                        self.late(chunk)
+                    await asyncio.sleep(0)
+                self.lost = journal.lost + late.lost
+                now = clock.to_unix(clock.now())
+                self.close(now)
+                await self.flush()
+                if now >= next_trim:
+                    next_trim = now + 3600.0
+                    await self._in_thread(self.store.trim, now)
+        finally:
+            journal.close()
+            late.close()
+            self._write(*self._taken())
+            self._thread.shutdown(wait=True)
+            self.store.close()
+
+    # ---- rows -----------------------------------------------------------------------------------------------------
+
+    def _bind(self) -> None:
+        """Look up the rows (points may be added until the service runs) and the present state."""
+        if self._bound:
+            return
+        self._bound = True
+        table, length = self._table, self._settings.interval
+        registers, means = followed(self._grid, table)
+        self._register_rows = np.array([table.find(text) for text in registers], np.int64)
+        self._mean_rows = np.array([table.find(text) for text in means], np.int64)
+        self._register_ids, self._mean_ids = self.store.ids(registers), self.store.ids(means)
+        # Row -> place among the registers (from 0) or the means (from 0, after the registers); -1 not followed.
+        self._place = np.full(len(table), -1, np.int64)
+        self._place[self._register_rows] = np.arange(len(registers))
+        self._place[self._mean_rows] = len(registers) + np.arange(len(means))
+        self._live = BoundaryRegisters(len(registers), length)
+        self._means = IntervalMeans(len(means), length)
+        self._closed = int(clock.to_unix(clock.now()) // length)
+        self._switches = {
+            table.find(rating.position): item.address
+            for item, rating in self._grid.switches()
+            if rating.position and table.find(rating.position) >= 0
+        }
+        self._switch_rows = np.zeros(len(table), bool)
+        self._switch_rows[list(self._switches)] = True
+        self._present()
+
+    def _present(self) -> None:
+        """Take the values that are there before the first change is told."""
+        table = self._table
+        now = clock.now()
+        for rows, mean in ((self._register_rows, False), (self._mean_rows, True)):
+            if len(rows):
+                times = np.full(len(rows), now, np.int64) if mean else table.source_time[rows]
+                self._samples(rows, table.raw[rows], times, table.quality[rows])
+        if self._switches:
+            rows = np.array(list(self._switches), np.int64)
+            self._moved(rows, table.raw[rows], np.full(len(rows), now, np.int64), table.quality[rows])
+
+    # ---- what is told ---------------------------------------------------------------------------------------------
+
+    def live(self, chunk: Chunk) -> None:
+        """A chunk of the table's journal."""
+        if chunk.texts is not None:
+            return
+        rows = chunk.rows.astype(np.int64)
+        known = rows < len(self._place)
+        switch = known.copy()
+        switch[known] = self._switch_rows[rows[known]]
+        if switch.any():
+            self._moved(rows[switch], chunk.raw[switch], chunk.source_time[switch], chunk.quality[switch])
+        wanted = known.copy()
+        wanted[known] = self._place[rows[known]] >= 0
+        if wanted.any():
+            times = chunk.source_time[wanted]
+            lost = chunk.quality[wanted] & _LOST != 0
+            # The time of a loss is when it was found; the source time is still that of the last value.
+            times = np.where(lost, chunk.received, times)
+            self._samples(rows[wanted], chunk.raw[wanted], times, chunk.quality[wanted])
+
+    def _samples(
+        self,
+        rows: npt.NDArray[np.int64],
+        raw: npt.NDArray[np.uint64],
+        times: npt.NDArray[np.int64],
+        quality: npt.NDArray[np.uint32],
+    ) -> None:
+        place = self._place[rows]
+        values = raw.view(np.float64)
+        seconds = (times - clock.UNIX_EPOCH_TICKS) / clock.TICKS_PER_SECOND
+        register = place < len(self._register_rows)
+        self._queue(
+            self._live.take(place[register], seconds[register], values[register], quality[register]),
+            self._register_ids,
+            late=False,
+        )
+        at = place[~register] - len(self._register_rows)
+        self._queue(
+            self._means.take(at, seconds[~register], values[~register], quality[~register]), self._mean_ids, late=False
+        )
+
+    def late(self, chunk: Chunk) -> None:
+        """A chunk of the late journal: load-profile rows, which count more than what was seen live."""
+        if chunk.texts is not None:
+            return
+        rows = chunk.rows.astype(np.int64)
+        keep = rows < len(self._place)
+        keep[keep] = self._place[rows[keep]] >= 0
+        # Without the device's own time a row belongs to no interval.
+        keep &= chunk.quality & np.uint32(TimeFlag.RECEIVED | TimeFlag.INVALID) == 0
+        if not keep.any():
+            return
+        place, quality = self._place[rows[keep]], chunk.quality[keep]
+        values = chunk.raw[keep].view(np.float64)
+        seconds = (chunk.source_time[keep] - clock.UNIX_EPOCH_TICKS) / clock.TICKS_PER_SECOND
+        register = place < len(self._register_rows)
+        length = self._settings.interval
+        out = of_profile(place[register], seconds[register], values[register], quality[register], length=length)
+        self._queue(out, self._register_ids, late=True)
+        at = place[~register] - len(self._register_rows)
+        out = of_profile_means(at, seconds[~register], values[~register], quality[~register], length=length)
+        self._queue(out, self._mean_ids, late=True)
+
+    def _moved(
+        self,
+        rows: npt.NDArray[np.int64],
+        raw: npt.NDArray[np.uint64],
+        times: npt.NDArray[np.int64],
+        quality: npt.NDArray[np.uint32],
+    ) -> None:
+        for row, bits, ticks, word in zip(rows.tolist(), raw.tolist(), times.tolist(), quality.tolist(), strict=True):
+            number = bits & 0xFFFF_FFFF
+            sure = word & _UNSURE == 0
+            position = Position(number) if sure and number in (1, 2) else Position.UNKNOWN
+            self._positions.append((clock.to_unix(ticks), self._switches[row], int(position)))
+
+    def close(self, now: float) -> None:
+        """End the intervals that are over since the grace time."""
+        length = self._settings.interval
+        number = int((now - min(self._settings.grace, length)) // length)
+        if number <= self._closed:
+            return
+        self._closed = number
+        rows = self._register_rows
+        received = (self._table.received[rows] - clock.UNIX_EPOCH_TICKS) / clock.TICKS_PER_SECOND
+        self._queue(self._live.close(number, received, self._table.quality[rows]), self._register_ids, late=False)
+        self._queue(self._means.close(number), self._mean_ids, late=False)
+
+    # ---- writing --------------------------------------------------------------------------------------------------
+
+    def _queue(self, emitted: Emitted, ids: npt.NDArray[np.int64], *, late: bool) -> None:
+        if not len(emitted):
+            return
+        self._pending.append((emitted, ids, late))
+        self._waiting += len(emitted)
+        while self._waiting > self._settings.pending and len(self._pending) > 1:
+            gone, _, _ = self._pending.pop(0)
+            self._waiting -= len(gone)
+            self.dropped += len(gone)
+
+    async def flush(self) -> None:
+        """Write what is pending; returns when it is in the file."""
+        if self._pending or self._positions:
+            await self._in_thread(self._write, *self._taken())
+
+    def _taken(self) -> tuple[list[tuple[Emitted, npt.NDArray[np.int64], bool]], list[tuple[float, str, int]]]:
+        pending, self._pending, self._waiting = self._pending, [], 0
+        positions, self._positions = self._positions, []
+        return pending, positions
+
+    def _write(
+        self, pending: list[tuple[Emitted, npt.NDArray[np.int64], bool]], positions: list[tuple[float, str, int]]
+    ) -> None:
+        if positions:
+            self.store.put_positions(positions)
+        for kind in (False, True):
+            parts = [(emitted, ids[emitted.which]) for emitted, ids, late in pending if late == kind]
+            if parts:
+                joined = Emitted.joined([emitted for emitted, _ in parts])
+                numbers = np.concatenate([ids for _, ids in parts])
+                self.store.write(numbers, joined.number, joined.value, joined.quality, replace=kind)
+
+    async def _in_thread(self, function: Any, *arguments: Any) -> Any:
+        return await asyncio.get_running_loop().run_in_executor(self._thread, function, *arguments)
+
+
+def make_intervals(context: TwinContext, settings: IntervalSettings) -> Intervals:
+    """The feeder of `context.data_directory / FILE`; its `store` exists from now on."""
+    return Intervals(context, settings)
