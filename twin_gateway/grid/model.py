@@ -144,8 +144,8 @@ class LoadData:
         rating: VA of the connected transformer capacity; 0 when not known.
         delta: connected between phases.
         model: `power`, `current` or `impedance`: what stays constant.
-        p_phases, q_phases: the share of each phase in the order of the equipment's phases; with `delta` of each pair, in
-            the order AB, BC, CA (one value for equipment of two phases); empty when p and q are spread evenly.
+        p_phases, q_phases: the share of each phase in the order of the equipment's phases; with `delta` of each pair,
+            in the order AB, BC, CA (one value for equipment of two phases); empty when p and q are spread evenly.
     """
 
     p: float
@@ -318,7 +318,8 @@ class Meter:
         equipment: the load, transformer, switch or generator it measures.
         terminal: of that equipment; its energies count into the equipment when `direction` is +1.
         phases: letters among `ABC` on record.
-        accuracy_class: of the meter in percent (1.0 for class 1); of current and voltage transformers where it has some.
+        accuracy_class: of the meter in percent (1.0 for class 1).
+        ct_class, vt_class: of its current and voltage transformers in percent, where it has some.
         ratio: primary value = register * ratio, when the register is secondary.
         digits: digits of its registers before they roll over (in `register_unit`), 0 when not known.
         rating: W, most that can flow; 0 when not known.

@@ -1,0 +1,270 @@
+"""Checking single values of a grid file: quantities with their units, words, numbers, addresses' phases."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final
+
+from address_space import units
+from twin_gateway.mapping.problem import did_you_mean
+from twin_gateway.mapping.quantity import QuantityError
+from twin_gateway.mapping.read import Map, Seq
+
+Reader = Callable[[Any], Any]
+"""Takes a value as read from YAML and gives the value in canonical units; raises `FieldError`."""
+
+_NUMBER_WITH_UNIT = re.compile(
+    r"([-+]?(?:\.[0-9]{1,30}|[0-9]{1,30}(?:\.[0-9]{0,30})?)(?:[eE][-+]?[0-9]{1,3})?)\s*(\S.*)?\Z"
+)
+_SUSCEPTANCE: Final = {"S": 1.0, "mS": 1e-3, "uS": 1e-6, "nS": 1e-9}
+_COMPLEX = re.compile(
+    r"\s*([-+]?[0-9.eE]+(?:(?<=[eE])[-+]?[0-9]+)?)\s*([-+]\s*[0-9.eE]+(?:(?<=[eE])[-+]?[0-9]+)?)\s*[ij]\s*\Z"
+)
+_MOST: Final = 1e15
+
+
+class FieldError(ValueError):
+    """A value is wrong for its field; `code` is that of the problem."""
+
+    def __init__(self, code: str, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.code = code
+        self.hint = hint
+
+
+@dataclass(frozen=True, slots=True)
+class PerLength:
+    """A value per kilometre that becomes a total with the length of the line."""
+
+    per_km: Any
+
+    def total(self, km: float) -> Any:
+        """The total of a line of a length."""
+        if isinstance(self.per_km, tuple):
+            return tuple(value * km for value in self.per_km)
+        return self.per_km * km
+
+
+def kind_of(value: object) -> str:
+    """What a value is, in the words of the messages."""
+    if value is None:
+        return "nothing"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, Map):
+        return "a mapping"
+    if isinstance(value, Seq):
+        return "a list"
+    if isinstance(value, int | float):
+        return f"the number {value}"
+    text = str(value)
+    return f"the text '{text if len(text) <= 40 else text[:37] + '...'}'"
+
+
+def number(low: float = -_MOST, high: float = _MOST, *, above: float | None = None) -> Reader:
+    """A reader of plain numbers within bounds."""
+
+    def read(value: Any) -> float:
+        if type(value) not in (int, float):
+            raise FieldError("TG203", f"a number expected, not {kind_of(value)}")
+        return _within(float(value), low, high, above, "")
+
+    return read
+
+
+def whole(low: int, high: int) -> Reader:
+    """A reader of whole numbers within bounds."""
+
+    def read(value: Any) -> int:
+        if type(value) is not int:
+            raise FieldError("TG203", f"a whole number expected, not {kind_of(value)}")
+        return int(_within(value, low, high, None, ""))
+
+    return read
+
+
+def measure(
+    quantity: str,
+    example: str,
+    low: float = -_MOST,
+    high: float = _MOST,
+    *,
+    above: float | None = None,
+    per_length: bool = False,
+) -> Reader:
+    """A reader of numbers with a unit, in the canonical unit of the quantity.
+
+    Args:
+        quantity: of `address_space.units`, or `susceptance`.
+        example: for the hint, as in `12.66 kV`.
+        low: least value in the canonical unit.
+        high: most.
+        above: a bound below that is excluded.
+        per_length: a unit per m or km is taken too, and gives a `PerLength`.
+    """
+
+    def read(value: Any) -> float | PerLength:
+        if type(value) in (int, float) and value == 0:
+            return _within(0.0, low, high, above, "")
+        if type(value) is not str:
+            raise FieldError("TG504", f"a number with its unit expected, not {kind_of(value)}", f"as in '{example}'")
+        amount, symbol = split(value, example)
+        base, slash, length = symbol.rpartition("/")
+        if per_length and slash and length in ("m", "km"):
+            factor = _factor(base, quantity, example) * (1000.0 if length == "m" else 1.0)
+            return PerLength(_within(amount * factor, low, high, above, f"{base}/{length}"))
+        return _within(amount * _factor(symbol, quantity, example), low, high, above, symbol)
+
+    return read
+
+
+def fraction(example: str, high: float = 1.0) -> Reader:
+    """A reader of percentages, as fractions of one: `4 %` is 0.04."""
+
+    def read(value: Any) -> float:
+        if type(value) in (int, float) and value == 0:
+            return 0.0
+        if type(value) is not str:
+            raise FieldError("TG504", f"a percentage expected, not {kind_of(value)}", f"as in '{example}'")
+        amount, symbol = split(value, example)
+        if symbol != "%":
+            raise FieldError("TG503", f"a percentage expected, not '{value}'", f"as in '{example}'")
+        return _within(amount / 100.0, 0.0, high, None, "")
+
+    return read
+
+
+def matrix(quantity: str, example: str) -> Reader:
+    """A reader of a full matrix by phase: `{unit: ohm/km, rows: [[0.2+0.6j, …], …]}`; row by row in one tuple."""
+
+    def read(value: Any) -> tuple[complex, ...] | PerLength:
+        if not isinstance(value, Map) or set(value) != {"unit", "rows"}:
+            raise FieldError("TG203", f"a matrix with unit and rows expected, not {kind_of(value)}", f"as in {example}")
+        rows = value["rows"]
+        size = len(rows) if isinstance(rows, Seq) else 0
+        if not 1 <= size <= 3 or not all(isinstance(row, Seq) and len(row) == size for row in rows):
+            raise FieldError("TG711", "a matrix has one row and one column for each phase", f"as in {example}")
+        symbol = text(value["unit"])
+        base, slash, length = symbol.rpartition("/")
+        per = bool(slash) and length in ("m", "km")
+        factor = _factor(base if per else symbol, quantity, "ohm/km") * (1000.0 if per and length == "m" else 1.0)
+        parts = tuple(_complex(item) * factor for row in rows for item in row)
+        return PerLength(parts) if per else parts
+
+    return read
+
+
+def _complex(value: Any) -> complex:
+    if type(value) in (int, float) and math.isfinite(value) and abs(value) <= _MOST:
+        return complex(value)
+    match = _COMPLEX.match(value) if type(value) is str else None
+    if match is None:
+        raise FieldError("TG203", f"a complex number as '0.2+0.6j' expected, not {kind_of(value)}")
+    try:
+        found = complex(float(match[1]), float(match[2].replace(" ", "")))
+    except ValueError:
+        raise FieldError("TG203", f"a complex number as '0.2+0.6j' expected, not {kind_of(value)}") from None
+    if not math.isfinite(abs(found)) or abs(found) > _MOST:
+        raise FieldError("TG206", f"'{value}' is beyond all measure")
+    return found
+
+
+def split(value: str, example: str) -> tuple[float, str]:
+    """Number and unit of a text."""
+    match = _NUMBER_WITH_UNIT.match(value.strip())
+    if match is None or not match[2]:
+        raise FieldError("TG504", f"'{value}' is not a number with a unit", f"as in '{example}'")
+    amount = float(match[1])
+    if not math.isfinite(amount):
+        raise FieldError("TG206", f"'{value}' is beyond all measure")
+    return amount, match[2].strip()
+
+
+def _factor(symbol: str, quantity: str, example: str) -> float:
+    if quantity == "susceptance":
+        if symbol not in _SUSCEPTANCE:
+            raise FieldError("TG502", f"no unit '{symbol}' of susceptance", ", ".join(_SUSCEPTANCE))
+        return _SUSCEPTANCE[symbol]
+    try:
+        unit = units.unit(symbol)
+    except (units.UnitError, QuantityError) as error:
+        raise FieldError("TG502", f"no unit '{symbol}'", did_you_mean(symbol, units.symbols())) from error
+    if unit.quantity != quantity:
+        raise FieldError("TG503", f"'{symbol}' is {unit.quantity}, {quantity} expected", f"as in '{example}'")
+    return unit.factor
+
+
+def _within(value: float, low: float, high: float, above: float | None, unit: str) -> float:
+    if not math.isfinite(value) or not low <= value <= high:
+        bounds = f"between {low:g} and {high:g}" if abs(low) < _MOST and high < _MOST else f"{low:g} or more"
+        raise FieldError("TG206", f"{value:g} is not {bounds}" if math.isfinite(value) else f"{value} is not finite")
+    if above is not None and value <= above:
+        raise FieldError("TG206", f"{value:g}{' ' if unit else ''}{unit} is not more than {above:g}")
+    return value
+
+
+def text(value: Any) -> str:
+    """One line of text; numbers are taken as they stand."""
+    if type(value) in (int, float):
+        return str(value)
+    if type(value) is not str:
+        raise FieldError("TG203", f"text expected, not {kind_of(value)}")
+    if not value or len(value) > 1024 or "\n" in value:
+        raise FieldError("TG207", "the text is empty" if not value else "one line of at most 1024 characters expected")
+    return value
+
+
+def flag(value: Any) -> bool:
+    """True or false."""
+    if type(value) is bool:
+        return value
+    raise FieldError("TG203", f"true or false expected, not {kind_of(value)}")
+
+
+def choice(*words: str) -> Reader:
+    """A reader of one of some words."""
+
+    def read(value: Any) -> str:
+        if type(value) is str and value in words:
+            return value
+        raise FieldError("TG204", f"{kind_of(value)} is not one of {', '.join(words)}", did_you_mean(str(value), words))
+
+    return read
+
+
+def phases(value: Any) -> str:
+    """Letters among ABC, and N where the neutral is modelled; put in order."""
+    letters = text(value)
+    if not re.fullmatch(r"[ABCN]{1,4}", letters) or len(set(letters)) != len(letters) or letters == "N":
+        raise FieldError("TG711", f"'{letters}' are no phases", "letters among ABC, and N for a modelled neutral")
+    return "".join(letter for letter in "ABCN" if letter in letters)
+
+
+def several(each: Reader, most: int = 64) -> Reader:
+    """A reader of one value or a list of them, as a tuple."""
+
+    def read(value: Any) -> tuple[Any, ...]:
+        items = value if isinstance(value, Seq) else [value]
+        if len(items) > most:
+            raise FieldError("TG206", f"{len(items)} values are more than {most}")
+        return tuple(each(item) for item in items)
+
+    return read
+
+
+def by_phase(each: Reader) -> Reader:
+    """A reader of one value, or of a mapping of phases (`A`) or pairs of them (`AB`) to values."""
+
+    def read(value: Any) -> Any:
+        if not isinstance(value, Map):
+            return each(value)
+        if not value or not all(re.fullmatch(r"A|B|C|AB|BC|CA", key) for key in value):
+            raise FieldError("TG711", "a value a phase has the keys A, B, C, or AB, BC, CA", "{A: 10 kW, B: 12 kW}")
+        if len({len(key) for key in value}) != 1:
+            raise FieldError("TG711", "phases and pairs of phases are mixed")
+        return {key: each(item) for key, item in value.items()}
+
+    return read
