@@ -61,6 +61,7 @@ class Command:
         value: bool, int or float in published units; double points take 1 off, 2 on or a bool. None for cancel.
         issued_at: when the client issued it, FILETIME ticks (100 ns since 1601); commands older than 2 s are dropped.
         request_id: the caller's own id; a repeated one is answered with the first outcome. Empty for none.
+        origin_category: 61850 orCat: 3 a person, 6 an automatic function (on the authority of its caller).
     """
 
     verb: Verb
@@ -72,6 +73,7 @@ class Command:
     synchro_check: bool = True
     reason: str = ""
     request_id: str = ""
+    origin_category: int = 3
 
 
 @dataclass(frozen=True, slots=True)

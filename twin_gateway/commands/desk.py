@@ -19,6 +19,8 @@ from address_space.table import PointTable
 from twin_gateway.audit.journal import AuditJournal, RequestMisusedError
 from twin_gateway.commands import gates
 from twin_gateway.commands.feedback import await_position
+from twin_gateway.commands.interlock import TwinInterlock
+from twin_gateway.commands.tags import TagStore
 from twin_gateway.commands.target import ControlTarget, build_target
 from twin_gateway.commands.value import command_value, device_value
 from twin_gateway.drivers.contract import DeviceCommand
@@ -46,6 +48,22 @@ class DeskSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class SentCommand:
+    """The last command to a data object that left the gateway.
+
+    Attributes:
+        time: FILETIME ticks when it was handed to the device.
+        value: what it asked for, in the form of `command_value`.
+        origin_category: 3 a person, 6 an automatic function.
+    """
+
+    time: int
+    value: int | float | bool | None
+    origin_category: int
+    user: str
+
+
+@dataclass(frozen=True, slots=True)
 class _Selection:
     who: tuple[str, str]
     value: object
@@ -54,7 +72,12 @@ class _Selection:
 
 
 class CommandDesk:
-    """The `CommandDesk` port. Every attempt is on disk before it leaves, and its outcome after it came."""
+    """The `CommandDesk` port. Every attempt is on disk before it leaves, and its outcome after it came.
+
+    Args:
+        tags: operators' safety tags (gate `tag`); None for a gateway without.
+        interlock: the grid model's word (gate `twin-interlock`); None for a gateway without a grid model.
+    """
 
     def __init__(
         self,
@@ -65,9 +88,13 @@ class CommandDesk:
         audit: AuditJournal | None,
         events: EventJournal,
         settings: DeskSettings | None = None,
+        tags: TagStore | None = None,
+        interlock: TwinInterlock | None = None,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._table = table
+        self.tags = tags
+        self.interlock = interlock
         self._targets = {target.address.text: target for target in targets}
         self._policy = policy
         self._audit = audit
@@ -77,6 +104,7 @@ class CommandDesk:
         self._selections: dict[str, _Selection] = {}
         self._busy: Counter[str] = Counter()
         self._last: dict[str, float] = {}
+        self._sent: dict[str, SentCommand] = {}
         self._running: dict[str, tuple[str, asyncio.Future[Outcome]]] = {}
         self._works: set[asyncio.Future[Outcome]] = set()
         self._closing = False
@@ -102,6 +130,10 @@ class CommandDesk:
     def controllable(self, address: str) -> bool:
         """Whether the data object has a command binding."""
         return address in self._targets
+
+    def last_sent(self, address: str) -> SentCommand | None:
+        """The last operate command to a data object that left the gateway since it started; None for none."""
+        return self._sent.get(address)
 
     async def select(self, command: Command, caller: Caller) -> Outcome:
         """Select before operate; the selection stands for the same session and value only."""
@@ -204,18 +236,21 @@ class CommandDesk:
             text = f"{command.address}: {error}"
             refusal = Outcome.refused("value", text, StatusCode.BadInvalidArgument, AddCause.INCONSISTENT_PARAMETERS)
             return refusal, []
-        report = gates.check(self._table, self._policy, target, command, caller)
+        report = gates.check(self._table, self._policy, target, command, caller, tags=self.tags)
         if report.refusal is not None:
             return report.refusal, report.notes
-        emergency = gates.opens(target, command) and target.breaks_load
+        emergency = gates.is_emergency(target, command)
         keys = {f"link {target.link.name}", f"bay {target.bay}"}
         if not emergency:
             busy = self._one_at_a_time(keys) or self._too_soon(target, command)
-            if busy is not None:
-                return busy, report.notes
+            stopped = busy or await self._twin_interlock(target, command, caller, command_id, report)
+            # The audit of an override is awaited: the place may have been taken, a tag set meanwhile.
+            stopped = stopped or (self._one_at_a_time(keys) if self.interlock is not None else None)
+            if stopped is not None:
+                return stopped, report.notes
         else:
-            report.notes.append("1-of-n, rate: skipped, an operator opens a breaker")
-        taken = self._selection_refusal(target, command, caller)
+            report.notes.append("1-of-n, rate, twin-interlock: skipped, an operator opens a breaker")
+        taken = gates.release(self._table, target, command, report) or self._selection_refusal(target, command, caller)
         if taken is not None:
             return taken, report.notes
         self._last[command.address] = self._now()
@@ -227,6 +262,7 @@ class CommandDesk:
             command.test,
             command.interlock_check,
             command.synchro_check,
+            origin_category=command.origin_category,
             origin=f"{caller.user.encode()[:31].decode(errors='ignore')}:{command_id}".encode(),
             timeout=float(target.control.get("timeout") or self._settings.device_timeout),
             send_within=max(0.0, self._settings.max_age - max(0.0, age)),
@@ -237,6 +273,36 @@ class CommandDesk:
         finally:
             self._busy.subtract(keys)
             self._busy = +self._busy
+
+    async def _twin_interlock(
+        self, target: ControlTarget, command: Command, caller: Caller, command_id: str, report: gates.GateReport
+    ) -> Outcome | None:
+        """The gate of the grid model; where two persons have decided otherwise, that is in the audit before."""
+        if self.interlock is None or target.point.cdc != "DPC" or command.verb is Verb.CANCEL or command.test:
+            return None
+        opening = gates.opens(target, command)
+        violation = self.interlock.violation(command, opening=opening)
+        if violation is None:
+            return None
+        refusal = Outcome.refused(
+            "twin-interlock", violation.text, StatusCode.BadInvalidState, AddCause.BLOCKED_BY_INTERLOCKING
+        )
+        approval = None
+        if violation.overridable and command.origin_category != gates.AUTOMATIC:
+            operates = command.verb is Verb.OPERATE
+            approval = self.interlock.approval(command, caller, opening=opening, spend=operates)
+        if approval is None or self._audit is None:
+            return refusal
+        note = f"twin-interlock: overridden with the approval of {approval.user} ({approval.reason}): {violation.text}"
+        report.notes.append(note)
+        try:
+            issued = self._record("override.used", command, caller, command_id)
+            await self._audit.append(replace(issued, text=note))
+        except Exception:
+            log.exception("the audit journal cannot be written; the interlock is not overridden")
+            return refusal
+        late = gates.check(self._table, self._policy, target, command, caller, tags=self.tags)
+        return late.refusal
 
     def _one_at_a_time(self, keys: set[str]) -> Outcome | None:
         taken = keys & self._busy.keys()
@@ -288,6 +354,8 @@ class CommandDesk:
         self, target: ControlTarget, command: Command, caller: Caller, device_command: DeviceCommand
     ) -> Outcome:
         command_id = device_command.command_id
+        if command.verb is Verb.OPERATE and not command.test:
+            self._sent[command.address] = SentCommand(clock.now(), command.value, command.origin_category, caller.user)
         watch = await_position(self._table, target, command) if command.verb is Verb.OPERATE else None
         try:
             outcome = await target.link.execute(device_command)
@@ -328,10 +396,12 @@ class CommandDesk:
             return
         unknown = outcome.sent and outcome.status == StatusCode.BadTimeout
         self.counters["unknown" if unknown else "refused"] += 1
-        code = "S05" if outcome.add_cause == AddCause.BLOCKED_BY_INTERLOCKING else "S06"
+        code, severity = ("S05", 500) if outcome.add_cause == AddCause.BLOCKED_BY_INTERLOCKING else ("S06", 600)
+        if outcome.gate == "tag":
+            code, severity = "S09", 900
         text = f"{command.verb} {command.address}: {outcome.text or 'refused'}"
         details = (("gate", outcome.gate), ("addCause", str(int(outcome.add_cause))))
-        event = Event(code, text, 600, command.address, correlation=outcome.command_id, details=details)
+        event = Event(code, text, severity, command.address, correlation=outcome.command_id, details=details)
         self._events.append(event)
 
     def _record(self, kind: str, command: Command, caller: Caller, command_id: str) -> AuditRecord:

@@ -8,8 +8,12 @@ from address_space.addcause import AddCause
 from address_space.ports import AccessPolicy, Caller, Command, Outcome, Right, Verb
 from address_space.quality import StatusCode
 from address_space.table import PointTable
+from twin_gateway.commands.tags import TagStore
 from twin_gateway.commands.target import ControlTarget
 from twin_gateway.commands.value import OPEN
+
+AUTOMATIC = 6
+"""Originator category of commands that no person gives one by one (automatic remote)."""
 
 
 @dataclass(slots=True)
@@ -30,15 +34,26 @@ def opens(target: ControlTarget, command: Command) -> bool:
     return target.point.cdc == "DPC" and command.value == OPEN
 
 
+def is_emergency(target: ControlTarget, command: Command) -> bool:
+    """Whether an operator (not an automatic function) opens a breaking-rated breaker."""
+    return opens(target, command) and target.breaks_load and command.origin_category != AUTOMATIC
+
+
 def check(
-    table: PointTable, policy: AccessPolicy | None, target: ControlTarget, command: Command, caller: Caller
+    table: PointTable,
+    policy: AccessPolicy | None,
+    target: ControlTarget,
+    command: Command,
+    caller: Caller,
+    *,
+    tags: TagStore | None = None,
 ) -> GateReport:
-    """Gates role, mode, position quality, local control and interlock release, in the order of the specification.
+    """Gates role, mode, position quality, local control and tags, in the order of the specification.
 
     An operator opening a breaking-rated breaker skips the quality gate, never the others here.
     """
     report = GateReport()
-    emergency = opens(target, command) and target.breaks_load
+    emergency = is_emergency(target, command)
     if emergency:
         report.notes.append("quality: skipped, an operator opens a breaker")
     report.refusal = (
@@ -46,10 +61,14 @@ def check(
         or _mode(table, target, command)
         or (None if emergency else _quality(table, target, command, report))
         or _local(table, target, command, report)
+        or _tag(tags, target, command)
     )
-    if report.refusal is None and command.verb is not Verb.CANCEL:
-        report.refusal = _interlock(table, target, command, report)
     return report
+
+
+def release(table: PointTable, target: ControlTarget, command: Command, report: GateReport) -> Outcome | None:
+    """The device's own interlocking (CILO), as it says at this moment."""
+    return None if command.verb is Verb.CANCEL else _interlock(table, target, command, report)
 
 
 def _role(policy: AccessPolicy | None, command: Command, caller: Caller) -> Outcome | None:
@@ -116,6 +135,20 @@ def _local(table: PointTable, target: ControlTarget, command: Command, report: G
             return Outcome.refused(
                 "local", text, StatusCode.BadUserAccessDenied, AddCause.BLOCKED_BY_SWITCHING_HIERARCHY
             )
+    return None
+
+
+def _tag(tags: TagStore | None, target: ControlTarget, command: Command) -> Outcome | None:
+    if tags is None or target.point.cdc != "DPC" or command.verb is Verb.CANCEL:
+        return None
+    if not tags.is_open:
+        text = "The safety tags are not known: no switch is commanded"
+        return Outcome.refused("tag", text, StatusCode.BadResourceUnavailable, AddCause.BLOCKED_BY_COMMAND)
+    opening = opens(target, command)
+    for tag in tags.at("/".join(target.address.place)):
+        if tag.forbids(opening=opening):
+            text = f"{'Opening' if opening else 'Closing'} {target.address} is forbidden: {tag}"
+            return Outcome.refused("tag", text, StatusCode.BadOutOfService, AddCause.BLOCKED_BY_COMMAND)
     return None
 
 
