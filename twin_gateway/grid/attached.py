@@ -65,13 +65,13 @@ def quantity_of(address: str) -> tuple[Quantity, str] | None:
     return quantity, phase[3:]
 
 
-def _equipment(file: GridFile, grid: Grid, complete: bool, *classes: CimClass) -> Callable[[Any], str]:
-    """A reader of addresses of equipment that is in the grid."""
+def _equipment(file: GridFile, grid: Grid, known: Where | None, *classes: CimClass) -> Callable[[Any], str]:
+    """A reader of addresses of equipment that is in the grid, or at least in `known` (None: anything may be)."""
 
     def read(value: Any) -> str:
         address = file.place(value)
         item = grid.equipment.get(address)
-        if item is None and complete:
+        if item is None and known is not None and address not in known:
             hint = did_you_mean(address, _like(address, grid.equipment))
             raise FieldError("TG704", f"no equipment {address} in the grid model", hint)
         if item is not None and classes and item.cim_class not in classes:
@@ -121,7 +121,7 @@ def _taken(address: str, known: Mapping[str, object], what: str) -> None:
 def read_indicators(file: GridFile, grid: Grid, where: Where, complete: bool) -> None:
     """Fault passage indicators, by the data object that tells the passage."""
     readers = {
-        "at": _equipment(file, grid, complete),
+        "at": _equipment(file, grid, where if complete else None),
         "terminal": _TERMINAL,
         "directional": f.flag,
         "poll": f.flag,
@@ -143,7 +143,7 @@ def read_indicators(file: GridFile, grid: Grid, where: Where, complete: bool) ->
 def read_measurements(file: GridFile, grid: Grid, where: Where, complete: bool) -> None:
     """Measured points and the terminals that they measure at."""
     readers = {
-        "at": _equipment(file, grid, complete),
+        "at": _equipment(file, grid, where if complete else None),
         "terminal": _TERMINAL,
         "direction": _direction,
         "accuracy": f.fraction("1 %"),
@@ -179,7 +179,7 @@ def _direction(value: Any) -> int:
 def read_meters(file: GridFile, grid: Grid, where: Where, complete: bool) -> None:
     """Energy meters and the record of where they are connected."""
     readers = {
-        "at": _equipment(file, grid, complete),
+        "at": _equipment(file, grid, where if complete else None),
         "role": lambda value: MeterRole(f.choice(*(item.value for item in MeterRole))(value)),
         "terminal": _TERMINAL,
         "direction": _direction,
@@ -190,7 +190,7 @@ def read_meters(file: GridFile, grid: Grid, where: Where, complete: bool) -> Non
         "ratio": f.number(above=0.0),
         "digits": f.whole(0, 15),
         "rating": f.measure("active power", "40 kW", 0.0),
-        "transformer": _equipment(file, grid, complete, CimClass.TRANSFORMER),
+        "transformer": _equipment(file, grid, where if complete else None, CimClass.TRANSFORMER),
         "lv_feeder": lambda value: file.place(value, Kind.BAY, Kind.EQUIPMENT),
     }
     for key, at, entry in file.entries("meters"):
@@ -222,7 +222,7 @@ def read_feeders(file: GridFile, grid: Grid, where: Where, complete: bool) -> No
     """Feeders: the bay that each starts from, and the points of its protection."""
     points = f.several(file.point)
     readers: dict[str, Callable[[Any], Any]] = {
-        "head": _equipment(file, grid, complete, *(CimClass(name) for name in _HEADS)),
+        "head": _equipment(file, grid, where if complete else None, *(CimClass(name) for name in _HEADS)),
         "trip": points,
         "start": points,
         "reclosing": lambda value: value if value == "none" else file.point(value),

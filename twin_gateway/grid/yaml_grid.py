@@ -14,6 +14,7 @@ equipment:
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -93,7 +94,8 @@ class _Reader:
     """Collects what all files say."""
 
     files: list[GridFile]
-    complete: bool = True
+    complete: bool = True  # every file could be read
+    built: bool = True  # and all of its equipment
     grid: Grid = field(default_factory=Grid)
     where: dict[str, Located] = field(default_factory=dict)
     types: dict[str, tuple[GridFile, Map]] = field(default_factory=dict)
@@ -109,7 +111,7 @@ class _Reader:
         self._build()
         for reader in attached.READERS:
             self._each(lambda file, reader=reader: reader(file, self.grid, self.where, self.complete))  # type: ignore[misc]  # bound early on purpose
-        if self.complete:
+        if self.complete and self.built:
             with suppress(TooManyProblemsError):
                 check_grid(self.grid, self.where)
         return self.grid
@@ -124,13 +126,14 @@ class _Reader:
 
     def _voltages(self, file: GridFile) -> None:
         for key, at, value, value_at in file.section("voltages"):
+            volts = math.nan  # stands for a voltage that is said but cannot be read
             with file.at(value_at):
                 volts = _VOLTAGE(value)
-                with file.at(at):
-                    # by voltage level of a site, or by its name alone for all of the file's place
-                    where = file.place(key, Kind.VLEVEL) if "/" in key else f"{file.prefix}\0{key}"
-                    if self.voltages.setdefault(where, volts) != volts:
-                        raise FieldError("TG705", f"{key} has another voltage elsewhere ({self.voltages[where]:g} V)")
+            with file.at(at):
+                # by voltage level of a site, or by its name alone for all of the file's place
+                where = file.place(key, Kind.VLEVEL) if "/" in key else f"{file.prefix}\0{key}"
+                if self.voltages.setdefault(where, volts) != volts and math.isfinite(volts):
+                    raise FieldError("TG705", f"{key} has another voltage elsewhere ({self.voltages[where]:g} V)")
 
     def _types(self, file: GridFile) -> None:
         for key, at, entry in file.entries("types"):
@@ -164,6 +167,8 @@ class _Reader:
 
     def _one(self, file: GridFile, address: str, at: int, entry: Map) -> None:
         fields = self._with_type(file, entry)
+        if fields is None:
+            return
         if "class" not in fields:
             raise FieldError("TG202", "the class of the equipment is missing", "class: ACLineSegment")
         value, source, offset = fields["class"]
@@ -199,9 +204,7 @@ class _Reader:
         try:
             data = record.build(values, phases)
         except FieldError as error:
-            name = next((name for name in fields if str(error).startswith(f"{name} ")), "")
-            _, source, offset = fields.get(name, (None, file.source, at))
-            source.report(offset, error.code, str(error), error.hint)
+            file.source.report(at, error.code, str(error), error.hint)
             return
         self.pending.append(
             Equipment(address, cim_class, nodes, data, phases, values.get("name", ""), values.get("mrid", ""))
@@ -219,7 +222,7 @@ class _Reader:
         ):
             values.setdefault(name, "" if name in fields else default)
 
-    def _with_type(self, file: GridFile, entry: Map) -> dict[str, Field]:
+    def _with_type(self, file: GridFile, entry: Map) -> dict[str, Field] | None:
         fields = file.fields(entry, _Anything(), "")
         if "type" not in fields:
             return fields
@@ -227,7 +230,7 @@ class _Reader:
         if not isinstance(value, str) or value not in self.types:
             if self.complete or not isinstance(value, str):
                 source.report(offset, "TG708", f"no type {f.kind_of(value)}", did_you_mean(str(value), self.types))
-            return fields
+            return None
         other, base = self.types[value]
         return {**other.fields(base, _Anything(), ""), **fields}
 
@@ -277,11 +280,12 @@ class _Reader:
                 hint = f"voltages: {{{level}: 20 kV}}"
                 located.source.report(located.offset, "TG705", f"the voltage of {level} of {address} is not said", hint)
                 continue
+            if math.isnan(nominal):
+                continue
             node = ConnectivityNode(address, nominal, values.get("name", ""), values.get("mrid", ""))
             self.grid.nodes[address] = node
         self.grid.add(item for item in self.pending if all(node in self.grid.nodes for node in item.nodes))
-        if len(self.grid.equipment) < len(self.where):
-            self.complete = False
+        self.built = len(self.grid.equipment) == len(self.where)
         self.where = {**self.named, **self.where}
 
     def _nominal(self, address: str) -> float | None:
