@@ -4,7 +4,7 @@ import contextlib
 import struct
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from twin_gateway.drivers.iec104.codec import Asdu, Information, decode, encode, split
@@ -129,6 +129,8 @@ def test_decoding_noise_raises_nothing_but_asdu_errors(noise):
 
 
 @settings(max_examples=600, deadline=None)
+@example(number=34, structure=1, header=bytes(4), body=bytes(13))  # a time tag of zeros is no time
+@example(number=2, structure=1, header=bytes(4), body=bytes((0, 0, 0, 0, 0xFF, 0xFF, 0)))
 @given(st.sampled_from(sorted(TYPES)), st.integers(0, 255), st.binary(min_size=4, max_size=4), st.binary(max_size=243))
 def test_what_decodes_can_be_encoded_and_decodes_the_same(number, structure, header, body):
     octets = bytes((number, structure)) + header + body

@@ -300,8 +300,8 @@ def _tag(known: AsduType, stamp: Stamp | None) -> bytes:
         return b""
     if stamp is None:
         raise AsduError(f"{known.name} needs a time tag")
-    flags = stamp.flags if stamp.ms is not None else stamp.flags | TagFlag.INVALID
-    return encode_cp56(stamp.ms or 0, flags) if known.time is TimeTag.CP56 else encode_cp24(stamp.ms or 0, flags)
+    encoded = encode_cp56 if known.time is TimeTag.CP56 else encode_cp24
+    return encoded(stamp.ms, stamp.flags)
 
 
 def encode(asdu: Asdu) -> bytes:

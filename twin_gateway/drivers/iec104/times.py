@@ -129,8 +129,14 @@ def decode_cp24(octets: bytes, offset: int) -> Stamp:
     return Stamp(minute * 60_000 + ms, flags, 3)
 
 
-def encode_cp56(wall_ms: int, flags: TagFlag = NO_FLAGS) -> bytes:
-    """CP56Time2a of a wall clock in ms since 1970 (any year; two digits are sent)."""
+def encode_cp56(wall_ms: int | None, flags: TagFlag = NO_FLAGS) -> bytes:
+    """CP56Time2a of a wall clock in ms since 1970 (any year; two digits are sent).
+
+    No time (None) is sent as day 0 of no month, invalid: nobody can take it for one.
+    """
+    if wall_ms is None:
+        substituted, summer = flags & TagFlag.SUBSTITUTED, flags & TagFlag.SUMMER
+        return bytes((0, 0, 0x80 | (0x40 if substituted else 0), 0x80 if summer else 0, 0, 0, 0))
     seconds, ms = divmod(wall_ms, 1000)
     at = clock.gmtime(seconds)
     return struct.pack(
@@ -144,8 +150,10 @@ def encode_cp56(wall_ms: int, flags: TagFlag = NO_FLAGS) -> bytes:
     )
 
 
-def encode_cp24(hour_ms: int, flags: TagFlag = NO_FLAGS) -> bytes:
-    """CP24Time2a of a time within the hour, in ms."""
+def encode_cp24(hour_ms: int | None, flags: TagFlag = NO_FLAGS) -> bytes:
+    """CP24Time2a of a time within the hour, in ms; no time (None) is sent as milliseconds that cannot be, invalid."""
+    if hour_ms is None:
+        return struct.pack("<HB", 0xFFFF, 0x80 | (0x40 if flags & TagFlag.SUBSTITUTED else 0))
     minute, ms = divmod(hour_ms % _HOUR, 60_000)
     minute |= (0x80 if flags & TagFlag.INVALID else 0) | (0x40 if flags & TagFlag.SUBSTITUTED else 0)
     return struct.pack("<HB", ms, minute)
