@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import random
 import socket
+
+_WORKER = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % 4
+_RANGE = range(20_000 + 3_000 * _WORKER, 23_000 + 3_000 * _WORKER)
+"""Test processes that run side by side take their ports from ranges of their own."""
+_given: set[int] = set()
 
 
 def free_port(kind: socket.SocketKind = socket.SOCK_STREAM) -> int:
@@ -12,7 +18,10 @@ def free_port(kind: socket.SocketKind = socket.SOCK_STREAM) -> int:
     again while nobody is there would in the end take it, or even connect to itself.
     """
     while True:
-        port = random.randrange(20_000, 32_000)
+        port = random.choice(_RANGE)
+        if port in _given and len(_given) < len(_RANGE) // 2:
+            continue
+        _given.add(port)
         with socket.socket(socket.AF_INET, kind) as probe, contextlib.suppress(OSError):
             probe.bind(("127.0.0.1", port))
             return port
