@@ -18,7 +18,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from pydantic import BaseModel, ConfigDict
 
@@ -187,6 +187,22 @@ class Driver(Protocol):
 
     async def discover(self) -> Sequence[DiscoveredPoint]:
         """What the device itself offers; needs an association. Raises ConnectionError without one."""
+        ...
+
+
+class LinkService(StrEnum):
+    """What a person may ask of a link beside commands."""
+
+    INTERROGATE = "interrogate"  # deliver every value anew (general interrogation, or reading everything once)
+    SYNCHRONISE = "synchronise"  # set the device's clock
+
+
+@runtime_checkable
+class ServingDriver(Protocol):
+    """Offered by drivers that have services; the others need no such method."""
+
+    async def serve(self, service: LinkService) -> Outcome:
+        """Run a service and await the device's answer. BadNotSupported for what the protocol does not have."""
         ...
 
 

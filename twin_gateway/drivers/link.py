@@ -18,7 +18,7 @@ from address_space.point import Batch
 from address_space.ports import Outcome
 from address_space.quality import StatusCode
 from address_space.table import PointTable
-from twin_gateway.drivers.contract import DeviceCommand, Driver
+from twin_gateway.drivers.contract import DeviceCommand, Driver, LinkService, ServingDriver
 
 log = logging.getLogger(__name__)
 
@@ -47,6 +47,7 @@ class Backoff:
 FLAPS_ALLOWED = 5
 FLAP_WINDOW_S = 600.0
 LAST_RESORT_S = 5.0
+SERVICE_S = 120.0
 
 
 class LinkSupervisor:
@@ -57,6 +58,7 @@ class LinkSupervisor:
         counters: connects, losses, samples and whatever the driver counts.
         reason: why the link is down, one sentence; empty while it is up.
         flapping: lost more than five times within ten minutes.
+        announces: it tells of losses by events of its own; False while the supervision of devices does so.
     """
 
     def __init__(
@@ -77,6 +79,7 @@ class LinkSupervisor:
         self.counters: Counter[str] = Counter()
         self.reason = "not connected yet"
         self.flapping = False
+        self.announces = True
         self.last_change = clock.now()
         self._table = table
         self._events = events
@@ -116,7 +119,8 @@ class LinkSupervisor:
         if not self.flapping:
             log.info("link %s is up", self._name)
         if self._announced and not self.flapping:
-            self._events.append(Event("D01", f"Link {self._name} is up", 300, self.address, state="inactive"))
+            if self.announces:
+                self._events.append(Event("D01", f"Link {self._name} is up", 300, self.address, state="inactive"))
             self._announced = False
 
     def publish(self, batch: Batch) -> None:
@@ -180,8 +184,9 @@ class LinkSupervisor:
             return
         self._announced = True
         log.warning("link %s is down: %s", self._name, reason)
-        text = f"Link {self._name} is down: {reason}"
-        self._events.append(Event("D01", text, 700, self.address, state="active"))
+        if self.announces:
+            text = f"Link {self._name} is down: {reason}"
+            self._events.append(Event("D01", text, 700, self.address, state="active"))
 
     def _note_flap(self) -> None:
         now = asyncio.get_running_loop().time()
@@ -190,7 +195,8 @@ class LinkSupervisor:
         if flapping and not self.flapping:
             text = f"Link {self._name} is degraded (flapping): lost {len(self._losses)} times within ten minutes"
             log.warning("%s", text)
-            self._events.append(Event("D01", text, 700, self.address, state="active"))
+            if self.announces:
+                self._events.append(Event("D01", text, 700, self.address, state="active"))
             self._announced = True
         self.flapping = flapping
 
@@ -218,3 +224,18 @@ class LinkSupervisor:
             return Outcome(
                 StatusCode.BadTimeout, AddCause.TIME_LIMIT_OVER, "device", text, command.command_id, sent=True
             )
+
+    async def serve(self, service: LinkService) -> Outcome:
+        """Ask the driver for a service; BadNotSupported when it has none, refused while the link is not up."""
+        if not isinstance(self.driver, ServingDriver):
+            text = f"the protocol of link {self._name} has no service to {service}"
+            return Outcome(StatusCode.BadNotSupported, AddCause.NOT_SUPPORTED, "link", text)
+        if self._state is not LinkState.UP:
+            text = f"Link {self._name} is {self._state}: {self.reason}".rstrip(": ")
+            return Outcome(StatusCode.BadNoCommunication, AddCause.ABORTION_BY_COMMUNICATION_LOSS, "link", text)
+        try:
+            async with asyncio.timeout(SERVICE_S):
+                return await self.driver.serve(service)
+        except TimeoutError:
+            text = f"the service took longer than {SERVICE_S:g} s"
+            return Outcome(StatusCode.BadTimeout, AddCause.TIME_LIMIT_OVER, "device", text, sent=True)

@@ -12,7 +12,15 @@ from datetime import UTC, datetime
 from address_space.addcause import AddCause
 from address_space.ports import Outcome, Verb
 from address_space.quality import StatusCode
-from twin_gateway.drivers.contract import BoundPoint, DeviceCommand, DiscoveredPoint, Link, LinkLost, PointChange
+from twin_gateway.drivers.contract import (
+    BoundPoint,
+    DeviceCommand,
+    DiscoveredPoint,
+    Link,
+    LinkLost,
+    LinkService,
+    PointChange,
+)
 from twin_gateway.drivers.iec104.apci import Limits
 from twin_gateway.drivers.iec104.codec import Asdu, Information, decode, encode
 from twin_gateway.drivers.iec104.commands import (
@@ -197,6 +205,28 @@ class Iec104Driver:
             for key, number in sorted(found.items())
         ]
 
+    async def serve(self, service: LinkService) -> Outcome:
+        """General interrogation, or clock synchronisation, of every station of the link."""
+        connection, link = self._connection, self._link
+        if connection is None or link is None or not connection.started:
+            text = f"{self._name} is not connected"
+            return Outcome(StatusCode.BadNoCommunication, AddCause.ABORTION_BY_COMMUNICATION_LOSS, "link", text)
+        job = "interrogation" if service is LinkService.INTERROGATE else "clock"
+        problems = []
+        try:
+            for station in self._config.common_address:
+                problem = await self._job(connection, link, job, station)
+                if problem:
+                    problems.append(problem)
+        except LinkLost as lost:
+            return Outcome(
+                StatusCode.BadNoCommunication, AddCause.NONE, "link", f"the link was lost ({lost})", sent=True
+            )
+        if problems:
+            return Outcome(StatusCode.Bad, AddCause.UNKNOWN, "device", "; ".join(problems), sent=True)
+        stations = ", ".join(str(station) for station in self._config.common_address)
+        return Outcome(StatusCode.Good, text=f"{job} of station {stations} confirmed", sent=True)
+
     # -- what comes in ------------------------------------------------------------------------------------------
 
     def _on_asdus(self, _connection: Connection, asdus: list[bytes]) -> None:
@@ -324,35 +354,40 @@ class Iec104Driver:
                 async with asyncio.timeout(None if wait is None else max(0.0, wait)):
                     await self._wake.wait()
 
-    async def _job(self, connection: Connection, link: Link, job: str, station: int) -> None:
+    async def _job(self, connection: Connection, link: Link, job: str, station: int) -> str:
         match job:
             case "interrogation":
-                await self._interrogate(connection, link, station)
+                return await self._interrogate(connection, link, station)
             case "counters":
                 request = Asdu(_COUNTERS, Cause.ACTIVATION, station, (Information(0, _GENERAL_COUNTERS),))
-                await self._ask(connection, link, request, terminates=True)
+                return await self._ask(connection, link, request, terminates=True)
             case _:
                 stamp = Information(0, time=stamp_now(self._zone))
-                await self._ask(connection, link, Asdu(_CLOCK, Cause.ACTIVATION, station, (stamp,)), terminates=False)
+                request = Asdu(_CLOCK, Cause.ACTIVATION, station, (stamp,))
+                return await self._ask(connection, link, request, terminates=False)
 
-    async def _interrogate(self, connection: Connection, link: Link, station: int) -> None:
+    async def _interrogate(self, connection: Connection, link: Link, station: int) -> str:
         request = Asdu(_INTERROGATION, Cause.ACTIVATION, station, (Information(0, _GENERAL),))
         try:
-            await self._ask(connection, link, request, terminates=True)
+            return await self._ask(connection, link, request, terminates=True)
         finally:
             if self._intake is not None:
                 self._intake.end(station)
 
-    async def _ask(self, connection: Connection, link: Link, request: Asdu, *, terminates: bool) -> None:
-        """Send a system command and see it through; what goes wrong is counted and told, the link stays."""
+    async def _ask(self, connection: Connection, link: Link, request: Asdu, *, terminates: bool) -> str:
+        """Send a system command and see it through; what goes wrong is counted and told, the link stays.
+
+        Returns:
+            What went wrong, empty when all is well.
+        """
         key = key_of(request)
         if key in self._pending:
-            return
+            return f"{request.name} of station {request.common_address} is under way already"
         what = f"{request.name} of station {request.common_address}"
         pending = Pending(request)
         if not connection.send(encode(request._replace(originator=self._config.originator))):
             link.count("unsent_requests")
-            return
+            return f"{what} could not be sent"
         self._pending[key] = pending
         patience = self._config.answer_timeout
         try:
@@ -360,16 +395,20 @@ class Iec104Driver:
                 answer = await pending.confirmed
             if answer.negative or answer.cause >= Cause.UNKNOWN_TYPE:
                 link.count("refused_requests")
-                link.event("refused", f"{what} was refused (cause {answer.cause})", severity=300)
-                return
+                problem = f"{what} was refused (cause {answer.cause})"
+                link.event("refused", problem, severity=300)
+                return problem
             if terminates:
                 await self._terminated(pending, patience)
         except TimeoutError:
             link.count("timeouts")
-            link.event("timeout", f"{what} was not answered within {patience:g} s", severity=300)
+            problem = f"{what} was not answered within {patience:g} s"
+            link.event("timeout", problem, severity=300)
+            return problem
         finally:
             del self._pending[key]
             pending.withdraw()
+        return ""
 
     async def _terminated(self, pending: Pending, patience: float) -> None:
         """Wait for the end of an interrogation as long as its answers keep coming. Raises TimeoutError."""

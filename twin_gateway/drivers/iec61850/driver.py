@@ -18,6 +18,7 @@ from twin_gateway.drivers.contract import (
     DiscoveredPoint,
     Link,
     LinkLost,
+    LinkService,
     PointChange,
 )
 
@@ -181,6 +182,21 @@ class Iec61850Driver:
             limit=float(control.get("timeout") or command.timeout),
             feedback=bool(control.get("feedback", True)),
         )
+
+    async def serve(self, service: LinkService) -> Outcome:
+        """A general interrogation of all report blocks, with a reading of what no block brings."""
+        if service is not LinkService.INTERROGATE:
+            text = "61850 devices take their time from SNTP or PTP, not from their clients"
+            return Outcome(StatusCode.BadNotSupported, AddCause.NOT_SUPPORTED, "link", text)
+        session = self._session
+        if session is None:
+            text = "no association with the device"
+            return Outcome(StatusCode.BadNoCommunication, AddCause.ABORTION_BY_COMMUNICATION_LOSS, "link", text)
+        try:
+            await session.interrogate()
+        except MmsError as error:
+            return Outcome(StatusCode.Bad, AddCause.UNKNOWN, "device", str(error), sent=True)
+        return Outcome(StatusCode.Good, text="all report blocks interrogated, the rest read", sent=True)
 
     async def update(self, change: PointChange) -> None:
         """Add and remove points without reconnecting."""

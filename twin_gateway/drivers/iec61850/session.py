@@ -271,6 +271,15 @@ class Session:
         self._decoder.unsubscribe(name)
         await blocks.release(self._association, running.state.block)
 
+    async def interrogate(self) -> None:
+        """Have every value delivered anew.
+
+        Raises:
+            MmsConnectionError, MmsTimeout: the association failed.
+        """
+        async with self._arranging:
+            await asyncio.gather(self._interrogate(), self.poll())
+
     async def _interrogate(self) -> None:
         await asyncio.gather(*(self._interrogate_one(running) for running in tuple(self._running.values())))
 
