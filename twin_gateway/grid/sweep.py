@@ -131,6 +131,21 @@ def radial_order(
     )
 
 
+def subtotals(order: RadialOrder, drawn: npt.ArrayLike) -> Complexes:
+    """What flows through each branch, from its first end to its second, when nothing is lost on the way.
+
+    Args:
+        order: of the grid; in a loop one way is taken and the other left.
+        drawn: complex, what each node draws, shape (nodes,).
+    """
+    running = np.concatenate([[0.0], np.cumsum(np.asarray(drawn, complex)[order.node])])
+    behind = running[order.end] - running[:-1]
+    result = np.zeros(order.branches, complex)
+    fed = order.branch >= 0
+    result[order.branch[fed]] = (behind * order.downward)[fed]
+    return result
+
+
 @dataclass(frozen=True, slots=True)
 class SweepResult:
     """Outcome of a sweep; leading axes are those of the load cases. What has not converged is not a number (NaN).
