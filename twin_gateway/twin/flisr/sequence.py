@@ -236,7 +236,7 @@ class Sequence:
         if self.trigger.cause is Cause.EARTH_FAULT:
             return Verdict(False, "a standing earth fault is located only"), []
         self._enter(State.LOCATED, "a new plan is asked for", now)
-        self.mode = min(self.mode, Mode.CONFIRM_STEP) if self.mode >= Mode.ADVISE else Mode.ADVISE
+        self._by_hand()
         self._replans = 0
         self._ask_plan(Purpose.FAULT)
         return Verdict(True, "a new plan is being made"), self._take()
@@ -246,7 +246,7 @@ class Sequence:
         if self.state in EXECUTING or self._stepper is not None:
             return Verdict(False, "a plan is being carried out; stop it first"), []
         self._enter(State.REPAIR, "return to normal is asked for", now)
-        self.mode = min(self.mode, Mode.CONFIRM_STEP) if self.mode >= Mode.ADVISE else Mode.ADVISE
+        self._by_hand()
         self._ask_plan(Purpose.RETURN)
         return Verdict(True, "the plan back to normal is being made"), self._take()
 
@@ -496,7 +496,7 @@ class Sequence:
             self.fault_zones.add(zone)
         self.blocked.add(switch)
         # From here on a person decides, and only once more.
-        self.mode = min(self.mode, Mode.ADVISE)
+        self._by_hand()
         step = Step(
             0, Stage.RESTORE, switch, Move.OPEN, (), (), 30.0, OnFail.STOP, "It was closed onto a fault: open it again"
         )
@@ -522,6 +522,10 @@ class Sequence:
             self._block("closed onto a fault twice", now)
 
     # ---- ends -----------------------------------------------------------------------------------------------------
+
+    def _by_hand(self) -> None:
+        """A person decides for the rest of this event."""
+        self.mode = self.mode if self.mode is Mode.CONFIRM_STEP else Mode.ADVISE
 
     def _abort(self, text: str, now: float) -> None:
         self._stepper = None

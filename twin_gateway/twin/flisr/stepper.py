@@ -112,8 +112,7 @@ class Stepper:
 
     def _before(self, record: StepRecord, now: float, view: View) -> Operate | Failure | None:
         step = record.step
-        wanted = WANTED.get(step.action)
-        if wanted is not None and view.position(step.address) is wanted:
+        if _is_so(step, view):
             record.text = record.text or "was so already"
             self._finish(record, now)
             return None
@@ -225,6 +224,13 @@ class Stepper:
 
     def _measured(self, value: bool | None) -> bool:
         return not self._strict if value is None else value
+
+
+def _is_so(step: Step, view: View) -> bool:
+    """Whether what a step is to bring about is so already."""
+    if step.action in WANTED:
+        return view.position(step.address) is WANTED[step.action]
+    return view.reclose_blocked(step.address) is (step.action is Move.BLOCK_RECLOSE)
 
 
 def _words(condition: Condition) -> str:

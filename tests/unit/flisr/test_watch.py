@@ -1,0 +1,198 @@
+"""The trigger: what begins an event, after how long, and what never does."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+import pytest
+
+from twin_gateway.grid.model import Feeder
+from twin_gateway.twin.flisr.records import FaultKind
+from twin_gateway.twin.flisr.states import Cause, Trigger
+from twin_gateway.twin.flisr.watch import FeederWatch, Reading, WatchTimes
+
+POS, TRIP, STATE, BLOCK = "F1/QA1/XCBR1/Pos", "F1/IED1/PTRC1/Tr", "F1/IED1/RREC1/AutoRecSt", "F1/QA1/GAPC1/SPCSO1"
+START, EARTH, FAIL, BUSBAR, SHED = (
+    "F1/IED1/PTOC1/Str", "F1/IED1/PSDE1/Str", "F1/IED1/RBRF1/OpEx", "B/IED1/PDIF1/Op", "F1/IED1/PTUF1/Op",
+)  # fmt: skip
+FEEDER = Feeder("F1", "F1/QA1", (TRIP,), (START, EARTH), STATE, BLOCK, (FAIL,), (BUSBAR,), (SHED,))
+
+
+def reading(value: object, now: float, **more: object) -> Reading:
+    made = Reading(value, True, True, now, now)  # type: ignore[arg-type]
+    return replace(made, **more)  # type: ignore[arg-type]
+
+
+@dataclass
+class Bay:
+    """A feeder bay in virtual time."""
+
+    feeder: Feeder = FEEDER
+    now: float = 1000.0
+    values: dict[str, Reading] = field(default_factory=dict)
+    current_lost: bool | None = True
+    dead: bool | None = True
+
+    def __post_init__(self) -> None:
+        self.watch = FeederWatch(self.feeder, POS, WatchTimes())
+        self.set(POS, 2)
+        self.now += 100
+
+    def set(self, point: str, value: object, *, commanded: bool = False, local: bool = False, **more: object) -> Bay:
+        self.values[point] = reading(value, self.now, **more)
+        if point in self.watch.points():
+            self.watch.change(point, self.values[point], self.now, commanded=commanded, local=local)
+        return self
+
+    def run(self, seconds: float) -> list[tuple[float, Trigger]]:
+        begun, found = self.now, []
+        while self.now < begun + seconds:
+            made = self.watch.tick(self.now, self.values.get, current_lost=self.current_lost, dead=self.dead)
+            if made is not None:
+                found.append((round(self.now - begun, 1), made))
+            self.now = round(self.now + 0.1, 3)
+        return found
+
+
+def tripped(bay: Bay, state: int | None = 10) -> Bay:
+    bay.set(START, True).set(TRIP, True)
+    bay.now += 0.1
+    bay.set(POS, 1).set(TRIP, False)
+    if state is not None:
+        bay.set(STATE, state)
+    return bay
+
+
+@pytest.mark.parametrize("state", [10, 11, 12])
+def test_trip_and_open_breaker_with_reclosing_locked_out_trigger_after_two_seconds(state: int) -> None:
+    ((after, trigger),) = tripped(Bay(), state).run(300)
+    assert 1.9 <= after <= 2.2
+    assert (trigger.cause, trigger.advise_only, trigger.fault) == (Cause.TRIP, False, FaultKind.PHASE)
+    assert trigger.time == 1100.0
+
+
+def test_while_it_recloses_there_is_no_event_and_none_when_it_succeeds() -> None:
+    bay = tripped(Bay(), 2)
+    assert bay.run(20) == []
+    bay.set(POS, 2).set(STATE, 3)
+    assert bay.run(200) == []
+
+
+def test_the_last_trip_of_an_unsuccessful_reclosing_is_the_one_that_counts() -> None:
+    bay = tripped(Bay(), 2)
+    bay.run(1)
+    bay.set(POS, 2)
+    bay.run(1)
+    second = bay.now
+    ((_, trigger),) = tripped(bay, 10).run(10)
+    assert trigger.time == second
+
+
+@pytest.mark.parametrize("how", ["none", "blocked"])
+def test_reclosing_that_is_absent_by_declaration_or_blocked_needs_no_state(how: str) -> None:
+    bay = Bay(replace(FEEDER, reclosing="none") if how == "none" else FEEDER)
+    if how == "blocked":
+        bay.set(BLOCK, True)
+    ((after, trigger),) = tripped(bay, None).run(300)
+    assert (after < 3, trigger.advise_only) == (True, False)
+
+
+@pytest.mark.parametrize("how", ["missing", "bad", "never ends"])
+def test_where_the_state_of_reclosing_is_not_known_it_waits_three_minutes_and_only_advises(how: str) -> None:
+    bay = Bay(replace(FEEDER, reclosing="") if how == "missing" else FEEDER)
+    tripped(bay, 2 if how == "never ends" else None)
+    if how == "bad":
+        bay.set(STATE, 10, good=False)
+    ((after, trigger),) = bay.run(300)
+    assert (179 <= after <= 181, trigger.advise_only) == (True, True)
+
+
+def test_an_opening_without_trip_or_command_triggers_only_with_current_and_voltage_gone() -> None:
+    ((_, trigger),) = Bay().set(POS, 1).set(STATE, 12).run(30)
+    assert trigger.cause is Cause.LOSS
+    for lost, dead in ((None, True), (True, None), (False, True), (True, False)):
+        assert Bay(current_lost=lost, dead=dead).set(POS, 1).set(STATE, 12).run(300) == []
+
+
+def test_a_manual_opening_never_triggers() -> None:
+    assert Bay().set(POS, 1, commanded=True).set(STATE, 12).run(300) == []
+    assert Bay().set(POS, 1, local=True).set(STATE, 12).run(300) == []
+
+
+def test_a_trip_within_ten_seconds_after_a_manual_close_never_triggers() -> None:
+    for seconds, events in ((5.0, 0), (15.0, 1)):
+        bay = Bay().set(POS, 1, commanded=True)
+        bay.run(60)
+        bay.set(POS, 2, commanded=True)
+        bay.run(seconds)
+        assert len(tripped(bay).run(30)) == events
+
+
+def test_load_shedding_never_triggers() -> None:
+    assert tripped(Bay().set(SHED, True)).run(300) == []
+    bay = tripped(Bay())
+    bay.set(SHED, True)
+    assert bay.run(300) == []
+
+
+def test_an_earth_fault_that_stands_without_trip_is_told_once_and_again_only_when_it_had_gone() -> None:
+    bay = Bay().set(EARTH, True)
+    ((after, trigger),) = bay.run(60)
+    assert (after >= 9.9, trigger.cause, trigger.fault) == (True, Cause.EARTH_FAULT, FaultKind.EARTH)
+    bay.set(EARTH, False)
+    bay.run(5)
+    bay.set(EARTH, True)
+    assert len(bay.run(60)) == 1
+
+
+def test_breaker_failure_triggers_although_the_breaker_is_closed() -> None:
+    ((_, trigger),) = Bay().set(TRIP, True).set(FAIL, True).run(5)
+    assert (trigger.cause, trigger.advise_only) == (Cause.BREAKER_FAILURE, True)
+
+
+def test_busbar_protection_is_its_own_cause() -> None:
+    bay = Bay().set(BUSBAR, True)
+    bay.set(POS, 1)
+    ((_, trigger),) = bay.run(60)
+    assert trigger.cause is Cause.BUSBAR
+
+
+def test_one_fault_is_one_event_until_the_breaker_has_been_closed_again() -> None:
+    bay = tripped(Bay())
+    assert len(bay.run(300)) == 1
+    bay.set(TRIP, True)
+    assert bay.run(60) == []
+    bay.set(POS, 2)
+    bay.run(100)
+    assert len(tripped(bay).run(60)) == 1
+
+
+def test_the_same_trip_told_twice_has_the_same_event_id() -> None:
+    first, second = tripped(Bay()).run(10)[0][1], tripped(Bay()).run(10)[0][1]
+    assert first.event == second.event
+
+
+def test_a_breaker_found_open_at_the_start_has_not_opened() -> None:
+    watch = FeederWatch(FEEDER, POS, WatchTimes())
+    watch.change(POS, reading(1, 0.0), 0.0)
+    values = {STATE: reading(12, 0.0)}
+    assert all(watch.tick(now, values.get, current_lost=True, dead=True) is None for now in (1.0, 5.0, 200.0))
+
+
+def test_intermediate_and_bad_positions_are_no_openings() -> None:
+    bay = Bay().set(STATE, 12).set(TRIP, True)
+    assert bay.set(POS, 0).run(30) == []
+    assert bay.set(POS, 1, good=False).run(300) == []
+
+
+def test_a_trip_of_bad_quality_is_no_trip() -> None:
+    bay = Bay(current_lost=None).set(TRIP, True, usable=False, good=False)
+    assert bay.set(POS, 1).set(STATE, 10).run(300) == []
+
+
+def test_without_a_good_clock_the_time_of_arrival_counts() -> None:
+    bay = Bay()
+    bay.set(TRIP, True, time=5.0, clock_good=False)
+    bay.set(POS, 1).set(STATE, 10)
+    ((_, trigger),) = bay.run(10)
+    assert (trigger.time, trigger.clock_good) == (1100.0, False)
