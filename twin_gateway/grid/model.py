@@ -103,7 +103,9 @@ class LineData:
 class TransformerData:
     """A transformer with two windings; terminal 1 is the high-voltage side.
 
-    A bank of fewer than three single-phase units has the line-to-line voltages and the clock of the bank of three.
+    A bank of fewer than three single-phase units has the numbers of the bank of three: line-to-line voltages (of
+    windings
+    to neutral the root of three times theirs), rated power and losses of three, so that u^2 / s is the base impedance.
 
     Attributes:
         u1, u2: rated line-to-line voltages, V.
