@@ -34,17 +34,17 @@ def measure() -> dict[str, float]:
     plants, three-phase meters, wrong records, swapped serial numbers and meters of another transformer.
 
     Returns:
-        `lv_topology_500x30d_s`; `lv_topology_right_02` and `_05` (transformer and phases right, class 0.2 and 0.5);
-        `lv_topology_false_change_05`.
+        `500x30d_s`, `meters`, `intervals`; `right_02` and `right_05` (transformer and phases right, class 0.2 and 0.5);
+        `false_change_02` and `_05`.
     """
     large, truth = simulate(Case(areas=9, customers=61, days=30, outside=14, seed=7))
     figures = {
-        "lv_topology_meters": float(len(large.meters)),
-        "lv_topology_intervals": float(large.intervals),
-        "lv_topology_500x30d_s": round(judged(large, truth)[1], 2),
+        "meters": float(len(large.meters)),
+        "intervals": float(large.intervals),
+        "500x30d_s": round(judged(large, truth)[1], 2),
     }
     for volt_class, name in ((0.2, "02"), (0.5, "05")):
         found, _ = judged(*simulate(Case(volt_class=volt_class)))
-        figures[f"lv_topology_right_{name}"] = round(found.both, 4)
-        figures[f"lv_topology_false_change_{name}"] = round(found.false_change, 4)
+        figures[f"right_{name}"] = round(found.both, 4)
+        figures[f"false_change_{name}"] = round(found.false_change, 4)
     return figures

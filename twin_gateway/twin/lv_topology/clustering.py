@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from twin_gateway.twin.lv_topology.correlation import prepared
+from twin_gateway.twin.lv_topology.correlation import Courses, courses, prepared
 from twin_gateway.twin.lv_topology.data import AreaData, effective_length
 from twin_gateway.twin.lv_topology.votes import Vote, correlation_odds, probabilities, silent
 
@@ -48,14 +48,15 @@ def agglomerate(similarity: F64, count: int) -> Ints:
     return np.asarray(np.unique(group, return_inverse=True)[1])
 
 
-def groups(data: AreaData, count: int | None = None) -> Ints:
+def groups(data: AreaData, course: Courses | None = None, *, count: int | None = None) -> Ints:
     """Groups of channels by the correlation of their voltages, without any busbar; -1 for a channel without voltage.
 
     Args:
         data: see `AreaData`.
+        course: of the same data, where it is at hand.
         count: number of groups; default a third more than there are places, for meters from elsewhere.
     """
-    volts = prepared(data)
+    volts = prepared(course or courses(data))
     out = np.full(len(data.v), -1)
     told = np.flatnonzero(volts.told)
     if len(told) < 2:
@@ -87,7 +88,9 @@ def pooled(anchor: F64, group: Ints, limit: float = 3.0) -> F64:
     return out
 
 
-def cluster(data: AreaData, anchor: F64, group: Ints | None = None, rounds: int = 4) -> Vote:
+def cluster(
+    data: AreaData, anchor: F64, group: Ints | None = None, *, course: Courses | None = None, rounds: int = 4
+) -> Vote:
     """Vote by groups: a channel belongs where the voltages go with which its own goes.
 
     The groups are named by what other methods say of their members together; then every channel is compared with the
@@ -95,15 +98,16 @@ def cluster(data: AreaData, anchor: F64, group: Ints | None = None, rounds: int 
 
     Args:
         data: see `AreaData`.
+        course: of the same data, where it is at hand.
         anchor: probability vectors of the other methods, shape (channels, places + 1); flat where they say nothing.
         group: from `groups`, made here when not given.
         rounds: of the k-means.
     """
-    volts = prepared(data)
+    volts = prepared(course or courses(data))
     channels, places = len(data.v), data.places
     if volts.told.sum() < 2:
         return Vote("cluster", silent(channels, places))
-    group = groups(data) if group is None else group
+    group = groups(data, course) if group is None else group
     rows = volts.channels / np.maximum(np.sqrt((volts.channels**2).sum(1, keepdims=True)), 1e-9)
     gram = rows @ rows.T
     length = effective_length(rows, rows)

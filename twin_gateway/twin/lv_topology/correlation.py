@@ -32,36 +32,58 @@ class Voltages:
     common: F64
 
 
-def prepared(data: AreaData, use: Bools | None = None) -> Voltages:
-    """Voltages of the meters over the intervals `use` (default all).
+@dataclass(frozen=True)
+class Courses:
+    """The series of a window without the course of the day; made once, used by every method.
 
-    The single common mode (tap changer, medium voltage) is the mean of all meters, and regressed out of each: what
-    is left is the drop in the transformer and the low-voltage grid.
+    Attributes:
+        volts, watts: of the channels, shape (c, T), mean 0, gaps 0.
+        habits: the mean courses of those who feed in and of those who only draw, shape (0 to 2, T).
     """
-    width = max(3, round(WINDOW_S / data.step))
-    rows = trimmed(filled(smoothed_off(data.v, width)))
-    if use is not None:
-        rows = rows[:, use]
-    told = (np.abs(rows) > 0).sum(1) >= _ENOUGH
-    common = rows[told].mean(0, keepdims=True) if told.any() else np.zeros((1, rows.shape[1]))
-    habits = _habits(data, width)
-    if len(habits):
-        common = np.concatenate([common, habits if use is None else habits[:, use]])
-    return Voltages(without(rows, common), told, common)
+
+    volts: F64
+    watts: F64
+    habits: F64
 
 
-def _habits(data: AreaData, width: int) -> F64:
-    """The mean courses of those who feed in and of those who only draw, shape (0 to 2, T).
+def courses(data: AreaData) -> Courses:
+    """The courses of the channels of a window.
 
-    Customers of other transformers have the same habits and the same sun, so these must not count as kinship.
+    Customers of other transformers have the same habits and the same sun, so the mean courses of both kinds of
+    customers must not count as kinship.
     """
+    width = _width(data)
+    watts = filled(smoothed_off(data.p, width))
     plants = feeding_in(data)
-    courses = [
-        filled(smoothed_off(data.p[group], width)).mean(0, keepdims=True)
+    habits = [
+        watts[group].mean(0, keepdims=True)
         for group in (plants, ~plants)
         if np.isfinite(data.p[group]).any(1).sum() >= 4
     ]
-    return np.concatenate(courses) if courses else np.zeros((0, data.intervals))
+    return Courses(
+        trimmed(filled(smoothed_off(data.v, width))),
+        watts,
+        np.concatenate(habits) if habits else np.zeros((0, data.intervals)),
+    )
+
+
+def prepared(course: Courses, use: Bools | None = None) -> Voltages:
+    """Voltages of the meters over the intervals `use` (default all).
+
+    The single common mode (tap changer, medium voltage) is the mean of all meters, and regressed out of each together
+    with the habits: what is left is the drop in the transformer and the low-voltage grid.
+    """
+    rows, habits = course.volts, course.habits
+    if use is not None and not use.all():
+        rows, habits = rows[:, use], habits[:, use]
+    told = (rows != 0).sum(1) >= _ENOUGH
+    common = rows[told].mean(0, keepdims=True) if told.any() else np.zeros((1, rows.shape[1]))
+    common = np.concatenate([common, habits])
+    return Voltages(without(rows, common), told, common)
+
+
+def _width(data: AreaData) -> int:
+    return max(3, round(WINDOW_S / data.step))
 
 
 def quiet_intervals(data: AreaData, share: float = 0.02) -> Bools:
@@ -97,14 +119,15 @@ def segments(data: AreaData) -> tuple[Bools, ...]:
     return tuple(group for group in (quiet, ~quiet) if group.sum() >= 2 * _ENOUGH)
 
 
-def busbar_voltage(data: AreaData) -> Vote:
+def busbar_voltage(data: AreaData, course: Courses | None = None) -> Vote:
     """Voltage of a meter against the voltages of the busbar phases, segment by segment."""
     odds = silent(len(data.v), data.places)
     reference_all = _references(data, data.vt)
     if reference_all is None:
         return Vote("voltage", odds)
+    course = course or courses(data)
     for use in segments(data):
-        volts = prepared(data, use)
+        volts = prepared(course, use)
         reference = without(reference_all[:, use], volts.common)
         told = np.abs(reference).sum(1) > 0
         score, length = _marginal(volts.channels, reference)
@@ -112,14 +135,15 @@ def busbar_voltage(data: AreaData) -> Vote:
     return Vote("voltage", odds)
 
 
-def phase_power(data: AreaData) -> Vote:
+def phase_power(data: AreaData, course: Courses | None = None) -> Vote:
     """Voltage of a meter against the power of the transformer phases: it falls when its own phase is loaded."""
     odds = silent(len(data.v), data.places)
     reference_all = _references(data, data.pt)
     if reference_all is None:
         return Vote("drop", odds)
+    course = course or courses(data)
     for use in segments(data):
-        volts = prepared(data, use)
+        volts = prepared(course, use)
         reference = -without(reference_all[:, use], volts.common)
         told = np.abs(reference).sum(1) > 0
         score, length = _partial(volts.channels, reference)
@@ -128,11 +152,10 @@ def phase_power(data: AreaData) -> Vote:
 
 
 def _references(data: AreaData, series: F64) -> F64 | None:
-    width = max(3, round(WINDOW_S / data.step))
     rows = series.reshape(-1, data.intervals)
     if (np.isfinite(rows).sum(1) >= _ENOUGH).sum() == 0:
         return None
-    return trimmed(filled(smoothed_off(rows, width)))
+    return trimmed(filled(smoothed_off(rows, _width(data))))
 
 
 def _marginal(rows: F64, reference: F64) -> tuple[F64, float]:

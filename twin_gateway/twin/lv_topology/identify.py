@@ -9,13 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from twin_gateway.twin.lv_topology.clustering import cluster, groups
-from twin_gateway.twin.lv_topology.correlation import busbar_voltage, phase_power
+from twin_gateway.twin.lv_topology.correlation import Courses, busbar_voltage, courses, phase_power
 from twin_gateway.twin.lv_topology.data import AreaData
 from twin_gateway.twin.lv_topology.energy import EnergyResult, energy_balance
 from twin_gateway.twin.lv_topology.events import LastGasp, SupplyLoss, outage_vote
 from twin_gateway.twin.lv_topology.finding import Finding, MethodVote, Reason, State
 from twin_gateway.twin.lv_topology.fusion import MeterPlaces, Weight, by_meter, fuse, halves, stability, weigh, words
-from twin_gateway.twin.lv_topology.increments import parents, shared_resistance
+from twin_gateway.twin.lv_topology.increments import parents, shared_resistances
 from twin_gateway.twin.lv_topology.plc import Hearing, carrier_vote
 from twin_gateway.twin.lv_topology.records import Record, record_vote, same_phases, trust_in
 from twin_gateway.twin.lv_topology.votes import Vote
@@ -77,10 +77,12 @@ def identify(
         raise ValueError(f"there is no method {strange[0]!r}; there are {', '.join(METHODS)}")
     if evidence.records and len(evidence.records) != len(data.meters):
         raise ValueError("there must be one record per meter")
-    votes, stable, energy = _measured(data, evidence, methods)
-    group = groups(data) if "cluster" in methods else np.full(len(data.v), -1)
+    window = _Window(data, courses(data))
+    parts = [_Window(half, courses(half)) for half in halves(data)]
+    votes, stable, energy = _measured(window, parts, evidence, methods)
+    group = groups(data, window.course) if "cluster" in methods else np.full(len(data.v), -1)
     if "cluster" in methods and votes:
-        votes, stable = _with_clusters(data, votes, stable, group)
+        votes, stable = _with_clusters(window, parts, votes, stable, group)
     weights = weigh(votes, stable)
     full = fuse(votes, weights) if votes else np.zeros((len(data.v), data.places + 1))
     trust = float("nan")
@@ -92,7 +94,7 @@ def identify(
         full = full + words(prior.log_odds, 1.0, 50.0)
     places = by_meter(data, full)
     spoke = _spoke(data, [vote for vote in votes if vote.method != "records"])
-    parent = _parents(data, places, threshold) if "increments" in methods else [""] * len(data.meters)
+    parent = _parents(window, places, threshold) if "increments" in methods else [""] * len(data.meters)
     said = _said(data, votes, weights)
     case = _Case(data, places, evidence.records, threshold, spoke, parent, said, group, energy)
     findings = [_finding(case, meter) for meter in range(len(data.meters))]
@@ -106,23 +108,31 @@ def identify(
     )
 
 
+@dataclass(frozen=True)
+class _Window:
+    """A window or a half of it, with what several methods make of it."""
+
+    data: AreaData
+    course: Courses
+
+
 def _measured(
-    data: AreaData, evidence: Evidence, methods: Sequence[str]
+    window: _Window, parts: Sequence[_Window], evidence: Evidence, methods: Sequence[str]
 ) -> tuple[list[Vote], dict[str, tuple[float, float]], EnergyResult | None]:
     """Votes of the methods that need no other's word, and their stability between the halves of the window."""
     votes: list[Vote] = []
     stable: dict[str, tuple[float, float]] = {}
-    first, second = halves(data)
+    data, (first, second) = window.data, parts
     energy: EnergyResult | None = None
-    simple: dict[str, Callable[[AreaData], Vote]] = {"voltage": busbar_voltage, "drop": phase_power}
+    simple: dict[str, Callable[[AreaData, Courses], Vote]] = {"voltage": busbar_voltage, "drop": phase_power}
     for name, method in simple.items():
         if name in methods:
-            votes.append(method(data))
-            stable[name] = stability(method(first), method(second))
+            votes.append(method(data, window.course))
+            stable[name] = stability(*(method(part.data, part.course) for part in parts))
     if "energy" in methods:
         energy = energy_balance(data)
         votes.append(energy.vote)
-        stable["energy"] = stability(energy_balance(first).vote, energy_balance(second).vote)
+        stable["energy"] = stability(energy_balance(first.data).vote, energy_balance(second.data).vote)
     if "plc" in methods and evidence.hearings:
         votes.append(carrier_vote(data, evidence.hearings))
     if "events" in methods and evidence.losses:
@@ -132,15 +142,19 @@ def _measured(
 
 
 def _with_clusters(
-    data: AreaData, votes: list[Vote], stable: dict[str, tuple[float, float]], group: NDArray[np.int64]
+    window: _Window,
+    parts: Sequence[_Window],
+    votes: list[Vote],
+    stable: dict[str, tuple[float, float]],
+    group: NDArray[np.int64],
 ) -> tuple[list[Vote], dict[str, tuple[float, float]]]:
     """Add the vote of the clusters, which the others name; its halves are clustered apart, named the same way."""
     anchor = _anchor(votes, weigh(votes, stable))
-    vote = cluster(data, anchor, group)
+    vote = cluster(window.data, anchor, group, course=window.course)
     if not np.abs(vote.log_odds).sum() > 0:
         return votes, stable
-    first, second = halves(data)
-    return [*votes, vote], {**stable, "cluster": stability(cluster(first, anchor), cluster(second, anchor))}
+    first, second = (cluster(part.data, anchor, course=part.course) for part in parts)
+    return [*votes, vote], {**stable, "cluster": stability(first, second)}
 
 
 def _anchor(votes: Sequence[Vote], weights: Sequence[Weight]) -> F64:
@@ -193,23 +207,29 @@ def _said(data: AreaData, votes: Sequence[Vote], weights: Sequence[Weight]) -> l
     return [tuple(one) for one in said]
 
 
-def _parents(data: AreaData, places: MeterPlaces, threshold: float) -> list[str]:
-    """The next meter up the line, among sure single-phase meters and first terminals of one phase and transformer."""
+def _parents(window: _Window, places: MeterPlaces, threshold: float) -> list[str]:
+    """The next meter up the line, among the first terminals of sure meters of one phase and transformer."""
+    data = window.data
     out = [""] * len(data.meters)
     first = np.searchsorted(data.channel_meter, np.arange(len(data.meters)))
     letter = np.array([order[:1] for order in places.order])
     sure = (places.transformer >= 0) & (places.confidence >= threshold)
+    lines = []
+    rest = []
     for transformer in range(len(data.transformers)):
         at = np.flatnonzero(sure & (places.transformer == transformer))
+        if data.intervals < 4 * len(at):
+            continue
         for phase in "ABC":
             mine = at[letter[at] == phase]
-            if len(mine) < 3 or data.intervals < 4 * len(at):
-                continue
-            rest = at[letter[at] != phase]
-            shared = shared_resistance(data, first[mine], first[rest])
-            for meter, up in zip(mine, parents(shared), strict=True):
-                if up >= 0:
-                    out[meter] = data.meters[mine[up]]
+            if len(mine) >= 3:
+                lines.append(mine)
+                rest.append(at[letter[at] != phase])
+    sets = [(first[mine], first[others]) for mine, others in zip(lines, rest, strict=True)]
+    for mine, shared in zip(lines, shared_resistances(data, sets, window.course), strict=True):
+        for meter, up in zip(mine, parents(shared), strict=True):
+            if up >= 0:
+                out[meter] = data.meters[mine[up]]
     return out
 
 

@@ -2,37 +2,42 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
-from twin_gateway.twin.lv_topology.correlation import WINDOW_S, prepared
-from twin_gateway.twin.lv_topology.data import AreaData, filled, smoothed_off
+from twin_gateway.twin.lv_topology.correlation import Courses, courses, prepared
+from twin_gateway.twin.lv_topology.data import AreaData
 
 F64 = NDArray[np.float64]
 Ints = NDArray[np.int64]
 NOMINAL = 230.0
 
 
-def shared_resistance(data: AreaData, channels: Ints, others: Ints | None = None) -> F64:
-    """Resistance of the path from the busbar that channels share, ohm, shape (n, n), the transformer's included.
+def shared_resistances(data: AreaData, sets: Sequence[tuple[Ints, Ints]], course: Courses | None = None) -> list[F64]:
+    """Resistances of the paths from the busbar that channels share, ohm, (n, n) each, the transformer's included.
 
     The slope of voltage against current (power over nominal voltage) of all channels of the transformer together,
     the common modes of the medium voltage taken off. Negative shares are impossible and set to 0.
 
     Args:
         data: see `AreaData`.
-        channels: the channels asked about, of one phase of one transformer.
-        others: further channels of the same transformer, whose currents return through the same neutral.
+        sets: channels asked about, of one phase of one transformer, and further channels of the same transformer,
+            whose currents return through the same neutral.
+        course: of the same data, where it is at hand.
     """
-    everybody = channels if others is None else np.concatenate([channels, others])
-    width = max(3, round(WINDOW_S / data.step))
-    volts = prepared(data)
-    current = filled(smoothed_off(data.p[everybody], width)) / NOMINAL
-    both = np.concatenate([current, volts.common])
-    gram = both @ both.T
-    gram += np.eye(len(gram)) * 1e-3 * np.diag(gram).mean()
-    slope = -np.linalg.solve(gram, both @ volts.channels[channels].T)[: len(channels)].T
-    return np.asarray(np.maximum((slope + slope.T) / 2, 0.0))
+    course = course or courses(data)
+    volts = prepared(course)
+    out = []
+    for channels, others in sets:
+        current = course.watts[np.concatenate([channels, others])] / NOMINAL
+        both = np.concatenate([current, volts.common])
+        gram = both @ both.T
+        gram += np.eye(len(gram)) * 1e-3 * np.diag(gram).mean()
+        slope = -np.linalg.solve(gram, both @ volts.channels[channels].T)[: len(channels)].T
+        out.append(np.maximum((slope + slope.T) / 2, 0.0))
+    return out
 
 
 def parents(shared: F64) -> Ints:
