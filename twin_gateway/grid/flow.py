@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from twin_gateway.grid.arrays import Booleans, Complexes, Floats, GridArrays, Switching
+from twin_gateway.grid.arrays import Booleans, Complexes, Floats, GridArrays, Switching, phase_numbers
 from twin_gateway.grid.model import Equipment, LineData, SwitchRating, TransformerData
 from twin_gateway.grid.sweep import radial_order, subtotals
 
@@ -305,7 +305,8 @@ def limit_of(item: Equipment) -> float:
     """Limit of a branch: A, of a transformer VA; NaN when it has none."""
     data = item.data
     if isinstance(data, TransformerData):
-        return data.s or float("nan")
+        # a bank of fewer units has the data of the bank of three
+        return data.s * len(set(phase_numbers(item.phases))) / 3 or float("nan")
     if isinstance(data, LineData | SwitchRating) and data.i_max:
         return data.i_max
     return float("nan")

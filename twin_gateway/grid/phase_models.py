@@ -11,6 +11,8 @@ Approximations:
 * The short-circuit impedance of a transformer is the same in all sequences; an earthed star-delta transformer does not
   feed zero-sequence current into its star side.
 * The no-load admittance of a transformer stands at its first side.
+
+A bank of one or two single-phase units has the data of the bank of three.
 """
 
 from __future__ import annotations
@@ -108,14 +110,13 @@ def transformer_matrices(item: Equipment, *, reverse: bool) -> tuple[Complexes, 
     # A tap belongs to the windings of side 1: those are the rows of a delta's differences, and the phases of a star.
     a = (taps[:, None] * a) if reverse else (a / taps[:, None] if feeding == "D" else a / taps[None, :])
     base = (data.u1 * taps) ** 2 / data.s if reverse else np.full(3, data.u2**2 / data.s)
-    units = len(there) / 3
     impedance = complex(data.pk / data.s, np.sqrt(max(data.uk**2 - (data.pk / data.s) ** 2, 0.0)))
-    b = np.diag(impedance * base * units).astype(complex)
+    b = np.diag(impedance * base).astype(complex)
     if fed.endswith("N") and data.grounding and not reverse:
         b += data.grounding
     exciting = max(data.i0, data.p0 / data.s)
     no_load = complex(data.p0 / data.s, -np.sqrt(max(exciting**2 - (data.p0 / data.s) ** 2, 0.0)))
-    admittance = no_load * data.s / data.u1**2 / units
+    admittance = no_load * data.s / data.u1**2
     matrices = (mask @ a @ mask, mask @ b @ mask, mask * admittance)
     return matrices[0].astype(np.complex128), matrices[1].astype(np.complex128), matrices[2].astype(np.complex128)
 
