@@ -8,7 +8,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from twin_gateway.demo.children import Child
+from twin_gateway.children import Child
 
 _SYSTEM_PLACES = "/usr/sbin:/usr/local/sbin"
 """Where Debian puts mosquitto, which is not on the path of ordinary users."""

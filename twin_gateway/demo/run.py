@@ -22,7 +22,7 @@ from rich.console import Console
 from rich.table import Table
 
 from twin_gateway.demo.broker import make_broker
-from twin_gateway.demo.children import Child, ChildError
+from twin_gateway.children import Child, ChildError
 from twin_gateway.demo.files import (
     SIMULATORS,
     DemoError,

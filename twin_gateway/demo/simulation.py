@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from twin_gateway.demo.children import Child
+from twin_gateway.children import Child
 from twin_gateway.demo.files import SimulatorFile, registers_of
 from twin_gateway.demo.model import CLOSED, DISCONNECTORS, OPEN, TAP, Feeder
 from twin_gateway.demo.orders import Wiring, wire_up

@@ -31,7 +31,7 @@ VERSION: Final = 1
 _LAST: Final = sys.maxsize
 _TOP_KEYS: Final = ("mapping", "grid", "place", "templates", "devices")
 _SUFFIXES: Final = (".yaml", ".yml")
-_NOT_MAPPINGS: Final = ("gateway.yaml", "gateway.yml")
+_NOT_MAPPINGS: Final = ("gateway.yaml", "gateway.yml", "grid.yaml", "grid.yml")
 
 
 def check(
@@ -40,7 +40,7 @@ def check(
     """Check mapping files and folders of them together.
 
     Args:
-        paths: files, or folders whose `.yaml` files are all taken (`gateway.yaml` is not a mapping file).
+        paths: files, or folders whose `.yaml` files are all taken (`gateway.yaml` and `grid.yaml` are no mapping files).
         environ: where `${NAME}` is looked up; the process environment unless given.
         secrets_required: whether a missing secret is an error (as it is for running) or only a warning.
 

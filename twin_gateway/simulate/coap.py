@@ -21,8 +21,9 @@
 When all devices listen, one line goes to stdout: {"ready": true, "ports": {"sensor-t1": 5683}}. Each line of stdin is
 an order: {"device": …, "path": "/senml", "name": "temp", "value": 23.5} (device may be left out when there is only one;
 "name" is a SenML record or a JSON pointer); {"path": …, "code": "4.04"} makes a resource refuse, "2.05" answer again;
-{"path": …, "raw": "5b", "format": 110} makes it send these octets. An order stops the resource's own movement of
-that value. The end of stdin ends nothing; SIGTERM ends the process.
+{"path": …, "raw": "5b", "format": 110} makes it send these octets. {"device": …, "silent": true} takes a device off the
+network, {"device": …, "clock": 30} sets its clock wrong by so many seconds. An order stops the resource's own movement
+of that value. The end of stdin ends nothing; SIGTERM ends the process.
 """
 
 from __future__ import annotations
@@ -94,6 +95,7 @@ class SimulatedResource(resource.ObservableResource):  # type: ignore[misc]  # a
         self._code = Code.CONTENT
         self._raw: tuple[bytes, int] | None = None
         self._sent = 0
+        self.clock = 0.0
         self.period = duration(str(spec["period"])) if "period" in spec else None
         self.rt = str(spec.get("rt", ""))
         self.content_format = 0 if self._text else 50 if self._tree is not None else self._senml_format()
@@ -150,7 +152,7 @@ class SimulatedResource(resource.ObservableResource):  # type: ignore[misc]  # a
             if one.unit is not None:
                 record["u"] = one.unit
             if self._timed:
-                record["t"] = round(time.time(), 3)
+                record["t"] = round(time.time() + self.clock, 3)
             pack.append(record)
         if self._base_name and pack:
             pack[0] = {"bn": self._base_name, **pack[0]}
@@ -201,8 +203,25 @@ class Device:
     def __init__(self, spec: Mapping[str, Any]) -> None:
         self.host = str(spec.get("host", "127.0.0.1"))
         self.port = int(spec.get("port", 0))
+        self._silent = False
         self.resources = {str(path): SimulatedResource(one or {}) for path, one in spec.get("resources", {}).items()}
         self._context: aiocoap.Context | None = None
+        self._wanted = asyncio.Event()
+
+    def silence(self, silent: bool) -> None:
+        """Take the device off the network, or bring it back."""
+        self._silent = silent
+        self._wanted.set()
+
+    async def keep(self) -> None:
+        """Carry out what `silence` asks for, for ever."""
+        while True:
+            await self._wanted.wait()
+            self._wanted.clear()
+            if self._silent and self._context is not None:
+                await self.stop()
+            elif not self._silent and self._context is None:
+                await self.start()
 
     async def start(self) -> None:
         """Listen; `port` is the real one afterwards."""
@@ -231,8 +250,9 @@ class Device:
 
     async def stop(self) -> None:
         """Close the port."""
-        if self._context is not None:
-            await self._context.shutdown()
+        context, self._context = self._context, None
+        if context is not None:
+            await context.shutdown()
 
 
 def load(text: str) -> dict[str, Device]:
@@ -257,7 +277,13 @@ def obey(devices: Mapping[str, Device], line: str) -> None:
     if not isinstance(order, dict):
         raise SimulationError("an order is a JSON object")
     device = devices[str(order["device"])] if "device" in order else next(iter(devices.values()))
-    device.resources[str(order["path"])].steer(order)
+    if "silent" in order:
+        device.silence(bool(order["silent"]))
+    elif "clock" in order:
+        for one in device.resources.values():
+            one.clock = float(order["clock"])
+    else:
+        device.resources[str(order["path"])].steer(order)
 
 
 async def run(text: str) -> None:
@@ -284,7 +310,7 @@ async def run(text: str) -> None:
         print(json.dumps({"ready": True, "ports": {name: one.port for name, one in devices.items()}}), flush=True)
         # A thread, because stdin may be a file or a terminal; it ends with the process.
         threading.Thread(target=read, daemon=True).start()
-        movers = [asyncio.ensure_future(device.move()) for device in devices.values()]
+        movers = [asyncio.ensure_future(job()) for device in devices.values() for job in (device.move, device.keep)]
         await stopped.wait()
         for mover in movers:
             mover.cancel()

@@ -18,13 +18,14 @@
           1-0:1.8.0: {value: 123456, unit: Wh, integrates: 1-0:1.7.0}      # or rate: 0.3, a second
           1-0:1.7.0: {value: 1520, unit: W}
           1-0:32.7.0: {value: 230.1, unit: V, scaler: -1, swing: 3, period: 60 s}
-        profile: {columns: [1-0:1.8.0], period: 15 min, rows: 96}
+        profile: {columns: [1-0:1.8.0], period: 15 min, rows: 96}    # history: the rows so far, oldest first
         disconnector: connected      # or disconnected, none
 
 When the port listens, one line goes to stdout: {"ready": true, "ports": {"m1": 4059}}. Each line of stdin is an order:
-{"meter": "m1", "obis": "1-0:1.7.0", "value": 980} or {"meter": "m1", "connected": false}. A disconnector that moves
-says so on stdout: {"meter": "m1", "connected": false}; nothing flows through an open one. A bad order is answered by a
-line on stderr. The end of stdin ends nothing; SIGTERM ends the process.
+{"meter": "m1", "obis": "1-0:1.7.0", "value": 980}, {"meter": "m1", "connected": false}, {"meter": "m1", "clock": 90}
+(seconds it is wrong) or {"meter": "m1", "silent": true} (it answers nothing). A disconnector that moves says so on
+stdout: {"meter": "m1", "connected": false}; nothing flows through an open one. A bad order is answered by a line on
+stderr. The end of stdin ends nothing; SIGTERM ends the process.
 """
 
 from __future__ import annotations
@@ -109,6 +110,7 @@ class ProfileFile(_Strict):
     columns: list[Obis]
     period: Seconds = 900.0
     rows: int = Field(default=96, ge=1, le=100_000)
+    history: list[list[float]] = []
 
 
 class MeterFile(_Strict):
@@ -194,6 +196,7 @@ class Station:
             profile_columns=columns,
             profile_period=profile.period if profile else 900.0,
             profile_rows=profile.rows if profile else 0,
+            profile_history=profile.history if profile else None,
             on_switch=lambda connected: self._say({"meter": name, "connected": connected}),
         )
 
@@ -219,6 +222,10 @@ class Station:
             meter = self.meters[order["meter"]]
             if "connected" in order:
                 meter.switch(bool(order["connected"]))
+            elif "clock" in order:
+                meter.clock_offset = float(order["clock"])
+            elif "silent" in order:
+                meter.silent = bool(order["silent"])
             else:
                 meter.put(obis.parse(order["obis"]), float(order["value"]))
         except (ValueError, TypeError, KeyError) as error:
@@ -268,7 +275,7 @@ class _Connection(asyncio.Protocol):
             if who not in self._associations:
                 self._associations[who] = self._station.association(port)
             association = self._associations[who]
-            answer = association.handle(client, apdu) if association is not None else b""
+            answer = association.handle(client, apdu) if association is not None and not association.silent else b""
             if answer:
                 self._transport.write(frame(port, client, answer))
 

@@ -75,6 +75,8 @@ class Meter:
         profile_columns: logical names of the registers in the load profile 1-0:99.1.0.
         profile_period: seconds between two rows.
         profile_rows: rows kept, all there from the start.
+        profile_history: values of the columns in the rows before the start, oldest first, in the registers' units;
+            without it the registers had their present values then.
         on_switch: called with the new position when the disconnector moves.
     """
 
@@ -89,6 +91,7 @@ class Meter:
         profile_columns: list[bytes] | None = None,
         profile_period: float = 900.0,
         profile_rows: int = 0,
+        profile_history: list[list[float]] | None = None,
         on_switch: Callable[[bool], None] | None = None,
     ) -> None:
         self.serial = serial
@@ -99,6 +102,7 @@ class Meter:
         self.profile_columns = profile_columns or []
         self.profile_period = profile_period
         self.last_counter = 0
+        self.silent = False
         self._on_switch = on_switch
         now = time.time()
         for register in registers.values():
@@ -106,8 +110,9 @@ class Meter:
         self.rows: deque[tuple[float, bytes]] = deque(maxlen=max(1, profile_rows))
         if profile_rows:
             newest = now - now % profile_period
+            past = dict(enumerate(reversed(profile_history or [])))
             for back in range(profile_rows - 1, -1, -1):
-                self._capture(newest - back * profile_period)
+                self._capture(newest - back * profile_period, past.get(back))
 
     # --- physics -------------------------------------------------------------------------------------------------
 
@@ -165,15 +170,20 @@ class Meter:
             self._capture(due)
             due += self.profile_period
 
-    def _capture(self, at: float) -> None:
-        columns = [self.raw(name, at) for name in self.profile_columns]
+    def _capture(self, at: float, known: list[float] | None = None) -> None:
+        """A row of the profile, with values that are known or those of the registers."""
+        values = known or [self.value(name, at) for name in self.profile_columns]
+        columns = [self._encoded(name, value) for name, value in zip(self.profile_columns, values, strict=True)]
         self.rows.append((at, encode(Tag.STRUCTURE, [encode(Tag.OCTET_STRING, self.date_time(at)), *columns])))
 
     # --- what is sent --------------------------------------------------------------------------------------------
 
     def raw(self, name: bytes, at: float) -> bytes:
         """Encoded raw number of a register."""
-        number = round(self.value(name, at) / 10.0 ** self.registers[name].scaler)
+        return self._encoded(name, self.value(name, at))
+
+    def _encoded(self, name: bytes, value: float) -> bytes:
+        number = round(value / 10.0 ** self.registers[name].scaler)
         return encode(Tag.INT32 if -(1 << 31) <= number < 1 << 31 else Tag.INT64, number)
 
     def scaler_unit(self, name: bytes) -> bytes:

@@ -85,6 +85,11 @@ class ServerAssociation:
         self._pdu_size = access.pdu_size
         self._blocks: list[bytes] = []
 
+    @property
+    def silent(self) -> bool:
+        """Whether the meter answers nothing at present."""
+        return self._meter.silent
+
     def handle(self, client: int, apdu: bytes) -> bytes:
         """The answer to one APDU of a client SAP; nothing when there is none to give."""
         if client != self._access.client:

@@ -2,6 +2,7 @@
 
     stations:
       - common_address: 7
+        port: 2404                    # of its own; stations without one share the port of the command line
         points:
           - {ioa: 1000, type: M_DP_TB_1, value: 2}
           - {ioa: 1010, type: M_ME_TF_1, value: 1200, walk: 15, low: 0, high: 4000, every: 1}
@@ -20,8 +21,11 @@ One line goes to stdout when the station listens, {"ready": true, "port": 2404},
 {"command": 5000, "common_address": 7, "value": 1}; when what it moves has arrived, {"moved": 1000, "common_address": 7,
 "value": 1}. Each line of stdin is an order: {"ioa": 1010, "value": 12.5}, with
 "common_address" where there are several, "quality" (octet), "time" (Unix seconds; now unless said), "cause"
-("spontaneous" unless "periodic", "background" or "return") and "extra" where the type has a second part. The end of
-stdin ends nothing; SIGTERM ends the process.
+("spontaneous" unless "periodic", "background" or "return") and "extra" where the type has a second part.
+{"common_address": 7, "ioa": 1000, "stuck": true} lets commands that move the point be confirmed and change nothing,
+"refuse" lets them be refused. {"common_address": 7, "clock": -2.5} sets the station's clock wrong by so many seconds,
+and {"common_address": 7, "silent": true} takes it off the network, with all stations of its port. The end of stdin ends
+nothing; SIGTERM ends the process.
 """
 
 from __future__ import annotations
@@ -97,6 +101,7 @@ class StationModel(_Model):
     """One common address of the file."""
 
     common_address: int = Field(default=1, ge=1, le=65_534)
+    port: int | None = Field(default=None, ge=1, le=65_535)
     points: list[PointModel] = []
     commands: list[CommandModel] = []
 
@@ -171,11 +176,21 @@ def _say(**line: object) -> None:
     sys.stdout.flush()
 
 
+class StationState:
+    """What all points of a station share: the error of its clock in seconds, and the server of its port."""
+
+    def __init__(self, server: Any) -> None:
+        self.clock = 0.0
+        self.server = server
+        self.silent = False
+
+
 class SimulatedPoint:
     """One monitored object: its state and how it moves. Only the main thread touches it."""
 
-    def __init__(self, station: Any, model: PointModel) -> None:
+    def __init__(self, station: Any, model: PointModel, state: StationState) -> None:
         self.model = model
+        self._station = state
         self.value, self.quality, self.extra = model.value, model.quality, model.extra
         self._tagged = model.type.split("_")[2] in {"TB", "TD", "TE", "TF"}
         self._point = station.add_point(model.ioa, getattr(c104.Type, model.type))
@@ -183,7 +198,8 @@ class SimulatedPoint:
         self._set(None)
 
     def _set(self, at: float | None) -> None:
-        moment = datetime.fromtimestamp(time.time() if at is None else at, UTC).replace(tzinfo=None)
+        true = time.time() if at is None else at
+        moment = datetime.fromtimestamp(true + self._station.clock, UTC).replace(tzinfo=None)
         tag = moment if self._tagged else None
         self._point.info = information(self.model.type, self.value, self.extra, self.quality, tag)
 
@@ -191,7 +207,8 @@ class SimulatedPoint:
         """Take a value and transmit it."""
         self.value = value
         self._set(at)
-        self._point.transmit(_CAUSES[cause])
+        if not self._station.silent:
+            self._point.transmit(_CAUSES[cause])
 
     def move(self) -> None:
         """One step of the walk or of the counter."""
@@ -209,26 +226,50 @@ class Outstation:
     """The station: the server of c104 and one loop in the main thread that does everything that moves."""
 
     def __init__(self, model: OutstationModel, host: str, port: int) -> None:
-        self._host, self.port = host, port or _free_port(host)
-        self._server = c104.Server(ip=host, port=self.port, tick_rate_ms=model.tick_ms, max_connections=8)
-        parameters = self._server.protocol_parameters
-        parameters.send_window_size, parameters.receive_window_size = model.k, model.w
-        parameters.message_timeout, parameters.confirm_interval = model.t1 * 1000, model.t2 * 1000
-        parameters.keep_alive_interval = model.t3 * 1000
+        self._host = host
+        self._servers: dict[int | None, Any] = {}
+        self._numbers: dict[int | None, int] = {}
+        self._stations: dict[int, StationState] = {}
+        self._jammed: set[tuple[int, int]] = set()
+        self._refused: set[tuple[int, int]] = set()
         self._points: dict[tuple[int, int], SimulatedPoint] = {}
         self._jobs: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._timed: list[tuple[float, int, Callable[[], None]]] = []
         self._order = itertools.count()
         self._handlers: list[Any] = []
         for station_model in model.stations:
-            station = self._server.add_station(station_model.common_address)
+            common_address = station_model.common_address
+            if common_address in self._stations:
+                raise ValueError(f"common address {common_address} occurs twice")
+            server = self._server(model, station_model.port, port)
+            state = self._stations[common_address] = StationState(server)
+            station = server.add_station(common_address)
             for point_model in station_model.points:
-                key = (station_model.common_address, point_model.ioa)
-                self._points[key] = SimulatedPoint(station, point_model)
+                key = (common_address, point_model.ioa)
+                self._points[key] = SimulatedPoint(station, point_model, state)
                 if point_model.walk is not None or point_model.count is not None:
                     self._repeat(self._points[key])
             for command_model in station_model.commands:
-                self._command(station, station_model.common_address, command_model)
+                self._command(station, common_address, command_model)
+
+    def _server(self, model: OutstationModel, own: int | None, shared: int) -> Any:
+        """The server of a station's port, or of the port of those that have none of their own."""
+        known = self._servers.get(own)
+        if known is not None:
+            return known
+        number = own or shared or _free_port(self._host)
+        server = c104.Server(ip=self._host, port=number, tick_rate_ms=model.tick_ms, max_connections=8)
+        parameters = server.protocol_parameters
+        parameters.send_window_size, parameters.receive_window_size = model.k, model.w
+        parameters.message_timeout, parameters.confirm_interval = model.t1 * 1000, model.t2 * 1000
+        parameters.keep_alive_interval = model.t3 * 1000
+        self._servers[own], self._numbers[own] = server, number
+        return server
+
+    @property
+    def port(self) -> int:
+        """Port of the first station."""
+        return next(iter(self._numbers.values()))
 
     def _at(self, when: float, job: Callable[[], None]) -> None:
         heapq.heappush(self._timed, (when, next(self._order), job))
@@ -246,7 +287,7 @@ class Outstation:
 
         # c104 reads the annotations of a handler as text, and drops a handler that raises.
         def handle(point, previous_info, message):  # type: ignore[no-untyped-def]  # annotations are set below
-            if model.refuse:
+            if model.refuse or (common_address, model.moves) in self._refused:
                 return c104.ResponseState.FAILURE
             try:
                 number = _number(message.info.value)
@@ -267,7 +308,7 @@ class Outstation:
     def _obey(self, common_address: int, model: CommandModel, value: float) -> None:
         """Carry a confirmed command out on the position it moves."""
         _say(command=model.ioa, common_address=common_address, value=value)
-        if model.moves is None:
+        if model.moves is None or (common_address, model.moves) in self._jammed:
             return
         point = self._points[common_address, model.moves]
         target = value
@@ -291,6 +332,8 @@ class Outstation:
         try:
             order = json.loads(line)
             station = order.get("common_address")
+            if self._trouble(order, station):
+                return
             keys = [key for key in self._points if key[1] == order["ioa"] and station in {None, key[0]}]
             if not keys:
                 raise ValueError(f"there is no point {order['ioa']}")
@@ -304,6 +347,31 @@ class Outstation:
         except (ValueError, KeyError, TypeError, AttributeError) as problem:
             print(f"order not understood: {problem}", file=sys.stderr)
 
+    def _trouble(self, order: dict[str, Any], station: int | None) -> bool:
+        """Whether an order is about what goes wrong with a station, and not about a value; then it is carried out."""
+        for name, troubled in (("stuck", self._jammed), ("refuse", self._refused)):
+            if name in order:
+                keys = {key for key in self._points if key[1] == order["ioa"] and station in {None, key[0]}}
+                (troubled.update if order[name] else troubled.difference_update)(keys)
+        chosen = [self._stations[station]] if station is not None else list(self._stations.values())
+        if "clock" in order:
+            for state in chosen:
+                state.clock = float(order["clock"])
+        if "silent" in order:
+            servers = {id(state.server): state.server for state in chosen}
+            for server in servers.values():
+                self._silence(server, bool(order["silent"]))
+        return bool(order.keys() & {"stuck", "refuse", "clock", "silent"})
+
+    def _silence(self, server: Any, silent: bool) -> None:
+        for state in self._stations.values():
+            if state.server is server and state.silent != silent:
+                state.silent = silent
+        if silent:
+            server.stop()
+        elif not server.is_running:
+            server.start()
+
     def _read_orders(self) -> None:
         for line in sys.stdin:
             if line.strip():
@@ -315,9 +383,10 @@ class Outstation:
 
     def run(self) -> None:
         """Serve until stopped."""
-        self._server.start()
+        for server in self._servers.values():
+            server.start()
         threading.Thread(target=self._read_orders, daemon=True).start()
-        _say(ready=True, port=self.port)
+        _say(ready=True, port=self.port, ports=list(self._numbers.values()))
         while True:
             now = time.monotonic()
             while self._timed and self._timed[0][0] <= now:

@@ -5,15 +5,19 @@
 When it listens, one line goes to stdout: {"ready": true, "ports": {"F07Q1": 10102}}. Each line of stdin is an order:
 
     {"ref": "LD0/MMXU1.TotW", "value": 2400.5}           value in the device's own unit; q good and t now unless said
+    {"ref": "LD0/MMXU1.TotW", "si": 2400500.0}            the same in the base unit; multiplier and pulses are applied
     {"ref": "LD0/XCBR1.Pos", "value": 2, "quality": "questionable", "time": 1767225600.25}
     {"ref": "LD0/CSWI1.Pos", "interlocked": true}         commands are refused with AddCause 10
     {"ref": "LD0/CSWI1.Pos", "travel": 0.5}               seconds from intermediate to the final position
     {"ref": "LD0/CSWI1.Pos", "stuck": true}               the switch leaves its position and never arrives
+    {"ref": "LD0/CSWI1.Pos", "jammed": true}              commands are confirmed, and the switch does not move
+    {"clock": -2.5, "synchronised": false}                the clock is wrong by so many seconds, and says so or not
 
 `quality` is a validity or the 13 bits as a number whose most significant bit is the first. A value that has been
 ordered is not moved any more by the simulation itself. A switch that was operated is told on stdout:
-{"operated": "LD0/XCBR1.Pos", "value": 2}. The control node CSWI<n> drives the n-th switch (breakers first), asks
-CILO<n> and shows the position that is ordered for the switch. The end of stdin ends nothing; SIGTERM ends the process.
+{"operated": "LD0/XCBR1.Pos", "value": 2}; so is a single-point control. The control node CSWI<n> drives the n-th switch
+(breakers first), asks CILO<n> and shows the position that is ordered for the switch. The end of stdin ends nothing;
+SIGTERM ends the process.
 """
 
 from __future__ import annotations
@@ -29,6 +33,7 @@ import threading
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +48,7 @@ from twin_gateway.drivers.iec61850.scl import read_scl
 
 _VALIDITY = {"good": 0, "invalid": 1, "questionable": 3}
 _TIME_QUALITY = 0x0A  # synchronised, accurate to a millisecond
+_NOT_SYNCHRONISED = 0x20
 _OFF, _ON = 1, 2
 _STEP_S = 1.0
 _BREAKER_TRAVEL_S, _SWITCH_TRAVEL_S = 0.12, 0.6
@@ -61,6 +67,7 @@ class Switch:
         self.travel = travel
         self.interlocked = False
         self.stuck = False
+        self.jammed = False
         self._ied = ied
         self._interlock = interlock
 
@@ -79,6 +86,8 @@ class Switch:
 
     def operate(self, command: Command) -> int | None:
         """Leave the position now, arrive later; the command ends then."""
+        if self.jammed:
+            return None
         target = _ON if getattr(command.ctl_val, "value", False) else _OFF
         self._ied.put(self.shown, 0)
         self._ied.put(self.control, 0)
@@ -118,6 +127,7 @@ class SimulatedIed:
         self._switches: dict[str, Switch] = {}
         self._lock = threading.RLock()
         self._stopped = threading.Event()
+        self._clock, self._time_quality = 0.0, _TIME_QUALITY
         self.on_operated: Callable[[str, int], None] = lambda _reference, _value: None
 
     @property
@@ -160,13 +170,14 @@ class SimulatedIed:
     def put(self, reference: str, value: Any, quality: int = 0, at: float | None = None) -> None:
         """Set value, quality (13 bits, the first one most significant) and time of a data object as one change."""
         source = self.source(reference)
-        stamp = datetime.now(UTC) if at is None else datetime.fromtimestamp(at, UTC)
+        true = time.time() if at is None else at
+        stamp = datetime.fromtimestamp(true + self._clock, UTC)
         with self._lock, self._data.batch():
             self._data.set(source.value, value)
             if source.quality is not None:
                 self._data.set(source.quality, BitStringData((quality << 3 & 0xFFFF).to_bytes(2, "big"), 3))
             if source.time is not None:
-                self._data.set(source.time, TimestampData(stamp, _TIME_QUALITY))
+                self._data.set(source.time, TimestampData(stamp, self._time_quality))
 
     def obey(self, order: dict[str, Any]) -> None:
         """Carry out one order of stdin.
@@ -174,13 +185,20 @@ class SimulatedIed:
         Raises:
             SimulationError, KeyError, TypeError, ValueError: the order makes no sense.
         """
+        if "clock" in order:
+            self._clock = float(order["clock"])
+            unsynchronised = not order.get("synchronised", True)
+            self._time_quality = _NOT_SYNCHRONISED if unsynchronised else _TIME_QUALITY
+            return
         reference = str(order["ref"])
         switch = self._switches.get(reference)
-        for name in ("interlocked", "stuck", "travel"):
+        for name in ("interlocked", "stuck", "jammed", "travel"):
             if name in order:
                 if switch is None:
                     raise SimulationError(f"{reference} is not the position of a control node")
                 setattr(switch, name, float(order[name]) if name == "travel" else bool(order[name]))
+        if "si" in order:
+            order = {**order, "value": self._in_own_unit(reference, order["si"])}
         if "value" not in order and "quality" not in order:
             return
         self._ordered.add(reference)
@@ -208,6 +226,27 @@ class SimulatedIed:
                 self._switches[switch.control] = switch
                 controls.set_check(f"{domain}/{control}.Pos", switch.check)
                 controls.set_handler(f"{domain}/{control}.Pos", switch.operate)
+
+        for domain, nodes in self._model.nodes.items():
+            device = domain.removeprefix(self.name) or domain
+            for node in nodes:
+                for name in self._single_controls(domain, node):
+                    controls.set_handler(
+                        f"{domain}/{node}.{name}", partial(self._set_single, f"{device}/{node}.{name}")
+                    )
+
+    def _single_controls(self, domain: str, node: str) -> list[str]:
+        """Names of the controllable single points of a logical node."""
+        prefix = f"{node}$CO$"
+        names = {name.removeprefix(prefix) for name in self._data.names(domain) if name.startswith(prefix)}
+        names = {name for name in names if "$" not in name}
+        return sorted(name for name in names if name != "Pos")
+
+    def _set_single(self, reference: str, command: Command) -> int | None:
+        value = bool(getattr(command.ctl_val, "value", False))
+        self.put(reference, value)
+        self.on_operated(reference, int(value))
+        return None
 
     def arrived(self, switch: Switch, target: int) -> None:
         """A switch has reached its position: show it, count it, end the command."""
@@ -266,6 +305,17 @@ class SimulatedIed:
 
     def _multiplier(self, reference: str) -> float:
         return float(10.0 ** int(self._constant(reference, "multiplier", 0)))
+
+    def _in_own_unit(self, reference: str, told: Any) -> Any:
+        """A value in base units as the data object holds it."""
+        data = self._data.get(self.source(reference).value)
+        if isinstance(data, BoolData):
+            return bool(told)
+        if isinstance(data, FloatData):
+            return float(told) / self._multiplier(reference)
+        if isinstance(data, IntData | UIntData):
+            return round(float(told) / self._multiplier(reference) / self._constant(reference, "pulsQty", 1.0))
+        return int(told) if isinstance(data, BitStringData) else told
 
     def _constant(self, reference: str, role: str, otherwise: float) -> float:
         for name, variable in self.source(reference).constants:

@@ -1,4 +1,4 @@
-"""Child processes that never outlive the demo: started in sessions of their own, ended by id, bound to their parent."""
+"""Child processes that never outlive their parent: in sessions of their own, ended by id, bound to who started them."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def _binder() -> Callable[[], None] | None:
 
 
 class Child:
-    """One program beside the demo, started as often as needed.
+    """One program beside ours, started as often as needed.
 
     Args:
         name: for people and for the log file.
