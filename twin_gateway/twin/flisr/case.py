@@ -89,6 +89,16 @@ class Case:
         return table
 
     @cached_property
+    def impedance_above(self) -> Complexes:
+        """Impedances by edge to the parent: the last one, at -1, is that of a root: 0."""
+        return np.append(self.impedance, 0.0)
+
+    @cached_property
+    def limit_above(self) -> Floats:
+        """Limits by edge to the parent: the last one, at -1, is that of a root: none."""
+        return np.append(self.limit, np.inf)
+
+    @cached_property
     def resistance(self) -> Floats:
         """Real part of the impedances."""
         return np.ascontiguousarray(self.impedance.real)

@@ -52,10 +52,8 @@ class Solved:
         count = len(forest.order)
         self.count = count
         rooted = forest.edge < 0
-        self.impedance = case.impedance[forest.edge]
-        self.impedance[rooted] = 0.0
-        self.limit = case.limit[forest.edge]
-        self.limit[rooted] = np.inf
+        self.impedance = case.impedance_above[forest.edge]
+        self.limit = case.limit_above[forest.edge]
         self.voltage, self.magnitude, self.current = forest.voltage, forest.magnitude, forest.current
         margin, loading = forest.margin, forest.loading
         if forest.violation > 0.0 and count:

@@ -47,14 +47,14 @@ class Found:
         base: the case's own configuration.
         optimal: proven best.
         evaluated: power flows solved.
-        runners_up: other feasible configurations, best first, for callers with constraints of their own.
+        ranked: feasible configurations better than the case's own, best first, for callers with constraints of their own.
     """
 
     best: Forest
     base: Forest
     optimal: bool
     evaluated: int
-    runners_up: list[Forest]
+    ranked: list[Forest]
 
 
 def do_no_harm(case: Case, base: Forest, before: Forest | None = None) -> Case:
@@ -76,10 +76,8 @@ def do_no_harm(case: Case, base: Forest, before: Forest | None = None) -> Case:
     fed = base.edge >= 0
     edges = base.edge[fed]
     limit[edges] = np.maximum(limit[edges], np.abs(base.current[fed]))
-    z_before = case.z_before.copy()
-    return replace(
-        case, floor=floor, ceiling=ceiling, limit=limit, keep=live & (case.value > 0) | live, z_before=z_before
-    )
+    keep = live & ((case.value > 0) | (case.customers > 0))
+    return replace(case, floor=floor, ceiling=ceiling, limit=limit, keep=keep)
 
 
 class Search:
@@ -104,7 +102,7 @@ class Search:
         case = self.case
         optimal = False
         if not self.base.looped and self.base.feasible:
-            self._bound = _unreachable(case)
+            self._bound = float(case.value[~reachable(case)].sum())
             if self.base.unserved <= self._bound + 1e-12 * case.total:
                 optimal = True
             elif self._few():
@@ -119,7 +117,8 @@ class Search:
                         if self._complete() or self._spent():
                             break
                     self._polish()
-        ranked = [forest for _, forest in sorted(self._feasible, key=lambda pair: pair[0])]
+        worst = self._key(self.base)
+        ranked = [forest for key, forest in sorted(self._feasible, key=lambda pair: pair[0]) if key < worst]
         return Found(self._best, self.base, optimal, self.evaluated, ranked)
 
     # --- evaluation ---------------------------------------------------------------------------------------------------
@@ -351,17 +350,18 @@ def _toggled(closed: Flags, edges: list[int]) -> Flags:
     return result
 
 
-def _unreachable(case: Case) -> float:
-    """Value that no operation can restore: a lower bound of what stays unserved."""
+def reachable(case: Case) -> Flags:
+    """n, nodes that some operations could make live: the others are a lower bound of what stays unserved."""
     usable = (case.closed | case.can_close).tolist()
     barred = case.barred.tolist()
-    seen = np.zeros(case.n, bool)
+    seen = [False] * case.n
     stack = case.roots.tolist()
-    seen[stack] = True
+    for root in stack:
+        seen[root] = True
     while stack:
         node = stack.pop()
         for other, k in case.adjacency[node]:
             if usable[k] and not seen[other] and not barred[other]:
                 seen[other] = True
                 stack.append(other)
-    return float(case.value[~seen].sum())
+    return np.array(seen, bool)

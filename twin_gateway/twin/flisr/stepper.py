@@ -11,7 +11,7 @@ from twin_gateway.twin.flisr.records import Action as Move
 from twin_gateway.twin.flisr.records import Condition, OnFail, Step
 from twin_gateway.twin.flisr.states import Answer, Operate, SequenceTimes, StepRecord, StepState, View
 
-_FINAL_GATES = frozenset({"tag", "role", "local", "mode", "stop"})
+_FINAL_GATES = frozenset({"tag", "role", "local", "mode", "stop", "journal", "audit"})
 """Gates whose refusal a retry does not change."""
 WANTED = {Move.OPEN: Position.OPEN, Move.CLOSE: Position.CLOSED}
 

@@ -1,0 +1,232 @@
+"""Restoration of the healthy parts that a fault leaves dead (spec 3.5): from the problem to the operations."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+
+from twin_gateway.twin.flisr.case import Case, Flags, Ints
+from twin_gateway.twin.flisr.forest import Forest, Paths, solve
+from twin_gateway.twin.flisr.problem import RestorationProblem
+from twin_gateway.twin.flisr.records import Method, RestorationResult, Switching, Unrestored
+from twin_gateway.twin.flisr.reduce import Reduced, reduce
+from twin_gateway.twin.flisr.search import Found, Search, do_no_harm, reachable
+from twin_gateway.twin.flisr.zones import S_BASE
+
+_SEARCH_SHARE = 0.85
+"""Share of the deadline for the search; the rest is for the checks before and after."""
+_CHECKED = 16
+"""Plans that are checked on the whole part of the grid, best first, before nothing is done."""
+
+
+def plan_restoration(problem: RestorationProblem, clock: Callable[[], float] = time.perf_counter) -> RestorationResult:
+    """The best restoration that can be found before the deadline; to do nothing is always one.
+
+    Every plan has been checked by power flow with the feeders as they will be, with every position that is not known
+    taken as open and as closed. The clock only tells how much time has gone.
+    """
+    began = clock()
+    until = began + problem.settings.deadline
+    case, base = _base(problem)
+    if problem.blocked or base.looped:
+        why = problem.blocked or "the grid is not radial before the plan"
+        return _result(problem, case, base, base, Method.BUDGET, why, (0, clock() - began))
+    reference = _reference(problem, case, base)
+    best, optimal, evaluated = base, True, 0
+    trial = case
+    for last in (False, True):
+        share = _SEARCH_SHARE if last or not problem.unknown else _SEARCH_SHARE / 2
+        found, reduced = _search(problem, trial, reference, max(until - clock(), 0.0) * share, clock)
+        evaluated += found.evaluated
+        optimal = optimal and found.optimal
+        for forest in found.ranked[:_CHECKED]:
+            checked = _verified(problem, case, base, reduced.expand(forest.closed))
+            if checked is not None:
+                best = checked
+                break
+            optimal = False
+            if clock() >= until:
+                break
+        if last or best is not base or not found.ranked or not problem.unknown:
+            break
+        # what borders on a switch of unknown position must stay as it is
+        unsure = np.zeros(case.n, bool)
+        unknown = list(problem.unknown)
+        unsure[case.start[unknown]] = unsure[case.end[unknown]] = True
+        trial = replace(case, barred=case.barred | (unsure & (base.place < 0)))
+    method = Method.OPTIMAL if optimal else Method.BUDGET
+    return _result(problem, case, base, best, method, "", (evaluated, clock() - began))
+
+
+def _search(
+    problem: RestorationProblem, case: Case, reference: Forest, deadline: float, clock: Callable[[], float]
+) -> tuple[Found, Reduced]:
+    """Search a case in its reduced form."""
+    reduced = reduce(case, reference)
+    # lumped parts are estimates: what they permit must not forbid the grid as it is
+    small = do_no_harm(reduced.case, solve(reduced.case, reduced.case.closed))
+    reduced.case = small
+    search = Search(
+        small,
+        deadline=deadline,
+        node_budget=problem.settings.node_budget,
+        exact_limit=problem.settings.exact_limit,
+        clock=clock,
+    )
+    return search.run(), reduced
+
+
+def _base(problem: RestorationProblem) -> tuple[Case, Forest]:
+    """The case with its final limits, and the configuration that restoration starts from.
+
+    The trip device is closed in it when what it feeds is within its limits; they do not bind where they did not hold before
+    the fault.
+    """
+    case = problem.case
+    before = solve(replace(case, load=problem.load_before), problem.before)
+    if before.converged and not before.looped:
+        depth = np.zeros(case.n)
+        if case.reach:
+            rooted = before.edge < 0
+            above = np.repeat(
+                case.root_impedance[case.root_of[before.order[rooted]]],
+                np.diff(np.append(np.flatnonzero(rooted), len(before.order))),
+            )
+            depth[before.order] = np.abs(above + Paths(before.last)(case.impedance_above[before.edge]))
+        relaxed = do_no_harm(case, before)
+        case = replace(relaxed, keep=case.keep, z_before=depth)
+    base = solve(case, case.closed)
+    if problem.trip_edge >= 0:
+        closed = case.closed.copy()
+        closed[problem.trip_edge] = True
+        again = solve(case, closed)
+        if again.feasible:
+            case, base = replace(case, closed=closed), again
+    return do_no_harm(case, base), replace(base, operations=0)
+
+
+def _reference(problem: RestorationProblem, case: Case, base: Forest) -> Forest:
+    """What parts that cannot be switched draw: as before the fault, or as now where that is not known."""
+    before = solve(replace(case, load=problem.load_before), problem.before)
+    return before if before.converged and not before.looped else base
+
+
+def _verified(problem: RestorationProblem, case: Case, base: Forest, closed: Flags) -> Forest | None:
+    """A configuration solved on the whole part of the grid; None unless it holds with unknown positions either way."""
+    forest = solve(case, closed)
+    if not forest.feasible or forest.operations > case.max_operations:
+        return None
+    unknown = [edge for edge in problem.unknown if not _apart(case, base, forest, edge)]
+    for chosen in _scenarios(unknown):
+        shut = closed.copy()
+        shut[chosen] = True
+        at_first = case.closed.copy()
+        at_first[chosen] = True
+        start = solve(case, at_first)
+        trial = case if start.looped or not start.converged else do_no_harm(case, start)
+        if not solve(trial, shut).feasible:
+            return None
+    return forest
+
+
+def _scenarios(unknown: list[int]) -> list[list[int]]:
+    """Sets of unknown switches taken as closed: all sets of a few; of many, each by itself and all at once."""
+    if len(unknown) <= 3:
+        return [list(chosen) for size in range(1, len(unknown) + 1) for chosen in itertools.combinations(unknown, size)]
+    return [[edge] for edge in unknown] + [list(unknown)]
+
+
+def _apart(case: Case, base: Forest, forest: Forest, edge: int) -> bool:
+    """Whether an edge lies between nodes of sources whose supply areas the plan leaves as they are."""
+    roots_base, roots = _roots(case, base), _roots(case, forest)
+    ends = [int(case.start[edge]), int(case.end[edge])]
+    if any(roots_base[node] < 0 or roots[node] < 0 for node in ends):
+        return False
+    moved = roots_base != roots
+    touched = set(roots[moved].tolist()) | set(roots_base[moved].tolist())
+    return touched.isdisjoint(roots_base[ends].tolist())
+
+
+def _roots(case: Case, forest: Forest) -> Ints:
+    """n, the root that feeds each node; -1 for dead nodes."""
+    rooted = np.flatnonzero(forest.edge < 0)
+    result = np.full(case.n, -1, np.int64)
+    result[forest.order] = np.repeat(forest.order[rooted], np.diff(np.append(rooted, len(forest.order))))
+    return result
+
+
+def _result(
+    problem: RestorationProblem,
+    case: Case,
+    base: Forest,
+    best: Forest,
+    method: Method,
+    blocked: str,
+    effort: tuple[int, float],
+) -> RestorationResult:
+    dead_before, dead = base.place < 0, best.place < 0
+    closing = np.flatnonzero(best.closed & ~case.closed)
+    opening = np.flatnonzero(~best.closed & case.closed)
+    # what is dead is opened first; closing goes outward from the live side
+    opens = sorted(opening.tolist(), key=lambda edge: (base.place[case.start[edge]] >= 0, int(case.rank[edge])))
+    depth = np.maximum(best.place[case.start], best.place[case.end])
+    closes = sorted(closing.tolist(), key=lambda edge: int(depth[edge]))
+    operations = [Switching(problem.switches[edge], close=False) for edge in opens]
+    operations += [Switching(problem.switches[edge], close=True) for edge in closes]
+    parted = solve(case, case.closed & best.closed) if opens else base
+    momentary = int(case.customers[(base.place >= 0) & (parted.place < 0)].sum())
+    given_up = problem.isolated
+    fine = best.converged and not best.looped
+    auto_ok = (
+        problem.auto_ok
+        and not blocked
+        and not any(operation.close and operation.switch in problem.no_auto for operation in operations)
+    )
+    return RestorationResult(
+        operations=tuple(operations),
+        method=method,
+        dead=float(problem.power[dead_before].sum()) + sum(power for _, power, _ in given_up),
+        restored=float(problem.power[dead_before & ~dead].sum()),
+        dead_customers=int(case.customers[dead_before].sum()) + sum(customers for _, _, customers in given_up),
+        restored_customers=int(case.customers[dead_before & ~dead].sum()),
+        unrestored=_unrestored(problem, case, dead, blocked),
+        v_min=best.v_min if fine else float("nan"),
+        i_max=float(best.loading.max()) if fine and len(best.loading) else 0.0,
+        loss=best.loss * S_BASE if fine else float("nan"),
+        upstream=problem.trip_edge >= 0 and bool(best.closed[problem.trip_edge]),
+        momentary_customers=momentary,
+        warnings=(*problem.warnings, *([blocked] if blocked else [])),
+        auto_ok=auto_ok,
+        evaluated=effort[0],
+        elapsed=effort[1],
+    )
+
+
+def _unrestored(problem: RestorationProblem, case: Case, dead: Flags, blocked: str) -> tuple[Unrestored, ...]:
+    """Zones with load that stay dead, by address."""
+    reached = reachable(case)
+    found: dict[str, Unrestored] = {
+        zone: Unrestored(zone, power, customers, "isolated with the fault")
+        for zone, power, customers in problem.isolated
+        if power or customers
+    }
+    for node in np.flatnonzero(dead & ((problem.power > 0) | (case.customers > 0))).tolist():
+        zone = problem.zones[node]
+        if blocked:
+            reason = blocked
+        elif case.barred[node]:
+            reason = "earthed, tagged or part of another fault"
+        elif not reached[node]:
+            reason = "no switch that may be closed leads to it"
+        else:
+            reason = "not within the limits of voltage, current or operations"
+        known = found.get(zone)
+        power, customers = (known.p, known.customers) if known else (0.0, 0)
+        found[zone] = Unrestored(
+            zone, power + float(problem.power[node]), customers + int(case.customers[node]), reason
+        )
+    return tuple(found[zone] for zone in sorted(found))

@@ -1,0 +1,482 @@
+"""The zone model: nodes joined by anything but switches are one zone, switches are the edges between zones (spec 3.3)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+from twin_gateway.grid.model import (
+    CimClass,
+    Equipment,
+    Grid,
+    LineData,
+    LoadData,
+    Position,
+    SourceData,
+    SwitchRating,
+    TransformerData,
+)
+from twin_gateway.twin.flisr.records import SwitchInputs, SwitchState
+
+S_BASE = 1e6
+"""VA, base of per-unit powers and impedances."""
+MEDIUM_VOLTAGE = 1000.0
+"""V; nodes below it are counted at the transformer that feeds them."""
+ALARM = 3
+"""EEHealth."""
+_NO_POSITION = frozenset({CimClass.FUSE, CimClass.JUMPER})
+
+
+@dataclass(frozen=True, slots=True)
+class Zone:
+    """A part of the grid that no switch divides.
+
+    Attributes:
+        address: of its first line, else its first busbar, else its first node.
+        nodes: numbers of its nodes.
+        length: km of lines; 0 when not known.
+        lines: addresses of its lines.
+        loads: addresses of its consumers, those behind its transformers included.
+        generators: addresses of its generators, likewise.
+        source: a source feeds it.
+    """
+
+    address: str
+    nodes: tuple[int, ...]
+    length: float
+    lines: tuple[str, ...]
+    loads: tuple[str, ...]
+    generators: tuple[str, ...]
+    source: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Switch:
+    """A switch as the edge between two zones.
+
+    Attributes:
+        address: of the equipment.
+        cim_class: its class.
+        rating: what it can do.
+        nodes, zones: numbers of the two it joins, terminal 1 first.
+    """
+
+    address: str
+    cim_class: CimClass
+    rating: SwitchRating
+    nodes: tuple[int, int]
+    zones: tuple[int, int]
+
+    def other(self, zone: int) -> int:
+        """The zone beyond it."""
+        return self.zones[1] if self.zones[0] == zone else self.zones[0]
+
+
+@dataclass(frozen=True, slots=True)
+class Branch:
+    """A line or transformer; impedance, susceptance and limit in per unit on `S_BASE` and the nominal voltages.
+
+    Attributes:
+        address: of the equipment.
+        nodes: numbers of its ends.
+        impedance: complex.
+        susceptance: total.
+        limit: highest current; None unlimited.
+        transformer: it is one.
+    """
+
+    address: str
+    nodes: tuple[int, int]
+    impedance: complex
+    susceptance: float
+    limit: float | None
+    transformer: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """A consumer and the node it is counted at."""
+
+    address: str
+    node: int
+    data: LoadData
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """The grid above at one node; impedance per unit."""
+
+    address: str
+    node: int
+    voltage: float
+    impedance: complex
+
+
+@dataclass(slots=False)
+class Network:
+    """A grid model made ready for FLISR: numbered nodes, zones, switches. Made once, then read only.
+
+    Attributes:
+        grid: what it was made of.
+        nodes: addresses by number.
+        nominal: V by number.
+        zone_of: zone by node.
+        zones, switches, branches, loads, sources: see their classes; switches in the order of their addresses.
+        earthing: address of each earthing switch -> zones it earths.
+        heads: feeder address -> number of the switch at its head.
+    """
+
+    grid: Grid
+    nodes: tuple[str, ...]
+    nominal: tuple[float, ...]
+    zone_of: tuple[int, ...]
+    zones: tuple[Zone, ...]
+    switches: tuple[Switch, ...]
+    branches: tuple[Branch, ...]
+    loads: tuple[Load, ...]
+    sources: tuple[Source, ...]
+    earthing: Mapping[str, tuple[int, ...]]
+    heads: Mapping[str, int]
+
+    @cached_property
+    def zone_index(self) -> dict[str, int]:
+        """Number by address of the zone."""
+        return {zone.address: i for i, zone in enumerate(self.zones)}
+
+    @cached_property
+    def switch_index(self) -> dict[str, int]:
+        """Number by address of the switch."""
+        return {switch.address: i for i, switch in enumerate(self.switches)}
+
+    @cached_property
+    def switches_at(self) -> list[list[int]]:
+        """Switches of each zone."""
+        table: list[list[int]] = [[] for _ in self.zones]
+        for i, switch in enumerate(self.switches):
+            table[switch.zones[0]].append(i)
+            if switch.zones[1] != switch.zones[0]:
+                table[switch.zones[1]].append(i)
+        return table
+
+    @cached_property
+    def branches_at(self) -> list[list[int]]:
+        """Branches of each node."""
+        table: list[list[int]] = [[] for _ in self.nodes]
+        for i, branch in enumerate(self.branches):
+            for node in branch.nodes:
+                table[node].append(i)
+        return table
+
+    @cached_property
+    def loads_at(self) -> list[list[int]]:
+        """Loads of each node."""
+        table: list[list[int]] = [[] for _ in self.nodes]
+        for i, load in enumerate(self.loads):
+            table[load.node].append(i)
+        return table
+
+    @cached_property
+    def trunk(self) -> list[bool]:
+        """Per zone: on the source's side of the feeder heads, in the normal switching state.
+
+        Where no head is declared below a source, its own zone is the trunk alone.
+        """
+        heads = set(self.heads.values())
+        marked = [False] * len(self.zones)
+        for source in self.sources:
+            start = self.zone_of[source.node]
+            seen, stack, headed = {start}, [start], False
+            while stack:
+                for number in self.switches_at[zone := stack.pop()]:
+                    if number in heads:
+                        headed = True
+                        continue
+                    switch = self.switches[number]
+                    beyond = switch.other(zone)
+                    if not switch.rating.normal_open and beyond not in seen:
+                        seen.add(beyond)
+                        stack.append(beyond)
+            for zone in seen if headed else {start}:
+                marked[zone] = True
+        return marked
+
+    @cached_property
+    def trunk_part(self) -> list[int]:
+        """Per zone: number of the connected part of the trunk, -1 for zones that are not of the trunk."""
+        part = [-1] * len(self.zones)
+        for zone, is_trunk in enumerate(self.trunk):
+            if is_trunk and part[zone] < 0:
+                part[zone], stack = zone, [zone]
+                while stack:
+                    for number in self.switches_at[here := stack.pop()]:
+                        switch = self.switches[number]
+                        beyond = switch.other(here)
+                        if self.trunk[beyond] and part[beyond] < 0 and not switch.rating.normal_open:
+                            part[beyond] = zone
+                            stack.append(beyond)
+        return part
+
+    def positions(self, states: Mapping[str, SwitchState]) -> list[Position]:
+        """Position of every switch by number. What nobody tells is unknown, but for fuses and jumpers: those are normal."""
+        result = []
+        for switch in self.switches:
+            state = states.get(switch.address)
+            if state is not None:
+                result.append(state.position)
+            elif switch.cim_class in _NO_POSITION:
+                result.append(Position.OPEN if switch.rating.normal_open else Position.CLOSED)
+            else:
+                result.append(Position.UNKNOWN)
+        return result
+
+    def earthed(self, positions: Mapping[str, Position]) -> set[int]:
+        """Zones that an earthing switch earths, or may earth: one that is not known to be open counts as closed."""
+        return {
+            zone
+            for address, zones in self.earthing.items()
+            if positions.get(address, Position.UNKNOWN) is not Position.OPEN
+            for zone in zones
+        }
+
+    def zone_of_equipment(self, address: str) -> int | None:
+        """Number of the zone that a line, load, generator or node is in; None for switches and what is not known."""
+        item = self.grid.equipment.get(address)
+        node = address if item is None else item.nodes[0]
+        if item is not None and item.is_switch:
+            return None
+        number = self._node_number.get(node)
+        return None if number is None else self.zone_of[number]
+
+    @cached_property
+    def _node_number(self) -> dict[str, int]:
+        return {address: i for i, address in enumerate(self.nodes)}
+
+
+def compile_network(grid: Grid) -> Network:
+    """The network of a grid model.
+
+    Nodes below 1 kV are not part of it: their loads and generators count at the primary side of the transformer that feeds
+    them (of the first by address where there are several). Transformer ratios are taken as nominal.
+    """
+    low, primary = _low_voltage(grid)
+    nodes = tuple(address for address in grid.nodes if address not in low)
+    number = {address: i for i, address in enumerate(nodes)}
+    nominal = tuple(grid.nodes[address].nominal for address in nodes)
+
+    def place(address: str) -> int | None:
+        return number.get(primary.get(address, address))
+
+    joined = _Union(len(nodes))
+    switch_items: list[Equipment] = []
+    branches: list[Branch] = []
+    loads: list[Load] = []
+    sources: list[Source] = []
+    for item in grid.equipment.values():
+        at = [number[node] for node in item.nodes if node in number]
+        if item.cim_class is CimClass.GROUND_DISCONNECTOR:
+            continue
+        if item.is_switch:
+            if len(at) == 2:
+                switch_items.append(item)
+        elif isinstance(item.data, LineData) and len(at) == 2:
+            branches.append(_line(item.address, (at[0], at[1]), item.data, nominal[at[0]]))
+            joined.join(at[0], at[1])
+        elif isinstance(item.data, TransformerData) and len(at) >= 2:
+            for end in at[1:]:
+                branches.append(_transformer(item.address, (at[0], end), item.data))
+                joined.join(at[0], end)
+        elif isinstance(item.data, LoadData):
+            node = place(item.nodes[0])
+            if node is not None:
+                loads.append(Load(item.address, node, item.data))
+        elif isinstance(item.data, SourceData) and at:
+            sources.append(_source(item.address, at[0], item.data, nominal[at[0]]))
+    zone_of, zones = _zones(grid, nodes, joined, branches, loads, sources, place)
+    switches = tuple(
+        Switch(
+            item.address,
+            item.cim_class,
+            item.data if isinstance(item.data, SwitchRating) else SwitchRating(),
+            (number[item.nodes[0]], number[item.nodes[1]]),
+            (zone_of[number[item.nodes[0]]], zone_of[number[item.nodes[1]]]),
+        )
+        for item in sorted(switch_items, key=lambda item: item.address)
+    )
+    earthing = {
+        item.address: tuple(sorted({zone_of[number[node]] for node in item.nodes if node in number}))
+        for item in grid.of(CimClass.GROUND_DISCONNECTOR)
+    }
+    index = {switch.address: i for i, switch in enumerate(switches)}
+    heads = {address: index[feeder.head] for address, feeder in grid.feeders.items() if feeder.head in index}
+    return Network(
+        grid, nodes, nominal, zone_of, zones, switches, tuple(branches), tuple(loads), tuple(sources), earthing, heads
+    )
+
+
+def switch_state(rating: SwitchRating, inputs: SwitchInputs) -> SwitchState:
+    """What may be asked of a switch now (spec 3.3); every reason against it is named."""
+    both = [
+        (not rating.remote or not rating.command, "no remote control"),
+        (not inputs.comms_good, "communication lost"),
+        (inputs.local is True, "Loc"),
+        (inputs.station_local is True, "LocSta"),
+        (inputs.command_blocked is True, "CmdBlk"),
+        (inputs.drive_blocked is True, "drive blocked (SOPM)"),
+        (inputs.gas_blocked is True, "insulation blocked (SIMG)"),
+        (inputs.health is not None and inputs.health >= ALARM, "EEHealth"),
+        (inputs.operations_left is not None and inputs.operations_left <= 0, "too many operations in this hour"),
+        (not inputs.behaviour_on, "Beh"),
+        (inputs.test, "test quality"),
+        (inputs.tagged, "tag"),
+    ]
+    capability = inputs.capability
+    opening = [
+        (inputs.blocked_open is True, "BlkOpn"),
+        (inputs.release_open is False, "CILO EnaOpn"),
+        (capability is not None and capability < 2, "CBOpCap for opening"),
+    ]
+    closing = [
+        (inputs.blocked_close is True, "BlkCls"),
+        (inputs.release_close is False, "CILO EnaCls"),
+        (capability is not None and capability < 3, "CBOpCap for closing"),
+    ]
+    against = [why for applies, why in both if applies]
+    against_open = [why for applies, why in opening if applies]
+    against_close = [why for applies, why in closing if applies]
+    known = inputs.position_good and inputs.position in {Position.OPEN, Position.CLOSED}
+    if not known:
+        against.append("position not known")
+    can_close = not against and not against_close
+    reasons = tuple([*against, *against_open, *against_close, *([] if inputs.earth_known else ["earthing not known"])])
+    return SwitchState(
+        position=inputs.position if known else Position.UNKNOWN,
+        can_open=not against and not against_open,
+        can_close=can_close,
+        auto_close=can_close and inputs.earth_known,
+        tagged=inputs.tagged,
+        reasons=reasons,
+    )
+
+
+class _Union:
+    """Disjoint sets of numbers."""
+
+    def __init__(self, count: int) -> None:
+        self._above = list(range(count))
+
+    def find(self, item: int) -> int:
+        above = self._above
+        while above[item] != item:
+            above[item] = above[above[item]]
+            item = above[item]
+        return item
+
+    def join(self, a: int, b: int) -> None:
+        a, b = self.find(a), self.find(b)
+        if a != b:
+            self._above[max(a, b)] = min(a, b)
+
+
+def _line(address: str, nodes: tuple[int, int], data: LineData, nominal: float) -> Branch:
+    base = nominal * nominal / S_BASE
+    limit = None if data.i_max is None else current_limit(data.i_max, nominal)
+    return Branch(address, nodes, complex(data.r, data.x) / base, data.b * base, limit, transformer=False)
+
+
+def _transformer(address: str, nodes: tuple[int, int], data: TransformerData) -> Branch:
+    resistance = data.pk / data.s
+    reactance = max(data.uk * data.uk - resistance * resistance, 0.0) ** 0.5
+    impedance = complex(resistance, reactance) * S_BASE / data.s
+    return Branch(address, nodes, impedance, 0.0, data.s / S_BASE, transformer=True)
+
+
+def _source(address: str, node: int, data: SourceData, nominal: float) -> Source:
+    if data.r is not None and data.x is not None:
+        impedance = complex(data.r, data.x) / (nominal * nominal / S_BASE)
+    elif data.s_short:
+        impedance = complex(0.0, S_BASE / data.s_short)
+    else:
+        impedance = 0j
+    return Source(address, node, data.voltage, impedance)
+
+
+def current_limit(amperes: float, nominal: float) -> float:
+    """Per unit of a current at a nominal line-to-line voltage."""
+    return float(amperes * 3**0.5 * nominal / S_BASE)
+
+
+def _low_voltage(grid: Grid) -> tuple[set[str], dict[str, str]]:
+    """Nodes below 1 kV, and for those that a transformer feeds the node of its primary side."""
+    low = {address for address, node in grid.nodes.items() if node.nominal < MEDIUM_VOLTAGE}
+    neighbours: dict[str, list[str]] = {address: [] for address in low}
+    feeds: list[tuple[str, str, str]] = []
+    for item in grid.equipment.values():
+        if len(item.nodes) < 2 or item.cim_class is CimClass.GROUND_DISCONNECTOR:
+            continue
+        if isinstance(item.data, SwitchRating) and item.data.normal_open:
+            continue
+        inside = [node for node in item.nodes if node in low]
+        for a, b in zip(inside, inside[1:], strict=False):
+            neighbours[a].append(b)
+            neighbours[b].append(a)
+        if item.cim_class is CimClass.TRANSFORMER and inside and item.nodes[0] not in low:
+            feeds += [(item.address, item.nodes[0], node) for node in inside]
+    primary: dict[str, str] = {}
+    for _, above, start in sorted(feeds):
+        stack = [start]
+        while stack:
+            node = stack.pop()
+            if node not in primary:
+                primary[node] = above
+                stack += neighbours[node]
+    return low, primary
+
+
+def _zones(
+    grid: Grid,
+    nodes: tuple[str, ...],
+    joined: _Union,
+    branches: Iterable[Branch],
+    loads: Iterable[Load],
+    sources: Iterable[Source],
+    place: Callable[[str], int | None],
+) -> tuple[tuple[int, ...], tuple[Zone, ...]]:
+    """Zone of each node, and the zones in the order of their first nodes."""
+    number: dict[int, int] = {}
+    zone_of = tuple(number.setdefault(joined.find(i), len(number)) for i in range(len(nodes)))
+    members: list[list[int]] = [[] for _ in number]
+    for node, zone in enumerate(zone_of):
+        members[zone].append(node)
+    lines: list[list[str]] = [[] for _ in number]
+    length = [0.0] * len(number)
+    busbars: list[list[str]] = [[] for _ in number]
+    consumers: list[list[str]] = [[] for _ in number]
+    generators: list[list[str]] = [[] for _ in number]
+    fed = {zone_of[source.node] for source in sources}
+    for branch in branches:
+        data = grid.equipment[branch.address].data
+        if isinstance(data, LineData):
+            lines[zone_of[branch.nodes[0]]].append(branch.address)
+            length[zone_of[branch.nodes[0]]] += data.length
+    for load in loads:
+        consumers[zone_of[load.node]].append(load.address)
+    for item in grid.of(CimClass.GENERATOR, CimClass.BUSBAR):
+        at = place(item.nodes[0])
+        if at is not None:
+            (generators if item.cim_class is CimClass.GENERATOR else busbars)[zone_of[at]].append(item.address)
+    zones = []
+    for zone, within in enumerate(members):
+        named = lines[zone] or busbars[zone] or [nodes[node] for node in within]
+        zones.append(
+            Zone(
+                min(named),
+                tuple(within),
+                length[zone],
+                tuple(sorted(lines[zone])),
+                tuple(sorted(consumers[zone])),
+                tuple(sorted(generators[zone])),
+                zone in fed,
+            )
+        )
+    return zone_of, tuple(zones)
