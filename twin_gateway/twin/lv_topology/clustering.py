@@ -94,7 +94,8 @@ def cluster(
     """Vote by groups: a channel belongs where the voltages go with which its own goes.
 
     The groups are named by what other methods say of their members together; then every channel is compared with the
-    mean voltage of each place without itself, and moves on until the groups stand still (soft k-means).
+    mean voltage of each place without itself, and moves on until the groups stand still (soft k-means). It says
+    nothing of being elsewhere: what the medium voltage does to a phase is shared by meters of other transformers.
 
     Args:
         data: see `AreaData`.
@@ -106,7 +107,7 @@ def cluster(
     volts = prepared(course or courses(data))
     channels, places = len(data.v), data.places
     if volts.told.sum() < 2:
-        return Vote("cluster", silent(channels, places))
+        return Vote("cluster", silent(channels, places), knows_none=False)
     group = groups(data, course) if group is None else group
     rows = volts.channels / np.maximum(np.sqrt((volts.channels**2).sum(1, keepdims=True)), 1e-9)
     gram = rows @ rows.T
@@ -117,7 +118,7 @@ def cluster(
         odds = _against_means(gram, weight, length)
         odds[~volts.told] = 0.0
         weight = probabilities(odds)[:, :places] * volts.told[:, None]
-    return Vote("cluster", odds)
+    return Vote("cluster", odds - odds.max(1, keepdims=True), knows_none=False)
 
 
 def _against_means(gram: F64, weight: F64, length: float) -> F64:
@@ -127,22 +128,8 @@ def _against_means(gram: F64, weight: F64, length: float) -> F64:
     inner = weight.T @ reach
     product = reach - weight * own[:, None]
     variance = np.diag(inner) - 2 * weight * reach + weight**2 * own[:, None]
-    filled_ = variance > 1e-6
-    rho = np.where(filled_, product / np.sqrt(np.maximum(variance, 1e-6) * np.maximum(own[:, None], 1e-9)), 0.0)
+    full = variance > 1e-6
+    rho = np.where(full, product / np.sqrt(np.maximum(variance, 1e-6) * np.maximum(own[:, None], 1e-9)), 0.0)
     marginal = np.arctanh(np.clip(rho, -0.999, 0.999)) * np.sqrt(length)
     odds = correlation_odds(marginal, length)
-
-    # Whether it is anywhere at all: means of one phase share what the medium voltage does to that phase, so only what
-    # a mean explains beyond all the others counts.
-    half = reach - weight * (own[:, None] / 2)
-    mixed = inner[None] - weight[:, :, None] * half[:, None, :] - half[:, :, None] * weight[:, None, :]
-    places = weight.shape[1]
-    mixed += np.eye(places) * (2e-3 * np.trace(inner) / places + 1e-6)
-    inverse = np.linalg.inv(mixed)
-    slope = np.einsum("ijk,ik->ij", inverse, product)
-    rest = np.maximum(own - (slope * product).sum(1), 1e-3 * own + 1e-9)
-    partial = slope / np.sqrt(np.einsum("ijj->ij", inverse) * (rest / length)[:, None])
-    exists = correlation_odds(np.where(filled_, partial, 0.0), length).max(1, keepdims=True)
-    if places <= 3:  # of one transformer alone there are no others, and its three means add up to nothing
-        exists = odds.max(1, keepdims=True)
-    return np.asarray(np.where(filled_, odds - odds.max(1, keepdims=True) + exists, np.minimum(exists, 0.0) - 6.0))
+    return np.asarray(np.where(full, odds, -6.0))

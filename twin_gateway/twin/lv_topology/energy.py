@@ -63,6 +63,18 @@ def energy_balance(data: AreaData) -> EnergyResult:
     return EnergyResult(Vote("energy", odds), share, lag, np.sqrt(noise))
 
 
+def turned(data: AreaData) -> NDArray[np.bool_]:
+    """Transformers whose measured power falls when the meters of the area draw more: counted the other way round.
+
+    Shape (k,). Transformers that tell no power, or too little to say, are not turned.
+    """
+    everybody = limited(filled(increments(data.p))).sum(0)
+    own = filled(increments(data.pt)).sum(1)
+    norm = np.sqrt((own**2).sum(1) * (everybody**2).sum())
+    rho = np.where(norm > 0, own @ everybody / np.maximum(norm, 1e-9), 0.0)
+    return np.asarray(rho * np.sqrt(own.shape[1]) < -4.0)
+
+
 def limited(rows: F64, factor: float = 3.0) -> F64:
     """Rows cut off at `factor` times their 99.5 % quantile: a register error must not decide a regression."""
     edge = factor * np.quantile(np.abs(rows), 0.995, axis=1, keepdims=True)

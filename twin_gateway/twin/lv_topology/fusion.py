@@ -68,18 +68,19 @@ def stability(first: Vote, second: Vote) -> tuple[float, float]:
         return 0.5, float("nan")
     left, right = first.log_odds[told], second.log_odds[told]
     agree = float(np.mean(probabilities(left).argmax(1) == probabilities(right).argmax(1)))
+    steady = (agree * float(told.sum()) + 1) / (float(told.sum()) + 2)
     shown = min(1.0, agree + 1 / told.sum())  # one contradiction more or less proves nothing
 
     def foreseen(scale: float) -> float:
         return float(np.mean((probabilities(scale * left) * probabilities(scale * right)).sum(1)))
 
     if foreseen(1.0) <= shown:
-        return 1.0, agree
+        return 1.0, steady
     low, high = 0.0, 1.0
     for _ in range(24):
         middle = (low + high) / 2
         low, high = (middle, high) if foreseen(middle) <= shown else (low, middle)
-    return low, agree
+    return low, steady
 
 
 def words(odds: F64, scale: float, limit: float) -> F64:
@@ -88,11 +89,16 @@ def words(odds: F64, scale: float, limit: float) -> F64:
     return np.asarray(np.maximum(full - full.max(1, keepdims=True), -limit))
 
 
+_PRIOR = 4.0
+"""The stability counts as so many judgements by others."""
+
+
 def weigh(votes: Sequence[Vote], stabilities: dict[str, tuple[float, float]], sure: float = 0.9) -> list[Weight]:
     """Weights of the methods: scales from the halves, limits from how often they are right when they are sure.
 
     The first limit comes from the stability alone, so that methods that contradict themselves cannot be sure of
-    anything; then the methods judge each other, in rounds, where both sides are sure.
+    anything; then the methods judge each other, in rounds, where both sides are sure. Where they contradict each
+    other the blame is shared by how far each of them is steady.
 
     Args:
         votes: of the methods that measure (not the records).
@@ -100,22 +106,27 @@ def weigh(votes: Sequence[Vote], stabilities: dict[str, tuple[float, float]], su
         sure: probability from which a method counts as sure.
     """
     scales = {vote.method: stabilities.get(vote.method, (1.0, float("nan"))) for vote in votes}
-    limits = {method: _own_limit(steady) for method, (_, steady) in scales.items()}
+    first = {method: _own_limit(steady) for method, (_, steady) in scales.items()}
+    limits = dict(first)
     agreements = dict.fromkeys(limits, float("nan"))
     for _ in range(3):
         said = {vote.method: words(vote.log_odds, scales[vote.method][0], limits[vote.method]) for vote in votes}
         total = np.sum(list(said.values()), axis=0) if said else np.zeros((0, 1))
         judged = {}
         for vote in votes:
-            own = _normal(words(vote.log_odds, scales[vote.method][0], MOST))
-            rest = _normal(total - said[vote.method])
+            reach = None if vote.knows_none else -1  # a method is not judged on what it cannot know
+            own = _normal(words(vote.log_odds, scales[vote.method][0], MOST)[:, :reach])
+            rest = _normal((total - said[vote.method])[:, :reach])
             both = (own.max(1) >= sure) & (rest.max(1) >= sure)
             count = float(both.sum())
             if count < 3:
                 continue
             hits = float((own.argmax(1) == rest.argmax(1))[both].sum())
             agreements[vote.method] = hits / count
-            judged[vote.method] = _logit((hits + 1) / (count + 2))
+            error = _error(first[vote.method])
+            judge = _error(max(limit for method, limit in first.items() if method != vote.method))
+            misses = (count - hits) * error / (error + judge)
+            judged[vote.method] = _logit(1 - (misses + _PRIOR * error) / (count + _PRIOR))
         limits.update(judged)
     return [
         Weight(method, scale, limits[method], steady, agreements[method]) for method, (scale, steady) in scales.items()
@@ -127,6 +138,10 @@ def _own_limit(steady: float) -> float:
     if np.isnan(steady):
         return 2.0
     return min(MOST, 2 * _logit(float(np.sqrt(min(steady, 0.999)))))
+
+
+def _error(limit: float) -> float:
+    return float(1 / (1 + np.exp(limit)))
 
 
 def _logit(rate: float) -> float:

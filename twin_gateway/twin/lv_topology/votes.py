@@ -18,10 +18,12 @@ class Vote:
         method: its name (`energy`).
         log_odds: natural log-odds of every place (3 * transformer + phase) against "at none of them", shape
             (channels, places). A row of zeros says nothing.
+        knows_none: the method can tell "at none of them"; otherwise the best place stands at 0, level with none.
     """
 
     method: str
     log_odds: F64
+    knows_none: bool = True
 
     def probabilities(self) -> F64:
         """Shape (channels, places + 1); the last column is "at none of them"."""

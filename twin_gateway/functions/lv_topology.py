@@ -1,0 +1,566 @@
+"""Low-voltage topology at work: identify, compare with the records, change a reference when a person says so."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import sqlite3
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from datetime import UTC
+from typing import Annotated, Any, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from address_space import clock
+from address_space.events import Event
+from address_space.ports import Argument, AuditRecord, Caller, MethodResult, MethodSpec, Right
+from address_space.quality import StatusCode
+from twin_gateway.durations import Seconds
+from twin_gateway.functions.contract import TwinContext
+from twin_gateway.functions.interval_store import IntervalStoreError
+from twin_gateway.functions.intervals import FILE as INTERVALS_FILE
+from twin_gateway.functions.lv_topology_export import as_cim, as_csv
+from twin_gateway.functions.lv_topology_job import Done, Job, Supply, run_job, supplies_of
+from twin_gateway.functions.lv_topology_store import (
+    FindingError,
+    Reference,
+    StoredFinding,
+    StoredResult,
+    TopologyStore,
+)
+from twin_gateway.functions.worker import ComputeError, Worker
+from twin_gateway.grid.model import Meter, MeterRole
+from twin_gateway.twin.lv_topology.finding import State
+from twin_gateway.twin.lv_topology.identify import METHODS
+
+log = logging.getLogger(__name__)
+
+FILE = "lv_topology.sqlite"
+_BOOLEAN, _UINT32, _DOUBLE, _STRING, _DATETIME = 1, 7, 11, 12, 13
+_SEVERITY_FINDING = 250
+_DAY_S = 86_400.0
+T = TypeVar("T")
+
+
+class LvTopologySettings(BaseModel):
+    """Identification of low-voltage topology.
+
+    Attributes:
+        days: length of the window when the caller names none, up to the present.
+        most_days: longest window.
+        threshold: confidence from which a finding is not unknown.
+        limit: seconds that an identification may take.
+        answer_within: seconds after which `Identify` answers though the computation goes on; `Progress` tells then.
+        kept_results: results whose findings are kept.
+        most_meters: most meters of one identification; a larger area is done part by part.
+        authority: URI of the grid authority, for the UUIDs of addresses in CIM exports.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    days: Annotated[float, Field(gt=0, le=400)] = 30.0
+    most_days: Annotated[float, Field(gt=0, le=400)] = 92.0
+    threshold: Annotated[float, Field(ge=0.91, lt=1)] = 0.95
+    limit: Seconds = 600.0
+    answer_within: Seconds = 20.0
+    kept_results: Annotated[int, Field(ge=1, le=1000)] = 50
+    most_meters: Annotated[int, Field(ge=1, le=10_000)] = 3000
+    authority: str = ""
+
+
+@dataclass
+class _Run:
+    """One identification that is under way or has ended."""
+
+    number: int
+    area: str
+    state: str = "reading and computing"
+    percent: float = 10.0
+    result: str = ""
+    text: str = ""
+    status: int = StatusCode.Good
+    seconds: float = 0.0
+    counts: Counter[str] | None = None
+
+
+class LvTopology:
+    """The twin function. Its methods stand on `<place>/_/…/twTOPO1` of the area that the gateway serves.
+
+    It has a compute process of its own: an identification takes seconds, and fault location must not wait for it.
+    """
+
+    name = "lv_topology"
+
+    def __init__(self, context: TwinContext, settings: LvTopologySettings) -> None:
+        self._context = context
+        self._settings = settings
+        self.owner = _function(context.place)
+        self._supplies = supplies_of(context.grid)
+        self._owners = {supply.address: _function(supply.place) for supply in self._supplies}
+        for owner in (self.owner, *self._owners.values()):
+            context.results.add(f"{owner}/{name}" for name in ("DiffCnt", "AgrCnt", "Cov", "LastId"))
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="lv-topology")
+        self._store = TopologyStore(context.data_directory / FILE, kept=settings.kept_results)
+        self._latest: dict[str, StoredFinding] = self._store.latest()
+        self._references: dict[str, Reference] = self._store.references()
+        results = self._store.results()
+        self._last = results[0].id if results else ""
+        self._worker = Worker()
+        self._run: _Run | None = None
+        self._job: asyncio.Task[None] | None = None
+        self._runs = 0
+
+    def meter(self, address: str) -> Meter | None:
+        """A meter with its references as accepted so far; None when the grid model has none of this address."""
+        meter = self._context.grid.meters.get(address)
+        changed = self._references.get(address)
+        if meter is None or changed is None:
+            return meter
+        return replace(meter, transformer=changed.fed_by, phases=changed.phases)
+
+    def references(self) -> dict[str, Reference]:
+        """References (`FedBy`, `Phases`) that accepted findings have changed, by address of the meter."""
+        return dict(self._references)
+
+    def specs(self) -> Sequence[MethodSpec]:
+        """The methods; people who only look may compare and export."""
+        area = Argument("area", _STRING, "address of an area, a site, a transformer or its LV place; empty for all")
+        table = (
+            Argument("finding", _STRING, "ids", is_list=True),
+            Argument("meter", _STRING, "addresses", is_list=True),
+            Argument("state", _STRING, "agrees, differs, unknown, confirmed, rejected", is_list=True),
+            Argument("confidence", _DOUBLE, "0 to 1", is_list=True),
+            Argument("transformer", _STRING, "as identified", is_list=True),
+            Argument("phases", _STRING, "as identified, by terminal of the meter", is_list=True),
+            Argument("recordedTransformer", _STRING, "on record now", is_list=True),
+            Argument("recordedPhases", _STRING, "on record now", is_list=True),
+            Argument("parent", _STRING, "next meter up the line", is_list=True),
+            Argument("votes", _STRING, "what each method says", is_list=True),
+        )
+        said = (Argument("text", _STRING, "a sentence"),)
+        progress = (
+            Argument("result", _STRING, "id; empty while it is under way"),
+            Argument("state", _STRING, "idle, reading and computing, done, failed"),
+            Argument("percent", _DOUBLE),
+            Argument("meters", _UINT32),
+            Argument("agrees", _UINT32),
+            Argument("differs", _UINT32),
+            Argument("unknown", _UINT32),
+            Argument("seconds", _DOUBLE),
+            *said,
+        )
+        finding = Argument("finding", _STRING, "id, from Compare or Findings")
+        window = (
+            Argument("start", _DATETIME, "of the window; null (1601) for `days` before the end"),
+            Argument("end", _DATETIME, "of the window; null (1601) for now"),
+            Argument("days", _DOUBLE, "length of the window where no start is given; 0 for the configured one"),
+            Argument("methods", _STRING, f"empty for all of {', '.join(METHODS)}", is_list=True),
+        )
+        return [
+            MethodSpec(
+                self.owner, "Identify", (area, *window), progress, Right.CONFIGURE, "Find out where meters hang"
+            ),
+            MethodSpec(self.owner, "Progress", (), progress, Right.READ, "The identification under way, or the last"),
+            MethodSpec(self.owner, "Compare", (area,), table, Right.READ, "Findings that differ from the records"),
+            MethodSpec(self.owner, "Findings", (area,), table, Right.READ, "The newest finding of every meter"),
+            MethodSpec(
+                self.owner,
+                "Accept",
+                (finding,),
+                (Argument("revision", _UINT32, "of the references; 0 when unchanged"), *said),
+                Right.CONFIGURE,
+                "Confirm a finding: the references FedBy and Phases of its meter become what it says",
+            ),
+            MethodSpec(
+                self.owner,
+                "Reject",
+                (finding, Argument("reason", _STRING)),
+                said,
+                Right.CONFIGURE,
+                "Reject a finding: the record stays, and the same answer is not brought forward again",
+            ),
+            MethodSpec(
+                self.owner,
+                "Export",
+                (area, Argument("format", _STRING, "csv or cim")),
+                (Argument("document", _STRING),),
+                Right.READ,
+                "Findings as CSV, or the agreed and confirmed ones as CIM RDF/XML",
+            ),
+        ]
+
+    async def call(self, owner: str, name: str, arguments: Sequence[Any], caller: Caller) -> MethodResult:
+        """Run one of the methods."""
+        if name == "Identify":
+            return await self._identify(arguments, caller)
+        if name == "Progress":
+            return self._progress(StatusCode.Good)
+        if name == "Accept":
+            return await self._accept(str(arguments[0] or ""), caller)
+        if name == "Reject":
+            return await self._reject(str(arguments[0] or ""), str(arguments[1] or ""), caller)
+        chosen = self._chosen(str(arguments[0] or ""), caller)
+        if name == "Export":
+            return self._export(chosen, str(arguments[1] or ""))
+        if name == "Compare":
+            chosen = [item for item in chosen if item.finding.state is State.DIFFERS and self._differs(item)]
+        return MethodResult(StatusCode.Good, self._table(chosen))
+
+    async def run(self) -> None:
+        """Publish what is known from before; identifications run on demand. Ends their process when cancelled."""
+        try:
+            self._publish()
+            await asyncio.Event().wait()
+        finally:
+            if self._job is not None:
+                self._job.cancel()
+                await asyncio.gather(self._job, return_exceptions=True)
+            self._worker.close()
+            self._thread.shutdown(wait=True)
+            self._store.close()
+
+    # ---- identification -------------------------------------------------------------------------------------------
+
+    async def _identify(self, arguments: Sequence[Any], caller: Caller) -> MethodResult:
+        if self._job is not None and not self._job.done():
+            return self._progress(StatusCode.BadResourceUnavailable, "An identification is under way")
+        try:
+            job, area = self._wanted(arguments)
+        except ValueError as error:
+            return self._progress(StatusCode.BadInvalidArgument, str(error))
+        self._runs += 1
+        self._run = _Run(self._runs, area)
+        self._job = asyncio.create_task(self._work(job, self._run, caller), name="lv-topology identification")
+        await asyncio.wait([self._job], timeout=self._settings.answer_within)
+        return self._progress(self._run.status)
+
+    def _wanted(self, arguments: Sequence[Any]) -> tuple[Job, str]:
+        """The job that the arguments ask for.
+
+        Raises:
+            ValueError: they make no sense, or there is nothing to identify.
+        """
+        area, start, end, days, methods = arguments
+        area = str(area or "")
+        settings = self._settings
+        until = _seconds(end) or clock.to_unix(clock.now())
+        span = float(days or settings.days)
+        if not 0 < span <= settings.most_days:
+            raise ValueError(f"A window is between 0 and {settings.most_days:g} days long")
+        since = _seconds(start) or until - span * _DAY_S
+        if not 0 < until - since <= settings.most_days * _DAY_S:
+            raise ValueError(f"A window begins before it ends and is at most {settings.most_days:g} days long")
+        names = tuple(str(name) for name in methods or ()) or METHODS
+        strange = [name for name in names if name not in METHODS]
+        if strange:
+            raise ValueError(f"There is no method '{strange[0][:40]}'; there are {', '.join(METHODS)}")
+        supplies = [supply for supply in self._supplies if _within(area, supply)]
+        if not supplies:
+            raise ValueError("No transformer of this area is measured by phase on its low-voltage side")
+        meters = self._meters(area, supplies)
+        if not meters:
+            raise ValueError("This area has no meters of customers")
+        if len(meters) > settings.most_meters:
+            raise ValueError(f"{len(meters)} meters are more than {settings.most_meters}: choose a smaller area")
+        store = self._context.data_directory / INTERVALS_FILE
+        return Job(store, tuple(meters), tuple(supplies), since, until, names, settings.threshold), area
+
+    def _meters(self, area: str, supplies: Sequence[Supply]) -> list[Meter]:
+        fed = {supply.address for supply in supplies}
+        meters = (self.meter(address) for address in self._context.grid.meters)
+        return [
+            meter
+            for meter in meters
+            if meter is not None
+            and meter.role is not MeterRole.BOUNDARY
+            and (not area or meter.transformer in fed or _below(meter.address, area))
+        ]
+
+    async def _work(self, job: Job, run: _Run, caller: Caller) -> None:
+        """Compute, keep, tell; whatever happens ends up in the run's state."""
+        started = time.monotonic()
+        try:
+            done: Done = await self._worker.run_within(self._settings.limit, run_job, job)
+            run.percent = 95.0
+            await self._keep(job, run, done, caller)
+            run.state, run.percent = "done", 100.0
+        except (ComputeError, IntervalStoreError, ValueError, sqlite3.Error, OSError) as error:
+            run.state, run.text, run.status = "failed", str(error), StatusCode.BadInvalidState
+            log.warning("the identification of %s failed: %s", run.area or "everything", error)
+            self._context.events.append(
+                Event("twin", f"Identification of LV topology failed: {error}", 400, self.owner)
+            )
+        finally:
+            run.seconds = time.monotonic() - started
+
+    async def _keep(self, job: Job, run: _Run, done: Done, caller: Caller) -> None:
+        outcome = done.identification
+        details = {
+            "trust": None if outcome.trust != outcome.trust else round(outcome.trust, 4),
+            "methods": {
+                weight.method: {
+                    "scale": round(weight.scale, 3),
+                    "limit": round(weight.limit, 2),
+                    "stability": None if weight.stability != weight.stability else round(weight.stability, 4),
+                    "agreement": None if weight.agreement != weight.agreement else round(weight.agreement, 4),
+                }
+                for weight in outcome.weights
+            },
+            "turned": list(done.turned),
+            "silent": done.silent,
+        }
+        result = StoredResult("", run.area, outcome.start, outcome.end, clock.now(), caller.user, details)
+        before = {meter: item.finding for meter, item in self._latest.items()}
+        run.result, kept = await self._in_thread(lambda: self._store.add(result, outcome.findings))
+        self._last = run.result
+        self._latest.update((item.finding.meter, item) for item in kept)
+        run.counts = Counter(item.finding.state.value for item in kept)
+        run.text = self._told(done, run.counts)
+        self._publish()
+        for item in kept:
+            finding = item.finding
+            old = before.get(finding.meter)
+            if finding.state is not State.DIFFERS or (
+                old is not None
+                and old.state is State.DIFFERS
+                and (old.transformer, old.phases) == (finding.transformer, finding.phases)
+            ):
+                continue  # the same discrepancy has been told before
+            self._context.events.append(
+                Event(
+                    "T01",
+                    f"The data say {finding.transformer} phase {finding.phases}, the record "
+                    f"{finding.recorded_transformer or 'no transformer'} phase {finding.recorded_phases or 'unknown'}",
+                    _SEVERITY_FINDING,
+                    finding.meter,
+                    correlation=run.result,
+                    value=round(finding.confidence, 4),
+                    details=(("finding", item.id),),
+                )
+            )
+        await asyncio.sleep(0)
+
+    @staticmethod
+    def _told(done: Done, counts: Counter[str]) -> str:
+        text = ", ".join(f"{count} {state}" for state, count in sorted(counts.items())) or "no meters"
+        if done.silent:
+            text += f"; {done.silent} meters told nothing in this window"
+        if done.turned:
+            text += f"; counted the other way round than the grid model says: {', '.join(done.turned)}"
+        return text
+
+    def _progress(self, status: int, text: str = "") -> MethodResult:
+        run = self._run
+        if run is None:
+            return MethodResult(status, ("", "idle", 0.0, 0, 0, 0, 0, 0.0, text), text)
+        counts = run.counts or Counter()
+        outputs = (
+            run.result,
+            run.state,
+            run.percent,
+            sum(counts.values()),
+            counts[State.AGREES.value],
+            counts[State.DIFFERS.value],
+            counts[State.UNKNOWN.value],
+            run.seconds,
+            text or run.text,
+        )
+        return MethodResult(status, outputs, text or run.text)
+
+    def _publish(self) -> None:
+        """Counts of the newest findings: of the whole place, and of every transformer as it stands on record."""
+        if not self._last:
+            return
+        everything = list(self._latest.values())
+        values: dict[str, int | float | str] = {}
+        by_transformer: dict[str, list[StoredFinding]] = {address: [] for address in self._owners}
+        for item in everything:
+            meter = self.meter(item.finding.meter)
+            if meter is not None and meter.transformer in by_transformer:
+                by_transformer[meter.transformer].append(item)
+        groups = [(self.owner, everything)]
+        groups += [(self._owners[address], items) for address, items in by_transformer.items()]
+        for owner, items in groups:
+            states = Counter(item.finding.state for item in items)
+            sure = len(items) - states[State.UNKNOWN]
+            values[f"{owner}/DiffCnt"] = states[State.DIFFERS]
+            values[f"{owner}/AgrCnt"] = states[State.AGREES] + states[State.CONFIRMED]
+            values[f"{owner}/Cov"] = sure / len(items) if items else 0.0
+            values[f"{owner}/LastId"] = self._last
+        self._context.results.write(values)
+
+    # ---- what people decide ---------------------------------------------------------------------------------------
+
+    async def _accept(self, finding_id: str, caller: Caller) -> MethodResult:
+        item, refusal = await self._open_finding(finding_id, caller)
+        if item is None:
+            return MethodResult(refusal.status, (0, refusal.text), refusal.text)
+        finding = item.finding
+        if finding.state in {State.UNKNOWN, State.CONFIRMED} or not finding.transformer:
+            text = f"Finding {item.id} is {finding.state}: there is nothing to accept"
+            return MethodResult(StatusCode.BadInvalidState, (0, text), text)
+        meter = self.meter(finding.meter)
+        if meter is None:
+            text = f"{finding.meter} is no longer in the grid model"
+            return MethodResult(StatusCode.BadInvalidState, (0, text), text)
+        was = (meter.transformer, meter.phases)
+        text = f"FedBy {was[0]} -> {finding.transformer}, Phases {was[1]} -> {finding.phases}"
+        if not await self._audited("topology.accept", item, caller, text):
+            text = "The audit journal cannot be written: nothing was changed"
+            return MethodResult(StatusCode.BadResourceUnavailable, (0, text), text)
+        revision = await self._in_thread(lambda: self._store.confirm(item, was, clock.now(), caller.user))
+        if revision:
+            self._references[finding.meter] = Reference(finding.transformer, finding.phases, revision)
+            self._context.events.append(
+                Event("reference", text, 200, finding.meter, actor=caller.user, details=(("finding", item.id),))
+            )
+        self._decided(item, State.CONFIRMED)
+        return MethodResult(StatusCode.Good, (revision, text), text)
+
+    async def _reject(self, finding_id: str, reason: str, caller: Caller) -> MethodResult:
+        if not reason.strip():
+            text = "A rejection needs a reason"
+            return MethodResult(StatusCode.BadInvalidArgument, (text,), text)
+        item, refusal = await self._open_finding(finding_id, caller)
+        if item is None:
+            return MethodResult(refusal.status, (refusal.text,), refusal.text)
+        if item.finding.state not in {State.DIFFERS, State.REJECTED}:
+            text = f"Finding {item.id} is {item.finding.state}: only one that differs can be rejected"
+            return MethodResult(StatusCode.BadInvalidState, (text,), text)
+        if not await self._audited("topology.reject", item, caller, reason[:500]):
+            text = "The audit journal cannot be written: nothing was changed"
+            return MethodResult(StatusCode.BadResourceUnavailable, (text,), text)
+        await self._in_thread(lambda: self._store.reject(item, clock.now(), caller.user, reason[:500]))
+        self._decided(item, State.REJECTED)
+        text = f"Finding {item.id} is rejected; the record stays"
+        return MethodResult(StatusCode.Good, (text,), text)
+
+    async def _open_finding(self, finding_id: str, caller: Caller) -> tuple[StoredFinding | None, MethodResult]:
+        """The finding, or why there is none that the caller may decide on."""
+        try:
+            item = await self._in_thread(lambda: self._store.finding(finding_id))
+        except FindingError as error:
+            return None, MethodResult(StatusCode.BadNoMatch, (), str(error))
+        if not self._context.policy.permits(caller, Right.CONFIGURE, item.finding.meter):
+            text = f"Finding {item.id} is about a meter that needs the right to configure it"
+            return None, MethodResult(StatusCode.BadUserAccessDenied, (), text)
+        return item, MethodResult(StatusCode.Good)
+
+    async def _audited(self, kind: str, item: StoredFinding, caller: Caller, text: str) -> bool:
+        record = AuditRecord(
+            clock.now(),
+            kind,
+            caller.user,
+            caller.client,
+            item.finding.meter,
+            text=text,
+            details={"finding": item.id, "confidence": round(item.finding.confidence, 4)},
+        )
+        try:
+            await self._context.audit.append(record)
+        except (OSError, sqlite3.Error) as error:
+            log.error("%s of %s is refused, the audit journal cannot be written: %s", kind, item.id, error)
+            return False
+        return True
+
+    def _decided(self, item: StoredFinding, state: State) -> None:
+        self._latest[item.finding.meter] = StoredFinding(item.id, replace(item.finding, state=state))
+        self._publish()
+
+    # ---- what people see ------------------------------------------------------------------------------------------
+
+    def _chosen(self, area: str, caller: Caller) -> list[StoredFinding]:
+        """The newest findings of an area that the caller may read, in the order of their meters."""
+        permits = self._context.policy.permits
+        return [item for item in self._of_area(area) if permits(caller, Right.READ, item.finding.meter)]
+
+    def _of_area(self, area: str) -> list[StoredFinding]:
+        if not area:
+            return [self._latest[meter] for meter in sorted(self._latest)]
+        fed = {supply.address for supply in self._supplies if _within(area, supply)}
+        return [
+            item
+            for address, item in sorted(self._latest.items())
+            if _below(address, area)
+            or item.finding.transformer in fed
+            or ((meter := self.meter(address)) is not None and meter.transformer in fed)
+        ]
+
+    def _differs(self, item: StoredFinding) -> bool:
+        """Whether it still differs from the record as it stands now."""
+        meter = self.meter(item.finding.meter)
+        return meter is None or (meter.transformer, sorted(meter.phases)) != (
+            item.finding.transformer,
+            sorted(item.finding.phases),
+        )
+
+    def _table(self, items: Iterable[StoredFinding]) -> tuple[list[Any], ...]:
+        rows = []
+        for item in items:
+            finding = item.finding
+            meter = self.meter(finding.meter)
+            votes = "; ".join(
+                f"{vote.method}: {vote.transformer or 'none'} {vote.phases} {vote.probability:.3f}"
+                for vote in finding.votes
+            )
+            rows.append(
+                (
+                    item.id,
+                    finding.meter,
+                    finding.state.value,
+                    finding.confidence,
+                    finding.transformer,
+                    finding.phases,
+                    meter.transformer if meter is not None else "",
+                    meter.phases if meter is not None else "",
+                    finding.parent,
+                    votes,
+                )
+            )
+        return tuple(list(column) for column in zip(*rows, strict=True)) if rows else ([],) * 10
+
+    def _export(self, items: Sequence[StoredFinding], form: str) -> MethodResult:
+        if form == "csv":
+            return MethodResult(StatusCode.Good, (as_csv(items),))
+        if form == "cim":
+            mrids = {item.address: item.mrid for item in self._context.grid.equipment.values() if item.mrid}
+            return MethodResult(StatusCode.Good, (as_cim(items, mrids, self._settings.authority),))
+        text = f"There is no format '{form[:40]}'; there are csv and cim"
+        return MethodResult(StatusCode.BadInvalidArgument, ("",), text)
+
+    async def _in_thread(self, function: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._thread, function)
+
+
+def make_lv_topology(context: TwinContext, settings: LvTopologySettings) -> LvTopology:
+    """The twin function; its methods and points stand on `twTOPO1` of the place and of the measured transformers."""
+    return LvTopology(context, settings)
+
+
+def _function(place: str) -> str:
+    """The twTOPO1 object of a place."""
+    return f"{place}{'/_' * (5 - place.count('/'))}/twTOPO1"
+
+
+def _below(address: str, area: str) -> bool:
+    return address == area or address.startswith(f"{area}/")
+
+
+def _within(area: str, supply: Supply) -> bool:
+    """Whether a transformer belongs to an area: by its address, by the place it feeds, or as its own address."""
+    return not area or _below(supply.address, area) or _below(supply.place, area)
+
+
+def _seconds(value: Any) -> float:
+    """Unix seconds of a DateTime argument (FILETIME ticks, or an aware or naive UTC datetime); 0 for null."""
+    if value is None:
+        return 0.0
+    if isinstance(value, (int, float)):
+        return max(0.0, clock.to_unix(int(value))) if value > 0 else 0.0
+    if value.year <= 1601:
+        return 0.0
+    return float(clock.to_unix(clock.from_datetime(value if value.tzinfo else value.replace(tzinfo=UTC))))
