@@ -45,6 +45,11 @@ class Child:
         log: takes stderr, and stdout where no lines are read.
         on_line: takes each JSON object that comes on stdout; without it stdout goes to the log too.
         environment: of the child.
+
+    Attributes:
+        ready: set when it has said that it is ready.
+        ready_line: what it said then.
+        told, untold: lines written to its stdin, and lines that it was too slow for.
     """
 
     def __init__(
@@ -66,6 +71,7 @@ class Child:
         self._process: asyncio.subprocess.Process | None = None
         self._reader: asyncio.Task[None] | None = None
         self.ready = asyncio.Event()
+        self.ready_line: dict[str, Any] = {}
 
     @property
     def pid(self) -> int:
@@ -147,6 +153,7 @@ class Child:
             if not isinstance(line, dict):
                 self._note(raw)
             elif line.get("ready"):
+                self.ready_line = line
                 self.ready.set()
             elif "error" in line:
                 self._note(raw)

@@ -1,8 +1,9 @@
-"""The command line: run, check, init, user, simulate, demo, bench, resolve."""
+"""The command line: run, check, init, user, simulate, inject, demo, bench, resolve."""
 
 from __future__ import annotations
 
 import json
+import os
 import sys
 from importlib import import_module
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Annotated
 import typer
 
 from twin_gateway import __version__
+from twin_gateway.inject_cli import app as inject_app
 
 app = typer.Typer(
     name="twin-gateway",
@@ -20,6 +22,7 @@ app = typer.Typer(
 )
 users_app = typer.Typer(help="Users of the gateway.", no_args_is_help=True)
 app.add_typer(users_app, name="user")
+app.add_typer(inject_app, name="inject")
 
 ConfigFile = Annotated[Path, typer.Argument(help="The gateway's configuration file.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
@@ -127,7 +130,7 @@ def demo(
     raise typer.Exit(run_demo(port=port, folder=folder, duration=duration))
 
 
-BENCHES = ("opcua", "mapping", "iec104", "iec61850", "dlms", "coap", "mqtt")
+BENCHES = ("opcua", "mapping", "iec104", "iec61850", "dlms", "coap", "mqtt", "twin")
 
 
 @app.command()
@@ -151,12 +154,17 @@ def bench(
 )
 def simulate(
     context: typer.Context,
-    protocol: Annotated[str, typer.Argument(help="iec61850, iec104, dlms or coap.")],
+    protocol: Annotated[str, typer.Argument(help="iec61850, iec104, dlms, coap or feeder.")],
 ) -> None:
-    """Run a simulated device of one protocol from a file, in this process; `simulate PROTOCOL --help` says more."""
-    entries = {"iec61850": "main", "iec104": "command", "dlms": "main", "coap": "main"}
+    """Run a simulated device of one protocol from a file, in this process; `simulate PROTOCOL --help` says more.
+
+    `simulate feeder GRID.yaml --mappings DIR` runs a whole field: the physics of a grid behind all its devices.
+    """
+    entries = {"iec61850": "main", "iec104": "command", "dlms": "main", "coap": "main", "feeder": "main"}
     if protocol not in entries:
         _fail(f"there is no simulator for {protocol!r}; there are {', '.join(entries)}")
+    # Matrices of a feeder are small: threads of the linear algebra would only spin.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     module = import_module(f"twin_gateway.simulate.{protocol}")
     raise typer.Exit(getattr(module, entries[protocol])(context.args) or 0)
 

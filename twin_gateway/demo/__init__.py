@@ -1,1 +1,1 @@
-"""The demo: a small feeder of simulated devices, a broker and the gateway on one machine."""
+"""The demo: the field of one grid, a broker and the gateway on one machine."""

@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import os
-import re
 import secrets
 import sys
-from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import yaml
 
+from twin_gateway.mapping.model import Mapping
 from twin_gateway.security.passwords import hash_password
 from twin_gateway.security.users import User, save_users
 
-SIMULATORS = "simulators"
-_REFERENCE = re.compile(r"\$\{([A-Z0-9_]+)\}")
+GRID = "grid.yaml"
 
 
 class DemoError(RuntimeError):
@@ -59,55 +57,14 @@ def write_private(path: Path, text: str) -> None:
         file.write(text)
 
 
-@dataclass(frozen=True, slots=True)
-class SimulatorFile:
-    """One simulator: the file it runs from, ready to use.
-
-    Attributes:
-        protocol: `iec104`, `dlms` or `coap`: the suffix of the file.
-        path: the file with its secrets filled in.
-        content: what stands in it.
-        devices: names of the devices that it plays.
-    """
-
-    protocol: str
-    path: Path
-    content: Mapping[str, Any]
-    devices: tuple[str, ...]
-
-
-def prepare_simulators(source: Path, target: Path, environment: Mapping[str, str]) -> list[SimulatorFile]:
-    """Fill the secrets into the simulators' files.
-
-    Args:
-        source: the folder `simulators`; the suffix of a file is its protocol.
-        target: takes the filled files.
-        environment: where `${NAME}` is looked up.
-    """
-    target.mkdir(mode=0o700, exist_ok=True)
-    found = []
-    for file in sorted(source.iterdir()):
-        protocol = file.suffix[1:]
-        if protocol not in {"iec104", "dlms", "coap"}:
-            continue
-        text = _REFERENCE.sub(lambda match: environment[match[1]], file.read_text("utf-8"))
-        write_private(target / file.name, text)
-        content = yaml.safe_load(text)
-        named = content.get("meters") or content.get("devices")
-        devices = tuple(named) if named else (file.stem,)
-        found.append(SimulatorFile(protocol, target / file.name, content, devices))
-    return found
-
-
-def registers_of(files: list[SimulatorFile]) -> dict[tuple[str, str], str]:
-    """Unit of each register by meter and OBIS code."""
-    found: dict[tuple[str, str], str] = {}
-    for file in files:
-        if file.protocol != "dlms":
-            continue
-        for meter, fields in file.content["meters"].items():
-            registers = {**file.content.get("defaults", {}), **fields}.get("registers", {})
-            found |= {(meter, code): str(register.get("unit", "1")) for code, register in registers.items()}
+def ports_of(mapping: Mapping) -> dict[int, str]:
+    """Names of the devices by the ports that their simulators need."""
+    found: dict[int, str] = {}
+    for device in mapping.devices:
+        config: Any = device.config
+        port = getattr(config, "port", None) or urlsplit(getattr(config, "uri", "")).port
+        if port:
+            found.setdefault(int(port), device.name)
     return found
 
 

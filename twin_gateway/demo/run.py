@@ -21,27 +21,43 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from twin_gateway.demo.broker import make_broker
 from twin_gateway.children import Child, ChildError
+from twin_gateway.demo.broker import make_broker
 from twin_gateway.demo.files import (
-    SIMULATORS,
+    GRID,
     DemoError,
-    SimulatorFile,
     find_mappings,
     make_operator,
     make_secrets,
-    prepare_simulators,
+    ports_of,
     write_gateway,
     write_private,
 )
-from twin_gateway.demo.simulation import Simulation
 from twin_gateway.mapping.check import check
 
 LINKS_S = 45.0
 """How long all links may take to come up."""
-_PAUSE_S = {"simulator": 10.0, "broker": 5.0, "gateway": 3.0}
+FIELD_S = 40.0
+"""How long all simulators may take to listen."""
+_PAUSE_S = {"field": 10.0, "broker": 5.0, "gateway": 3.0}
 """How long a part that has ended stays away, so that it can be watched."""
-_USUAL_HTTP, _USUAL_MQTT = 8480, 1883
+_USUAL_HTTP, _USUAL_MQTT, _USUAL_CONTROL = 8480, 1883, 14999
+
+_POSITIONS = {0: "travelling", 1: "open", 2: "closed"}
+_RECLOSING = {
+    1: "is ready",
+    2: "waits for its pause to end",
+    3: "was successful",
+    5: "has seen a trip",
+    6: "has seen the breaker open",
+    7: "waits whether the breaker stays closed",
+    8: "closes the breaker",
+    9: "has seen another trip",
+    10: "gives up: locked out",
+    11: "is stopped",
+    12: "is not ready",
+}
+"""AutoReclosingKind in words."""
 
 
 def run_demo(port: int = 4840, folder: Path | None = None, duration: float | None = None) -> int:
@@ -103,10 +119,11 @@ class _Demo:
     def __init__(self, folder: Path, port: int, console: Console) -> None:
         self._folder, self._port, self._console = folder, port, console
         self._logs = folder / "logs"
-        self._simulation: Simulation | None = None
+        self._field: Child | None = None
+        self._simulators: dict[str, int] = {}
         self._broker: Child | None = None
         self._gateway: Child | None = None
-        self._http = self._mqtt = 0
+        self._http = self._mqtt = self._control = 0
         self._password = ""
 
     # -- life --------------------------------------------------------------------------------------------------------
@@ -123,26 +140,29 @@ class _Demo:
             raise DemoError("the 104 simulator needs c104: pip install 'twin-gateway[demo]'")
         self._logs.mkdir(mode=0o700, exist_ok=True)
         environment = {**os.environ, **make_secrets()}
-        files = prepare_simulators(demo / SIMULATORS, self._folder / SIMULATORS, environment)
+        paths = [demo.parent / "templates", demo]
+        mapping, problems = check(paths, environ=environment)
+        if mapping is None:
+            raise DemoError("the mapping files have errors:\n" + "\n".join(map(str, problems)))
         self._http = _usual_or_free(_USUAL_HTTP)
         self._mqtt = _usual_or_free(_USUAL_MQTT)
-        self._simulation = _simulation(demo, files, self._logs, environment)
-        self._simulation.on_move = self._moved
-        self._refuse_taken_ports(self._simulation.ports)
+        self._control = _usual_or_free(_USUAL_CONTROL)
+        self._refuse_taken_ports(ports_of(mapping))
         self._password = await asyncio.to_thread(make_operator, self._folder)
 
-        self._console.print(f"starting {len(self._simulation.children)} simulators ...")
+        self._console.print(f"starting the field: {len(mapping.devices)} devices ...")
         log = self._logs / "broker.log"
         self._broker = make_broker(self._folder / "broker", self._mqtt, log, environment)
         if self._broker is not None:
             await self._broker.start()
-        await self._simulation.start()
-        tasks = [asyncio.create_task(self._simulation.run(), name="model")]
+        self._field = self._make_field(demo, paths, environment)
+        await self._start_field()
+        tasks: list[asyncio.Task[None]] = []
         try:
             await self._start_gateway(demo, environment)
             self._say(await self._links_up(), time.monotonic() - began)
-            parts = [(child, "simulator") for child in self._simulation.children]
-            parts += [(child, kind) for child, kind in ((self._broker, "broker"), (self._gateway, "gateway")) if child]
+            named = ((self._field, "field"), (self._broker, "broker"), (self._gateway, "gateway"))
+            parts = [(child, kind) for child, kind in named if child]
             tasks += [asyncio.create_task(self._keep(child, kind), name=child.name) for child, kind in parts]
             # None of them ever ends by itself but with an error.
             ended, _ = await asyncio.wait(tasks, timeout=duration, return_when=asyncio.FIRST_EXCEPTION)
@@ -152,6 +172,20 @@ class _Demo:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _make_field(self, demo: Path, paths: list[Path], environment: Mapping[str, str]) -> Child:
+        """The field: the physics of the grid behind a simulator of every device."""
+        command: list[str | Path] = [sys.executable, "-m", "twin_gateway", "simulate", "feeder", demo / GRID]
+        for path in paths:
+            command += ["--mappings", path]
+        command += ["--control", str(self._control), "--folder", self._folder]
+        return Child("field", command, self._logs / "field.log", on_line=self._heard, environment=environment)
+
+    async def _start_field(self) -> None:
+        if self._field is not None:
+            await self._field.start()
+            await self._field.wait_ready(FIELD_S)
+            self._simulators = dict(self._field.ready_line.get("processes", {}))
 
     async def _start_gateway(self, demo: Path, environment: Mapping[str, str]) -> None:
         mqtt = self._mqtt if self._broker is not None else None
@@ -166,8 +200,8 @@ class _Demo:
         for child in (self._gateway, self._broker):
             if child is not None:
                 await child.end()
-        if self._simulation is not None:
-            await self._simulation.end()
+        if self._field is not None:
+            await self._field.end(patience=12.0)
 
     # -- watching ----------------------------------------------------------------------------------------------------
 
@@ -203,8 +237,8 @@ class _Demo:
             self._console.print(f"{child.name} has ended; it starts again in {_PAUSE_S[kind]:.0f} s")
             await asyncio.sleep(_PAUSE_S[kind])
             try:
-                if kind == "simulator" and self._simulation is not None:
-                    await self._simulation.restart(child)
+                if kind == "field":
+                    await self._start_field()
                 else:
                     await child.start()
             except ChildError as error:
@@ -218,21 +252,35 @@ class _Demo:
 
     def _write_facts(self) -> None:
         """`demo.json` in the folder, for scripts: where everything is."""
-        simulation = self._simulation.children if self._simulation else []
-        children = [child for child in (self._gateway, self._broker, *simulation) if child is not None]
+        children = [child for child in (self._gateway, self._broker, self._field) if child is not None]
         facts = {
             "endpoint": f"opc.tcp://127.0.0.1:{self._port}",
             "http": f"http://127.0.0.1:{self._http}",
             "mqtt": self._mqtt if self._broker is not None else None,
             "user": "operator",
             "password": self._password,
-            "processes": {child.name: child.pid for child in children},
+            "control": self._control,
+            "processes": {child.name: child.pid for child in children} | self._simulators,
         }
         write_private(self._folder / "demo.json", json.dumps(facts, indent=2) + "\n")
 
-    def _moved(self, address: str, position: int) -> None:
-        what = {0: "travelling", 1: "open", 2: "closed"}.get(position, "") if address.endswith("/Pos") else ""
-        self._console.print(f"{address} is now {what or position}")
+    def _heard(self, line: dict[str, Any]) -> None:
+        """A line of the field: say what has happened there."""
+        match line:
+            case {"processes": dict(processes)}:
+                self._simulators = processes
+                self._write_facts()
+            case {"moved": address, "value": position}:
+                what = _POSITIONS.get(position, "") if str(address).endswith("/Pos") else ""
+                self._console.print(f"{address} is now {what or position}")
+            case {"switched": address, "value": position}:
+                self._console.print(f"{address} is {_POSITIONS.get(position, position)}")
+            case {"event": "trip", "address": address, "value": value}:
+                self._console.print(f"{address}: protection {'has tripped' if value else 'has reset'}")
+            case {"event": "reclosing", "address": address, "value": value}:
+                self._console.print(f"{address}: recloser {_RECLOSING.get(value, value)}")
+            case {"event": what, "address": address, "value": value}:
+                self._console.print(f"{address}: {what} {value}")
 
     def _say(self, health: Mapping[str, Any], seconds: float) -> None:
         self._write_facts()
@@ -241,15 +289,17 @@ class _Demo:
         table = Table(title=f"{health['points']} points, {up} after {seconds:.0f} s", show_header=False, box=None)
         table.add_column(style="bold", no_wrap=True)
         table.add_column(overflow="fold")
-        bay = "dso1/north/PS01/MV1/F06"
+        bay = "dso1/north/PS01/MV1/F01"
+        inject = f"twin-gateway inject{'' if self._control == _USUAL_CONTROL else f' --port {self._control}'}"
         rows = {
             "OPC UA": f"opc.tcp://127.0.0.1:{self._port}  (on this machine anyone may look: anonymous, security None)",
             "operator": f"user operator, password {self._password}  (SignAndEncrypt; also in operator.txt)",
             "browse": f"Objects/Grid/{bay}/QA1/XCBR1/Pos",
             "command": f"Select, then Operate on {bay}/QA1/CSWI1: Pos, 1 to open, 2 to close; "
             "everything behind it loses voltage, the meters too",
-            "restore": "operate dso1/north/RMU0218/MV1/C02/QB1/CSWI1 (no Select) to 2: F07 feeds from the other side",
-            "refused": f"select {bay}/QB1/CSWI1: the breaker is closed, the interlocking says why not",
+            "fault": f"{inject} fault L08: the breaker trips, recloses twice and stays open; {inject} clear",
+            "watch": f"{bay}/IED1/RREC1/AutoRecSt, and RMU02 to RMU09: MV1/C*/_/SFPI1/FltInd and SVPI1/Prs",
+            "more": f"{inject} --help: stuck switches, lost links, wrong clocks, lying indicators, bypassed meters",
             "health": f"http://127.0.0.1:{self._http}/healthz and /metrics",
             "logs": str(self._logs),
         }
@@ -257,8 +307,8 @@ class _Demo:
             rows["MQTT"] = f"mosquitto_sub -h 127.0.0.1 -p {self._mqtt} -v -t 'twin/#'  ({self._broker.name})"
         else:
             rows["MQTT"] = "off: there is neither mosquitto nor nats-server on this machine"
-        if self._simulation is not None:
-            some = ", ".join(f"{child.name} {child.pid}" for child in self._simulation.children)
+        if self._simulators:
+            some = ", ".join(f"{name} {pid}" for name, pid in self._simulators.items())
             rows["fail"] = f"kill one of {some}: its points alone turn Uncertain; it is started again after 10 s"
         for name, text in rows.items():
             table.add_row(name, text)
@@ -266,14 +316,6 @@ class _Demo:
         for name, reason in down.items():
             self._console.print(f"[bold red]{name} is down:[/] {reason}")
         self._console.print("Ctrl-C ends the demo.")
-
-
-def _simulation(demo: Path, files: list[SimulatorFile], logs: Path, environment: Mapping[str, str]) -> Simulation:
-    paths = [Path(os.path.normpath(demo / path)) for path in ("../templates", ".")]
-    mapping, problems = check(paths, environ=environment)
-    if mapping is None:
-        raise DemoError("the mapping files have errors:\n" + "\n".join(map(str, problems)))
-    return Simulation(mapping, files, logs, environment)
 
 
 def _free(port: int) -> bool:

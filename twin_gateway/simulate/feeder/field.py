@@ -140,6 +140,7 @@ class Field:
         self._order = itertools.count()
         self._dirty = True
         self._der_off: set[int] = set()
+        self._earths = [item.address for item in grid.of(CimClass.GROUND_DISCONNECTOR)]
         self._low_switches = frozenset(switch for area in self.areas for switch in area.switches)
         self.indicators = {name: Indicator(model, settings.indicators) for name, model in grid.indicators.items()}
         self.protections = {name: self._protection(name) for name in grid.feeders}
@@ -406,6 +407,8 @@ class Field:
             drawn[node] = drawn.get(node, 0j) + area.power
         circuit_closed = closed.intersection(self.circuit.switches)
         faults = [CircuitFault(one.equipment, one.kind, self._earth_current()) for one in self.faults.values()]
+        # An earthing switch that is closed is a short circuit of all phases for who closes onto it.
+        faults += [CircuitFault(name) for name in self._earths if self.positions[name] is Position.CLOSED]
         self.state = self.circuit.solve(
             circuit_closed,
             drawn,

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 from pydantic import Field as Member
 
-from twin_gateway.grid.model import CimClass
+from twin_gateway.grid.model import CimClass, Position
 from twin_gateway.simulate.feeder.circuit import FaultKind
 from twin_gateway.simulate.feeder.field import Field, FieldError
 from twin_gateway.simulate.feeder.processes import Processes
@@ -37,6 +37,14 @@ class ClearFault(_Order):
 
     do: Literal["clear"]
     line: str = ""
+
+
+class MoveSwitch(_Order):
+    """A switch worked by hand, at the place itself."""
+
+    do: Literal["move"]
+    switch: str
+    position: Literal["open", "closed"]
 
 
 class StickSwitch(_Order):
@@ -118,6 +126,7 @@ class Status(_Order):
 Order = (
     InjectFault
     | ClearFault
+    | MoveSwitch
     | StickSwitch
     | LoseDevice
     | RestoreDevice
@@ -163,6 +172,10 @@ class Injector:
                 return {"equipment": equipment}
             case ClearFault(line=line):
                 return {"cleared": field.clear(self._equipment(line) if line else "")}
+            case MoveSwitch(switch=switch, position=position):
+                name = _one(switch, field.positions, "switch")
+                field.switch(name, Position.OPEN if position == "open" else Position.CLOSED)
+                return {"switch": name}
             case StickSwitch(switch=switch, how=how):
                 return self._stick(_one(switch, field.positions, "switch"), how)
             case LoseDevice(device=device):

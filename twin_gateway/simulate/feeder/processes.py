@@ -121,9 +121,11 @@ class Processes:
         while True:
             await child.wait()
             self.on_process()
-            await asyncio.sleep(PAUSE_S if not self._wanted_silent(name) else 0.2)
-            if child.running or self._wanted_silent(name):
-                continue
+            if self._wanted_silent(name):
+                while self._wanted_silent(name):
+                    await asyncio.sleep(0.2)
+            else:
+                await asyncio.sleep(PAUSE_S)
             try:
                 await child.start()
                 await self._ready(name)

@@ -213,7 +213,3 @@ def main(arguments: Sequence[str]) -> int:
         if given.folder is None:
             shutil.rmtree(folder, ignore_errors=True)
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
