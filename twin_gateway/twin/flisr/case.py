@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -68,6 +68,14 @@ class Case:
     z_before: Floats
     reach: dict[int, float] = field(default_factory=dict)
     max_operations: int = 8
+
+    def derive(self, **changes: Any) -> Case:
+        """The same grid with other limits, loads or positions; what was worked out of its shape is kept."""
+        other = replace(self, **changes)
+        for name in ("adjacency", "root_of", "impedance_above", "resistance"):
+            if name in self.__dict__:
+                other.__dict__[name] = self.__dict__[name]
+        return other
 
     @property
     def n(self) -> int:

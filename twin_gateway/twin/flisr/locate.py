@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from twin_gateway.grid.model import FaultIndicator, Position
+from twin_gateway.grid.model import FaultIndicator
 from twin_gateway.twin.flisr.case import Flags, Floats
 from twin_gateway.twin.flisr.records import Direction, FaultKind, Indication, LocateSettings, Location
-from twin_gateway.twin.flisr.zones import Network
+from twin_gateway.twin.flisr.zones import OPEN, Network, Positions
 
 _EARTH_CURRENT_SEEN = frozenset({"resistance", "solid"})
 """Neutral treatments where the fault's own earth current outweighs the capacitive current of healthy parts."""
@@ -112,7 +112,7 @@ class TrippedArea:
         return inside
 
 
-def tripped_area(network: Network, before: Sequence[Position], device: str) -> TrippedArea:
+def tripped_area(network: Network, before: Positions, device: str) -> TrippedArea:
     """What a trip device fed before the fault. A position that was unknown counts as closed: the area is rather too large.
 
     Args:
@@ -129,7 +129,7 @@ def tripped_area(network: Network, before: Sequence[Position], device: str) -> T
     seen = {start}
     for zone in area.zones:
         for number in network.switches_at[zone]:
-            if number == head or number == area.via[zone] or before[number] is Position.OPEN:
+            if number == head or number == area.via[zone] or before[number] == OPEN:
                 continue
             beyond = network.switches[number].other(zone)
             if beyond in seen:
@@ -142,7 +142,7 @@ def tripped_area(network: Network, before: Sequence[Position], device: str) -> T
     return area
 
 
-def _fed_side(network: Network, before: Sequence[Position], head: int) -> int:
+def _fed_side(network: Network, before: Positions, head: int) -> int:
     """The zone of a switch that has no source when the switch is open; its second one when that does not decide."""
     first, second = network.switches[head].zones
     for zone, other in ((second, first), (first, second)):
@@ -151,7 +151,7 @@ def _fed_side(network: Network, before: Sequence[Position], head: int) -> int:
             here = stack.pop()
             for number in network.switches_at[here]:
                 beyond = network.switches[number].other(here)
-                if number != head and before[number] is not Position.OPEN and beyond not in seen:
+                if number != head and before[number] != OPEN and beyond not in seen:
                     seen.add(beyond)
                     stack.append(beyond)
         if other not in seen and not any(network.zones[item].source for item in seen):
@@ -161,7 +161,7 @@ def _fed_side(network: Network, before: Sequence[Position], head: int) -> int:
 
 def locate(
     network: Network,
-    before: Sequence[Position],
+    before: Positions,
     device: str,
     indications: Mapping[str, Indication],
     trip_time: float,

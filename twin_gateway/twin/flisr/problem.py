@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from twin_gateway.grid.model import Position
 from twin_gateway.twin.flisr.case import Case, Complexes, Flags, Floats
 from twin_gateway.twin.flisr.records import Isolation, LoadEstimate, LoadSource, RestoreSettings, SwitchState
-from twin_gateway.twin.flisr.zones import S_BASE, Load, Network, current_limit
+from twin_gateway.twin.flisr.zones import OPEN, S_BASE, Load, Network, Positions, current_limit
 
 _POWER_FACTOR = 0.95
 
@@ -52,13 +52,46 @@ class RestorationProblem:
     no_auto: frozenset[str] = field(default_factory=frozenset)
 
 
+def restoration_problems(
+    network: Network,
+    states: Mapping[str, SwitchState],
+    isolation: Isolation,
+    loads: Mapping[str, LoadEstimate],
+    *,
+    before: Positions,
+    now: Positions | None = None,
+    outage: float = 0.0,
+    settings: RestoreSettings | None = None,
+    barred: Iterable[str] = (),
+) -> Iterator[RestorationProblem]:
+    """Problems of growing size: with the neighbour feeders, with theirs, ... up to `settings.hops`.
+
+    Take the next only when the answer to the one before is not complete (`RestorationResult.complete`).
+    """
+    settings = settings or RestoreSettings()
+    now = network.positions(states) if now is None else now
+    for hops in range(1, settings.hops + 1):
+        yield restoration_problem(
+            network,
+            states,
+            isolation,
+            loads,
+            before=before,
+            now=now,
+            outage=outage,
+            settings=replace(settings, hops=hops),
+            barred=barred,
+        )
+
+
 def restoration_problem(
     network: Network,
     states: Mapping[str, SwitchState],
     isolation: Isolation,
     loads: Mapping[str, LoadEstimate],
     *,
-    before: Sequence[Position],
+    before: Positions,
+    now: Positions | None = None,
     outage: float = 0.0,
     settings: RestoreSettings | None = None,
     barred: Iterable[str] = (),
@@ -71,18 +104,19 @@ def restoration_problem(
         isolation: what is given up, and whether the trip device may be closed.
         loads: pre-fault loads by address of the consumer; one that is missing is taken from its transformer's rating.
         before: positions by number of the switch before the trip.
+        now: `network.positions(states)` for a caller that has it already.
         outage: s since the loss of supply, for cold-load pickup.
         settings: constraints and effort.
         barred: addresses of zones that must not become live (tagged, earthed, of another fault, on a tripped busbar).
     """
     settings = settings or RestoreSettings()
     isolated = {network.zone_index[zone] for zone in isolation.isolated_zones}
-    positions = network.positions(states)
+    positions = (network.positions(states) if now is None else now).copy()
     for boundary in isolation.boundaries:
         positions[network.switch_index[boundary.switch]] = Position.OPEN
-    near, all_zones = _surroundings(network, before, isolated, settings.hops)
-    builder = _Builder(network, states, settings, near - isolated, all_zones - isolated)
-    builder.positions(positions, before, isolation)
+    near, everything = _surroundings(network, before, isolated, settings.hops)
+    builder = _Builder(network, states, settings, near - isolated, everything - isolated)
+    builder.edges(positions, before, isolation)
     builder.node_data(loads, outage, {network.zone_index[zone] for zone in barred})
     given_up = []
     for zone in sorted(isolated):
@@ -96,11 +130,10 @@ def restoration_problem(
     return builder.problem(given_up, isolation)
 
 
-def _surroundings(
-    network: Network, before: Sequence[Position], isolated: set[int], hops: int
-) -> tuple[set[int], set[int]]:
+def _surroundings(network: Network, before: Positions, isolated: set[int], hops: int) -> tuple[set[int], set[int]]:
     """Zones whose switches may take part, and these with all that shares transformers with them."""
     trunk = network.trunk
+    positions: list[int] = before.tolist()
 
     def walk(start: Iterable[int], seen: set[int], *, through_trunk: bool) -> set[int]:
         """The feeders of some zones: over closed switches, up to the trunk."""
@@ -113,7 +146,7 @@ def _surroundings(
                 continue
             for number in network.switches_at[zone]:
                 beyond = network.switches[number].other(zone)
-                if before[number] is not Position.OPEN and beyond not in found and beyond not in seen:
+                if positions[number] != OPEN and beyond not in found and beyond not in seen:
                     found.add(beyond)
                     stack.append(beyond)
         return found
@@ -158,7 +191,7 @@ def _estimate(load: Load, estimate: LoadEstimate | None, settings: RestoreSettin
 
 
 class _Builder:
-    """Fills the arrays of a case."""
+    """Fills the arrays of a case: its edges are the branches, then the switches, by number."""
 
     def __init__(
         self,
@@ -169,95 +202,84 @@ class _Builder:
         zones: set[int],
     ) -> None:
         self.network, self.states, self.settings = network, states, settings
-        self.near, self.zones = near, zones
-        self.nodes = [node for zone in sorted(zones) for node in network.zones[zone].nodes]
-        self.number = {node: i for i, node in enumerate(self.nodes)}
         self.warnings: list[str] = []
         self.auto_ok = True
-        self.branches = sorted({edge for node in self.nodes for edge in network.branches_at[node]})
-        self.switches = sorted(
-            {
-                edge
-                for zone in zones
-                for edge in network.switches_at[zone]
-                if zones.issuperset(network.switches[edge].zones)
-            }
-        )
+        arrays = network.arrays
+        inside = np.zeros(len(network.zones), bool)
+        inside[list(zones)] = True
+        self.near = np.zeros(len(network.zones), bool)
+        self.near[list(near)] = True
+        self.nodes = np.flatnonzero(inside[arrays.zone_of])
+        self.number = np.full(len(network.nodes), -1, np.int64)
+        self.number[self.nodes] = np.arange(len(self.nodes))
+        self.branches = np.flatnonzero(inside[arrays.zone_of[arrays.branch_ends[:, 0]]])
+        self.switches = np.flatnonzero(inside[arrays.switch_zones].all(1))
+        self.sources = [source for source in network.sources if self.number[source.node] >= 0]
 
-    def positions(self, positions: Sequence[Position], before: Sequence[Position], isolation: Isolation) -> None:
-        """Edges: branches first, then switches, with what may be done to them."""
-        network, settings = self.network, self.settings
-        count = len(self.branches)
-        edges = count + len(self.switches)
-        self.start = np.zeros(edges, np.int64)
-        self.end = np.zeros(edges, np.int64)
-        self.impedance = np.zeros(edges, complex)
-        self.limit = np.full(edges, np.inf)
-        self.closed = np.ones(edges, bool)
-        self.before = np.ones(edges, bool)
-        self.can_open = np.zeros(edges, bool)
-        self.can_close = np.zeros(edges, bool)
-        self.cost = np.ones(edges, np.int64)
-        self.charging = np.zeros(len(self.nodes))
-        self.unknown: list[int] = []
+    def edges(self, positions: Positions, before: Positions, isolation: Isolation) -> None:
+        """What the edges are and what may be done to them."""
+        network, settings, arrays = self.network, self.settings, self.network.arrays
+        branches, switches = self.branches, self.switches
+        count = len(branches)
+        ends = self.number[np.concatenate([arrays.branch_ends[branches], arrays.switch_ends[switches]])]
+        self.start, self.end = ends[:, 0].copy(), ends[:, 1].copy()
+        self.impedance = np.concatenate([arrays.impedance[branches], np.zeros(len(switches))])
+        factor = np.where(arrays.transformer[branches], settings.k_transformer, settings.k_line)
+        self.limit = np.concatenate(
+            [arrays.branch_limit[branches] * factor, arrays.switch_limit[switches] * settings.k_line]
+        )
+        half = np.repeat(arrays.susceptance[branches] / 2, 2)
+        charging = np.bincount(ends[:count].ravel(), weights=half, minlength=len(self.nodes))
+        self.charging = charging.astype(np.float64)
+        always = np.ones(count, bool)
+        self.closed = np.concatenate([always, positions[switches] == Position.CLOSED])
+        self.before = np.concatenate([always, before[switches] == Position.CLOSED])
+        unknown = positions[switches] == Position.UNKNOWN
+        self.unknown = (count + np.flatnonzero(unknown)).tolist()
+        live = self._live()
+        live_end = live[self.start[count:]] | live[self.end[count:]]
+        movable = ~unknown & self.near[arrays.switch_zones[switches]].all(1)
+        self.can_open = np.zeros(len(ends), bool)
+        self.can_close = np.zeros(len(ends), bool)
+        self.cost = np.ones(len(ends), np.int64)
         self.no_auto: set[str] = set()
-        self.names = [""] * edges
-        for i, number in enumerate(self.branches):
-            branch = network.branches[number]
-            self.start[i], self.end[i] = (self.number[node] for node in branch.nodes)
-            self.impedance[i] = branch.impedance
-            factor = settings.k_transformer if branch.transformer else settings.k_line
-            self.limit[i] = np.inf if branch.limit is None else branch.limit * factor
-            for node in branch.nodes:
-                self.charging[self.number[node]] += branch.susceptance / 2
-        device = network.switch_index.get(isolation.trip_device, -1)
+        self.names = [""] * count
+        bounds = {boundary.switch for boundary in isolation.boundaries}
         self.trip_edge = -1
-        live = self._live(positions)
-        for i, number in enumerate(self.switches, count):
+        for i, number in enumerate(switches.tolist()):
             switch = network.switches[number]
+            self.names.append(switch.address)
             state = self.states.get(switch.address)
-            self.names[i] = switch.address
-            self.start[i], self.end[i] = (self.number[node] for node in switch.nodes)
-            if switch.rating.i_max is not None:
-                limit = current_limit(switch.rating.i_max, network.nominal[switch.nodes[0]])
-                self.limit[i] = limit * settings.k_line
-            self.closed[i] = positions[number] is Position.CLOSED
-            self.before[i] = before[number] is Position.CLOSED
-            if positions[number] is Position.UNKNOWN:
-                self.unknown.append(i)
+            if state is None or state.tagged or not movable[i]:
                 continue
-            if state is None or state.tagged or not self.near.issuperset(switch.zones):
-                continue
-            dead = live.isdisjoint(switch.zones)
-            self.can_open[i] = state.can_open and (switch.rating.load_break or dead)
-            self.can_close[i] = state.can_close and switch.rating.fault_make
+            self.can_open[count + i] = state.can_open and (switch.rating.load_break or not live_end[i])
+            self.can_close[count + i] = state.can_close and switch.rating.fault_make and switch.address not in bounds
             if not state.auto_close:
                 self.no_auto.add(switch.address)
-            if number == device and not self.closed[i]:
-                self.cost[i] = 0
+            if switch.address == isolation.trip_device and not self.closed[count + i]:
+                self.cost[count + i] = 0
                 if isolation.reclose_upstream:
-                    self.trip_edge = i
+                    self.trip_edge = count + i
                 else:
-                    self.can_close[i] = False
-        place = {number: count + i for i, number in enumerate(self.switches)}
-        for boundary in isolation.boundaries:
-            edge = place.get(network.switch_index[boundary.switch], -1)
-            if edge >= 0:
-                self.can_close[edge] = False
+                    self.can_close[count + i] = False
 
-    def _live(self, positions: Sequence[Position]) -> set[int]:
-        """Zones live now."""
-        stack = [self.network.zone_of[source.node] for source in self.network.sources if source.node in self.number]
+    def _live(self) -> Flags:
+        """Nodes live now."""
+        neighbours: dict[int, list[int]] = {}
+        shut = np.flatnonzero(self.closed)
+        for a, b in zip(self.start[shut].tolist(), self.end[shut].tolist(), strict=True):
+            neighbours.setdefault(a, []).append(b)
+            neighbours.setdefault(b, []).append(a)
+        self.live = np.zeros(len(self.nodes), bool)
+        stack = [int(self.number[source.node]) for source in self.sources]
         seen = set(stack)
         while stack:
-            zone = stack.pop()
-            for number in self.network.switches_at[zone]:
-                beyond = self.network.switches[number].other(zone)
-                if positions[number] is Position.CLOSED and beyond not in seen and beyond in self.zones:
+            for beyond in neighbours.get(stack.pop(), ()):
+                if beyond not in seen:
                     seen.add(beyond)
                     stack.append(beyond)
-        self.live = seen
-        return seen
+        self.live[list(seen)] = True
+        return self.live
 
     def node_data(self, loads: Mapping[str, LoadEstimate], outage: float, barred: set[int]) -> None:
         """Loads with their margins, what they are worth, and what must stay dead."""
@@ -271,10 +293,10 @@ class _Builder:
         self.barred = np.zeros(count, bool)
         cold = max((factor for since, factor in settings.cold_load if outage >= since), default=1.0)
         missing = 0
-        for i, node in enumerate(self.nodes):
-            zone = network.zone_of[node]
-            self.barred[i] = zone in barred
-            picked_up = 1.0 if zone in self.live else cold
+        if barred:
+            self.barred = np.isin(network.arrays.zone_of[self.nodes], list(barred))
+        for i, node in enumerate(self.nodes.tolist()):
+            picked_up = 1.0 if self.live[i] else cold
             for number in network.loads_at[node]:
                 load = network.loads[number]
                 estimate = loads.get(load.address)
@@ -293,7 +315,7 @@ class _Builder:
         """The finished problem."""
         network, settings = self.network, self.settings
         count = len(self.nodes)
-        sources = [source for source in network.sources if source.node in self.number]
+        sources = self.sources
         reach = self._protection()
         ranks = np.arange(len(self.names))
         case = Case(
@@ -328,7 +350,7 @@ class _Builder:
             trip_edge=self.trip_edge,
             unknown=tuple(self.unknown),
             switches=tuple(self.names),
-            zones=tuple(network.zones[network.zone_of[node]].address for node in self.nodes),
+            zones=tuple(network.zones[network.zone_of[node]].address for node in self.nodes.tolist()),
             power=self.power,
             isolated=tuple(given_up),
             settings=settings,
@@ -341,10 +363,10 @@ class _Builder:
     def _protection(self) -> dict[int, float]:
         """Reach of the protection at the feeder heads, per unit impedance; their highest load becomes a limit."""
         network, settings = self.network, self.settings
-        place = {number: len(self.branches) + i for i, number in enumerate(self.switches)}
+        place = {number: len(self.branches) + i for i, number in enumerate(self.switches.tolist())}
         reach: dict[int, float] = {}
         for address, number in sorted(network.heads.items()):
-            if number not in place or not self.near.issuperset(network.switches[number].zones):
+            if number not in place or not self.near[list(network.switches[number].zones)].all():
                 continue
             pickup = network.grid.feeders[address].pickup
             nominal = network.nominal[network.switches[number].nodes[0]]

@@ -70,6 +70,10 @@ class Stage(StrEnum):
     RETURN = "return"
 
 
+LIMITS = "not within the limits of voltage, current or operations"
+"""Why a zone stays dead that switches could reach."""
+
+
 class OnFail(StrEnum):
     """What to do when a step fails after its one retry."""
 
@@ -356,6 +360,7 @@ class RestorationResult:
         v_min: lowest voltage of the new grid per unit; NaN when nothing is live.
         i_max: highest loading of the new grid, share of its limit.
         loss: W in the part of the grid looked at, with the margins on the loads.
+        value: W times weight restored.
         upstream: the trip device is closed again as part of the plan.
         momentary_customers: supplied customers that are without voltage while the plan runs (a load moved to another feeder).
         warnings: constraints that could not be checked for want of data, one sentence each.
@@ -374,12 +379,18 @@ class RestorationResult:
     v_min: float
     i_max: float
     loss: float
+    value: float = 0.0
     upstream: bool = False
     momentary_customers: int = 0
     warnings: tuple[str, ...] = ()
     auto_ok: bool = True
     evaluated: int = 0
     elapsed: float = 0.0
+
+    @property
+    def complete(self) -> bool:
+        """Nothing more could be restored with more of the grid in view."""
+        return self.method is Method.OPTIMAL or not any(item.reason == LIMITS for item in self.unrestored)
 
 
 # --- plan -------------------------------------------------------------------------------------------------------------

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 
 import numpy as np
@@ -12,7 +12,7 @@ import numpy as np
 from twin_gateway.twin.flisr.case import Case, Flags, Ints
 from twin_gateway.twin.flisr.forest import Forest, Paths, solve
 from twin_gateway.twin.flisr.problem import RestorationProblem
-from twin_gateway.twin.flisr.records import Method, RestorationResult, Switching, Unrestored
+from twin_gateway.twin.flisr.records import LIMITS, Method, RestorationResult, Switching, Unrestored
 from twin_gateway.twin.flisr.reduce import Reduced, reduce
 from twin_gateway.twin.flisr.search import Found, Search, do_no_harm, reachable
 from twin_gateway.twin.flisr.zones import S_BASE
@@ -31,11 +31,12 @@ def plan_restoration(problem: RestorationProblem, clock: Callable[[], float] = t
     """
     began = clock()
     until = began + problem.settings.deadline
-    case, base = _base(problem)
+    case, base, before = _base(problem)
     if problem.blocked or base.looped:
         why = problem.blocked or "the grid is not radial before the plan"
         return _result(problem, case, base, base, Method.BUDGET, why, (0, clock() - began))
-    reference = _reference(problem, case, base)
+    # parts that cannot be switched draw what they drew before the fault, or now where that is not known
+    reference = before if before.converged and not before.looped else base
     best, optimal, evaluated = base, True, 0
     trial = case
     for last in (False, True):
@@ -57,9 +58,35 @@ def plan_restoration(problem: RestorationProblem, clock: Callable[[], float] = t
         unsure = np.zeros(case.n, bool)
         unknown = list(problem.unknown)
         unsure[case.start[unknown]] = unsure[case.end[unknown]] = True
-        trial = replace(case, barred=case.barred | (unsure & (base.place < 0)))
+        trial = case.derive(barred=case.barred | (unsure & (base.place < 0)))
     method = Method.OPTIMAL if optimal else Method.BUDGET
     return _result(problem, case, base, best, method, "", (evaluated, clock() - began))
+
+
+def restore(problems: Iterable[RestorationProblem]) -> RestorationResult:
+    """The answer to the first problem that is complete, or the one that restores most.
+
+    Raises:
+        ValueError: there is no problem.
+    """
+    best: RestorationResult | None = None
+    for problem in problems:
+        result = plan_restoration(problem)
+        best = result if best is None else better(best, result)
+        if result.complete:
+            return best
+    if best is None:
+        raise ValueError("no restoration problem is given")
+    return best
+
+
+def better(first: RestorationResult, second: RestorationResult) -> RestorationResult:
+    """The one that restores more, serves more customers, takes fewer operations; the first of equals."""
+
+    def rank(result: RestorationResult) -> tuple[float, int, int]:
+        return -round(result.value, 3), -result.restored_customers, len(result.operations)
+
+    return second if rank(second) < rank(first) else first
 
 
 def _search(
@@ -80,14 +107,14 @@ def _search(
     return search.run(), reduced
 
 
-def _base(problem: RestorationProblem) -> tuple[Case, Forest]:
-    """The case with its final limits, and the configuration that restoration starts from.
+def _base(problem: RestorationProblem) -> tuple[Case, Forest, Forest]:
+    """The case with its final limits, the configuration that restoration starts from, and the one before the fault.
 
     The trip device is closed in it when what it feeds is within its limits; they do not bind where they did not hold before
     the fault.
     """
     case = problem.case
-    before = solve(replace(case, load=problem.load_before), problem.before)
+    before = solve(case.derive(load=problem.load_before), problem.before)
     if before.converged and not before.looped:
         depth = np.zeros(case.n)
         if case.reach:
@@ -98,21 +125,15 @@ def _base(problem: RestorationProblem) -> tuple[Case, Forest]:
             )
             depth[before.order] = np.abs(above + Paths(before.last)(case.impedance_above[before.edge]))
         relaxed = do_no_harm(case, before)
-        case = replace(relaxed, keep=case.keep, z_before=depth)
+        case = relaxed.derive(keep=case.keep, z_before=depth)
     base = solve(case, case.closed)
     if problem.trip_edge >= 0:
         closed = case.closed.copy()
         closed[problem.trip_edge] = True
         again = solve(case, closed)
         if again.feasible:
-            case, base = replace(case, closed=closed), again
-    return do_no_harm(case, base), replace(base, operations=0)
-
-
-def _reference(problem: RestorationProblem, case: Case, base: Forest) -> Forest:
-    """What parts that cannot be switched draw: as before the fault, or as now where that is not known."""
-    before = solve(replace(case, load=problem.load_before), problem.before)
-    return before if before.converged and not before.looped else base
+            case, base = case.derive(closed=closed), again
+    return do_no_harm(case, base), replace(base, operations=0), before
 
 
 def _verified(problem: RestorationProblem, case: Case, base: Forest, closed: Flags) -> Forest | None:
@@ -191,6 +212,7 @@ def _result(
         method=method,
         dead=float(problem.power[dead_before].sum()) + sum(power for _, power, _ in given_up),
         restored=float(problem.power[dead_before & ~dead].sum()),
+        value=float(case.value[dead_before & ~dead].sum()) * S_BASE,
         dead_customers=int(case.customers[dead_before].sum()) + sum(customers for _, _, customers in given_up),
         restored_customers=int(case.customers[dead_before & ~dead].sum()),
         unrestored=_unrestored(problem, case, dead, blocked),
@@ -223,7 +245,7 @@ def _unrestored(problem: RestorationProblem, case: Case, dead: Flags, blocked: s
         elif not reached[node]:
             reason = "no switch that may be closed leads to it"
         else:
-            reason = "not within the limits of voltage, current or operations"
+            reason = LIMITS
         known = found.get(zone)
         power, customers = (known.p, known.customers) if known else (0.0, 0)
         found[zone] = Unrestored(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -77,7 +77,7 @@ def do_no_harm(case: Case, base: Forest, before: Forest | None = None) -> Case:
     edges = base.edge[fed]
     limit[edges] = np.maximum(limit[edges], np.abs(base.current[fed]))
     keep = live & ((case.value > 0) | (case.customers > 0))
-    return replace(case, floor=floor, ceiling=ceiling, limit=limit, keep=keep)
+    return case.derive(floor=floor, ceiling=ceiling, limit=limit, keep=keep)
 
 
 class Search:

@@ -5,6 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TypeAlias
+
+import numpy as np
+import numpy.typing as npt
 
 from twin_gateway.grid.model import (
     CimClass,
@@ -25,6 +29,10 @@ MEDIUM_VOLTAGE = 1000.0
 """V; nodes below it are counted at the transformer that feeds them."""
 ALARM = 3
 """EEHealth."""
+Positions: TypeAlias = npt.NDArray[np.int8]
+"""`Position` of each switch by its number."""
+UNKNOWN, OPEN, CLOSED = int(Position.UNKNOWN), int(Position.OPEN), int(Position.CLOSED)
+"""As plain numbers, for arrays."""
 _NO_POSITION = frozenset({CimClass.FUSE, CimClass.JUMPER})
 
 
@@ -202,33 +210,29 @@ class Network:
         return marked
 
     @cached_property
-    def trunk_part(self) -> list[int]:
-        """Per zone: number of the connected part of the trunk, -1 for zones that are not of the trunk."""
-        part = [-1] * len(self.zones)
-        for zone, is_trunk in enumerate(self.trunk):
-            if is_trunk and part[zone] < 0:
-                part[zone], stack = zone, [zone]
-                while stack:
-                    for number in self.switches_at[here := stack.pop()]:
-                        switch = self.switches[number]
-                        beyond = switch.other(here)
-                        if self.trunk[beyond] and part[beyond] < 0 and not switch.rating.normal_open:
-                            part[beyond] = zone
-                            stack.append(beyond)
-        return part
+    def arrays(self) -> NetworkArrays:
+        """The same as arrays."""
+        return NetworkArrays(self)
 
-    def positions(self, states: Mapping[str, SwitchState]) -> list[Position]:
+    def positions(self, states: Mapping[str, SwitchState]) -> Positions:
         """Position of every switch by number. What nobody tells is unknown, but for fuses and jumpers: those are normal."""
-        result = []
-        for switch in self.switches:
-            state = states.get(switch.address)
-            if state is not None:
-                result.append(state.position)
-            elif switch.cim_class in _NO_POSITION:
-                result.append(Position.OPEN if switch.rating.normal_open else Position.CLOSED)
-            else:
-                result.append(Position.UNKNOWN)
+        result = self._untold.copy()
+        index = self.switch_index
+        for address, state in states.items():
+            if address in index:
+                result[index[address]] = state.position
         return result
+
+    @cached_property
+    def _untold(self) -> Positions:
+        """Positions where nobody tells them."""
+        return np.array(
+            [
+                (OPEN if switch.rating.normal_open else CLOSED) if switch.cim_class in _NO_POSITION else UNKNOWN
+                for switch in self.switches
+            ],
+            np.int8,
+        )
 
     def earthed(self, positions: Mapping[str, Position]) -> set[int]:
         """Zones that an earthing switch earths, or may earth: one that is not known to be open counts as closed."""
@@ -251,6 +255,41 @@ class Network:
     @cached_property
     def _node_number(self) -> dict[str, int]:
         return {address: i for i, address in enumerate(self.nodes)}
+
+
+class NetworkArrays:
+    """Arrays of a network, by number.
+
+    Attributes:
+        zone_of: zone of each node.
+        branch_ends, switch_ends: n x 2, nodes.
+        switch_zones: n x 2.
+        impedance, susceptance, branch_limit: of branches, per unit; inf when unlimited.
+        transformer: of branches.
+        switch_limit: per unit; inf when unlimited.
+    """
+
+    def __init__(self, network: Network) -> None:
+        """Take them from the records."""
+        self.zone_of = np.array(network.zone_of, np.int64)
+        self.branch_ends = np.array([branch.nodes for branch in network.branches], np.int64).reshape(-1, 2)
+        self.switch_ends = np.array([switch.nodes for switch in network.switches], np.int64).reshape(-1, 2)
+        self.switch_zones = np.array([switch.zones for switch in network.switches], np.int64).reshape(-1, 2)
+        self.impedance = np.array([branch.impedance for branch in network.branches], np.complex128)
+        self.susceptance = np.array([branch.susceptance for branch in network.branches], np.float64)
+        self.branch_limit = np.array(
+            [np.inf if branch.limit is None else branch.limit for branch in network.branches], np.float64
+        )
+        self.transformer = np.array([branch.transformer for branch in network.branches], bool)
+        self.switch_limit = np.array(
+            [
+                np.inf
+                if switch.rating.i_max is None
+                else current_limit(switch.rating.i_max, network.nominal[switch.nodes[0]])
+                for switch in network.switches
+            ],
+            np.float64,
+        )
 
 
 def compile_network(grid: Grid) -> Network:
