@@ -12,6 +12,7 @@ from typing import Annotated
 import typer
 
 from twin_gateway import __version__
+from twin_gateway.grid_cli import grid_app
 from twin_gateway.inject_cli import app as inject_app
 
 app = typer.Typer(
@@ -22,6 +23,7 @@ app = typer.Typer(
 )
 users_app = typer.Typer(help="Users of the gateway.", no_args_is_help=True)
 app.add_typer(users_app, name="user")
+app.add_typer(grid_app, name="grid")
 app.add_typer(inject_app, name="inject")
 
 ConfigFile = Annotated[Path, typer.Argument(help="The gateway's configuration file.")]

@@ -9,12 +9,19 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from address_space.address import AddressError, check_name
+from address_space.address import AddressError, check_name, parse
+from twin_gateway.functions.flisr.settings import FlisrSettings
+from twin_gateway.functions.injection import InjectionSettings
+from twin_gateway.functions.intervals import IntervalSettings
+from twin_gateway.functions.lv_topology import LvTopologySettings
+from twin_gateway.functions.supervision_settings import SupervisionSettings
+from twin_gateway.functions.topology_settings import TopologySettings
 from twin_gateway.mqtt.settings import MqttSettings
 
 Port = Annotated[int, Field(ge=0, le=65_535)]
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
 MAX_CONFIG_SIZE = 1 << 20
+_DEEPEST_PLACE = 2
 
 
 class ConfigError(ValueError):
@@ -86,6 +93,36 @@ class LogSection(_Section):
     format: Literal["text", "json"] = "text"
 
 
+class TwinSection(_Section):
+    """The twin functions. Without a grid model only the devices and the switchgear are looked after.
+
+    Attributes:
+        place: area that the results stand for, as `dso1/north`.
+        grid: files of the grid model: YAML (files or folders), or CIM RDF/XML (`.xml`).
+        injection: only for a simulated field.
+    """
+
+    place: str
+    grid: tuple[Path, ...] = ()
+    topology: TopologySettings = TopologySettings()
+    flisr: FlisrSettings = FlisrSettings()
+    intervals: IntervalSettings = IntervalSettings()
+    lv_topology: LvTopologySettings = LvTopologySettings()
+    supervision: SupervisionSettings = SupervisionSettings()
+    injection: InjectionSettings = InjectionSettings()
+
+    @field_validator("place")
+    @classmethod
+    def _place(cls, place: str) -> str:
+        try:
+            address = parse(place)
+        except AddressError as error:
+            raise ValueError(str(error)) from error
+        if address.text.count("/") > _DEEPEST_PLACE:
+            raise ValueError(f"{place} is no grid, area or site")
+        return place
+
+
 class GatewayConfig(_Section):
     """Everything of `gateway.yaml`. Relative paths are relative to the file.
 
@@ -97,6 +134,7 @@ class GatewayConfig(_Section):
         mappings: mapping files and folders.
         users: the user file.
         mqtt: the mirror; absent means none.
+        twin: the twin functions; absent means none.
     """
 
     gateway: str
@@ -110,6 +148,7 @@ class GatewayConfig(_Section):
     http: HttpSection | None = HttpSection()
     links: LinkSection = LinkSection()
     commands: CommandSection = CommandSection()
+    twin: TwinSection | None = None
     log: LogSection = LogSection()
 
     @field_validator("gateway", "grid")
@@ -161,8 +200,16 @@ def _resolve(config: GatewayConfig, folder: Path) -> GatewayConfig:
             "data_directory": folder / config.data_directory,
             "mappings": tuple(folder / path for path in config.mappings),
             "users": folder / config.users,
+            "twin": _resolve_twin(config.twin, folder) if config.twin is not None else None,
         }
     )
+
+
+def _resolve_twin(twin: TwinSection, folder: Path) -> TwinSection:
+    supervision = twin.supervision.model_copy(
+        update={"certificates": tuple(folder / path for path in twin.supervision.certificates)}
+    )
+    return twin.model_copy(update={"grid": tuple(folder / path for path in twin.grid), "supervision": supervision})
 
 
 TEMPLATE = """\
@@ -195,6 +242,12 @@ links:
 
 commands:
   feedback_timeout: 10               # seconds within which the position must follow a confirmed command
+
+# twin:                              # remove the # for the twin functions
+#   place: dso1/north                # area that their results stand for
+#   grid: [grid.yaml]                # the grid model, YAML or CIM RDF/XML; `twin-gateway grid check` checks it
+#   flisr:
+#     mode: advise                   # off, monitor, advise or confirm-step for every feeder
 
 log:
   level: INFO                        # DEBUG, INFO, WARNING, ERROR

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from address_space.alias import AddressBook
@@ -17,9 +17,18 @@ from address_space.table import PointTable
 from twin_gateway import __version__, system_points
 from twin_gateway.audit.journal import AuditJournal
 from twin_gateway.commands.desk import CommandDesk, DeskSettings
+from twin_gateway.commands.interlock import TwinInterlock
+from twin_gateway.commands.tags import TagStore
 from twin_gateway.config import GatewayConfig
 from twin_gateway.drivers.link import Backoff, LinkState
+from twin_gateway.functions.alarms import Alarms
+from twin_gateway.functions.compose import Surroundings, make_functions
+from twin_gateway.functions.contract import TwinContext, TwinFunction
+from twin_gateway.functions.host import FunctionHost
+from twin_gateway.functions.results import ResultPoints
+from twin_gateway.functions.worker import Worker
 from twin_gateway.gateway_metrics import collect
+from twin_gateway.grid.model import Grid
 from twin_gateway.http import HttpServer
 from twin_gateway.mapping.model import Mapping as PointMapping
 from twin_gateway.metrics import render
@@ -43,6 +52,7 @@ class Gateway:
         config: see `GatewayConfig`.
         mapping: the checked mapping.
         users: users by name; nobody but anonymous observers (where allowed) can do anything without.
+        grid: the grid model; none unless given.
         backoff: waiting times of the links, instead of those of the configuration.
     """
 
@@ -52,6 +62,7 @@ class Gateway:
         mapping: PointMapping,
         users: Mapping[str, User],
         *,
+        grid: Grid | None = None,
         backoff: Backoff | None = None,
     ) -> None:
         self.config = config
@@ -69,6 +80,9 @@ class Gateway:
             data_directory=config.data_directory,
             backoff=backoff or Backoff(config.links.retry_first, config.links.retry_most),
         )
+        self.place = system_points.gateway_place(config.grid, config.gateway)
+        self.grid = grid or Grid()
+        self.tags = self._make_tags()
         self.desk = CommandDesk(
             self.table,
             self.plant.targets,
@@ -76,15 +90,21 @@ class Gateway:
             audit=self.audit,
             events=self.events,
             settings=DeskSettings(**config.commands.model_dump()),
+            tags=self.tags,
+            interlock=self._make_interlock(),
         )
-        self.place = system_points.gateway_place(config.grid, config.gateway)
         self.mirror = self._make_mirror()
         self.server: GatewayServer | None = None
         self.http = self._make_http()
         self.system = system_points.SystemPoints(self.table, self.place, self._counted)
         for link in self.plant.links:
             self.system.add_link(link)
+        self.alarms = Alarms(self.events)
+        self.worker = Worker()
+        self.twin = FunctionHost(self._make_functions(), self.alarms)
         self.book: AddressBook = make_book(mapping, self.plant, self.table, config.authority, _mqtt_root(config))
+        for alias, address in self.grid.aliases().items():
+            self.book.add_alias(alias, address)
         self._whole_models = WholeModels(mapping, self.plant, self.table, self.events, self.desk)
         self._started_at = time.monotonic()
         self._overflow_told = 0
@@ -102,6 +122,8 @@ class Gateway:
         self.config.data_directory.mkdir(parents=True, exist_ok=True, mode=0o700)
         try:
             await self.audit.open()
+            if self.tags is not None:
+                await self.tags.open()
             await self._start_server()
             if self.http is not None:
                 await self.http.start()
@@ -114,6 +136,10 @@ class Gateway:
         for link in self.plant.links:
             self._spawn(f"link {link.name}", link.run)
         self._spawn("whole models", self._whole_models.run)
+        for function in self.twin.functions:
+            self._spawn(f"twin function {function.name}", function.run)
+        if self.twin.functions:
+            self._spawn("delayed alarms", self.twin.tick)
         log.info(
             "gateway %s: %d points of %d devices in %.1f s",
             self.config.gateway,
@@ -132,7 +158,7 @@ class Gateway:
             software_version=__version__,
             mqtt_root=_mqtt_root(self.config),
         )
-        ports = Ports(policy=self.policy, desk=self.desk, audit=self.audit)
+        ports = Ports(policy=self.policy, desk=self.desk, audit=self.audit, providers=(self.twin,))
         self.server = GatewayServer(self.table, settings, ports=ports, book=self.book)
         await self.server.start()
 
@@ -147,7 +173,10 @@ class Gateway:
         if self.http is not None:
             await self.http.stop()
         await self.desk.drain()
+        self.worker.close()
         self.policy.close()
+        if self.tags is not None:
+            await self.tags.close()
         with contextlib.suppress(RuntimeError):  # it had not been opened
             await self.audit.close()
 
@@ -181,6 +210,50 @@ class Gateway:
             self.events.append(Event("G02", f"Queue overflow: {more} changes lost to slow consumers", 600, self.place))
 
     # ---- what it counts -------------------------------------------------------------------------------------------
+
+    def _make_tags(self) -> TagStore | None:
+        if self.config.twin is None:
+            return None
+        known = {*self.grid.equipment, *self.grid.nodes}
+        return TagStore(
+            self.config.data_directory / "tags.sqlite",
+            policy=self.policy,
+            audit=self.audit,
+            events=self.events,
+            exists=lambda address: address in known or self.table.tree.find(address) >= 0,
+        )
+
+    def _make_interlock(self) -> TwinInterlock | None:
+        if self.tags is None or not self.grid.equipment:
+            return None
+        return TwinInterlock(self.table, self.grid, self.tags, policy=self.policy, audit=self.audit)
+
+    def _make_functions(self) -> Sequence[TwinFunction]:
+        section = self.config.twin
+        if section is None:
+            return ()
+        folder = self.config.data_directory / "twin"
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        context = TwinContext(
+            table=self.table,
+            events=self.events,
+            alarms=self.alarms,
+            results=ResultPoints(self.table),
+            worker=self.worker,
+            grid=self.grid,
+            place=section.place,
+            desk=self.desk,
+            policy=self.policy,
+            audit=self.audit,
+            data_directory=folder,
+        )
+        around = Surroundings(
+            links=self.plant.links,
+            protocols={device.name: device.protocol for device in self._mapping.devices},
+            gateway=self.place,
+            commands=lambda: (self.desk.counters["commands"], self.desk.counters["unknown"]),
+        )
+        return make_functions(context, section, around)
 
     def _make_mirror(self) -> Mirror | None:
         if self.config.mqtt is None:

@@ -22,6 +22,9 @@ from address_space.opcua.settings import SettingsError
 from address_space.table import PointTable
 from twin_gateway.config import ConfigError, GatewayConfig, load_config
 from twin_gateway.gateway import Gateway
+from twin_gateway.grid.cim import read_cim
+from twin_gateway.grid.model import Grid
+from twin_gateway.grid.yaml_grid import read_grid
 from twin_gateway.logs import set_up_logging
 from twin_gateway.mapping.check import check
 from twin_gateway.mapping.model import Mapping
@@ -47,10 +50,37 @@ def load(path: Path) -> tuple[GatewayConfig, Mapping]:
     return config, mapping
 
 
+def load_grid(config: GatewayConfig) -> Grid:
+    """The grid model that a configuration names, checked; prints what is wrong. Empty when it names none.
+
+    Raises:
+        ConfigError: when it has an error.
+    """
+    paths = config.twin.grid if config.twin is not None else ()
+    if not paths:
+        return Grid()
+    cim = [path for path in paths if path.suffix.lower() == ".xml"]
+    if cim and len(cim) != len(paths):
+        raise ConfigError(
+            "twin.grid: name either YAML files or CIM files; `twin-gateway grid convert` makes YAML of CIM"
+        )
+    if cim:
+        reading = read_cim(cim, grid=config.grid)
+        grid, problems = reading.grid, reading.problems
+    else:
+        grid, problems = read_grid(paths)
+    for problem in problems:
+        print(problem, file=sys.stderr)  # noqa: T201 - the command line's own output
+    if grid is None:
+        raise ConfigError("the grid model has errors, the gateway does not start with it")
+    return grid
+
+
 def run_gateway(path: Path, *, started: Callable[[Gateway], None] | None = None) -> int:
     """Run until SIGTERM or SIGINT; the exit code."""
     try:
         config, mapping = load(path)
+        grid = load_grid(config)
         set_up_logging(config.log.level, config.log.format)
         users = load_users(config.users) if config.users.exists() or config.opcua.anonymous == "none" else {}
     except (ConfigError, UsersError) as error:
@@ -58,7 +88,7 @@ def run_gateway(path: Path, *, started: Callable[[Gateway], None] | None = None)
         return 1
     raise_file_limit()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        return runner.run(_serve(Gateway(config, mapping, users), started))
+        return runner.run(_serve(Gateway(config, mapping, users, grid=grid), started))
 
 
 def raise_file_limit() -> None:

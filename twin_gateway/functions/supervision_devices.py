@@ -50,7 +50,11 @@ class SupervisedLink(Protocol):
     flapping: bool
     announces: bool
     last_change: int
-    driver: object
+
+    @property
+    def driver(self) -> object:
+        """The driver behind the link."""
+        ...
 
     @property
     def name(self) -> str:
