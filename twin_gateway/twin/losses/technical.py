@@ -71,14 +71,23 @@ def loss_model(
     region: Region,
     meters: Mapping[str, Meter],
     positions: Mapping[str, Position] | None = None,
+    *,
+    closed: Sequence[Equipment] | None = None,
 ) -> LossModel | None:
     """The loss model of a cell; None when it is no single tree behind one infeed, or has neither line nor transformer.
 
     Lines without zero-sequence data are taken to have a neutral like their phases in low voltage.
+
+    Args:
+        grid: the model.
+        region: a cell of it in the switching state.
+        meters: of `meters_of`.
+        positions: of the switches; those not named are in their normal position.
+        closed: of `closed_switches`, when it is at hand for many regions.
     """
     if region.phase or region.cells != (region.key,) or not region.boundary or not region.equipment:
         return None
-    state = {**grid.normal_positions(), **(positions or {})}
+    closed = closed_switches(grid, positions) if closed is None else closed
     source = _source(grid, region, meters)
     names: dict[str, int] = {}
 
@@ -87,18 +96,14 @@ def loss_model(
 
     # A metered terminal of equipment inside the region is an end of its own, not the node outside.
     cut = {(meters[term.meter].equipment, meters[term.meter].terminal) for term in region.boundary}
-    inside = set(region.equipment)
     branches: list[tuple[int, int, complex, complex]] = []
     no_load = 0.0
-    for item in grid.equipment.values():
-        joins = item.is_switch and len(item.nodes) == 2 and state.get(item.address) == Position.CLOSED
-        if not joins and item.address not in inside:
-            continue
+    for item in (*closed, *(grid.equipment[address] for address in region.equipment)):
         ends = [
             number(f"{item.address}#{at}" if (item.address, at) in cut else node)
             for at, node in enumerate(item.nodes[:2], 1)
         ]
-        z, zn = (0j, 0j) if joins else _impedance(grid, item)
+        z, zn = _impedance(grid, item)
         branches.append((ends[0], ends[1], z, zn))
         if isinstance(item.data, TransformerData):
             no_load += item.data.p0
@@ -138,6 +143,16 @@ def loss_model(
         share,
         no_load,
     )
+
+
+def closed_switches(grid: Grid, positions: Mapping[str, Position] | None = None) -> list[Equipment]:
+    """Switches that conduct in a switching state."""
+    state = {**grid.normal_positions(), **(positions or {})}
+    return [
+        item
+        for item in grid.equipment.values()
+        if item.is_switch and len(item.nodes) == 2 and state.get(item.address) == Position.CLOSED
+    ]
 
 
 def _source(grid: Grid, region: Region, meters: Mapping[str, Meter]) -> Term:

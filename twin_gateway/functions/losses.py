@@ -1,0 +1,567 @@
+"""Regional line losses at work: provisional results every interval, final ones later, conditions and methods (7.4)."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+from collections import OrderedDict
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from contextlib import closing
+from typing import Any, TypeVar
+
+import numpy as np
+
+from address_space import clock, quality
+from address_space.point import Batch
+from address_space.ports import Caller, MethodResult, MethodSpec
+from address_space.quality import StatusCode
+from twin_gateway.functions.contract import TwinContext
+from twin_gateway.functions.interval_store import IntervalReader, IntervalStoreError
+from twin_gateway.functions.intervals import FILE
+from twin_gateway.functions.losses_detect import Detections, explain, find_suspicions, window_losses
+from twin_gateway.functions.losses_inputs import DAY_S
+from twin_gateway.functions.losses_job import (
+    INVALID,
+    OK,
+    PROVISIONAL,
+    TOPOLOGY_CHANGED,
+    LossJob,
+    LossResult,
+    RegionSeries,
+    balance_window,
+    write_grid,
+)
+from twin_gateway.functions.losses_methods import STATES, TOTALS, evidence, iso, seconds, specs
+from twin_gateway.functions.losses_results import DayLoss, LossResults
+from twin_gateway.functions.losses_settings import LossSettings
+from twin_gateway.functions.results import Value
+from twin_gateway.functions.worker import ComputeError
+from twin_gateway.twin.losses import detection
+from twin_gateway.twin.losses.detection import Suspicion
+from twin_gateway.twin.losses.meter_data import MeterEventKind, ratio_mismatch
+from twin_gateway.twin.losses.regions import RegionKind, meters_of, padded, regions
+
+log = logging.getLogger(__name__)
+T = TypeVar("T")
+
+POINTS = (
+    "LosWh", "LosPct", "TecWh", "NtlWh", "UncWh", "UncPct", "InWh", "OutWh", "CnsWh", "DerWh", "UnmWh", "EstPct",
+    "Cmpl", "Rev", "T0", "T1", "St", "Rank",
+)  # fmt: skip
+_HISTORY = ("LosWh", "LosPct", "NtlWh", "UncWh", "Cmpl", "Rev", "St")
+"""What is told of older intervals, as late samples with their own time."""
+_LONGEST_WINDOW_S = 40 * DAY_S
+_DETECTION_HOUR = 6
+_TELL_AT_ONCE = 20
+_LIMIT_S = 900.0
+
+
+class Losses:
+    """The twin function `losses`.
+
+    Attributes:
+        suspicions: of the last search, largest energy first.
+    """
+
+    name = "losses"
+
+    def __init__(self, context: TwinContext, settings: LossSettings) -> None:
+        self._context = context
+        self._settings = settings
+        self._store = context.data_directory / FILE
+        self._grid_file = context.data_directory / "losses-grid.pickle"
+        self._meters = meters_of(context.grid)
+        found = regions(context.grid, {}, self._meters)
+        self._kinds = {key: region.kind for key, region in found.items()}
+        self.owner = f"{padded(context.place)}/twLOSS1"
+        context.results.add(f"{key}/{name}" for key in found for name in POINTS)
+        if self.owner not in found:
+            context.results.add([f"{self.owner}/St"])
+        if found:
+            write_grid(context.grid, self._grid_file)
+        self._results = LossResults(context.data_directory / "losses.sqlite", retention=settings.retention_days * DAY_S)
+        self._published: dict[str, float] = {}
+        self._told: OrderedDict[tuple[object, ...], None] = OrderedDict()
+        self._serials: dict[str, object] = {}
+        self._swapped: dict[str, float] = {}
+        self.suspicions: list[Suspicion] = []
+        self._searched = False
+        self._lock = asyncio.Lock()
+
+    # ---- methods --------------------------------------------------------------------------------------------------
+
+    def specs(self) -> Sequence[MethodSpec]:
+        """Compute, Recompute, Explain and TopSuspects on the loss function of the area."""
+        return specs(self.owner)
+
+    async def call(self, owner: str, name: str, arguments: Sequence[Any], caller: Caller) -> MethodResult:
+        """Run a method; refusals say why."""
+        del caller
+        spec = next((spec for spec in self.specs() if (spec.owner, spec.name) == (owner, name)), None)
+        if spec is None:
+            return MethodResult(StatusCode.BadMethodInvalid, (), f"{owner} has no method {name}")
+        methods: dict[str, Callable[..., Coroutine[Any, Any, MethodResult]]] = {
+            "Compute": self._compute,
+            "Recompute": self._recompute,
+            "Explain": self._explain,
+            "TopSuspects": self._top_suspects,
+        }
+        try:
+            return await methods[name](*arguments)
+        except (ValueError, KeyError) as error:
+            status, text = StatusCode.BadInvalidArgument, str(error).strip("'\"")
+        except (ComputeError, IntervalStoreError) as error:
+            status, text = StatusCode.BadResourceUnavailable, str(error)
+        nothing = {6: 0, 7: 0, 11: math.nan, 12: ""}
+        outputs = tuple([] if out.is_list else nothing[out.type_id] for out in spec.outputs)
+        if spec.outputs[-1].name == "text":
+            outputs = (*outputs[:-1], text)
+        return MethodResult(status, outputs, text)
+
+    def _key(self, region: str) -> str:
+        """Key of a region from its place or its function.
+
+        Raises:
+            KeyError: there is no such region.
+        """
+        for key in (region, f"{padded(region)}/twLOSS1" if region.count("/") < 6 else ""):
+            if key in self._kinds:
+                return key
+        raise KeyError(f"{region} is no region with a balance")
+
+    def _window(self, t0: object, t1: object) -> tuple[float, float]:
+        length = self._length()
+        start, stop = seconds(t0), seconds(t1)
+        start, stop = math.floor(start / length) * length, math.ceil(stop / length) * length
+        if not start < stop:
+            raise ValueError("the window ends before it begins")
+        if stop - start > _LONGEST_WINDOW_S:
+            raise ValueError(f"a window has at most {_LONGEST_WINDOW_S / DAY_S:g} days")
+        return start, stop
+
+    def _length(self) -> float:
+        with closing(IntervalReader(self._store)) as reader:
+            return reader.length
+
+    async def _compute(self, region: str, t0: object, t1: object) -> MethodResult:
+        key = self._key(region)
+        start, stop = self._window(t0, t1)
+        result = await self._work(balance_window, self._job(start, stop))
+        series = result.series.get(key)
+        if series is None:
+            raise KeyError(f"{region} had no balance in this window")
+        totals = _totals(series, self._settings)
+        states = self._states(result)[key]
+        lists = (
+            [iso(end) for end in result.ends.tolist()],
+            series.loss.tolist(),
+            series.uncertainty.tolist(),
+            [STATES[state] for state in states],
+        )
+        text = f"{len(result.ends)} intervals of {result.length:g} s"
+        return MethodResult(StatusCode.Good, (*(totals[name] for name, _ in TOTALS), *lists, text), text)
+
+    async def _recompute(self, region: str, t0: object, t1: object) -> MethodResult:
+        key = self._key(region)
+        start, stop = self._window(t0, t1)
+        changed = await self._update(start, stop)
+        mine = changed.get(key, [])
+        newest = max((revision for _, revision in mine), default=0)
+        text = f"{len(mine)} intervals of {key} have another result"
+        return MethodResult(StatusCode.Good, (len(mine), newest, text), text)
+
+    async def _explain(self, region: str, t: object) -> MethodResult:
+        key, length = self._key(region), self._length()
+        start = math.floor(seconds(t) / length) * length
+        found = await self._work(explain, self._job(start, start + length), key)
+        if found is None:
+            raise KeyError(f"{region} had no balance at that time")
+        marks = [
+            ",".join(
+                [quality.names(word), *(["estimated"] if guess else []), *(["missing"] if math.isnan(energy) else [])]
+            )
+            for word, guess, energy in zip(found.words, found.estimated, found.energies, strict=True)
+        ]
+        text = f"{len(marks)} terms from {iso(start)} to {iso(start + length)}"
+        lists = (found.addresses, found.sides, found.energies, marks, found.uncertainties)
+        return MethodResult(StatusCode.Good, (*lists, found.loss, text), text)
+
+    async def _top_suspects(self, count: int) -> MethodResult:
+        if not self._searched:
+            await self.search(clock.to_unix(clock.now()))
+        top = self.suspicions[: int(count)]
+        outputs = (
+            [str(item.method) for item in top],
+            [item.address for item in top],
+            [item.region for item in top],
+            [item.score for item in top],
+            [iso(item.start) for item in top],
+            [iso(item.end) for item in top],
+            [item.kwh_per_day for item in top],
+            [evidence(item.evidence) for item in top],
+        )
+        return MethodResult(StatusCode.Good, outputs, f"{len(top)} of {len(self.suspicions)} suspicions")
+
+    # ---- at work --------------------------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Compute after every interval, every hour and every day, until cancelled."""
+        if not self._kinds:
+            log.info("the grid model names no region with a closed metered boundary: no losses are computed")
+            return
+        try:
+            length = self._length()
+            while True:
+                now = clock.to_unix(clock.now())
+                due = math.floor((now - self._settings.delay) / length + 1) * length
+                await asyncio.sleep(max(due + self._settings.delay - now, 0.05))
+                await self._reported(self.step, due)
+        finally:
+            self._results.close()
+
+    async def _reported(self, work: Callable[[float], Any], moment: float) -> None:
+        try:
+            await work(moment)
+        except Exception as error:  # one failed computation must not end all later ones
+            log.exception("losses could not be computed")
+            self._context.alarms.event("G02", self.owner, f"Losses could not be computed: {error}", 600)
+
+    async def step(self, now: float) -> None:
+        """What is due at the end of an interval: new and late data, final days, hourly and daily windows."""
+        length = self._length()
+        stop = math.floor(now / length) * length
+        touched, sequence = await asyncio.to_thread(self._touched)
+        oldest = now - (self._settings.final_days + 1.5) * DAY_S
+        ends = [end for end in touched if oldest <= end <= stop]
+        start = min(stop - length, min(ends, default=stop) - 2 * length)
+        await self._update(start, stop)
+        await asyncio.to_thread(self._results.put_progress, "sequence", float(sequence))
+        await self._finalise(now)
+        hour = math.floor(stop / 3600.0)
+        if await self._is_new("hour", hour) and 3600.0 % length == 0:
+            await self._hours(hour * 3600.0)
+        day = math.floor((stop - _DETECTION_HOUR * 3600.0) / DAY_S)
+        if await self._is_new("day", day):
+            await self.search(stop)
+            await asyncio.to_thread(self._results.trim, now)
+
+    async def _is_new(self, name: str, number: int) -> bool:
+        old = await asyncio.to_thread(self._results.progress, name, -1.0)
+        if number <= old:
+            return False
+        await asyncio.to_thread(self._results.put_progress, name, float(number))
+        return old >= 0 or name == "hour"
+
+    def _touched(self) -> tuple[list[float], int]:
+        with closing(IntervalReader(self._store)) as reader:
+            return reader.touched_since(int(self._results.progress("sequence")))
+
+    def _final_time(self, end: float) -> float:
+        """When the result of an interval is final: D+2 12:00 by default."""
+        day = math.floor((end - 1e-3) / DAY_S) * DAY_S
+        return day + self._settings.final_days * DAY_S + self._settings.final_hour * 3600.0
+
+    async def _finalise(self, now: float) -> None:
+        """Compute the days that become final once more."""
+        last = math.floor((now - self._settings.final_hour * 3600.0) / DAY_S - self._settings.final_days)
+        done = int(await asyncio.to_thread(self._results.progress, "final", float(last)))
+        for day in range(max(done, last - 7) + 1, last + 1):
+            await self._update(day * DAY_S, (day + 1) * DAY_S)
+        await asyncio.to_thread(self._results.put_progress, "final", float(last))
+
+    def _job(self, start: float, stop: float) -> LossJob:
+        return LossJob(self._store, self._grid_file, start, stop, self._settings, self._clocks())
+
+    def _clocks(self) -> dict[str, float]:
+        """Clock errors as the drivers or the supervision tell them, s."""
+        table, found = self._context.table, {}
+        for meter in self._meters:
+            for name in ("twSUPV1/TmOfs", "LTMS1/TmAcc"):
+                row = table.find(f"{meter}/{name}")
+                value = table.value(row) if row >= 0 and not table.status[row] & 0x8000_0000 else None
+                if isinstance(value, int | float):
+                    found[meter] = float(value)
+                    break
+        return found
+
+    async def _work(self, function: Callable[..., T], *arguments: object) -> T:
+        return await self._context.worker.run_within(_LIMIT_S, function, *arguments)
+
+    async def _update(self, start: float, stop: float) -> dict[str, list[tuple[int, int]]]:
+        """Balance a window and publish what is new; returns (row, revision) by region."""
+        async with self._lock:
+            result = await self._work(balance_window, self._job(start, stop))
+            states = self._states(result)
+            changed = await asyncio.to_thread(self._results.revise, result, states)
+            await self._publish(result, states, changed)
+            await self._conditions(result)
+            return changed
+
+    def _states(self, result: LossResult) -> dict[str, list[int]]:
+        now = clock.to_unix(clock.now())
+        final = np.array([self._final_time(end) <= now for end in result.ends.tolist()], bool)
+        return {
+            key: np.where((series.state == OK) & ~final, PROVISIONAL, series.state).tolist()
+            for key, series in result.series.items()
+        }
+
+    # ---- publishing -----------------------------------------------------------------------------------------------
+
+    async def _publish(
+        self, result: LossResult, states: Mapping[str, list[int]], changed: Mapping[str, list[tuple[int, int]]]
+    ) -> None:
+        ranks = _ranks(result, self._kinds)
+        late: list[tuple[str, int, int]] = []
+        for count, key in enumerate(key for key in result.series if key in self._kinds):
+            if count % _TELL_AT_ONCE == 0:
+                await asyncio.sleep(0)
+            revisions = dict(changed.get(key, []))
+            row = _newest(states[key])
+            end = float(result.ends[row])
+            known = self._published.get(key, 0.0)
+            if end > known or (end == known and row in revisions):
+                self._published[key] = end
+                revision = revisions.pop(row, 0) or await asyncio.to_thread(self._results.revision, key, end)
+                series, state = result.series[key], states[key][row]
+                values = _values(series, row, (end - result.length, end), state, revision)
+                values["Rank"] = ranks.get(key, 0)
+                self._context.results.write(
+                    {f"{key}/{name}": value for name, value in values.items()},
+                    int(series.quality[row]),
+                    clock.from_unix(end),
+                )
+            late += [(key, at, revision) for at, revision in revisions.items()]
+        await self._correct(result, states, late)
+
+    async def _correct(
+        self, result: LossResult, states: Mapping[str, list[int]], late: Sequence[tuple[str, int, int]]
+    ) -> None:
+        """Tell older intervals as late samples: history takes them, the live value stays."""
+        table = self._context.table
+        for start in range(0, len(late), 500):
+            rows: list[int] = []
+            values: list[float] = []
+            words: list[int] = []
+            times: list[int] = []
+            for key, at, revision in late[start : start + 500]:
+                series, end = result.series[key], float(result.ends[at])
+                found = _values(series, at, (end - result.length, end), states[key][at], revision)
+                for name in _HISTORY:
+                    value = found[name]
+                    if isinstance(value, int | float):
+                        rows.append(table.find(f"{key}/{name}"))
+                        values.append(float(value))
+                        words.append(int(series.quality[at]))
+                        times.append(clock.from_unix(end))
+            table.ingest(Batch.of(rows, values, words, times, late=True))
+            await asyncio.sleep(0)
+
+    # ---- conditions -----------------------------------------------------------------------------------------------
+
+    async def _conditions(self, result: LossResult) -> None:
+        alarms, now = self._context.alarms, float(result.ends[-1])
+        for key, members in result.members.items():
+            kind = self._kinds.get(key)
+            if kind in (None, RegionKind.PHASE, RegionKind.VLEVEL, RegionKind.AREA):
+                continue
+            silent = [m for m in members if now - result.last.get(m, 0.0) > self._settings.missing_after]
+            text = f"{len(silent)} of {len(members)} meters silent for more than a day, first {min(silent, default='')}"
+            alarms.set(bool(silent), "L03", key, text, 300)
+            await asyncio.sleep(0)
+        self._nameplates(now)
+        for meter, moment, event in result.events:
+            mark = (meter, event.kind, moment)
+            if event.kind is MeterEventKind.REVERSED:
+                text = f"ReversedCT: {meter} counts backwards and has no export register"
+                alarms.raise_("L04", meter, text, 500, value=event.value, details=(("kind", str(event.kind)),))
+            elif self._first(mark):
+                swap = now - self._swapped.get(meter, -math.inf) < DAY_S
+                text = f"{event.kind} of {meter}, {event.value:.0f} Wh" + (", serial number is new" if swap else "")
+                details = (("kind", str(event.kind)), ("swap", str(swap).lower()))
+                alarms.event("L04", meter, text, 500, source_time=clock.from_unix(moment), details=details)
+
+    def _nameplates(self, now: float) -> None:
+        """Ratios and serial numbers that meters declare, against the records."""
+        table = self._context.table
+        for address, meter in self._meters.items():
+            row = table.find(f"{address}/LPHD1/PhyNam/serNum")
+            serial = table.value(row) if row >= 0 else None
+            if serial is not None:
+                if self._serials.get(address, serial) != serial:
+                    self._swapped[address] = now
+                self._serials[address] = serial
+            if meter.ratio == 1.0:
+                continue  # the register is primary
+            parts = [table.find(f"{address}/{name}/Rat") for name in ("TCTR1", "TVTR1")]
+            values = [table.value(row) for row in parts if row >= 0]
+            numbers = [float(value) for value in values if isinstance(value, int | float)]
+            wrong = ratio_mismatch(meter.ratio, math.prod(numbers) if numbers else None)
+            text = f"RatioMismatch: {address} declares {math.prod(numbers):g}, the records say {meter.ratio:g}"
+            self._context.alarms.set(wrong is not None, "L04", address, text, 500)
+
+    def _first(self, mark: tuple[object, ...]) -> bool:
+        """Whether something is told for the first time (of the last ten thousand)."""
+        if mark in self._told:
+            return False
+        self._told[mark] = None
+        if len(self._told) > 10_000:
+            self._told.popitem(last=False)
+        return True
+
+    async def _hours(self, stop: float) -> None:
+        """Loss rates of the last four hours against their bands."""
+        found = await self._work(window_losses, self._job(stop - 4 * 3600.0, stop), 3600.0)
+        for key, windows in found.windows.items():
+            kind = self._kinds.get(key)
+            if kind is None or not windows.usable.any():
+                continue
+            band = self._settings.bands.get(kind) or LossSettings().bands[kind]
+            rate = np.where(windows.usable, windows.rate, np.nan)
+            # A rate that its own uncertainty explains is not out of band.
+            with np.errstate(invalid="ignore", divide="ignore"):
+                margin = self._settings.coverage * windows.uncertainty * np.abs(windows.rate / windows.loss)
+            over = np.nan_to_num(np.where(rate > band.high, rate - margin, rate), nan=band.high)
+            high = bool(detection.rate_band(over, -math.inf, band.high)[-1])
+            below = detection.negative_loss(windows.loss, windows.uncertainty, k=self._settings.coverage)
+            negative = int(np.count_nonzero(below & windows.usable)) >= 3
+            last = float(rate[-1])
+            if high or negative:
+                text = f"Loss rate {last:.1f} %" + (" is negative: data or records are wrong" if negative else "")
+                self._context.alarms.raise_("L01", key, text, 400 if negative else 450, value=last)
+            else:
+                self._context.alarms.clear("L01", key)
+
+    async def search(self, now: float) -> Detections:
+        """Daily windows and suspicions of the last whole days, with their conditions."""
+        stop = math.floor(now / DAY_S) * DAY_S
+        job = self._job(stop - self._settings.detection_days * DAY_S, stop)
+        found = await self._work(find_suspicions, job)
+        days = [
+            (key, _day(windows, at))
+            for key, windows in found.windows.items()
+            for at in range(len(windows.starts))
+            if windows.usable[at]
+        ]
+        await asyncio.to_thread(self._results.put_days, days)
+        suspicions = list(found.suspicions)
+        for key, windows in found.windows.items():
+            kind = self._kinds.get(key)
+            if kind is None or kind is RegionKind.PHASE:
+                continue
+            ntl = np.where(windows.usable, windows.ntl, np.nan)
+            over = detection.ntl_test(ntl, windows.ntl_uncertainty, k=self._settings.coverage)
+            holds = bool(len(over) and over[-1])
+            kwh = float(np.nanmean(ntl[-3:])) / 1000.0 if np.isfinite(ntl[-3:]).any() else 0.0
+            self._context.alarms.set(holds, "L02", key, f"Non-technical loss of {kwh:.1f} kWh a day on three days", 450)
+            if holds:
+                score = float(min(1.0, ntl[-1] / (10 * windows.ntl_uncertainty[-1])))
+                item = Suspicion(detection.Method.NTL, key, key, score, float(windows.starts[-3]), stop, kwh)
+                suspicions.append(item)
+            suspicions += await self._drift(key, stop)
+        suspicions.sort(key=lambda item: -item.kwh_per_day)
+        self.suspicions, self._searched = suspicions, True
+        for item in suspicions:
+            if self._first((item.method, item.address, item.region, int(item.end // (7 * DAY_S)))):
+                details = (("method", str(item.method)), ("region", item.region), ("score", f"{item.score:.3f}"))
+                self._context.alarms.event(
+                    "L02", item.address, item.text(), 450, value=item.kwh_per_day, details=details
+                )
+        return found
+
+    async def _drift(self, key: str, stop: float) -> list[Suspicion]:
+        """CUSUM of the daily loss rate against its first two weeks of the last thirty days."""
+        days = await asyncio.to_thread(self._results.days, key, stop - 60 * DAY_S)
+        rates = np.array([math.nan if day.rate is None else day.rate for day in days])
+        first = rates[:14][np.isfinite(rates[:14])]
+        if len(rates) < 21 or len(first) < 10:
+            return []
+        sigma = max(float(first.std(ddof=1)), 0.05)
+        upper, lower = detection.cusum(rates, target=float(first.mean()), sigma=sigma)
+        if max(upper[-1], lower[-1]) <= 5.0:
+            return []
+        score = float(min(1.0, max(upper[-1], lower[-1]) / 10.0))
+        values = (("upper", float(upper[-1])), ("lower", float(lower[-1])))
+        return [Suspicion(detection.Method.CUSUM, key, key, score, days[14].start, stop, 0.0, values)]
+
+
+def _day(windows: Any, at: int) -> DayLoss:
+    def number(value: float) -> float | None:
+        return float(value) if np.isfinite(value) else None
+
+    return DayLoss(
+        float(windows.starts[at]),
+        number(windows.rate[at]),
+        number(windows.ntl[at]),
+        number(windows.ntl_uncertainty[at]),
+        float(windows.complete[at]),
+    )
+
+
+def _newest(states: Sequence[int]) -> int:
+    """Row to show: the newest that may be used, else the newest."""
+    for row in range(len(states) - 1, -1, -1):
+        if states[row] in (OK, PROVISIONAL, TOPOLOGY_CHANGED):
+            return row
+    return len(states) - 1
+
+
+def _values(series: RegionSeries, row: int, window: tuple[float, float], state: int, revision: int) -> dict[str, Value]:
+    """Values of the points of one region and interval; None where there is nothing to say."""
+    entering = float(series.entering[row])
+    numbers = {
+        "LosWh": series.loss[row],
+        "LosPct": series.rate[row],
+        "TecWh": series.technical[row],
+        "NtlWh": series.non_technical[row],
+        "UncWh": series.uncertainty[row],
+        "UncPct": 100.0 * series.uncertainty[row] / entering if entering > 0 else math.nan,
+        "InWh": entering,
+        "OutWh": series.exported[row],
+        "CnsWh": series.consumed[row],
+        "DerWh": series.fed_in[row],
+        "UnmWh": series.unmetered[row],
+        "EstPct": 100.0 * series.estimated[row],
+        "Cmpl": 100.0 * series.complete[row],
+    }
+    values: dict[str, Value] = {name: float(v) if np.isfinite(v) else None for name, v in numbers.items()}
+    values |= {"Rev": revision, "T0": iso(window[0]), "T1": iso(window[1]), "St": int(state)}
+    return values
+
+
+def _totals(series: RegionSeries, settings: LossSettings) -> dict[str, float]:
+    """Sums of a window; a window has no loss when one of its intervals has none."""
+    entering, loss = float(series.entering.sum()), float(series.loss.sum())
+    technical = float(series.technical.sum())
+    # Errors of meters are the same in all intervals: uncertainties add up, and do not average out.
+    uncertainty = float(series.uncertainty.sum())
+    rated = series.least * len(series.loss)
+    return {
+        "losWh": loss,
+        "losPct": 100.0 * loss / entering if entering > max(rated, 1e-9) else math.nan,
+        "tecWh": technical,
+        "ntlWh": loss - technical,
+        "uncWh": uncertainty,
+        "inWh": entering,
+        "outWh": float(series.exported.sum()),
+        "cnsWh": float(series.consumed.sum()),
+        "derWh": float(series.fed_in.sum()),
+        "unmWh": float(series.unmetered.sum()),
+        "estPct": 100.0 * float(series.estimated.mean()),
+        "cmpl": 100.0 * float(series.complete.mean()),
+    }
+
+
+def _ranks(result: LossResult, kinds: Mapping[str, RegionKind]) -> dict[str, int]:
+    """Place of each region among those of its kind by loss rate, 1 the highest; of the newest usable interval."""
+    rates: dict[RegionKind, list[tuple[float, str]]] = {}
+    for key, series in result.series.items():
+        row = _newest(series.state.tolist())
+        if key in kinds and series.state[row] != INVALID and np.isfinite(series.rate[row]):
+            rates.setdefault(kinds[key], []).append((-float(series.rate[row]), key))
+    return {key: place for found in rates.values() for place, (_, key) in enumerate(sorted(found), 1)}
+
+
+def make_losses(context: TwinContext, settings: LossSettings) -> Losses:
+    """The loss function; the interval data (`make_intervals`) must have been made before."""
+    return Losses(context, settings)
