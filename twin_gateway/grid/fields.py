@@ -6,6 +6,7 @@ import math
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any, Final
 
 from address_space import units
@@ -129,10 +130,12 @@ def fraction(example: str, high: float = 1.0) -> Reader:
             return 0.0
         if type(value) is not str:
             raise FieldError("TG504", f"a percentage expected, not {kind_of(value)}", f"as in '{example}'")
-        amount, symbol = split(value, example)
+        _, symbol = split(value, example)
         if symbol != "%":
             raise FieldError("TG503", f"a percentage expected, not '{value}'", f"as in '{example}'")
-        return _within(amount / 100.0, 0.0, high, None, "")
+        # In decimals, so that every fraction can be written as a percentage and read back the same.
+        amount = float(Decimal(value.strip().removesuffix("%").strip()).scaleb(-2))
+        return _within(amount, 0.0, high, None, "")
 
     return read
 

@@ -6,6 +6,7 @@ import json
 import math
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from decimal import Decimal
 
 from twin_gateway.grid.attached import quantity_of
 from twin_gateway.grid.model import (
@@ -263,11 +264,8 @@ def _unit(value: float, unit: str) -> str:
 
 def _percent(value: float) -> str:
     """A fraction as a percentage that reads back as the same fraction."""
-    percent = value * 100
-    for candidate in (round(percent, 12), percent, math.nextafter(percent, 0), math.nextafter(percent, math.inf)):
-        if candidate / 100.0 == value:
-            return f"{_number(candidate)} %"
-    return f"{_number(percent)} %"
+    percent = Decimal(repr(float(value))).scaleb(2).normalize()
+    return f"{percent:f} %" if percent.adjusted() > -7 else f"{percent:e} %"
 
 
 def _flow(fields: Mapping[str, str]) -> str:

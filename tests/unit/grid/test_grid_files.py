@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from twin_gateway.grid.model import (
     CimClass,
+    ConnectivityNode,
+    Equipment,
     Feeder,
     Grid,
     GridError,
@@ -329,3 +335,49 @@ def test_switches_of_a_class_have_its_abilities(tmp_path: Path) -> None:
     grid = small(tmp_path)
     assert [item.address for item in grid.of(CimClass.GROUND_DISCONNECTOR)] == [N + "PS01/MV1/F01/QC1"]
     assert grid.normal_positions()[N + "PS01/MV1/F01/QC1"].name == "OPEN"
+
+
+@given(st.floats(0, 1), st.floats(1e-6, 1e9), st.floats(-1e12, 1e12))
+def test_numbers_are_written_so_that_they_read_back_the_same(fraction: float, power: float, q: float) -> None:
+    grid = Grid()
+    grid.add([ConnectivityNode("g/a/s/MV1/_/CN1", power), ConnectivityNode("g/a/s/MV1/_/CN2", power)])
+    data = TransformerData(power, power, power, uk=fraction, pk=0.0, i0=fraction, connection="Yyn", clock=0)
+    nodes = ("g/a/s/MV1/_/CN1", "g/a/s/MV1/_/CN2")
+    grid.add([Equipment("g/a/s/MV1/_/TA1", CimClass.TRANSFORMER, nodes, data)])
+    grid.add([Equipment("g/a/s/MV1/_/LD1", CimClass.LOAD, nodes[:1], LoadData(q, -q))])
+    with TemporaryDirectory() as folder:
+        again, problems = read(Path(folder), write_grid(grid))
+    assert {problem.code for problem in problems} <= {"TG707"}
+    assert again == grid
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.data())
+def test_no_text_makes_the_reader_fail_otherwise_than_by_problems(data: st.DataObject) -> None:
+    words = [
+        "~",
+        "[]",
+        "{}",
+        "{a: b}",
+        "[1, 2]",
+        "-1",
+        "1e99 kV",
+        "x" * 60,
+        "'é'",
+        "true",
+        "5 kW",
+        "_",
+        "/",
+        "*a",
+        "&a b",
+    ]
+    lines = SMALL.splitlines()
+    at = data.draw(st.integers(0, len(lines) - 1))
+    pieces = re.split(r"([:,\[\]{} ]+)", lines[at])
+    spot = data.draw(st.integers(0, len(pieces) - 1))
+    pieces[spot] = data.draw(st.sampled_from(words))
+    lines[at] = "".join(pieces)
+    with TemporaryDirectory() as folder:
+        grid, problems = read(Path(folder), "\n".join(lines))
+    assert grid is not None or any(problem.severity == "error" for problem in problems)
+    assert all(problem.as_json()["about"] for problem in problems)
