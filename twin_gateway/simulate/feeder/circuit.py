@@ -1,8 +1,8 @@
 """Voltages and currents of the medium-voltage grid for live switch positions, with faults; rings are allowed. Pure.
 
-One balanced circuit per phase, in per unit of 1 MVA. A topology is factorised once; then each change of load is a few
-products with the inverse. Faults are superimposed (Thevenin), a good approximation while their current is much larger
-than the load.
+One balanced circuit per phase, in per unit of 1 MVA; nodes joined by closed switches are one row. A topology is
+factorised once; then each change of load is a few products with the inverse. Faults are superimposed (Thevenin), a good
+approximation while their current is much larger than the load.
 """
 
 from __future__ import annotations
@@ -20,23 +20,27 @@ from twin_gateway.grid.model import (
     CimClass,
     Equipment,
     Grid,
+    GridError,
     LineData,
     ShuntData,
     SourceData,
     TransformerData,
 )
+from twin_gateway.simulate.feeder.contraction import Contraction, contract
 
 BASE_VA = 1e6
 LOW_VOLTAGE = 1000.0
 """V: nodes up to here belong to low-voltage areas, which are solved by phase elsewhere."""
-_CONTACT_OHM = 1e-4
 _IDEAL_OHM = 1e-4
 _ARC_OHM = 0.3
+_ISLAND_PU = 0.2
+"""Reactance behind which a generator holds the voltage of an island, of its own rating."""
 _ROUNDS = 8
 _STALL = 0.7
 """pu: below, a load of constant power behaves like an impedance, as motors that stall and electronics that give up."""
 
 Complex = npt.NDArray[np.complex128]
+Integers = npt.NDArray[np.int64]
 
 
 class FaultKind(StrEnum):
@@ -94,7 +98,7 @@ class State:
 
 @dataclass(slots=True)
 class _Branch:
-    """One two-terminal element in per unit; `ends` are rows of the solved circuit."""
+    """One line or transformer, or half a line, in per unit."""
 
     address: str
     nodes: tuple[str, str]
@@ -106,17 +110,21 @@ class _Branch:
 
 @dataclass(slots=True)
 class _Solved:
-    """What holds as long as no switch moves."""
+    """What holds as long as no switch moves; `starts` and `ends` are numbers of nodes, `first` and `second` rows."""
 
-    rows: dict[str, int]
+    contraction: Contraction
     inverse: Complex
-    fixed: Complex
+    shunt: Complex
     branches: list[_Branch]
-    starts: npt.NDArray[np.int64]
-    ends: npt.NDArray[np.int64]
+    starts: Integers
+    ends: Integers
+    first: Integers
+    second: Integers
     admittance: Complex
     charging: Complex
     ratio: npt.NDArray[np.float64]
+    amperes: npt.NDArray[np.float64]
+    switch_amperes: npt.NDArray[np.float64]
     guess: Complex
 
 
@@ -141,6 +149,7 @@ class Circuit:
         self.switches = [item.address for item in self._of_circuit if item.is_switch]
         self._sources = [item for item in grid.of(CimClass.SOURCE) if item.nodes[0] in known]
         self._shunts = [item for item in grid.of(CimClass.SHUNT) if item.nodes[0] in known]
+        self._phase_volts = {node: grid.nodes[node].nominal / math.sqrt(3.0) for node in self.nodes}
         self._key: object = None
         self._solved: _Solved | None = None
 
@@ -162,57 +171,68 @@ class Circuit:
                     waiting.append(node)
         return frozenset(found)
 
-    def source_nodes(self) -> list[str]:
-        """Nodes of the sources."""
-        return [item.nodes[0] for item in self._sources]
-
     def _factorise(self, closed: frozenset[str], sources: Mapping[str, complex], faulty: frozenset[str]) -> _Solved:
         live = self.fed(closed, sources.keys())
-        branches: list[_Branch] = []
-        for item in self._of_circuit:
-            if live.issuperset(item.nodes) and (not item.is_switch or item.address in closed):
-                branches += self._branches(item, item.address in faulty)
-        rows: dict[str, int] = {}
-        for node in (*sources, *(node for branch in branches for node in branch.nodes)):
-            rows.setdefault(node, len(rows))
-        size = len(rows)
-        matrix: Complex = np.zeros((size, size), np.complex128)
-        fixed: Complex = np.zeros(size, np.complex128)
-        starts = np.array([rows[branch.nodes[0]] for branch in branches], np.int64)
-        ends = np.array([rows[branch.nodes[1]] for branch in branches], np.int64)
-        admittance = np.array([branch.admittance for branch in branches], complex)
-        charging = np.array([branch.charging / 2.0 for branch in branches], complex)
-        ratio = np.array([branch.ratio for branch in branches], float)
-        np.add.at(matrix, (starts, starts), admittance / ratio**2 + charging)
-        np.add.at(matrix, (ends, ends), admittance + charging)
-        np.add.at(matrix, (starts, ends), -admittance / ratio)
-        np.add.at(matrix, (ends, starts), -admittance / ratio)
-        for node, behind in sources.items():
-            matrix[rows[node], rows[node]] += behind
+        inside = [item for item in self._of_circuit if live.issuperset(item.nodes)]
+        branches = [part for item in inside if not item.is_switch for part in self._parts(item, item.address in faulty)]
+        switches = [item for item in inside if item.is_switch and item.address in closed]
+        ends_of = [one.nodes for one in branches] + [item.nodes for item in switches]
+        nodes = (*sources, *(node for both in ends_of for node in both))
+        contraction = contract(nodes, switches)
+        starts = np.array([contraction.index[one.nodes[0]] for one in branches], np.int64)
+        ends = np.array([contraction.index[one.nodes[1]] for one in branches], np.int64)
+        admittance = np.array([one.admittance for one in branches], np.complex128)
+        charging = np.array([one.charging / 2.0 for one in branches], np.complex128)
+        ratio = np.array([one.ratio for one in branches], np.float64)
+        shunt = np.zeros(len(contraction.index), np.complex128)
         for item in self._shunts:
-            data, node = item.data, item.nodes[0]
-            if isinstance(data, ShuntData) and node in rows:
-                matrix[rows[node], rows[node]] += 1j * data.q / BASE_VA
-        inverse: Complex = np.asarray(np.linalg.inv(matrix) if size else matrix, np.complex128)
-        guess = np.ones(size, complex)
-        return _Solved(rows, inverse, fixed, branches, starts, ends, admittance, charging, ratio, guess)
+            number = contraction.index.get(item.nodes[0])
+            if number is not None and isinstance(item.data, ShuntData):
+                shunt[number] += 1j * item.data.q / BASE_VA
+        first, second = contraction.rows[starts], contraction.rows[ends]
+        matrix: Complex = np.zeros((contraction.count, contraction.count), np.complex128)
+        np.add.at(matrix, (first, first), admittance / ratio**2 + charging)
+        np.add.at(matrix, (second, second), admittance + charging)
+        np.add.at(matrix, (first, second), -admittance / ratio)
+        np.add.at(matrix, (second, first), -admittance / ratio)
+        np.add.at(matrix, (contraction.rows, contraction.rows), shunt)
+        for node, behind in sources.items():
+            matrix[contraction.row(node), contraction.row(node)] += behind
+        inverse = np.asarray(np.linalg.inv(matrix) if contraction.count else matrix, np.complex128)
+        return _Solved(
+            contraction,
+            inverse,
+            shunt,
+            branches,
+            starts,
+            ends,
+            first,
+            second,
+            admittance,
+            charging,
+            ratio,
+            np.array(
+                [[self._ampere(node) for node in self.grid.equipment[one.address].nodes] for one in branches]
+            ).reshape(-1, 2),
+            np.array([self._ampere(item.nodes[0]) for item in switches]),
+            np.ones(contraction.count, np.complex128),
+        )
 
     def _base_ohm(self, node: str) -> float:
         return self.grid.nodes[node].nominal ** 2 / BASE_VA
 
-    def _branches(self, item: Equipment, faulty: bool) -> list[_Branch]:
+    def _ampere(self, node: str) -> float:
+        """A of a current of 1 per unit."""
+        return BASE_VA / 3.0 / self._phase_volts[node]
+
+    def _amperes(self, branches: Sequence[_Branch]) -> npt.NDArray[np.float64]:
+        """A of a current of 1 per unit at both ends of each branch."""
+        ends = (self.grid.equipment[one.address].nodes for one in branches)
+        return np.array([[self._ampere(node) for node in both] for both in ends], np.float64).reshape(-1, 2)
+
+    def _parts(self, item: Equipment, faulty: bool) -> list[_Branch]:
         one, other = item.nodes
         base, data = self._base_ohm(one), item.data
-        if isinstance(data, LineData):
-            series = complex(data.r, data.x) / base or 1e-9
-            charging = 1j * data.b * base
-            if faulty:
-                middle = f"{item.address}#fault"
-                return [
-                    _Branch(item.address, (one, middle), 2.0 / series, charging=charging / 2.0, half=1),
-                    _Branch(item.address, (middle, other), 2.0 / series, charging=charging / 2.0, half=2),
-                ]
-            return [_Branch(item.address, (one, other), 1.0 / series, charging=charging)]
         if isinstance(data, TransformerData):
             nominal_1, nominal_2 = (self.grid.nodes[node].nominal for node in (one, other))
             resistance = data.pk / data.s
@@ -220,7 +240,17 @@ class Circuit:
             series = complex(resistance, reactance) * BASE_VA / data.s * (data.u2 / nominal_2) ** 2
             ratio = data.tap * (data.u1 / nominal_1) / (data.u2 / nominal_2)
             return [_Branch(item.address, (one, other), 1.0 / series, ratio=ratio)]
-        return [_Branch(item.address, (one, other), base / _CONTACT_OHM)]
+        if not isinstance(data, LineData):
+            raise GridError(f"{item.address} is neither a switch nor a line nor a transformer")
+        series = complex(data.r, data.x) / base or complex(_IDEAL_OHM / base)
+        charging = 1j * data.b * base
+        if not faulty:
+            return [_Branch(item.address, (one, other), 1.0 / series, charging=charging)]
+        middle = f"{item.address}#fault"
+        return [
+            _Branch(item.address, (one, middle), 2.0 / series, charging=charging / 2.0, half=1),
+            _Branch(item.address, (middle, other), 2.0 / series, charging=charging / 2.0, half=2),
+        ]
 
     # -- solution ----------------------------------------------------------------------------------------------------
 
@@ -248,24 +278,34 @@ class Circuit:
         if key != self._key or self._solved is None:
             self._solved, self._key = self._factorise(closed, sources, faulty), key
         solved = self._solved
-        rows = solved.rows
-        injected = solved.fixed.copy()
+        rows, index = solved.contraction.rows, solved.contraction.index
+        given = np.zeros(len(index), np.complex128)
         for node, behind in sources.items():
-            injected[rows[node]] += behind * volts[node]
-        drawn = np.zeros(len(rows), complex)
+            given[index[node]] += behind * volts[node]
+        drawn = np.zeros(len(index), np.complex128)
         for node, power in loads.items():
-            row = rows.get(node)
-            if row is not None:
-                drawn[row] += power / BASE_VA
+            number = index.get(node)
+            if number is not None:
+                drawn[number] += power / BASE_VA
+        injected, taken = self._by_row(solved, given), self._by_row(solved, drawn)
         voltage = solved.guess
         for _ in range(_ROUNDS):
-            before, size = voltage, np.abs(voltage)
-            weak = np.minimum(size / _STALL, 1.0) ** 2
-            voltage = solved.inverse @ (injected - np.conj(drawn * weak / np.where(size > 1e-6, voltage, 1.0)))
+            before = voltage
+            voltage = solved.inverse @ (injected - _load_current(taken, voltage))
             if np.max(np.abs(voltage - before), initial=0.0) < 1e-9:
                 break
         solved.guess = voltage
-        return self._state(solved, voltage, faults)
+        leaving = _load_current(drawn, voltage[rows]) - given
+        behind_all = np.zeros(len(index), np.complex128)
+        for node, behind in sources.items():
+            behind_all[index[node]] += behind
+        return self._state(solved, voltage, leaving, behind_all, faults)
+
+    @staticmethod
+    def _by_row(solved: _Solved, by_node: Complex) -> Complex:
+        found = np.zeros(solved.contraction.count, np.complex128)
+        np.add.at(found, solved.contraction.rows, by_node)
+        return found
 
     def _source_admittances(
         self, dead: Collection[str], islands: Mapping[str, float]
@@ -285,29 +325,33 @@ class Circuit:
             behind[node] = behind.get(node, 0j) + 1.0 / series
             volts[node] = data.voltage * np.exp(1j * math.radians(data.angle))
         for node, rating in islands.items():
-            behind[node], volts[node] = -1j * rating / BASE_VA / 0.2, 1.0 + 0j
+            behind[node], volts[node] = -1j * rating / BASE_VA / _ISLAND_PU, 1.0 + 0j
         return behind, volts
 
-    def _state(self, solved: _Solved, voltage: Complex, faults: Sequence[CircuitFault]) -> State:
-        change, kinds = self._fault_change(solved, voltage, faults)
+    def _state(
+        self, solved: _Solved, voltage: Complex, leaving: Complex, behind: Complex, faults: Sequence[CircuitFault]
+    ) -> State:
+        change, into_fault, fed = self._fault_change(solved, voltage, faults)
         together = voltage + change.get(FaultKind.THREE_PHASE, np.zeros_like(voltage))
-        state = State(energised=frozenset(kinds))
-        nominal = {node: self.grid.nodes[node].nominal / math.sqrt(3.0) for node in self.nodes}
-        for node, volts in nominal.items():
-            row = solved.rows.get(node)
-            state.voltage[node] = complex(together[row]) * volts if row is not None else 0j
-        into = self._currents(solved, voltage)
-        driven = {kind: self._currents(solved, part) for kind, part in change.items()}
-        for i, branch in enumerate(solved.branches):
-            amperes = (BASE_VA / 3.0 / nominal[self.grid.equipment[branch.address].nodes[side]] for side in (0, 1))
-            base = tuple(amperes)
-            self._put(state, branch, complex(into[0][i]) * base[0], complex(into[1][i]) * base[1])
-            for kind, both in driven.items():
-                sizes = abs(both[0][i]) * base[0], abs(both[1][i]) * base[1]
-                if max(sizes) > 1.0:
-                    self._put_fault(state, branch, sizes, kind)
+        state = State(energised=frozenset(fed))
+        for node, volts in self._phase_volts.items():
+            row = solved.contraction.row(node)
+            state.voltage[node] = complex(together[row]) * volts if row >= 0 else 0j
+        lines, switches = self._currents(solved, voltage, leaving, behind)
+        for branch, (first, second) in zip(solved.branches, (lines * solved.amperes).tolist(), strict=True):
+            self._put(state, branch, first, second)
+        for address, current in zip(
+            solved.contraction.switches, (switches * solved.switch_amperes).tolist(), strict=True
+        ):
+            state.current[address] = (current, -current)
         for kind, part in change.items():
-            self._disturb(state, solved, nominal, kind, part)
+            lines, switches = self._currents(solved, part, into_fault[kind], behind)
+            for branch, (first, second) in zip(solved.branches, (np.abs(lines) * solved.amperes).tolist(), strict=True):
+                _put_fault(state, branch.address, branch.half, (first, second), kind)
+            sizes = (np.abs(switches) * solved.switch_amperes).tolist()
+            for address, size in zip(solved.contraction.switches, sizes, strict=True):
+                _put_fault(state, address, 0, (size, size), kind)
+            self._disturb(state, solved, kind, part)
         return state
 
     @staticmethod
@@ -319,56 +363,54 @@ class Circuit:
             state.current[branch.address] = (first, second)
 
     @staticmethod
-    def _put_fault(state: State, branch: _Branch, sizes: tuple[float, float], kind: FaultKind) -> None:
-        known = state.fault.get(branch.address, FaultFlow(0.0, 0.0, kind))
-        if branch.half == 1:
-            sizes = sizes[0], known.second
-        elif branch.half == 2:
-            sizes = known.first, sizes[1]
-        if sum(sizes) >= known.first + known.second:
-            state.fault[branch.address] = FaultFlow(*sizes, kind)
-
-    @staticmethod
-    def _currents(solved: _Solved, voltage: Complex) -> tuple[Complex, Complex]:
-        first, second = voltage[solved.starts] / solved.ratio, voltage[solved.ends]
+    def _currents(solved: _Solved, voltage: Complex, leaving: Complex, behind: Complex) -> tuple[Complex, Complex]:
+        """Currents into both terminals of the branches (rows x 2), and into the first of the switches, per unit."""
+        first, second = voltage[solved.first] / solved.ratio, voltage[solved.second]
         through = (first - second) * solved.admittance
-        return (
-            through / solved.ratio + solved.charging * voltage[solved.starts],
-            -through + solved.charging * second,
+        into = np.stack(
+            (
+                through / solved.ratio + solved.charging * voltage[solved.first],
+                -through + solved.charging * second,
+            ),
+            axis=1,
         )
+        out = leaving + (behind + solved.shunt) * voltage[solved.contraction.rows]
+        np.add.at(out, solved.starts, into[:, 0])
+        np.add.at(out, solved.ends, into[:, 1])
+        return into, solved.contraction.through(out)
 
     def _fault_change(
         self, solved: _Solved, voltage: Complex, faults: Sequence[CircuitFault]
-    ) -> tuple[dict[FaultKind, Complex], set[str]]:
-        """Change of voltage by kind of fault, and the faults that are fed."""
+    ) -> tuple[dict[FaultKind, Complex], dict[FaultKind, Complex], set[str]]:
+        """Change of voltage by kind of fault, the current that leaves each node into the fault, and the faults fed."""
         change: dict[FaultKind, Complex] = {}
+        into: dict[FaultKind, Complex] = {}
         fed: set[str] = set()
         for fault in faults:
             item = self.grid.equipment[fault.equipment]
-            node = f"{item.address}#fault" if isinstance(item.data, LineData) else item.nodes[0]
-            row = solved.rows.get(node)
-            if row is None:
+            where = item.nodes[0]
+            node = f"{item.address}#fault" if isinstance(item.data, LineData) else where
+            row = solved.contraction.row(node)
+            if row < 0:
                 continue
             fed.add(fault.equipment)
-            where = item.nodes[0]
             own = solved.inverse[row, row] + _ARC_OHM / self._base_ohm(where)
-            current = voltage[row] / own
+            current = complex(voltage[row] / own)
             if fault.kind is FaultKind.PHASE_EARTH:
-                base = BASE_VA / math.sqrt(3.0) / self.grid.nodes[where].nominal
-                limit = fault.earth_current / base
-                current *= min(1.0, limit / abs(current))
+                current *= min(1.0, fault.earth_current / self._ampere(where) / abs(current))
             elif fault.kind is FaultKind.PHASE_PHASE:
                 current *= math.sqrt(3.0) / 2.0
             part = change.setdefault(fault.kind, np.zeros_like(voltage))
             part -= solved.inverse[:, row] * current
-        return change, fed
+            leaving = into.setdefault(fault.kind, np.zeros(len(solved.contraction.index), np.complex128))
+            leaving[solved.contraction.index[node]] += current
+        return change, into, fed
 
-    @staticmethod
-    def _disturb(state: State, solved: _Solved, nominal: Mapping[str, float], kind: FaultKind, part: Complex) -> None:
+    def _disturb(self, state: State, solved: _Solved, kind: FaultKind, part: Complex) -> None:
         """Magnitudes of the phases while a fault holds."""
-        for node, volts in nominal.items():
-            row = solved.rows.get(node)
-            if row is None:
+        for node, volts in self._phase_volts.items():
+            row = solved.contraction.row(node)
+            if row < 0:
                 continue
             whole = abs(state.voltage[node])
             drop = abs(complex(part[row])) * volts
@@ -382,3 +424,23 @@ class Circuit:
                     # The star point shifts: the faulty phase sinks, the others rise, between phases nothing changes.
                     phases = (0.15 * whole, 1.6 * whole, 1.6 * whole)
             state.phase_voltage[node] = phases
+
+
+def _load_current(drawn: Complex, voltage: Complex) -> Complex:
+    """Current that a power draws; at a weak voltage as an impedance would."""
+    size = np.abs(voltage)
+    weak = np.minimum(size / _STALL, 1.0) ** 2
+    found: Complex = np.conj(drawn * weak / np.where(size > 1e-6, voltage, 1.0))
+    return found
+
+
+def _put_fault(state: State, address: str, half: int, sizes: tuple[float, float], kind: FaultKind) -> None:
+    if max(sizes) <= 1.0:
+        return
+    known = state.fault.get(address, FaultFlow(0.0, 0.0, kind))
+    if half == 1:
+        sizes = sizes[0], known.second
+    elif half == 2:
+        sizes = known.first, sizes[1]
+    if sum(sizes) >= known.first + known.second:
+        state.fault[address] = FaultFlow(*sizes, kind)

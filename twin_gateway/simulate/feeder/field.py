@@ -183,7 +183,9 @@ class Field:
         return self._timers[0][0] if self._timers else None
 
     def advance(self, now: float) -> None:
-        """Let everything happen that is due by a time."""
+        """Let everything happen that is due by a time; what has been changed from outside has its effect first."""
+        if self._dirty:
+            self._settle(events=True)
         while self._timers and self._timers[0][0] <= now:
             due, _, action = heapq.heappop(self._timers)
             self.now = max(self.now, due)
@@ -191,8 +193,6 @@ class Field:
             if self._dirty:
                 self._settle(events=True)
         self.now = max(self.now, now)
-        if self._dirty:
-            self._settle(events=True)
 
     def live(self, seconds: float) -> None:
         """Let loads, weather and counters go on for some time; does not move the clock."""

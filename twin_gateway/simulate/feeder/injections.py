@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable
 from typing import Annotated, Any, Literal
 
@@ -158,6 +159,7 @@ class Injector:
         except ValidationError as error:
             problems = "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors())
             raise InjectionError(problems) from error
+        self.field.advance(time.time())
         try:
             return await self._do(order)
         except (FieldError, WiringError) as error:

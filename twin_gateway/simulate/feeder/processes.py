@@ -79,6 +79,9 @@ class Processes:
         self.silent: set[str] = set()
         self._last: dict[str, Value | str] = {}
         self._wires = self._by_device()
+        self._wanted = {name: asyncio.Event() for name in self.plans}
+        for wanted in self._wanted.values():
+            wanted.set()
         self._owner = {device: plan.name for plan in self.plans.values() for device in plan.devices}
         self.children: dict[str, Child] = {}
         logs = folder / "logs"
@@ -121,11 +124,9 @@ class Processes:
         while True:
             await child.wait()
             self.on_process()
-            if self._wanted_silent(name):
-                while self._wanted_silent(name):
-                    await asyncio.sleep(0.2)
-            else:
+            if self._wanted[name].is_set():
                 await asyncio.sleep(PAUSE_S)
+            await self._wanted[name].wait()
             try:
                 await child.start()
                 await self._ready(name)
@@ -133,10 +134,6 @@ class Processes:
                 log.warning("%s", error)
                 await child.end()
             self.on_process()
-
-    def _wanted_silent(self, name: str) -> bool:
-        plan = self.plans[name]
-        return plan.protocol == "iec61850" and bool(self.silent.intersection(plan.devices))
 
     async def end(self) -> None:
         """End all simulators."""
@@ -281,7 +278,10 @@ class Processes:
         match plan.protocol:
             case "iec61850":
                 if silent:
+                    self._wanted[plan.name].clear()
                     await self.children[plan.name].end()
+                else:
+                    self._wanted[plan.name].set()
             case "iec104":
                 for common in self.stations_of(device):
                     self.trouble(device, f"silent {common}", {"common_address": common, "silent": silent})
