@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from twin_gateway.twin.lv_topology.data import AreaData, effective_length, filled, smoothed_off, trimmed, without
+from twin_gateway.twin.lv_topology.data import AreaData, effective_length, filled, limited, smoothed_off, without
 from twin_gateway.twin.lv_topology.votes import Vote, correlation_odds, silent
 
 F64 = NDArray[np.float64]
@@ -53,7 +53,7 @@ def courses(data: AreaData) -> Courses:
     customers must not count as kinship.
     """
     width = _width(data)
-    watts = filled(smoothed_off(data.p, width))
+    watts = filled(smoothed_off(limited(data.p), width))
     plants = feeding_in(data)
     habits = [
         watts[group].mean(0, keepdims=True)
@@ -61,7 +61,7 @@ def courses(data: AreaData) -> Courses:
         if np.isfinite(data.p[group]).any(1).sum() >= 4
     ]
     return Courses(
-        trimmed(filled(smoothed_off(data.v, width))),
+        filled(smoothed_off(limited(data.v), width)),
         watts,
         np.concatenate(habits) if habits else np.zeros((0, data.intervals)),
     )
@@ -155,7 +155,7 @@ def _references(data: AreaData, series: F64) -> F64 | None:
     rows = series.reshape(-1, data.intervals)
     if (np.isfinite(rows).sum(1) >= _ENOUGH).sum() == 0:
         return None
-    return trimmed(filled(smoothed_off(rows, _width(data))))
+    return filled(smoothed_off(limited(rows), _width(data)))
 
 
 def _marginal(rows: F64, reference: F64) -> tuple[F64, float]:

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from twin_gateway.twin.lv_topology.correlation import feeding_in
-from twin_gateway.twin.lv_topology.data import AreaData, filled, increments
+from twin_gateway.twin.lv_topology.data import AreaData, filled, increments, limited
 from twin_gateway.twin.lv_topology.votes import Vote, silent
 
 F64 = NDArray[np.float64]
@@ -43,9 +43,9 @@ def energy_balance(data: AreaData) -> EnergyResult:
     field annealed from the fractional solution, which needs fewer intervals than meters.
     """
     channels, places = len(data.p), data.places
-    target = filled(increments(data.pt.reshape(places, data.intervals)))
+    target = filled(increments(limited(data.pt).reshape(places, data.intervals)))
     metered = np.abs(target).sum(1) > 0
-    rows = limited(filled(increments(data.p)))
+    rows = filled(increments(limited(data.p)))
     told = np.abs(rows).sum(1) > 0
     if not metered.any() or not told.any() or rows.shape[1] < 8:
         nothing = silent(channels, places)
@@ -68,17 +68,11 @@ def turned(data: AreaData) -> NDArray[np.bool_]:
 
     Shape (k,). Transformers that tell no power, or too little to say, are not turned.
     """
-    everybody = limited(filled(increments(data.p))).sum(0)
-    own = filled(increments(data.pt)).sum(1)
+    everybody = filled(increments(limited(data.p))).sum(0)
+    own = filled(increments(limited(data.pt))).sum(1)
     norm = np.sqrt((own**2).sum(1) * (everybody**2).sum())
     rho = np.where(norm > 0, own @ everybody / np.maximum(norm, 1e-9), 0.0)
     return np.asarray(rho * np.sqrt(own.shape[1]) < -4.0)
-
-
-def limited(rows: F64, factor: float = 3.0) -> F64:
-    """Rows cut off at `factor` times their 99.5 % quantile: a register error must not decide a regression."""
-    edge = factor * np.quantile(np.abs(rows), 0.995, axis=1, keepdims=True)
-    return np.clip(rows, -edge, edge)
 
 
 def lags(rows: F64, target: F64) -> Ints:

@@ -60,8 +60,8 @@ def halves(data: AreaData) -> tuple[AreaData, AreaData]:
 def stability(first: Vote, second: Vote) -> tuple[float, float]:
     """Scale and stability of a method from its votes on two halves of the window.
 
-    The scale is the largest up to 1 at which the probabilities foresee no more agreement of the halves than there is:
-    a method that is sure of itself and changes its mind is overconfident.
+    The scale is the largest up to 1 at which the halves, each as likely right as it says, agree no more often than they
+    do: a method that is sure of itself and changes its mind is overconfident.
     """
     told = (np.abs(first.log_odds).sum(1) > 0) & (np.abs(second.log_odds).sum(1) > 0)
     if told.sum() < 3:
@@ -72,7 +72,7 @@ def stability(first: Vote, second: Vote) -> tuple[float, float]:
     shown = min(1.0, agree + 1 / told.sum())  # one contradiction more or less proves nothing
 
     def foreseen(scale: float) -> float:
-        return float(np.mean((probabilities(scale * left) * probabilities(scale * right)).sum(1)))
+        return float(np.mean(probabilities(scale * left).max(1) * probabilities(scale * right).max(1)))
 
     if foreseen(1.0) <= shown:
         return 1.0, steady

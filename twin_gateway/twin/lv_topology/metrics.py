@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from twin_gateway.twin.lv_topology.finding import Finding, State
 from twin_gateway.twin.lv_topology.records import same_phases
 
+F64 = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 
@@ -70,9 +71,19 @@ def merit(findings: Sequence[Finding], transformer: Sequence[str], phases: Seque
     )
 
 
-def edges(found: Ints, true: Ints) -> tuple[float, float, float]:
-    """Precision, recall and F1 of parent edges; a parent of -1 is no edge."""
-    hits = int(((found == true) & (found >= 0)).sum())
+def edges(found: Ints, true: Ints, shared: F64) -> tuple[float, float, float]:
+    """Precision, recall and F1 of parent edges; a parent of -1 is no edge.
+
+    Several meters may leave the line at one joint: an edge is right when its parent shares as much of the path as the
+    true parent does.
+
+    Args:
+        found: parents by meter.
+        true: the same, as it is.
+        shared: true shared path resistances, ohm, shape (n, n).
+    """
+    row = np.arange(len(found))
+    hits = int(((found >= 0) & (true >= 0) & (shared[row, found] >= shared[row, true] - 1e-9)).sum())
     precision = hits / max(1, int((found >= 0).sum()))
     recall = hits / max(1, int((true >= 0).sum()))
     return precision, recall, 2 * precision * recall / max(precision + recall, 1e-12)
