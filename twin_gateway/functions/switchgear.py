@@ -1,0 +1,499 @@
+"""Condition of switchgear at work: follows operations and sensors, keeps wear and history, tells health (spec 6)."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import sqlite3
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from address_space import clock
+from address_space.catalogue import ValueType
+from address_space.ingest import values_of
+from address_space.journal import Chunk
+from address_space.ports import Argument, AuditRecord, Caller, MethodResult, MethodSpec, Right
+from address_space.quality import Quality, StatusCode, TimeFlag
+from twin_gateway.functions.contract import TwinContext
+from twin_gateway.functions.feeder_view import FeederViews
+from twin_gateway.functions.results import Value
+from twin_gateway.functions.rule_watch import UNUSABLE, RuleWatch, Watched
+from twin_gateway.functions.switchgear_assessment import INDEX_RESULTS, RESULTS, Assessor
+from twin_gateway.functions.switchgear_equipment import Operation, Switchgear, class_of, find_switchgear
+from twin_gateway.functions.switchgear_nameplates import read_nameplates
+from twin_gateway.functions.switchgear_settings import SwitchgearSettings
+from twin_gateway.functions.switchgear_store import Entry, SwitchgearStore
+from twin_gateway.grid.topology import LiveTopology
+from twin_gateway.twin.supervision.rollup import function_of
+from twin_gateway.twin.switchgear import gas, mechanism
+from twin_gateway.twin.switchgear.conditions import BLOCKING, SWITCHGEAR_RULES
+from twin_gateway.twin.switchgear.nameplate import Nameplate
+from twin_gateway.twin.switchgear.wear import POLES
+
+log = logging.getLogger(__name__)
+TICK_S = 1.0
+SLICE_S = 0.005
+BATCH = 20_000
+PAUSE_S = 0.05
+IDLE_PASS_S = 60.0
+COMMAND_WINDOW_S = 5.0
+MEAN_OVER = 20
+_FUNCTION = "twHLTH1"
+_OPEN, _CLOSED = 1, 2
+_NO_DEVICE_TIME = int(TimeFlag.RECEIVED | TimeFlag.INVALID | TimeFlag.SUBSTITUTED | TimeFlag.FUTURE)
+_BASELINES = ("opening", "closing", "opening_timed", "closing_timed", "motor", "coil")
+
+
+class NameplateError(ValueError):
+    """The file of nameplates has errors; the message lists them with their places."""
+
+
+class SwitchgearCondition:
+    """The twin function of spec 6; see `TwinFunction` for the contract.
+
+    Args:
+        context: see `TwinContext`.
+        settings: see `SwitchgearSettings`.
+        mark: `suppressed` (maintenance), `test` or empty for alarms at a place.
+        topology: the live topology when another function keeps it.
+        tags: texts of the safety tags at an address.
+        monotonic, wall: clocks, s.
+
+    Raises:
+        NameplateError: the file of nameplates has errors.
+    """
+
+    name = "switchgear"
+
+    def __init__(
+        self,
+        context: TwinContext,
+        settings: SwitchgearSettings,
+        *,
+        mark: Callable[[str], str] = lambda _place: "",
+        topology: Callable[[], LiveTopology] | None = None,
+        tags: Callable[[str], Sequence[str]] = lambda _address: (),
+        monotonic: Callable[[], float] = time.monotonic,
+        wall: Callable[[], float] = time.time,
+    ) -> None:
+        self.context, self.settings = context, settings
+        self._mark, self._now, self._wall = mark, monotonic, wall
+        self.equipment = find_switchgear(context.table, _nameplates(settings))
+        context.results.add(f"{function_of(place, _FUNCTION)}/{name}" for place in self.equipment for name in RESULTS)
+        bays = dict.fromkeys([*context.grid.feeders, *(one.bay for one in self.equipment.values())])
+        known = [bay for bay in bays if context.table.tree.find(bay) >= 0]
+        self.views = FeederViews(context, known, rated=self._rated, topology=topology, tags=tags)
+        self._store = SwitchgearStore(context.data_directory)
+        self._assessor = Assessor(context.table, self._blocked, self._told)
+        self._watch = RuleWatch(
+            context.table,
+            context.alarms,
+            SWITCHGEAR_RULES,
+            mark=self._mark_of,
+            on_change=self._verdict,
+            monotonic=monotonic,
+        )
+        self._roles: dict[int, list[tuple[Switchgear, str]]] = {}
+        self._mask: npt.NDArray[np.bool_] = np.zeros(0, bool)
+        self._verdicts: dict[str, dict[int, Watched]] = {}
+        self._published: dict[str, tuple[Value, int]] = {}
+
+    # ---- contract -------------------------------------------------------------------------------------------------
+
+    def specs(self) -> Sequence[MethodSpec]:
+        """`GetFeederView`, `SetBaseline`, `ResetWear`, all at the area."""
+        place = self.context.place
+        equipment = Argument("equipment", 12, "address of the equipment")
+        answer = (Argument("text", 12, "what came of it"),)
+        start = Argument("start", 11, "wear of every pole from now on, percent")
+        return (
+            self.views.spec(),
+            MethodSpec(
+                place, "SetBaseline", (equipment,), answer, Right.CONFIGURE, "What it does now counts as normal"
+            ),
+            MethodSpec(
+                place, "ResetWear", (equipment, start), answer, Right.CONFIGURE, "After maintenance of contacts"
+            ),
+        )
+
+    async def call(self, owner: str, name: str, arguments: Sequence[Any], caller: Caller) -> MethodResult:
+        """Run one of them."""
+        match name:
+            case "GetFeederView":
+                return self.views.call(str(arguments[0]), caller)
+            case "SetBaseline":
+                return await self._set_baseline(str(arguments[0]), caller)
+            case "ResetWear":
+                return await self._reset_wear(str(arguments[0]), float(arguments[1]), caller)
+        return MethodResult(StatusCode.BadMethodInvalid, (), f"there is no method {name}")
+
+    async def run(self) -> None:
+        """Follow until cancelled."""
+        wake = asyncio.Event()
+        cursor = self.context.table.journal.cursor("switchgear", wake.set)
+        try:
+            await self.open()
+            due, lost = 0.0, 0
+            while True:
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(max(0.0, due - self._now())):
+                        await wake.wait()
+                wake.clear()
+                for chunk in cursor.take(BATCH):
+                    self.take(chunk)
+                if cursor.lost > lost:
+                    lost = cursor.lost
+                    self._watch.renew_all()
+                if self._now() >= due:
+                    due = self._now() + TICK_S
+                    await self.tick()
+                await asyncio.sleep(PAUSE_S)
+                if cursor.pending:
+                    wake.set()
+        finally:
+            cursor.close()
+            with contextlib.suppress(sqlite3.Error):
+                await self._save(list(self.equipment.values()))
+            await self._store.close()
+
+    async def open(self) -> None:
+        """Read what was kept and what the table has already."""
+        kept = await self._store.open()
+        for one in self.equipment.values():
+            one.restore(kept.get(one.place))
+            for role, row in one.rows.items():
+                self._roles.setdefault(row, []).append((one, role))
+            for row in one.joints.values():
+                self._roles.setdefault(row, []).append((one, "STMP/Tmp"))
+        self._grow()
+        table = self.context.table
+        for row, owners in self._roles.items():
+            sample = table.sample(row)
+            if sample.quality & UNUSABLE or not isinstance(sample.value, int):
+                continue
+            for one, role in owners:
+                if role in ("XCBR/Pos", "XSWI/Pos"):
+                    one.position = int(sample.value)
+                elif role == "SOPM/MotStrNum":
+                    one.starts = float(sample.value)
+
+    # ---- what comes in --------------------------------------------------------------------------------------------
+
+    def _grow(self) -> None:
+        size = len(self.context.table)
+        if len(self._mask) != size:
+            self._mask = np.zeros(size, bool)
+            self._mask[list(self._roles)] = True
+            self._watch.scan()
+
+    def take(self, chunk: Chunk) -> None:
+        """Follow one chunk of changes."""
+        if int(chunk.rows.max()) >= len(self._mask):
+            self._grow()
+        self._watch.take(chunk)
+        if chunk.texts is not None or chunk.timestamp_only:
+            return
+        for index in np.nonzero(self._mask[chunk.rows])[0].tolist():
+            row, quality = int(chunk.rows[index]), int(chunk.quality[index])
+            for one, _role in self._roles[row]:
+                one.dirty = True
+            if quality & UNUSABLE:
+                continue
+            kind = ValueType(int(self.context.table.value_type[row]))
+            value = values_of(chunk.raw[index : index + 1], kind)[0]
+            at = clock.to_unix(int(chunk.source_time[index]))
+            timed = not quality & _NO_DEVICE_TIME
+            for one, role in self._roles[row]:
+                self._sample(one, role, float(value), at, timed=timed)
+
+    def _sample(self, one: Switchgear, role: str, value: float, at: float, *, timed: bool) -> None:
+        ln_class, _, data = role.partition("/")
+        match data:
+            case "Pos" if ln_class != "CSWI":
+                before, one.position = one.position, int(value)
+                if {before, one.position} == {_OPEN, _CLOSED}:
+                    opening = one.position == _OPEN
+                    one.pending.append(Operation(opening, at, timed, self._now() + self.settings.settle))
+            case "OpTmOpn" | "OpTmCls":
+                celsius = self._temperature(one)
+                one.note("opening" if data == "OpTmOpn" else "closing", at, mechanism.compensated(value, celsius))
+            case "MotTm":
+                one.note("motor", at, value)
+            case "MotStrNum":
+                if one.starts is not None and value > one.starts:
+                    one.note("motor_starts", at, value - one.starts)
+                one.starts = value
+            case "ColA":
+                one.note("coil", at, value)
+            case "OpOpn" | "OpCls" if value and timed:
+                one.commands[data] = at
+            case _ if data.startswith("A/phs"):
+                one.currents[data[-1]].append((at, value))
+
+    def _temperature(self, one: Switchgear) -> float | None:
+        row = one.row("SCBR/Tmp", "SSWI/Tmp")
+        sample = self.context.table.sample(row) if row >= 0 else None
+        if sample is None or sample.quality & UNUSABLE or not isinstance(sample.value, float):
+            return None
+        return sample.value
+
+    def _operated(self, one: Switchgear, operation: Operation) -> None:
+        """Everything that belongs to an operation has arrived: count it."""
+        data = "OpOpn" if operation.opening else "OpCls"
+        commanded = one.commands.get(data)
+        if operation.timed and commanded is not None and 0 < operation.time - commanded < COMMAND_WINDOW_S:
+            kind = "opening_timed" if operation.opening else "closing_timed"
+            one.note(kind, operation.time, mechanism.compensated(operation.time - commanded, self._temperature(one)))
+        self._same_time_again(one, operation)
+        one.marks["last_operation"] = operation.time
+        if operation.opening:
+            currents = self._interrupted(one, operation)
+            one.wear.interrupt(one.nameplate.wear, currents)
+            if currents:
+                one.note("interrupted", operation.time, max(currents.values()))
+                recent = one.values("interrupted")[-MEAN_OVER:]
+                one.marks["mean_interrupted"] = float(np.mean(recent))
+        one.changed = one.dirty = True
+
+    def _same_time_again(self, one: Switchgear, operation: Operation) -> None:
+        """A time that is exactly the one before makes no change in the table, but it is a value of this operation."""
+        for role, kind, opening in (("OpTmOpn", "opening", True), ("OpTmCls", "closing", False)):
+            row, last = one.row(f"SCBR/{role}", f"SSWI/{role}"), one.last(kind)
+            if row < 0 or last is None or operation.opening is not opening:
+                continue
+            at = clock.to_unix(int(self.context.table.source_time[row]))
+            if at >= operation.time - 1.0 and last.time < operation.time - 1.0:
+                one.note(kind, at, last.value)
+
+    def _interrupted(self, one: Switchgear, operation: Operation) -> dict[str, float]:
+        """Current by pole: what the device says of this opening, else what flowed before it; empty when not known."""
+        table, row = self.context.table, one.row("SCBR/SwA")
+        if row >= 0 and not int(table.quality[row]) & UNUSABLE:
+            at = clock.to_unix(int(table.source_time[row]))
+            value = table.value(row)
+            if at >= operation.time - 1.0 and isinstance(value, float):
+                return dict.fromkeys(POLES, value)
+        return one.before(operation.time)
+
+    # ---- every second ---------------------------------------------------------------------------------------------
+
+    async def tick(self) -> None:
+        """Count operations, sample, assess what has changed, publish."""
+        self._grow()
+        now, wall = self._now(), self._wall()
+        start = time.perf_counter()
+        changed: list[Switchgear] = []
+        for one in self.equipment.values():
+            ripe = [operation for operation in one.pending if operation.due <= now]
+            for operation in ripe:
+                one.pending.remove(operation)
+                self._operated(one, operation)
+            self._take_samples(one, wall)
+            await self._find_leak(one, now, wall)
+            if one.dirty or now >= one.due:
+                one.dirty = False
+                one.due = now + IDLE_PASS_S
+                self._assess(one, wall)
+            if one.unsaved or one.changed:
+                changed.append(one)
+            if time.perf_counter() - start > SLICE_S:
+                await asyncio.sleep(0)
+                start = time.perf_counter()
+        self.views.publish()
+        if changed:
+            try:
+                await self._save(changed)
+            except sqlite3.Error as error:
+                self.context.alarms.event("G02", self.context.place, f"Switchgear history cannot be kept: {error}", 600)
+
+    def _take_samples(self, one: Switchgear, wall: float) -> None:
+        every = self.settings.history_every
+        last = one.last("gas")
+        if last is None or wall - last.time >= every:
+            sample = self._assessor.sample_gas(one)
+            if sample is not None:
+                one.note("gas", wall, *sample)
+        last = one.last("discharge")
+        if last is None or wall - last.time >= every:
+            level = self._assessor.sample_discharge(one)
+            if level is not None:
+                one.note("discharge", wall, level)
+
+    async def _find_leak(self, one: Switchgear, now: float, wall: float) -> None:
+        data, entries = one.nameplate.gas, one.history.get("gas")
+        if data is None or data.limits is None or not entries or now < one.leak_due:
+            return
+        one.leak_due = now + self.settings.leak_every
+        table = np.array([(entry.time, entry.value, entry.more) for entry in entries])
+        one.leak = await asyncio.to_thread(_leak_of, table, data.limits, wall)
+        one.dirty = True
+
+    def _assess(self, one: Switchgear, wall: float) -> None:
+        out = self._assessor.assess(one, wall)
+        head = f"{function_of(one.place, _FUNCTION)}/"
+        unsure = 0 if out.health.certain else int(Quality.QUESTIONABLE | Quality.PARTIAL)
+        self._write(head, {k: v for k, v in out.values.items() if k not in INDEX_RESULTS}, out.quality, out.source_time)
+        index = {name: out.values[name] for name in INDEX_RESULTS}
+        self._write(head, index, max(out.quality & 3, unsure & 3) | (out.quality | unsure) & ~3, out.source_time)
+        for condition in out.conditions:
+            address = head + condition.result
+            if condition.severity:
+                mark = self._mark(one.place) or ("test" if out.quality & Quality.TEST else "")
+                self.context.alarms.raise_(
+                    condition.code, address, condition.text, condition.severity, marked=mark, value=condition.value
+                )
+            else:
+                self.context.alarms.clear(condition.code, address)
+
+    def _write(self, head: str, values: Mapping[str, Value], quality: int, source_time: int) -> None:
+        new = {
+            head + name: value
+            for name, value in values.items()
+            if self._published.get(head + name, (None, -1)) != (value, quality)
+        }
+        if new:
+            self._published |= {address: (value, quality) for address, value in new.items()}
+            self.context.results.write(new, quality, source_time)
+
+    async def _save(self, changed: Sequence[Switchgear]) -> None:
+        entries: list[Entry] = []
+        for one in changed:
+            entries += one.unsaved
+            one.unsaved, one.changed = [], False
+        wear = {one.place: one.wear for one in changed}
+        marks = {(one.place, name): value for one in changed for name, value in one.marks.items()}
+        try:
+            await self._store.save(wear, marks, entries, self._wall())
+        except sqlite3.Error:
+            for one in changed:
+                one.changed = True
+                one.unsaved = [entry for entry in entries if entry.place == one.place][-1000:] + one.unsaved
+            raise
+
+    # ---- the devices' own verdicts --------------------------------------------------------------------------------
+
+    def _mark_of(self, watched: Watched) -> str:
+        return self._mark(watched.address) or ("test" if watched.quality & Quality.TEST else "")
+
+    def _verdict(self, watched: Watched) -> None:
+        parts = watched.address.split("/")
+        place = "/".join(parts[:6]) if parts[5] != "_" else "/".join(parts[:5])
+        held = self._verdicts.setdefault(place, {})
+        if watched.holding:
+            held[watched.row] = watched
+        else:
+            held.pop(watched.row, None)
+        for one in self.equipment.values():
+            if place in (one.place, one.bay):
+                one.dirty = True
+
+    def _holding(self, one: Switchgear) -> list[Watched]:
+        return [watched for place in (one.place, one.bay) for watched in self._verdicts.get(place, {}).values()]
+
+    def _blocked(self, one: Switchgear) -> bool:
+        for watched in self._holding(one):
+            parts = watched.address.split("/")
+            if (class_of(parts[6]), "/".join(parts[7:])) in BLOCKING:
+                return True
+        return False
+
+    def _told(self, one: Switchgear, code: str) -> int:
+        rules = [watched.holding[code] for watched in self._holding(one) if code in watched.holding]
+        return max((rule.severity for rule in rules), default=0)
+
+    def _rated(self, bay: str) -> float | None:
+        rated = [one.nameplate.rated_current for one in self.equipment.values() if one.bay == bay]
+        return min((value for value in rated if value is not None), default=None)
+
+    # ---- methods --------------------------------------------------------------------------------------------------
+
+    async def _set_baseline(self, place: str, caller: Caller) -> MethodResult:
+        one, refusal = self._find(place, caller)
+        if one is None:
+            return refusal
+        found = {}
+        for kind in _BASELINES:
+            recent = one.values(kind)[-mechanism.BASELINE_OPERATIONS :]
+            if recent:
+                found[f"baseline_{kind}"] = float(np.median(np.array(recent)))
+        if not found:
+            text = f"{place} has not operated yet"
+            return MethodResult(StatusCode.BadInvalidState, (text,), text)
+        details: dict[str, Any] = {name: round(value, 6) for name, value in found.items()}
+        await self._audit("switchgear.baseline", place, caller, details)
+        one.marks.update(found)
+        return await self._kept(one, "Baseline: " + ", ".join(f"{k[9:]} {v:.4g}" for k, v in found.items()))
+
+    async def _reset_wear(self, place: str, start: float, caller: Caller) -> MethodResult:
+        one, refusal = self._find(place, caller)
+        if one is None:
+            return refusal
+        if not 0.0 <= start <= 1000.0:
+            text = "the wear to begin with is between 0 and 1000 percent"
+            return MethodResult(StatusCode.BadOutOfRange, (text,), text)
+        before = {f"before{pole}": round(value, 3) for pole, value in one.wear.percent.items()}
+        await self._audit("switchgear.wear", place, caller, {"start": start, **before})
+        one.wear.percent = dict.fromkeys(POLES, start)
+        one.wear.a2s = dict.fromkeys(POLES, 0.0)
+        one.wear.openings = 0
+        row = one.row("XCBR/OpCnt", "XSWI/OpCnt")
+        count = self.context.table.value(row) if row >= 0 else None
+        if isinstance(count, int):
+            one.marks["operations_at_maintenance"] = float(count)
+        return await self._kept(one, f"Wear of {place} begins with {start:g} %")
+
+    def _find(self, place: str, caller: Caller) -> tuple[Switchgear | None, MethodResult]:
+        text = f"not allowed on {place}"
+        if not self.context.policy.permits(caller, Right.CONFIGURE, place):
+            return None, MethodResult(StatusCode.BadUserAccessDenied, (text,), text)
+        text = f"{place} is no monitored switchgear"
+        return self.equipment.get(place), MethodResult(StatusCode.BadNoMatch, (text,), text)
+
+    async def _kept(self, one: Switchgear, text: str) -> MethodResult:
+        one.dirty = one.changed = True
+        try:
+            await self._save([one])
+        except sqlite3.Error as error:
+            text = f"{text}, but it cannot be kept: {error}"
+            return MethodResult(StatusCode.BadInternalError, (text,), text)
+        return MethodResult(StatusCode.Good, (text,))
+
+    async def _audit(self, kind: str, place: str, caller: Caller, details: dict[str, Any]) -> None:
+        record = AuditRecord(clock.now(), kind, caller.user, caller.client, place, details=details)
+        await self.context.audit.append(record)
+
+
+def _leak_of(table: npt.NDArray[np.float64], limits: gas.GasLimits, now: float) -> gas.Leak | None:
+    usable = gas.in_equilibrium(table[:, 0], table[:, 2])
+    return gas.leak(table[usable, 0], table[usable, 1], limits, now)
+
+
+def _nameplates(settings: SwitchgearSettings) -> dict[str, Nameplate]:
+    if settings.nameplates is None:
+        return {}
+    found, problems = read_nameplates(settings.nameplates)
+    errors = [str(problem) for problem in problems if problem.severity == "error"]
+    if errors:
+        raise NameplateError("\n".join(errors))
+    return found
+
+
+def make_switchgear(
+    context: TwinContext,
+    settings: SwitchgearSettings,
+    *,
+    mark: Callable[[str], str] = lambda _place: "",
+    topology: Callable[[], LiveTopology] | None = None,
+    tags: Callable[[str], Sequence[str]] = lambda _address: (),
+) -> SwitchgearCondition:
+    """The condition of all switchgear and the views of all feeder bays; arguments as of `SwitchgearCondition`.
+
+    Raises:
+        NameplateError: the file of nameplates has errors.
+    """
+    return SwitchgearCondition(context, settings, mark=mark, topology=topology, tags=tags)

@@ -1,0 +1,86 @@
+"""What hangs from a feeder and what could feed it instead, from the live topology (spec 6.4)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from twin_gateway.grid.model import CimClass, Grid, LineData, Position, SwitchRating, TransformerData
+from twin_gateway.grid.topology import LiveTopology, customers_in
+
+
+@dataclass(frozen=True, slots=True)
+class Tie:
+    """An open switch between a feeder and something else that is live.
+
+    Attributes:
+        switch: its address.
+        other: feeders, or else sources, on its other side.
+    """
+
+    switch: str
+    other: str
+
+
+@dataclass(frozen=True, slots=True)
+class Downstream:
+    """What a feeder feeds at present.
+
+    Attributes:
+        transformers: addresses, sorted.
+        customers: behind them.
+        ties: sorted by address.
+    """
+
+    transformers: tuple[str, ...] = ()
+    customers: int = 0
+    ties: tuple[Tie, ...] = ()
+
+
+def downstream(grid: Grid, live: LiveTopology, feeder: str) -> Downstream:
+    """Transformers, customers and ties of a feeder (address of its bay); empty when it is none of the grid.
+
+    A zone belongs to the feeder when it is fed through its head for certain.
+    """
+    keys = [key for key, feed in live.dark.feeds.items() if feeder in feed.feeders]
+    mine = np.isin(live.dark.fed, keys)
+    if not mine.any():
+        return Downstream()
+    graph = live.graph
+    transformers = sorted(
+        item.address for item in grid.of(CimClass.TRANSFORMER) if any(mine[graph.zone_of(node)] for node in item.nodes)
+    )
+    ties = []
+    for number in range(graph.switch_count):
+        first, second = graph.ends[number]
+        if live.positions[number] != Position.OPEN or min(first, second) < 0 or mine[first] == mine[second]:
+            continue
+        other = live.feed(int(second if mine[first] else first))
+        if other.sources:
+            ties.append(Tie(graph.devices[number], str(other)))
+    return Downstream(tuple(transformers), customers_in(graph, mine), tuple(sorted(ties, key=lambda tie: tie.switch)))
+
+
+def rating_of(grid: Grid, feeder: str, own: float | None = None) -> float | None:
+    """A: least of the ratings of the head, of the line behind it, and of the nameplate; None when none is known."""
+    ratings = [] if own is None else [own]
+    known = grid.feeders.get(feeder)
+    head = grid.equipment.get(known.head) if known is not None else None
+    if head is not None:
+        if isinstance(head.data, SwitchRating) and head.data.i_max is not None:
+            ratings.append(head.data.i_max)
+        lines = (item.data for item in grid.of(CimClass.LINE) if head.nodes[-1] in item.nodes)
+        ratings += [line.i_max for line in lines if isinstance(line, LineData) and line.i_max is not None]
+    return min(ratings, default=None)
+
+
+def loading(current: float | None, rating: float | None) -> float | None:
+    """Percent of the rating; None when either is unknown."""
+    return None if current is None or not rating else 100.0 * current / rating
+
+
+def rated_power(grid: Grid, transformers: tuple[str, ...]) -> float:
+    """VA of transformers together."""
+    found = (grid.equipment[address].data for address in transformers)
+    return sum(data.s for data in found if isinstance(data, TransformerData))
