@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -38,6 +39,7 @@ class Topology:
         live: the topology as it is now, for other functions; they try changes on copies (`live.tried`).
         positions: reads the position points.
         owner: address of the object that has methods and totals.
+        settled: when results were last in step with the positions (`time.perf_counter`), for measurements.
     """
 
     name = "topology"
@@ -54,6 +56,7 @@ class Topology:
         self._conditions = TopologyConditions(context.alarms, settings, self.live, context.place)
         self._tracer = Tracer(context.grid, graph)
         self._newest = 0
+        self.settled = 0.0
 
     # ---- following ------------------------------------------------------------------------------------------------
 
@@ -79,6 +82,7 @@ class Topology:
                     await self._take(devices)
                 elif concerned:
                     self._conditions.voltages(self.live, self._evidence)
+                self.settled = time.perf_counter()
         finally:
             cursor.close()
 

@@ -47,6 +47,7 @@ class TopologyState:
         looped: on a closed loop, or on a way between two sources.
         fed: key of the `Feed` in `feeds`; 0 for dead zones.
         feeds: by key.
+        fed_by: what the feeds followed from (heads, their sections, those of the sources), and the sections with keys.
     """
 
     closed: Flags
@@ -57,6 +58,7 @@ class TopologyState:
     looped: Flags
     fed: Indexes
     feeds: Mapping[int, Feed] = field(default_factory=lambda: {0: Feed()})
+    fed_by: tuple[bytes, list[int], list[int]] = (b"", [], [])
 
 
 @dataclass(slots=True)
@@ -210,7 +212,7 @@ class LiveTopology:
         earths = state.closed[graph.switch_count :]
         state.earthed = self._marked(state.island, graph.earth_zone[earths].ravel())
         state.looped = self._loops(state, switched)
-        state.fed = self._fed(state, shut)
+        state.fed = self._fed(state)
 
     def _marked(self, island: Indexes, zones: Indexes) -> Flags:
         """Zones whose island holds one of some zones."""
@@ -253,18 +255,32 @@ class LiveTopology:
         second = np.concatenate([graph.ends[shut, 1], np.full(len(feeding), count)])
         return np.asarray(on_cycle(count + 1, first, second)[:count] | graph.meshed)
 
-    def _fed(self, state: TopologyState, shut: Indexes) -> Indexes:
+    def _fed(self, state: TopologyState) -> Indexes:
         """Feeds by section: those with sources by themselves, others through the heads nearest to a source."""
         graph, section = self.graph, state.section
+        ends, roots = section[graph.ends[graph.head]], section[graph.source_zone]
+        shut = state.closed[graph.head]
+        cause = b"".join((shut.tobytes(), ends.tobytes(), roots.tobytes()))
+        if state.fed_by[0] != cause:
+            feeds = self._feeds(shut.tolist(), ends.tolist(), roots.tolist())
+            # The hash is a key that both states of a topology and all copies of it share without keeping a register.
+            keys = {label: hash(feed) or 1 for label, feed in feeds.items()}
+            state.fed_by = (cause, list(keys), list(keys.values()))
+            state.feeds = {0: Feed(), **{keys[label]: feed for label, feed in feeds.items()}}
+        numbers = np.zeros(graph.zone_count, np.intp)
+        numbers[state.fed_by[1]] = state.fed_by[2]
+        return np.asarray(numbers[section])
+
+    def _feeds(self, shut: list[bool], ends: list[list[int]], roots: list[int]) -> dict[int, Feed]:
+        """Feeds of the sections that are live, by their labels."""
+        graph = self.graph
         sources: dict[int, set[str]] = {}
         feeders: dict[int, set[str]] = {}
-        for address, label in zip(graph.sources, section[graph.source_zone].tolist(), strict=True):
+        for address, label in zip(graph.sources, roots, strict=True):
             sources.setdefault(label, set()).add(address)
         near: dict[int, list[tuple[int, str]]] = {}
-        closed = state.closed
-        ends = section[graph.ends[graph.head]].tolist()
-        for name, number, (a, b) in zip(graph.feeders, graph.head.tolist(), ends, strict=True):
-            if closed[number] and a != b:
+        for name, closed, (a, b) in zip(graph.feeders, shut, ends, strict=True):
+            if closed and a != b:
                 near.setdefault(a, []).append((b, name))
                 near.setdefault(b, []).append((a, name))
         done = set(sources)
@@ -280,15 +296,9 @@ class LiveTopology:
                     following[other] = None
             done.update(following)
             front = list(following)
-        keys = np.zeros(graph.zone_count, np.intp)
-        feeds = {0: Feed()}
-        for label, names in sources.items():
-            feed = Feed(tuple(sorted(names)), tuple(sorted(feeders.get(label, ()))))
-            # The hash is a key that both states of a topology and all copies of it share without keeping a register.
-            keys[label] = key = hash(feed) or 1
-            feeds[key] = feed
-        state.feeds = feeds
-        return np.asarray(keys[section])
+        return {
+            label: Feed(tuple(sorted(names)), tuple(sorted(feeders.get(label, ())))) for label, names in sources.items()
+        }
 
 
 def as_positions(graph: ZoneGraph, positions: Mapping[str, Position]) -> Positions:
