@@ -1,0 +1,172 @@
+"""Alarms of protection and switching through table, journal and events."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from peers.twin.bench import Bench, points
+
+from address_space import clock
+from address_space.quality import Quality
+from twin_gateway.functions.process_alarms import ProcessAlarms, ProcessSettings
+
+BAY = "dso1/north/PS01/MV1/F01"
+POS = f"{BAY}/QA1/XCBR1/Pos"
+POINTS = (
+    POS,
+    f"{BAY}/QA1/XCBR1/Loc",
+    f"{BAY}/QA1/XCBR1/Dsc",
+    *(
+        f"{BAY}/IED1/{name}"
+        for name in ("PTRC1/Tr", "PTOC1/Str", "PTOC1/Op", "RREC1/AutoRecSt", "RBRF1/OpEx", "PSDE1/Str")
+    ),
+    *(f"{BAY}/IED1/{name}" for name in ("PTUV1/Op", "PTOV1/Op", "PTTR1/AlmThm")),
+    f"{BAY}/_/MSQI1/ImbNgV",
+    "dso1/north/RMU06/MV1/C05/_/SFPI1/FltInd",
+)
+
+
+@dataclass
+class Sent:
+    time: int
+    value: int | float | bool | None
+
+
+class Rig:
+    def __init__(self, folder: Path) -> None:
+        self.bench = Bench(folder, points("ied", POINTS))
+        self.sent: dict[str, Sent] = {}
+        self.function = ProcessAlarms(
+            self.bench.context, ProcessSettings(), self.sent.get, monotonic=lambda: self.bench.time
+        )
+        self.bench.write(dict.fromkeys(POINTS, 0) | {POS: 2, f"{BAY}/IED1/RREC1/AutoRecSt": 1})
+        self.function.tick()
+        self.bench.journal.skip()
+
+    def write(self, values: dict[str, float], seconds: float = 0.0, quality: int = 0) -> None:
+        self.bench.write(values, quality)
+        for chunk in self.bench.journal.take():
+            self.function.take(chunk)
+        self.go(seconds)
+
+    def go(self, seconds: float) -> None:
+        self.bench.advance(seconds)
+        self.bench.alarms.tick()
+        self.function.tick()
+
+
+@pytest.fixture
+def rig(tmp_path: Path) -> Rig:
+    return Rig(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("code", "point", "value", "severity", "delay"),
+    [
+        ("P01", f"{BAY}/IED1/PTRC1/Tr", 1, 900, 0.0),
+        ("P01", f"{BAY}/IED1/PTOC1/Op", 1, 900, 0.0),
+        ("P03", f"{BAY}/IED1/RREC1/AutoRecSt", 10, 850, 0.0),
+        ("P04", f"{BAY}/IED1/RBRF1/OpEx", 1, 950, 0.0),
+        ("P05", "dso1/north/RMU06/MV1/C05/_/SFPI1/FltInd", 1, 800, 0.0),
+        ("P06", f"{BAY}/IED1/PSDE1/Str", 1, 800, 6.0),
+        ("P07", f"{BAY}/IED1/PTUV1/Op", 1, 750, 0.0),
+        ("P07", f"{BAY}/_/MSQI1/ImbNgV", 6.0, 750, 11.0),
+        ("P08", f"{BAY}/IED1/PTOV1/Op", 1, 700, 0.0),
+        ("P08", f"{BAY}/IED1/PTTR1/AlmThm", 1, 500, 0.0),
+        ("S02", f"{BAY}/QA1/XCBR1/Dsc", 1, 750, 0.0),
+        ("S02", POS, 0, 750, 11.0),
+        ("S04", f"{BAY}/QA1/XCBR1/Loc", 1, 400, 0.0),
+    ],
+)
+def test_conditions_are_raised_and_cleared(
+    rig: Rig, code: str, point: str, value: float, severity: int, delay: float
+) -> None:
+    before = rig.bench.value(point)
+    rig.write({point: value})
+    if delay:
+        assert not rig.bench.codes()
+        rig.go(delay)
+    assert rig.bench.codes() == {(code, point)}
+    rig.write({point: float(before)})
+    assert not rig.bench.codes()
+    told = [(event.state, event.severity) for event in rig.bench.told() if event.code == code]
+    assert told == [("active", severity), ("inactive", severity)]
+
+
+def test_reclosing_that_helped_is_an_event(rig: Rig) -> None:
+    rig.write({f"{BAY}/IED1/RREC1/AutoRecSt": 2})
+    rig.write({f"{BAY}/IED1/RREC1/AutoRecSt": 3})
+    assert [(event.code, event.state, event.severity) for event in rig.bench.told()] == [("P03", "event", 500)]
+
+
+def test_a_start_without_a_trip_is_an_event_and_one_with_a_trip_is_not(rig: Rig) -> None:
+    start = f"{BAY}/IED1/PTOC1/Str"
+    rig.write({start: 1}, 0.5)
+    rig.write({start: 0})
+    assert [event.code for event in rig.bench.told()] == ["P02"]
+    rig.write({start: 1}, 0.5)
+    rig.write({f"{BAY}/IED1/PTRC1/Tr": 1})
+    rig.write({start: 0})
+    assert [event.code for event in rig.bench.told()] == ["P01"]
+
+
+def test_a_movement_without_a_reason_is_told_until_it_is_undone(rig: Rig) -> None:
+    rig.write({POS: 1})
+    assert not rig.bench.codes()
+    rig.go(2.5)
+    assert rig.bench.codes() == {("S01", POS)}
+    rig.write({POS: 2})
+    rig.go(2.5)
+    assert not rig.bench.codes()
+
+
+@pytest.mark.parametrize("value", [1, False])
+def test_a_commanded_movement_is_expected(rig: Rig, value: int | bool) -> None:
+    rig.sent[f"{BAY}/QA1/CSWI1/Pos"] = Sent(clock.now(), value)
+    rig.write({POS: 1})
+    rig.go(2.5)
+    assert not rig.bench.codes()
+
+
+def test_a_command_for_the_other_position_or_long_ago_is_no_reason(rig: Rig) -> None:
+    rig.sent[f"{BAY}/QA1/CSWI1/Pos"] = Sent(clock.now(), 2)
+    rig.write({POS: 1})
+    rig.go(2.5)
+    assert rig.bench.codes() == {("S01", POS)}
+    rig.sent[f"{BAY}/QA1/CSWI1/Pos"] = Sent(clock.now() - 61 * clock.TICKS_PER_SECOND, 1)
+    rig.write({POS: 2})
+    rig.go(2.5)
+    rig.write({POS: 1})
+    rig.go(2.5)
+    assert rig.bench.codes() == {("S01", POS)}
+
+
+def test_an_opening_by_a_trip_that_is_told_after_it_and_its_reclosing_are_expected(rig: Rig) -> None:
+    rig.write({POS: 1})
+    rig.write({f"{BAY}/IED1/PTRC1/Tr": 1}, 2.5)
+    assert rig.bench.codes() == {("P01", f"{BAY}/IED1/PTRC1/Tr")}
+    rig.write({f"{BAY}/IED1/PTRC1/Tr": 0}, 20.0)
+    rig.write({f"{BAY}/IED1/RREC1/AutoRecSt": 8, POS: 2})
+    rig.go(2.5)
+    assert not rig.bench.codes()
+
+
+def test_local_control_is_a_reason(rig: Rig) -> None:
+    rig.write({f"{BAY}/QA1/XCBR1/Loc": 1})
+    rig.write({POS: 1})
+    rig.go(2.5)
+    assert rig.bench.codes() == {("S04", f"{BAY}/QA1/XCBR1/Loc")}
+
+
+def test_an_intermediate_position_between_is_no_movement_of_its_own(rig: Rig) -> None:
+    rig.write({POS: 0})
+    rig.write({POS: 2})
+    rig.go(2.5)
+    assert not rig.bench.codes()
+
+
+def test_alarms_of_test_values_are_marked(rig: Rig) -> None:
+    rig.write({f"{BAY}/IED1/PTRC1/Tr": 1}, quality=int(Quality.TEST))
+    assert [alarm.marked for alarm in rig.bench.alarms.active()] == ["test"]

@@ -1,0 +1,254 @@
+"""Alarms of protection and switching at work: P01 to P08, S01, S02, S04 (spec 9.2); S05 and S06 are the desk's."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from pydantic import BaseModel, ConfigDict
+
+from address_space import clock
+from address_space.journal import Chunk
+from address_space.ports import Caller, MethodResult, MethodSpec
+from address_space.quality import Quality, StatusCode
+from twin_gateway.durations import Seconds
+from twin_gateway.functions.contract import TwinContext
+from twin_gateway.functions.rule_watch import RuleWatch, Watched
+from twin_gateway.grid.model import SwitchRating
+from twin_gateway.twin.rules import Check, Rule, RuleTable, Value
+from twin_gateway.twin.supervision.process import PROCESS_RULES, STARTS, TRIPS
+
+TICK_S = 0.5
+BATCH = 20_000
+PAUSE_S = 0.02
+_OPEN, _CLOSED = 1, 2
+_MOVED, _RECLOSING = "moved", "reclosing"
+_RULES = RuleTable(
+    (
+        *PROCESS_RULES.rules,
+        *STARTS.rules,
+        *TRIPS.rules,
+        Rule("XCBR|XSWI", "Pos", Check.BECOMES, _MOVED, 1, "", (_OPEN, _CLOSED)),
+        Rule("RREC", "AutoRecSt", Check.BECOMES, _RECLOSING, 1, "", (2, 3, 4, 5, 6, 7, 8, 9, 10)),
+    )
+)
+
+
+class SentCommand(Protocol):
+    """What the desk says of the last command to a data object."""
+
+    @property
+    def time(self) -> int:
+        """FILETIME ticks when it was handed to the device."""
+        ...
+
+    @property
+    def value(self) -> int | float | bool | None:
+        """What it asked for."""
+        ...
+
+
+class ProcessSettings(BaseModel):
+    """How movements are told apart. Durations are seconds, or texts as `15 min`.
+
+    Attributes:
+        command_window: a movement so long after a command is that command's.
+        trip_window: an opening, or a reclosing, so near to a trip in the same bay is the protection's.
+        patience: time that the reason of a movement may take to arrive after it.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    command_window: Seconds = 60.0
+    trip_window: Seconds = 10.0
+    patience: Seconds = 2.0
+
+
+@dataclass(slots=True)
+class _Movement:
+    watched: Watched
+    before: int
+    position: int
+    at: float
+    ticks: int
+    due: float
+
+
+class ProcessAlarms:
+    """Follows protection and positions; see `TwinFunction` for the contract.
+
+    Args:
+        context: see `TwinContext`.
+        settings: see `ProcessSettings`.
+        last_sent: the last command to a data object that left the gateway.
+        mark: `suppressed` (maintenance), `test` or empty for an address.
+        monotonic: clock, s.
+    """
+
+    name = "process"
+
+    def __init__(
+        self,
+        context: TwinContext,
+        settings: ProcessSettings,
+        last_sent: Callable[[str], SentCommand | None],
+        *,
+        mark: Callable[[str], str] = lambda _address: "",
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.context, self.settings = context, settings
+        self._last_sent, self._mark, self._now = last_sent, mark, monotonic
+        self._watch = RuleWatch(
+            context.table,
+            context.alarms,
+            _RULES,
+            mark=lambda watched: mark(watched.address) or ("test" if watched.quality & Quality.TEST else ""),
+            on_event=self._happened,
+            monotonic=monotonic,
+        )
+        self._commands = {
+            rating.position: rating.command
+            for _item, rating in context.grid.switches()
+            if isinstance(rating, SwitchRating) and rating.position and rating.command
+        }
+        self._trips: dict[str, float] = {}
+        self._reclosings: dict[str, float] = {}
+        self._positions: dict[str, int] = {}
+        self._movements: list[_Movement] = []
+        self._unexpected: dict[str, int] = {}
+
+    def specs(self) -> Sequence[MethodSpec]:
+        """None."""
+        return ()
+
+    async def call(self, owner: str, name: str, arguments: Sequence[Any], caller: Caller) -> MethodResult:
+        """There is nothing to call."""
+        return MethodResult(StatusCode.BadMethodInvalid, (), f"{owner} has no method {name}")
+
+    async def run(self) -> None:
+        """Follow until cancelled."""
+        wake = asyncio.Event()
+        cursor = self.context.table.journal.cursor("process", wake.set)
+        try:
+            due, lost = 0.0, 0
+            self.tick()
+            while True:
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(max(0.0, due - self._now())):
+                        await wake.wait()
+                wake.clear()
+                for chunk in cursor.take(BATCH):
+                    self.take(chunk)
+                if cursor.lost > lost:
+                    lost = cursor.lost
+                    self._watch.renew_all()
+                if self._now() >= due:
+                    due = self._now() + TICK_S
+                    self.tick()
+                await asyncio.sleep(PAUSE_S)
+                if cursor.pending:
+                    wake.set()
+        finally:
+            cursor.close()
+
+    def take(self, chunk: Chunk) -> None:
+        """Follow one chunk of changes."""
+        self._watch.take(chunk)
+
+    def tick(self) -> None:
+        """Take up new points, and judge the movements whose reasons have had time to arrive."""
+        if self._watch.scan():
+            for watched in self._watch.points.values():
+                if watched.address.endswith("/Pos") and watched.value in (_OPEN, _CLOSED):
+                    self._positions.setdefault(watched.address, int(watched.value))
+        self._watch.tick()
+        now = self._now()
+        ripe = [movement for movement in self._movements if movement.due <= now]
+        self._movements = [movement for movement in self._movements if movement.due > now]
+        for movement in ripe:
+            self._judge(movement)
+
+    # ---- what happens ---------------------------------------------------------------------------------------------
+
+    def _happened(self, watched: Watched, rule: Rule, source_time: int, value: Value) -> bool:
+        bay = _bay(watched.address)
+        now = self._now()
+        if rule.code == _MOVED:
+            before = self._positions.get(watched.address, 0)
+            self._positions[watched.address] = int(value)
+            if before and before != int(value):
+                movement = _Movement(watched, before, int(value), now, clock.now(), now + self.settings.patience)
+                self._movements.append(movement)
+            return True
+        if rule.code == _RECLOSING:
+            self._reclosings[bay] = now
+            return True
+        if rule in TRIPS.rules:
+            self._trips[bay] = now
+            return True
+        # A start that ends in a trip is told by the trip.
+        return rule.code == "P02" and now - self._trips.get(bay, float("-inf")) < self.settings.trip_window
+
+    def _judge(self, movement: _Movement) -> None:
+        address = movement.watched.address
+        alarms = self.context.alarms
+        if self._unexpected.get(address) == movement.position or self._expected(movement):
+            self._unexpected.pop(address, None)
+            alarms.clear("S01", address, "Position as it was, or moved by a command")
+            return
+        self._unexpected[address] = movement.before
+        word = "opened" if movement.position == _OPEN else "closed"
+        mark = self._mark(address) or ("test" if movement.watched.quality & Quality.TEST else "")
+        text = f"Switch has {word} without a command, a trip or local control"
+        alarms.raise_("S01", address, text, 850, marked=mark, value=float(movement.position))
+
+    def _expected(self, movement: _Movement) -> bool:
+        address, settings = movement.watched.address, self.settings
+        bay, equipment = _bay(address), address.rsplit("/", 2)[0]
+        never = float("-inf")
+        # The trip may have been told before or after the position.
+        if abs(movement.at - self._trips.get(bay, never)) < settings.trip_window:
+            return True
+        if abs(movement.at - self._reclosings.get(bay, never)) < settings.trip_window:
+            return True
+        for target in {self._commands.get(address, ""), f"{equipment}/CSWI1/Pos", address}:
+            sent = self._last_sent(target) if target else None
+            if sent is None or _asked_for(sent.value) != movement.position:
+                continue
+            if movement.ticks - sent.time <= settings.command_window * clock.TICKS_PER_SECOND:
+                return True
+        return any("S04" in watched.holding and _rules(watched, equipment, bay) for watched in self._local(bay))
+
+    def _local(self, bay: str) -> list[Watched]:
+        return [watched for watched in self._watch.points.values() if watched.address.startswith(f"{bay}/")]
+
+
+def _rules(watched: Watched, equipment: str, bay: str) -> bool:
+    """Whether a local switch is that of the equipment, of its bay, or of the bay's device."""
+    return watched.address.startswith((f"{equipment}/", f"{bay}/_/")) or "/LLN0/" in watched.address
+
+
+def _asked_for(value: int | float | bool | None) -> int:
+    """Position that a command asks for: a boolean, or a double point."""
+    if isinstance(value, bool):
+        return _CLOSED if value else _OPEN
+    return int(value or 0)
+
+
+def _bay(address: str) -> str:
+    return "/".join(address.split("/")[:5])
+
+
+def make_process_alarms(
+    context: TwinContext,
+    settings: ProcessSettings,
+    last_sent: Callable[[str], SentCommand | None],
+    *,
+    mark: Callable[[str], str] = lambda _address: "",
+) -> ProcessAlarms:
+    """The alarms of protection and switching; arguments as of `ProcessAlarms` (`last_sent` of the command desk)."""
+    return ProcessAlarms(context, settings, last_sent, mark=mark)
