@@ -35,7 +35,7 @@ def customer(transformer: int, number: int) -> str:
     return f"{P}/SP{transformer}{number}/LV1/_/M1"
 
 
-def two_feeders(customers: int = 3, *, hv_meter: bool = False) -> Grid:
+def two_feeders(customers: int = 3, *, hv_meter: bool = False, ohm: float = 0.05) -> Grid:
     """Two feeders from one busbar, each to a ring-main unit with a transformer and customers; a tie between them.
 
     RMU2 hangs on feeder 2 by its switch C01 and on RMU1 by C02 (the tie, normally open).
@@ -80,7 +80,7 @@ def two_feeders(customers: int = 3, *, hv_meter: bool = False) -> Grid:
             grid.add([ConnectivityNode(f"{site}/_/CN1", 400.0)])
             grid.add(
                 [
-                    Equipment(f"{site}/_/WD1", CimClass.LINE, (bar, f"{site}/_/CN1"), LineData(0.05, 0.01)),
+                    Equipment(f"{site}/_/WD1", CimClass.LINE, (bar, f"{site}/_/CN1"), LineData(ohm, ohm / 5)),
                     Equipment(f"{site}/_/LD1", CimClass.LOAD, (f"{site}/_/CN1",), LoadData(2000.0, 600.0, customers=1)),
                 ]
             )

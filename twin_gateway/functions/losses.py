@@ -317,7 +317,7 @@ class Losses:
             if count % _TELL_AT_ONCE == 0:
                 await asyncio.sleep(0)
             revisions = dict(changed.get(key, []))
-            row = _newest(states[key])
+            row = _newest(states[key], round(self._settings.show_within / result.length))
             end = float(result.ends[row])
             known = self._published.get(key, 0.0)
             if end > known or (end == known and row in revisions):
@@ -498,9 +498,9 @@ def _day(windows: Any, at: int) -> DayLoss:
     )
 
 
-def _newest(states: Sequence[int]) -> int:
-    """Row to show: the newest that may be used, else the newest."""
-    for row in range(len(states) - 1, -1, -1):
+def _newest(states: Sequence[int], rows: int) -> int:
+    """Row to show: the newest of the last `rows` that may be used, else the newest."""
+    for row in range(len(states) - 1, max(len(states) - 1 - rows, -1), -1):
         if states[row] in (OK, PROVISIONAL, TOPOLOGY_CHANGED):
             return row
     return len(states) - 1
@@ -556,7 +556,7 @@ def _ranks(result: LossResult, kinds: Mapping[str, RegionKind]) -> dict[str, int
     """Place of each region among those of its kind by loss rate, 1 the highest; of the newest usable interval."""
     rates: dict[RegionKind, list[tuple[float, str]]] = {}
     for key, series in result.series.items():
-        row = _newest(series.state.tolist())
+        row = _newest(series.state.tolist(), len(series.state))
         if key in kinds and series.state[row] != INVALID and np.isfinite(series.rate[row]):
             rates.setdefault(kinds[key], []).append((-float(series.rate[row]), key))
     return {key: place for found in rates.values() for place, (_, key) in enumerate(sorted(found), 1)}

@@ -50,6 +50,7 @@ class LossSettings(BaseModel):
         power_factor: of loads whose reactive power nobody measures.
         form_factor: I_rms / I_avg within an interval in low voltage; about 1.07 for single households and 15 min.
         technical_uncertainty: relative standard uncertainty of a computed technical loss.
+        show_within: the points show the newest interval of so long that is complete enough, else the newest one.
         unknown_clock: standard uncertainty of a clock that nobody has read.
         split: count what was switched over by time; else such intervals are marked and excluded from decisions.
         unmetered: by address of the load.
@@ -70,6 +71,7 @@ class LossSettings(BaseModel):
     power_factor: Annotated[float, Field(gt=0, le=1)] = 0.95
     form_factor: Annotated[float, Field(ge=1, le=3)] = 1.07
     technical_uncertainty: Annotated[float, Field(ge=0, le=1)] = 0.10
+    show_within: Seconds = 86_400.0
     unknown_clock: Seconds = 30.0
     split: bool = False
     unmetered: dict[str, Unmetered] = {}

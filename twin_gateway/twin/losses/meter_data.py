@@ -258,12 +258,13 @@ def _events(flags: Flags, energy: Floats) -> tuple[MeterEvent, ...]:
     )
     for flag, kind in kinds:
         intervals, columns = np.nonzero(flags & np.uint8(flag))
-        seen: set[int] = set()
-        for interval, column in zip(intervals.tolist(), columns.tolist(), strict=True):
-            if kind is MeterEventKind.REVERSED and column in seen:
-                continue
-            seen.add(column)
-            found.append(MeterEvent(kind, column, interval, float(energy[interval, column])))
+        if kind is MeterEventKind.REVERSED:  # a lasting state, told once: with its latest interval
+            latest = dict(zip(columns.tolist(), intervals.tolist(), strict=True))
+            columns, intervals = np.array(list(latest), np.intp), np.array(list(latest.values()), np.intp)
+        found += [
+            MeterEvent(kind, column, interval, float(energy[interval, column]))
+            for interval, column in zip(intervals.tolist(), columns.tolist(), strict=True)
+        ]
     return tuple(sorted(found, key=lambda event: (event.column, event.interval)))
 
 
