@@ -72,7 +72,7 @@ class Case:
     def derive(self, **changes: Any) -> Case:
         """The same grid with other limits, loads or positions; what was worked out of its shape is kept."""
         other = replace(self, **changes)
-        for name in ("adjacency", "root_of", "impedance_above", "resistance"):
+        for name in ("adjacency", "links", "root_of", "impedance_above", "resistance"):
             if name in self.__dict__:
                 other.__dict__[name] = self.__dict__[name]
         return other
@@ -110,6 +110,16 @@ class Case:
     def resistance(self) -> Floats:
         """Real part of the impedances."""
         return np.ascontiguousarray(self.impedance.real)
+
+    @cached_property
+    def links(self) -> tuple[Ints, Ints, Ints]:
+        """`adjacency` as arrays: where the links of each node begin, the neighbours, the edges."""
+        node = np.concatenate([self.start, self.end])
+        edge = np.concatenate([np.arange(self.m), np.arange(self.m)])
+        # the order of `adjacency`: by node, then by edge
+        order = np.lexsort((edge, node))
+        first = np.searchsorted(node[order], np.arange(self.n + 1))
+        return first.astype(np.int64), np.concatenate([self.end, self.start])[order], edge[order]
 
     @cached_property
     def root_of(self) -> Ints:

@@ -6,16 +6,20 @@ backward-forward sweep (Shirmohammadi et al., IEEE Trans. Power Systems 3 (1988)
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from twin_gateway.twin.flisr.case import Case, Complexes, Flags, Floats, Ints
+from twin_gateway.twin.flisr.kernels import Walk, compiled_walk
 
 TOLERANCE = 1e-9
 """Per unit, change of any voltage in the last sweep."""
 MAX_SWEEPS = 40
+COLLAPSED = 0.3
+"""Per unit; below it a sweep is taken as not converging."""
 VOLTAGE_WEIGHT = 20.0
 """A violation of 0.05 pu counts as much as an overload of 100 %."""
 SLACK = 1e-7
@@ -119,6 +123,17 @@ def walk(case: Case, closed: Flags) -> tuple[list[int], list[int], list[int], li
     return order, parent, edge, [here + size[here] for here in range(count)], looped
 
 
+def _arrays(found: tuple[list[int], list[int], list[int], list[int], bool]) -> Walk:
+    order, parent, edge, last, looped = found
+    return (
+        np.array(order, np.int64),
+        np.array(parent, np.int64),
+        np.array(edge, np.int64),
+        np.array(last, np.int64),
+        looped,
+    )
+
+
 def solve(case: Case, closed: Flags, tolerance: float = TOLERANCE) -> Forest:
     """The forest of a configuration and its power flow; constant power, flat start."""
     return solve_all(case, [closed], tolerance)[0]
@@ -126,25 +141,11 @@ def solve(case: Case, closed: Flags, tolerance: float = TOLERANCE) -> Forest:
 
 def solve_all(case: Case, configurations: Sequence[Flags], tolerance: float = TOLERANCE) -> list[Forest]:
     """As `solve` for several configurations, whose forests stand one after the other in one sweep."""
-    node_list: list[int] = []
-    parent_list: list[int] = []
-    edge_list: list[int] = []
-    last_list: list[int] = []
-    loops: list[bool] = []
-    cuts = [0]
-    for closed in configurations:
-        start = cuts[-1]
-        nodes, parents, edges, lasts, looped = walk(case, closed)
-        node_list += nodes
-        parent_list += parents
-        edge_list += edges
-        last_list += [place + start for place in lasts] if start else lasts
-        loops.append(looped)
-        cuts.append(start + len(nodes))
-    order = np.array(node_list, np.int64)
-    parent = np.array(parent_list, np.int64)
-    edge = np.array(edge_list, np.int64)
-    last = np.array(last_list, np.int64)
+    walks = [compiled_walk(case, closed) or _arrays(walk(case, closed)) for closed in configurations]
+    loops = [item[4] for item in walks]
+    cuts = [0, *itertools.accumulate(len(item[0]) for item in walks)]
+    order, parent, edge = (np.concatenate([item[i] for item in walks]) for i in range(3))
+    last = np.concatenate([item[3] + start for item, start in zip(walks, cuts[:-1], strict=True)])
     rooted = edge < 0
     impedance = case.impedance_above[edge]
     limit = case.limit_above[edge]
@@ -278,7 +279,10 @@ def sweep(
         if change.max() < tolerance:
             return voltage, current, good
         by_case = np.maximum.reduceat(change, starts)
-        lost = good & (~(by_case < 1.5 * before) | (step >= MAX_SWEEPS - 2) & (by_case >= tolerance))
+        # a voltage that collapses is given up before its currents grow so large that they blur the sums of the others
+        sunk = np.minimum.reduceat(np.abs(new), starts) < COLLAPSED
+        stuck = ~(by_case < 1.5 * before) | (step >= MAX_SWEEPS - 2)
+        lost = good & (sunk | (stuck & ~(by_case < tolerance)))
         if lost.any():
             good &= ~lost
             linear = np.repeat(~good, np.diff(cuts))

@@ -130,13 +130,7 @@ def _ends(network: Network, number: int, inside: set[int]) -> tuple[int, int]:
 
 
 def _openable(state: SwitchState | None, position: int, load_break: bool, *, live: bool) -> bool:
-    return (
-        state is not None
-        and position == CLOSED
-        and state.can_open
-        and not state.tagged
-        and (load_break or not live)
-    )
+    return state is not None and position == CLOSED and state.can_open and not state.tagged and (load_break or not live)
 
 
 def _reached(network: Network, positions: Positions, start: Iterable[int], without: Iterable[int] = ()) -> set[int]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -12,6 +13,8 @@ from twin_gateway.twin.flisr.case import Case, Complexes, Flags, Floats
 from twin_gateway.twin.flisr.records import Isolation, LoadEstimate, LoadSource, RestoreSettings, SwitchState
 from twin_gateway.twin.flisr.zones import OPEN, S_BASE, Load, Network, Positions, current_limit
 
+NEAR_SHARE = 0.4
+"""Share of the remaining time for a problem that a larger one may follow."""
 _POWER_FACTOR = 0.95
 
 
@@ -63,14 +66,18 @@ def restoration_problems(
     outage: float = 0.0,
     settings: RestoreSettings | None = None,
     barred: Iterable[str] = (),
+    clock: Callable[[], float] = time.perf_counter,
 ) -> Iterator[RestorationProblem]:
     """Problems of growing size: with the neighbour feeders, with theirs, ... up to `settings.hops`.
 
-    Take the next only when the answer to the one before is not complete (`RestorationResult.complete`).
+    Take the next only when the answer to the one before is not complete (`RestorationResult.complete`). Together they keep
+    the deadline: each but the last gets a share of the time that is left.
     """
     settings = settings or RestoreSettings()
+    until = clock() + settings.deadline
     now = network.positions(states) if now is None else now
     for hops in range(1, settings.hops + 1):
+        share = 1.0 if hops == settings.hops else NEAR_SHARE
         yield restoration_problem(
             network,
             states,
@@ -79,7 +86,7 @@ def restoration_problems(
             before=before,
             now=now,
             outage=outage,
-            settings=replace(settings, hops=hops),
+            settings=replace(settings, hops=hops, deadline=max(until - clock(), 0.0) * share),
             barred=barred,
         )
 

@@ -17,7 +17,7 @@ from twin_gateway.twin.flisr.reduce import Reduced, reduce
 from twin_gateway.twin.flisr.search import Found, Search, do_no_harm, reachable
 from twin_gateway.twin.flisr.zones import S_BASE
 
-_SEARCH_SHARE = 0.85
+_SEARCH_SHARE = 0.75
 """Share of the deadline for the search; the rest is for the checks before and after."""
 _CHECKED = 16
 """Plans that are checked on the whole part of the grid, best first, before nothing is done."""
