@@ -1,10 +1,11 @@
 """The demo's field on ports of its own, with fast protection, and a gateway on it: in this process or as a process.
 
-rig = FieldRig(tmp_path)                 # nothing runs yet
-rig.start()                              # `simulate feeder`; ends with rig.stop()
-rig.inject("fault", line="L08")          # every order of the control port
-gateway = await rig.gateway(...)         # a Gateway in this process, links up; `await gateway.stop()` ends it
-rig.write_config(...)                    # or run `twin-gateway run` on the file yourself
+    rig = FieldRig(tmp_path)             # nothing runs yet
+    rig.start()                          # `simulate feeder`; ends with rig.stop()
+    rig.inject("fault", line="L08")      # every order of the control port
+    gateway = await rig.gateway()        # a Gateway in this process, links up; `await gateway.stop()` ends it
+    gateway = await rig.gateway(twin=rig.twin(flisr={...}))      # with the twin functions and the grid model
+    rig.write_config(...)                # or run `twin-gateway run` on the file yourself
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import re
 import secrets
 import socket
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -27,7 +28,9 @@ from peers.ports import free_port
 from twin_gateway.config import GatewayConfig
 from twin_gateway.drivers.link import Backoff
 from twin_gateway.gateway import Gateway
+from twin_gateway.grid.yaml_grid import read_grid
 from twin_gateway.mapping.check import check
+from twin_gateway.security.users import User
 
 DEMO = ROOT / "mappings" / "demo"
 TEMPLATES = ROOT / "mappings" / "templates"
@@ -142,18 +145,27 @@ class FieldRig:
             **more,
         }
 
+    def twin(self, **sections: Any) -> dict[str, Any]:
+        """The section `twin` on this field's grid; the field must run, for its control port."""
+        grid = [str(path) for path in self.grid]
+        return {"place": AREA, "grid": grid, "injection": {"control": self.field.control}, **sections}
+
     def write_config(self, **more: Any) -> Path:
         """The same as a file for `twin-gateway run`."""
         path = self.folder / "gateway.yaml"
         path.write_text(yaml.safe_dump(self.settings(**more), sort_keys=False), "utf-8")
         return path
 
-    async def gateway(self, **more: Any) -> Gateway:
-        """A gateway in this process whose links are all up."""
+    async def gateway(self, users: Mapping[str, User] | None = None, **more: Any) -> Gateway:
+        """A gateway in this process whose links are all up; `more` as for `settings`."""
         mapping, problems = check([TEMPLATES, self.mappings], environ=os.environ)
         assert mapping is not None, [str(problem) for problem in problems]
         config = GatewayConfig.model_validate(self.settings(**more))
-        made = Gateway(config, mapping, {}, backoff=Backoff(0.1, 0.5, 1.0))
+        grid = None
+        if config.twin is not None:
+            grid, found = read_grid(self.grid)
+            assert grid is not None, [str(problem) for problem in found]
+        made = Gateway(config, mapping, users or {}, grid=grid, backoff=Backoff(0.1, 0.5, 1.0))
         await made.start()
         await until_true(lambda: not made.health()[1]["links_down"], 30)
         return made
