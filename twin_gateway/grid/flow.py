@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from twin_gateway.grid.arrays import Booleans, Complexes, Floats, GridArrays, Switching, phase_numbers
+from twin_gateway.grid.arrays import Booleans, Complexes, Floats, GridArrays, Indexes, Switching, phase_numbers
 from twin_gateway.grid.model import Equipment, LineData, SwitchRating, TransformerData
 from twin_gateway.grid.sweep import radial_order, subtotals
 
@@ -189,6 +189,7 @@ def result_of(
     notes: tuple[str, ...] = (),
     *,
     kept: tuple[Booleans, Complexes, Complexes] | None = None,
+    also: tuple[Indexes, Complexes] | None = None,
 ) -> PowerFlowResult:
     """Give back to every node, switch and terminal what an engine computed on topological nodes.
 
@@ -199,9 +200,10 @@ def result_of(
         engine: its name.
         notes: its approximations.
         kept: switches that were branches of the computation, and the VA into their ends, shape (switches, 3).
+        also: node numbers where something else is drawn, and the VA by phase of each.
     """
     voltage = solved.voltage[state.joined]
-    at_switch = _through_switches(arrays, state, solved, kept)
+    at_switch = _through_switches(arrays, state, solved, kept, also)
     power_from = np.concatenate([solved.first, at_switch])
     power_to = np.concatenate([solved.second, -at_switch])
     if kept is not None:
@@ -257,6 +259,7 @@ def _through_switches(
     state: Switching,
     solved: Solved,
     kept: tuple[Booleans, Complexes, Complexes] | None,
+    also: tuple[Indexes, Complexes] | None,
 ) -> Complexes:
     """VA by phase through every switch from its first end to its second: what is drawn beyond it."""
     lines = len(arrays.lines)
@@ -269,6 +272,8 @@ def _through_switches(
         np.add.at(drawn, ends[:, 1], end)
     np.add.at(drawn, arrays.injection_node, solved.injection)
     np.add.at(drawn, arrays.source_node, -solved.source)
+    if also is not None:
+        np.add.at(drawn, also[0], also[1])
     closed = state.closed.copy()
     if kept is not None:
         ends = arrays.switch_ends[kept[0]]

@@ -23,7 +23,16 @@ FREQUENCY = 50.0
 """Hz; only turns susceptances into the capacitances that the engine wants, and back."""
 IDEAL_SOURCE = 1e15
 """VA; short-circuit power of a source without impedance (the engine's own default would add one)."""
+KEPT_SWITCH = 1e-5
+"""Impedance of a kept switch, per unit at 1 MVA."""
 _LINE, _TRANSFORMER, _SWITCH, _INJECTION, _SOURCE = (k << 26 for k in range(1, 6))
+_BASE = {
+    "line": _LINE,
+    "transformer": _TRANSFORMER,
+    "switch": _SWITCH,
+    "injection": _INJECTION,
+    "source": _SOURCE,
+}
 _LOAD_TYPE = np.array([LoadGenType.const_power, LoadGenType.const_current, LoadGenType.const_impedance], np.int8)
 _WINDING = {
     "D": WindingType.delta,
@@ -54,19 +63,9 @@ class PgmExport:
     notes: tuple[str, ...]
 
 
-def line_ids(export: PgmExport) -> Indexes:
-    """Ids of the lines in the dataset, in the order of `export.lines`."""
-    return _LINE + export.lines
-
-
-def transformer_ids(export: PgmExport) -> Indexes:
-    """Ids of the transformers, in the order of `export.transformers`."""
-    return _TRANSFORMER + export.transformers
-
-
-def switch_ids(export: PgmExport) -> Indexes:
-    """Ids of the links that stand for measured switches, in the order of `export.switches`."""
-    return _SWITCH + export.switches
+def equipment_id(kind: str, row: int) -> int:
+    """Id in the dataset of a line, transformer, switch, injection or source, by its number in `GridArrays`."""
+    return _BASE[kind] + row
 
 
 def injection_ids(export: PgmExport) -> Indexes:
@@ -95,7 +94,7 @@ def export(
         state: its topological nodes.
         drawn: VA drawn by each injection and phase, shape (injections, 3).
         symmetric: balanced model; otherwise by phase, with zero-sequence data.
-        kept: switches that become links.
+        kept: switches that become lines of next to no impedance (the engine measures nothing in its own links).
         only: topological nodes that take part; all that are energised by default.
 
     Raises:
@@ -111,16 +110,12 @@ def export(
     sources = np.nonzero(part[state.joined[arrays.source_node]])[0]
     data: Dataset = {
         ComponentType.node: _nodes(state, np.nonzero(part)[0]),
-        ComponentType.line: _lines(arrays, state, lines, notes, symmetric=symmetric),
+        ComponentType.line: np.concatenate(
+            [_lines(arrays, state, lines, notes, symmetric=symmetric), _switches(arrays, state, switches)]
+        ),
         ComponentType.transformer: _transformers(arrays, state, transformers),
         ComponentType.source: _sources(arrays, state, sources),
     }
-    if len(switches):
-        link = initialize_array(DatasetType.input, ComponentType.link, len(switches))
-        ends = state.joined[arrays.switch_ends[switches]]
-        link["id"], link["from_node"], link["to_node"] = _SWITCH + switches, ends[:, 0], ends[:, 1]
-        link["from_status"] = link["to_status"] = 1
-        data[ComponentType.link] = link
     kind = ComponentType.sym_load if symmetric else ComponentType.asym_load
     load = initialize_array(DatasetType.input, kind, len(injections))
     load["id"], load["node"] = _INJECTION + injections, state.joined[arrays.injection_node[injections]]
@@ -160,6 +155,17 @@ def _lines(
     line["r0"] = [data.r if data.r0 is None else data.r0 for data in records]
     line["x0"] = [data.x if data.x0 is None else data.x0 for data in records]
     line["c0"], line["tan0"] = line["c1"], 0.0
+    return line
+
+
+def _switches(arrays: GridArrays, state: Switching, rows: Indexes) -> npt.NDArray[Any]:
+    line = initialize_array(DatasetType.input, ComponentType.line, len(rows))
+    ends = state.joined[arrays.switch_ends[rows]]
+    line["id"], line["from_node"], line["to_node"] = _SWITCH + rows, ends[:, 0], ends[:, 1]
+    line["from_status"] = line["to_status"] = 1
+    line["r1"] = line["r0"] = 0.0
+    line["x1"] = line["x0"] = KEPT_SWITCH * state.nominal[ends[:, 0]] ** 2 / 1e6
+    line["c1"] = line["tan1"] = line["c0"] = line["tan0"] = 0.0
     return line
 
 

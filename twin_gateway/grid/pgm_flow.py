@@ -86,18 +86,20 @@ def solved_of(arrays: GridArrays, state: Switching, model: PgmExport, output: Ma
         (ComponentType.transformer, len(arrays.lines) + model.transformers),
     ):
         if len(rows):
-            first[rows], second[rows] = branchload_powers(output[kind], symmetric=model.symmetric)
+            # kept switches stand after the lines
+            first[rows], second[rows] = branch_powers(output[kind][: len(rows)], symmetric=model.symmetric)
     injection = np.zeros((len(arrays.injections), 3), complex)
     source = np.zeros((len(arrays.sources), 3), complex)
     kind = ComponentType.sym_load if model.symmetric else ComponentType.asym_load
     if len(model.injections):
-        injection[model.injections] = by_phase(output[kind], "p", "q", symmetric=model.symmetric)
+        drawn = by_phase(output[kind], "p", "q", symmetric=model.symmetric)
+        injection[model.injections] = drawn[: len(model.injections)]
     fed = output[ComponentType.source]
     source[fed["id"] - source_ids(0)] = by_phase(fed, "p", "q", symmetric=model.symmetric)
     return Solved(voltage, first, second, injection, source)
 
 
-def branchload_powers(output: npt.NDArray[Any], *, symmetric: bool) -> tuple[Complexes, Complexes]:
+def branch_powers(output: npt.NDArray[Any], *, symmetric: bool) -> tuple[Complexes, Complexes]:
     """VA by phase into both ends of branches."""
     begin = by_phase(output, "p_from", "q_from", symmetric=symmetric)
     return begin, by_phase(output, "p_to", "q_to", symmetric=symmetric)
