@@ -35,6 +35,8 @@ _QUANTITIES = {
     "PPV": Quantity.U,
 }
 _JOINT_A, _JOINT_K = 300.0, 25.0
+_PICOCOULOMB = 1e-12
+"""What the level of partial discharge is told against, in dB."""
 
 
 def readers(field: Field, addresses: Iterable[str]) -> dict[str, Reader]:
@@ -237,8 +239,9 @@ class _Builder:
     def _breaker(self, breaker: BreakerCondition, name: str) -> Reader | None:
         table: dict[str, Reader] = {
             "XCBR/OpCnt": lambda: breaker.operations,
-            "SCBR/AccmAbr": lambda: breaker.wear,
-            "SCBR/ActAbr": lambda: breaker.last_wear,
+            # 61850 tells percent as a ratio with a multiplier.
+            "SCBR/AccmAbr": lambda: breaker.wear / 100.0,
+            "SCBR/ActAbr": lambda: breaker.last_wear / 100.0,
             "SCBR/AbrWrn": lambda: breaker.wear >= 80.0,
             "SCBR/AbrAlm": lambda: breaker.wear >= 100.0,
             "SCBR/SwA": lambda: breaker.switched,
@@ -251,7 +254,7 @@ class _Builder:
             "SIMG/Pres": lambda: breaker.gas_pressure,
             "SIMG/Tmp": lambda: breaker.gas_temperature,
             "SIMG/Den": lambda: breaker.gas_density,
-            "SPDC/AcuPaDsch": lambda: breaker.discharge,
+            "SPDC/AcuPaDsch": lambda: 20.0 * math.log10(breaker.discharge / _PICOCOULOMB),
         }
         return table.get(name)
 
