@@ -82,7 +82,7 @@ class Supervision:
         self._watch = RuleWatch(
             context.table,
             context.alarms,
-            DEVICE_RULES,
+            DEVICE_RULES.with_times(settings.delays, settings.counter_hold),
             accept=lambda address: "/_sys/" not in address,
             mark=self.mark,
             on_change=self._found,

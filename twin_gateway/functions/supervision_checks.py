@@ -17,7 +17,7 @@ from twin_gateway.functions.supervision_store import SupervisionStore
 from twin_gateway.twin.rules import DeviceState
 from twin_gateway.twin.supervision import clocks
 from twin_gateway.twin.supervision.certificates import EXPIRED_SEVERITY, WARN_SEVERITY, certificate_stage
-from twin_gateway.twin.supervision.conditions import COUNTER_HOLD_S, LINK_COUNTERS
+from twin_gateway.twin.supervision.conditions import LINK_COUNTERS
 from twin_gateway.twin.supervision.revision import NAMES, compare
 from twin_gateway.twin.supervision.state import Finding
 
@@ -130,7 +130,7 @@ class Checks:
                 before = self._counted.get(key, 0)
                 if count > before:
                     self._counted[key] = count
-                    self._counter_until[key] = now + COUNTER_HOLD_S
+                    self._counter_until[key] = now + self._settings.counter_hold
                     text = f"{rule.text}: {count - before} more"
                     marked = self._mark(link.address)
                     self._context.alarms.raise_(rule.code, link.address, text, rule.severity, marked=marked)

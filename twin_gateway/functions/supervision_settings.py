@@ -36,6 +36,8 @@ class SupervisionSettings(BaseModel):
         meter_clock_warn, meter_clock_alarm: the same for meters (protocol `dlms`).
         transport_delay: most that a change takes to arrive; a clock is behind only by what exceeds it.
         link_delays: other such times by name of the link (a polled device: its poll time).
+        delays: code -> delay instead of the usual one, for conditions that have one (`D06: 60 s`).
+        counter_hold: how long an alarm stands after a counter that should not rise has risen.
         approved: place of a device -> what is approved; without, what was seen first and accepted counts.
         parents: device or link -> what it hangs from beside its link (a concentrator, a station switch), as places or
             names of links.
@@ -56,6 +58,8 @@ class SupervisionSettings(BaseModel):
     meter_clock_alarm: Seconds = 180.0
     transport_delay: float = Field(default=0.05, ge=0, le=3600)
     link_delays: dict[str, float] = Field(default_factory=dict)
+    delays: dict[str, Seconds] = Field(default_factory=dict)
+    counter_hold: Seconds = 600.0
     approved: dict[str, ApprovedRevision] = Field(default_factory=dict)
     parents: dict[str, str] = Field(default_factory=dict)
     retired: tuple[str, ...] = ()

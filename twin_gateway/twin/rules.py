@@ -141,6 +141,13 @@ class RuleTable:
             for rule in self.rules
         )
 
+    def with_times(self, delays: dict[str, float], hold: float | None = None) -> RuleTable:
+        """The table with other delays by code, for rules that have one, and another hold (s) for rising counters."""
+        changed = (
+            replace(rule, delay=delays.get(rule.code, rule.delay)) if rule.delay else rule for rule in self.rules
+        )
+        return RuleTable(replace(rule, hold=hold) if rule.hold and hold is not None else rule for rule in changed)
+
 
 def judge(
     rules: Sequence[Rule],

@@ -86,4 +86,3 @@ LINK_COUNTERS = (
     CounterRule("security_errors", "D09", 700, "Security errors"),
 )
 """What drivers count of their links (of 104, 61850, DLMS and CoAP)."""
-COUNTER_HOLD_S = 600.0
