@@ -20,10 +20,11 @@ from twin_gateway.functions.topology_settings import TopologySettings
 from twin_gateway.grid.model import Position
 from twin_gateway.grid.topology import LiveTopology
 from twin_gateway.grid.trace import Tracer
-from twin_gateway.grid.zones import Indexes
+from twin_gateway.grid.zones import Indexes, Positions
 
 _BOOLEAN, _INT32, _STRING = 1, 6, 12
 _NAMED = 20
+_MANY, _LONG_S = 200, 0.015
 _NOTHING: Mapping[str, tuple[Any, ...]] = {
     "FedFrom": ([], [], [], False, False, False, True),
     "Neighbours": ([], [], [], []),
@@ -57,6 +58,7 @@ class Topology:
         self._tracer = Tracer(context.grid, graph)
         self._newest = 0
         self.settled = 0.0
+        self._slow = False
 
     # ---- following ------------------------------------------------------------------------------------------------
 
@@ -91,19 +93,32 @@ class Topology:
         self.positions.refresh()
         self._evidence.scan()
         devices = np.arange(len(self.live.graph.devices))
-        self.live.update(devices, self.positions.read())
+        await self._move(devices, self.positions.read())
         self._newest = max(self._newest, self.positions.newest(devices))
         self._conditions.switches(self.live, self.positions, devices)
         await self._publish()
 
     async def _take(self, devices: Indexes) -> None:
-        changed = self.live.update(devices, self.positions.of(devices))
+        changed = await self._move(devices, self.positions.of(devices))
         self._conditions.switches(self.live, self.positions, devices)
         if changed:
             self._newest = max(self._newest, self.positions.newest(devices))
             await self._publish()
         else:
             self._conditions.voltages(self.live, self._evidence)
+
+    async def _move(self, devices: Indexes, positions: Positions) -> bool:
+        """Put devices into positions; many at once, or where it last took long, beside the event loop."""
+        started = time.perf_counter()
+        if len(devices) <= _MANY and not self._slow:
+            changed = self.live.update(devices, positions)
+        else:
+            other = self.live.copy()
+            changed = await asyncio.to_thread(other.update, devices, positions)
+            self.live.adopt(other)
+        if changed:
+            self._slow = time.perf_counter() - started > _LONG_S
+        return changed
 
     async def _publish(self) -> None:
         for _ in self._points.write(self.live, self._newest):

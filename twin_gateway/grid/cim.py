@@ -330,6 +330,8 @@ def _model(frame: Frame, item: CimObject) -> str:
 def _source(frame: Frame, item: CimObject, terminals: list[Terminal]) -> SourceData:
     nominal = frame.volts[terminals[0].node]
     magnitude = frame.number(item, "EnergySource.voltageMagnitude", nominal)
+    if not 0.5 <= magnitude / nominal <= 1.5:
+        frame.error(item, f"has {magnitude:g} V where the nominal voltage is {nominal:g} V")
     impedance = {
         name: frame.number(item, f"EnergySource.{name}", 0.0) if f"EnergySource.{name}" in item.values else None
         for name in ("r", "x", "r0", "x0")

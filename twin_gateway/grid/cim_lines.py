@@ -26,6 +26,9 @@ def line_data(
     metres = frame.number(item, "Conductor.length", 0.0)
     i_max, i_emergency = limit or (None, None)
     per_length = frame.objects.objects.get(item.values.get("ACLineSegment.PerLengthImpedance", ""))
+    if per_length is not None and metres <= 0:
+        frame.error(item, "has its impedance per length, but no length")
+        return None, None
     if per_length is not None and per_length.kind == "PerLengthPhaseImpedance":
         frame.take(per_length)
         found = _matrices(frame, item, per_length, literals, terminals[0].node)

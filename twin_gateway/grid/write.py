@@ -186,7 +186,7 @@ def _line(fields: Fields, data: LineData) -> None:
         fields["length"] = _unit(data.length, "km")
     for name, unit in (("r", "ohm"), ("x", "ohm"), ("r0", "ohm"), ("x0", "ohm"), ("b", "S")):
         value = getattr(data, name)
-        if value is not None and (value or name in ("r", "x")):
+        if value is not None and (value or name != "b"):
             fields[name] = _unit(value, unit)
     for name in ("i_max", "i_emergency"):
         if getattr(data, name) is not None:

@@ -440,6 +440,11 @@ def test_a_file_beyond_the_limit_is_not_read(tmp_path: Path) -> None:
     assert [text[:5] for text in errors(reading)] == ["TG723"]
 
 
+def test_nesting_beyond_the_limit_is_refused(tmp_path: Path) -> None:
+    deep = "<a>" * 40 + "</a>" * 40
+    assert [text[:5] for text in errors(read(tmp_path, BODY + deep))] == ["TG723"]
+
+
 def test_a_missing_file_is_told(tmp_path: Path) -> None:
     reading = read_cim([tmp_path / "nothing.xml"], grid="ieee")
     assert [problem.code for problem in reading.problems] == ["TG101"]
@@ -459,6 +464,8 @@ def test_a_missing_file_is_told(tmp_path: Path) -> None:
         ('PerLengthImpedance rdf:resource="#_z2"', 'PerLengthImpedance rdf:resource="#_z9"', "l1", "impedance"),
         ("conductorCount>2<", "conductorCount>3<", "z2", "diagonal"),
         ("#SinglePhaseKind.C", "#SinglePhaseKind.B", "l1", "phases"),
+        ("<cim:Conductor.length>500</cim:Conductor.length>", "", "l1", "no length"),
+        ("voltageMagnitude>4243.2<", "voltageMagnitude>4.2<", "s1", "4.2 V"),
         ("nominalVoltage>4160<", "nominalVoltage>4.16<", "mv", "not kV"),
     ],
 )
