@@ -80,7 +80,9 @@ def add_feeders(
     source: int = 1,
     pickup: float | None = None,
 ) -> None:
-    """Add feeders with one source and a switch at both ends of every line: breakers at the source, else load-break switches.
+    """Add feeders with one source and a switch at both ends of every line.
+
+    Those at the source are breakers, the others load-break switches.
 
     Args:
         grid: added to.
@@ -157,7 +159,13 @@ def random_feeders(seed: int, buses: int = 33) -> tuple[list[Cable], dict[int, C
 
 
 def tiled(
-    cables: list[Cable], consumers: Mapping[int, Consumer], copies: int, *, scale: float = 0.6, ties: int = 2, seed: int = 1
+    cables: list[Cable],
+    consumers: Mapping[int, Consumer],
+    copies: int,
+    *,
+    scale: float = 0.6,
+    ties: int = 2,
+    seed: int = 1,
 ) -> Grid:
     """Many copies of some feeders, each with its own source, joined by ties at random buses.
 
@@ -183,6 +191,7 @@ def tiled(
             j = (i + 1 + (dice.randrange(copies - 1) if extra else 0)) % copies
             if j == i:
                 continue
-            tie = Cable(number + 1 + i * ties + extra, dice.choice(buses), dice.choice(buses), 0.5, 0.3, 300.0, open=True)
-            add_cable(grid, tie, (bus(tie.start, place), bus(tie.end, places[j])), (place, places[j]), 12660.0)
+            a, b = dice.choice(buses), dice.choice(buses)
+            tie = Cable(number + 1 + i * ties + extra, a, b, 0.5, 0.3, 300.0, open=True)
+            add_cable(grid, tie, (bus(a, place), bus(b, places[j])), (place, places[j]), 12660.0)
     return grid

@@ -1,7 +1,7 @@
 """A switching configuration as a forest rooted at the sources, with its power flow.
 
-Nodes stand in depth-first order, so that a subtree is a slice: sums over subtrees and along paths are cumulative sums and the
-backward-forward sweep (Shirmohammadi et al., IEEE Trans. Power Systems 3 (1988) 753) needs no loop over nodes.
+Nodes stand in depth-first order, so that a subtree is a slice: sums over subtrees and along paths are cumulative sums
+and the backward-forward sweep (Shirmohammadi et al., IEEE Trans. Power Systems 3 (1988) 753) needs no loop over nodes.
 """
 
 from __future__ import annotations
@@ -88,7 +88,8 @@ def walk(case: Case, closed: Flags) -> tuple[list[int], list[int], list[int], li
     """Depth-first order of the live nodes.
 
     Returns:
-        node, place of the parent, edge to the parent, end of the subtree (all by place), and whether there is a live cycle.
+        node, place of the parent, edge to the parent, end of the subtree (all by place), and whether there is a live
+        cycle.
     """
     adjacency, shut = case.adjacency, closed.tolist()
     seen = [False] * case.n
@@ -155,7 +156,14 @@ def solve_all(case: Case, configurations: Sequence[Flags], tolerance: float = TO
     paths = Paths(last)
     starts = np.array(cuts[:-1], np.int64)
     voltage, current, good = sweep(
-        np.conj(case.load[order]), shunt, source, impedance, last, paths, np.append(starts, len(order)), tolerance
+        np.conj(case.load[order]),
+        shunt,
+        source,
+        impedance,
+        last,
+        paths=paths,
+        cuts=np.append(starts, len(order)),
+        tolerance=tolerance,
     )
     magnitude = np.abs(voltage)
     margin = magnitude - case.floor[order]
@@ -237,6 +245,7 @@ def sweep(
     source: Floats,
     impedance: Complexes,
     last: Ints,
+    *,
     paths: Paths,
     cuts: Ints,
     tolerance: float = TOLERANCE,
@@ -254,8 +263,8 @@ def sweep(
         tolerance: change of any voltage in the last sweep, per unit.
 
     Returns:
-        voltages, currents of the edges to the parents, and which configurations converged. Where one did not, the result is
-        that of constant currents at nominal voltage.
+        voltages, currents of the edges to the parents, and which configurations converged. Where one did not, the
+        result is that of constant currents at nominal voltage.
     """
     count, starts = len(power), cuts[:-1]
     good = np.ones(len(starts), bool)

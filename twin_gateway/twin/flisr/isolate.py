@@ -1,8 +1,8 @@
-"""Isolation of faulted zones by their boundary switches, moved outward where a switch cannot be opened (spec 3.4 S3)."""
+"""Isolation of faulted zones by their boundary switches, moved outward where one cannot be opened (spec 3.4 S3)."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 
 from twin_gateway.twin.flisr.locate import tripped_area
 from twin_gateway.twin.flisr.records import Boundary, Isolation, SwitchState
@@ -150,7 +150,7 @@ def _reached(network: Network, positions: Positions, start: Iterable[int], witho
 
 
 def _can_live(network: Network, start: int, inside: set[int]) -> bool:
-    """Whether a source or a generator lies beyond, through switches in any position; the nearest zones are looked at first."""
+    """Whether a source or a generator lies beyond, through switches in any position; the nearest zones first."""
     seen, queue = {start, *inside}, [start]
     for zone in queue:
         if network.zones[zone].source or network.zones[zone].generators:

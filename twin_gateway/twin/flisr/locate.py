@@ -70,7 +70,7 @@ def candidate_set(
 
 def _path(names: Sequence[str], neighbours: Sequence[Sequence[int]], start: set[int], goal: int) -> set[int]:
     """Zones of the shortest way from a set to a zone, the zone included."""
-    before: dict[int, int | None] = {zone: None for zone in sorted(start, key=lambda zone: names[zone])}
+    before: dict[int, int | None] = dict.fromkeys(sorted(start, key=lambda zone: names[zone]))
     queue = list(before)
     for zone in queue:
         if zone == goal:
@@ -113,7 +113,9 @@ class TrippedArea:
 
 
 def tripped_area(network: Network, before: Positions, device: str) -> TrippedArea:
-    """What a trip device fed before the fault. A position that was unknown counts as closed: the area is rather too large.
+    """What a trip device fed before the fault.
+
+    A position that was unknown counts as closed: the area is rather too large.
 
     Args:
         network: the grid.
@@ -165,8 +167,8 @@ def locate(
     device: str,
     indications: Mapping[str, Indication],
     trip_time: float,
-    settings: LocateSettings | None = None,
     *,
+    settings: LocateSettings | None = None,
     kind: FaultKind = FaultKind.UNKNOWN,
     neutral: str = "",
     prior: Mapping[str, float] | None = None,

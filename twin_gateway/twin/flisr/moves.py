@@ -1,7 +1,8 @@
 """What one exchange of branches would do to a configuration, estimated without a new power flow.
 
-Loads are taken as the constant currents of the solved configuration; then an exchange changes currents on its own loop only, and
-everything that hangs from a node of the loop moves with that node. The estimate orders the search; what it proposes is solved.
+Loads are taken as the constant currents of the solved configuration; then an exchange changes currents on its own loop
+only, and everything that hangs from a node of the loop moves with that node. The estimate orders the search; what it
+proposes is solved.
 """
 
 from __future__ import annotations
@@ -109,7 +110,8 @@ class Solved:
         if forest.barred:
             picked += np.flatnonzero(self.case.barred[forest.order])[:RELIEF_NODES].tolist()
         if not picked and len(forest.margin):
-            # what violates is none of these (reach, upper limit, no convergence): the lowest voltage and the farthest node
+            # what violates is none of these (reach, upper limit, no convergence): the lowest voltage and the farthest
+            # node
             picked.append(int(forest.margin.argmin()))
         return np.unique(np.array(picked, np.int64))
 
@@ -177,9 +179,9 @@ class Solved:
         return low, high
 
     def _hanging(self, side: Ints) -> tuple[Floats, Floats]:
-        """Of each place of a branch (from below upwards): lowest margin of itself and what hangs from it, highest loading there.
+        """Lowest margin and highest loading of what hangs from each place of a branch, from below upwards.
 
-        The branch's own edges are not counted in the loading.
+        The place itself counts in the margin, the branch's own edges do not in the loading.
         """
         places = side[::-1]  # from the top
         ends = self.forest.last[side]  # from below

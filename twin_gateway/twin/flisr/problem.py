@@ -70,8 +70,8 @@ def restoration_problems(
 ) -> Iterator[RestorationProblem]:
     """Problems of growing size: with the neighbour feeders, with theirs, ... up to `settings.hops`.
 
-    Take the next only when the answer to the one before is not complete (`RestorationResult.complete`). Together they keep
-    the deadline: each but the last gets a share of the time that is left.
+    Take the next only when the answer to the one before is not complete (`RestorationResult.complete`). Together they
+    keep the deadline: each but the last gets a share of the time that is left.
     """
     settings = settings or RestoreSettings()
     until = clock() + settings.deadline
@@ -135,6 +135,25 @@ def restoration_problem(
                 customers += load.data.customers
         given_up.append((network.zones[zone].address, power, customers))
     return builder.problem(given_up, isolation)
+
+
+def surroundings_problem(
+    network: Network,
+    states: Mapping[str, SwitchState],
+    loads: Mapping[str, LoadEstimate],
+    zones: set[int],
+    *,
+    now: Positions,
+    settings: RestoreSettings,
+    barred: set[int],
+) -> RestorationProblem:
+    """The feeders around some zones as they are, without a fault."""
+    nothing = Isolation((), (), ())
+    near, everything = _surroundings(network, now, zones, 1)
+    builder = _Builder(network, states, settings, near, everything)
+    builder.edges(now, now, nothing)
+    builder.node_data(loads, 0.0, barred)
+    return builder.problem((), nothing)
 
 
 def _surroundings(network: Network, before: Positions, isolated: set[int], hops: int) -> tuple[set[int], set[int]]:

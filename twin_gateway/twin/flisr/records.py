@@ -4,12 +4,17 @@ The order of the computations, each a pure function over these records:
 
 1. `zones.compile_network(grid)`: once for a grid model; a `Network` is large and stays where it was made.
 2. `zones.switch_state(rating, inputs)`: for every switch whose points are known.
-3. `locate.locate(network, positions, head, indications, ...)` -> `Location`.
+3. `locate.locate(network, before, device, indications, trip_time, ...)` -> `Location`.
 4. `isolate.plan_isolation(network, states, zones, ...)` -> `Isolation`.
-5. `restore.restoration_problem(network, states, isolation, loads, ...)` -> `RestorationProblem`: small, picklable.
-6. `restore.plan_restoration(problem)` -> `RestorationResult`: the long part, to be run in a process of its own.
-7. `plan.switching_plan(network, states, isolation, problem, result)` -> `Plan`.
+5. `problem.restoration_problems(network, states, isolation, loads, before=..., ...)`: yields small, picklable
+   `RestorationProblem`s, first with the neighbour feeders, then with theirs; take the next while the answer is not
+   `complete`.
+6. `restore.plan_restoration(problem)` -> `RestorationResult`: the long part, for a process of its own, where
+   `kernels.warm()` was called at the start; `restore.better` compares two answers, `restore.restore` does it all.
+7. `plan.switching_plan(network, states, isolation, problem, result)` -> `Plan`, with the problem that was answered.
 8. After repair `normal.return_to_normal(network, states, loads, ...)` -> `Plan`.
+
+Positions by number of the switch (`before`, `now`) come from `Network.positions(states)`.
 """
 
 from __future__ import annotations
@@ -184,8 +189,8 @@ class LocateSettings:
         need: posterior that the candidate set must reach; keep it below 1 - p_fn.
         clock_tolerance: s; indications older than the trip by more than this are of an earlier fault.
         max_zones_auto: more candidate zones than this forbid automatic execution.
-        implausible: an indication is reported as implausible when the probability, given all the indications, that it is
-            wrong is above this.
+        implausible: an indication is reported as implausible when the probability, given all the indications, that it
+            is wrong is above this.
     """
 
     p_fn: float = 0.02
@@ -354,7 +359,8 @@ class RestorationResult:
     Attributes:
         operations: opens before closes, closes outward from the live side.
         method: proven best or best within the budget.
-        dead, restored: W of pre-fault load (without margins) dead after isolation and upstream restoration, and of it restored.
+        dead, restored: W of pre-fault load (without margins) dead after isolation and upstream restoration, and of it
+            restored.
         dead_customers, restored_customers: likewise.
         unrestored: zones that stay dead.
         v_min: lowest voltage of the new grid per unit; NaN when nothing is live.
@@ -362,9 +368,11 @@ class RestorationResult:
         loss: W in the part of the grid looked at, with the margins on the loads.
         value: W times weight restored.
         upstream: the trip device is closed again as part of the plan.
-        momentary_customers: supplied customers that are without voltage while the plan runs (a load moved to another feeder).
+        momentary_customers: supplied customers that are without voltage while the plan runs (a load moved to another
+            feeder).
         warnings: constraints that could not be checked for want of data, one sentence each.
-        auto_ok: nothing forbids automatic execution (no warnings, no load without estimate, no switch with unknown earth).
+        auto_ok: nothing forbids automatic execution (no warnings, no load without estimate, no switch with unknown
+            earth).
         evaluated: configurations checked by power flow.
         elapsed: s.
     """
@@ -402,8 +410,9 @@ class Condition:
 
     Attributes:
         kind: `position` (of the switch, to be `value`), `position_good`, `current_zero` (at the switch, for `seconds`),
-            `reclose_blocked` (of the feeder), `dead` (at the switch's zone that is to be energised, for `seconds`), `live`,
-            `available`, `not_tagged`, `not_earthed` (zone), `same_source` (both sides of the switch), `no_trip` (feeder, for `seconds`).
+            `reclose_blocked` (of the feeder), `dead` (at the switch's zone that is to be energised, for `seconds`),
+            `live`, `available`, `not_tagged`, `not_earthed` (zone), `same_source` (both sides of the switch),
+            `no_trip` (feeder, for `seconds`).
         subject: address of the switch, zone or feeder that it is about.
         value: `open`, `closed` or empty.
         seconds: how long it must have been so.

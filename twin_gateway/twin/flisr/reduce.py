@@ -47,7 +47,8 @@ def reduce(case: Case, reference: Forest) -> Reduced:
     Args:
         case: with its final limits.
         reference: a solved configuration (before the fault, or the case's own); lumped parts draw what they drew there
-            with their losses, and the lowest voltage that their nodes permit becomes the floor of the node they hang from.
+            with their losses, and the lowest voltage that their nodes permit becomes the floor of the node they hang
+            from.
     """
     graph = _Graph(case)
     graph.drop_unusable()

@@ -34,7 +34,7 @@ def plan_restoration(problem: RestorationProblem, clock: Callable[[], float] = t
     case, base, before = _base(problem)
     if problem.blocked or base.looped:
         why = problem.blocked or "the grid is not radial before the plan"
-        return _result(problem, case, base, base, Method.BUDGET, why, (0, clock() - began))
+        return _result(problem, case, base, base, method=Method.BUDGET, blocked=why, effort=(0, clock() - began))
     # parts that cannot be switched draw what they drew before the fault, or now where that is not known
     reference = before if before.converged and not before.looped else base
     best, optimal, evaluated = base, True, 0
@@ -60,7 +60,7 @@ def plan_restoration(problem: RestorationProblem, clock: Callable[[], float] = t
         unsure[case.start[unknown]] = unsure[case.end[unknown]] = True
         trial = case.derive(barred=case.barred | (unsure & (base.place < 0)))
     method = Method.OPTIMAL if optimal else Method.BUDGET
-    return _result(problem, case, base, best, method, "", (evaluated, clock() - began))
+    return _result(problem, case, base, best, method=method, blocked="", effort=(evaluated, clock() - began))
 
 
 def restore(problems: Iterable[RestorationProblem]) -> RestorationResult:
@@ -110,8 +110,8 @@ def _search(
 def _base(problem: RestorationProblem) -> tuple[Case, Forest, Forest]:
     """The case with its final limits, the configuration that restoration starts from, and the one before the fault.
 
-    The trip device is closed in it when what it feeds is within its limits; they do not bind where they did not hold before
-    the fault.
+    The trip device is closed in it when what it feeds is within its limits; they do not bind where they did not hold
+    before the fault.
     """
     case = problem.case
     before = solve(case.derive(load=problem.load_before), problem.before)
@@ -185,6 +185,7 @@ def _result(
     case: Case,
     base: Forest,
     best: Forest,
+    *,
     method: Method,
     blocked: str,
     effort: tuple[int, float],

@@ -47,7 +47,8 @@ class Found:
         base: the case's own configuration.
         optimal: proven best.
         evaluated: power flows solved.
-        ranked: feasible configurations better than the case's own, best first, for callers with constraints of their own.
+        ranked: feasible configurations better than the case's own, best first, for callers with constraints of their
+            own.
     """
 
     best: Forest
@@ -139,7 +140,7 @@ class Search:
         )
 
     def _consider(self, configurations: Iterable[Flags], known: set[bytes]) -> list[Forest]:
-        """Solve those that are not known yet, take the best of them when it beats the best plan, and return the radial ones."""
+        """Solve those that are not known yet, take the best when it beats the best plan, and return the radial ones."""
         fresh: list[Flags] = []
         asked: set[bytes] = set()
         for closed in configurations:
@@ -216,7 +217,7 @@ class Search:
         return True
 
     def _singles(self) -> bool:
-        """All single closings; proven best when one restores all that can be reached with the least operations possible."""
+        """All single closings; proven best when one restores all that can be reached with the fewest operations."""
         ties = Solved(self.case, self.base).pickups()
         cheapest = int(self.case.cost[ties].min()) if len(ties) else 0
         for start in range(0, len(ties), BATCH):

@@ -161,6 +161,10 @@ class View(Protocol):
         """A safety tag of people on the switch or on a zone beside it; FLISR's own do not count. Empty for none."""
         ...
 
+    def tagged(self, switch: str) -> str:
+        """A tag of any kind on the switch itself; empty for none."""
+        ...
+
     def available(self, switch: str, *, opening: bool) -> str:
         """Why the switch cannot be operated now; empty when it can."""
         ...

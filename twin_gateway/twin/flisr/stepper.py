@@ -160,6 +160,9 @@ class Stepper:
         if wanted is not None and position is Position.UNKNOWN:
             trouble = Trouble.HOLD if view.reachable(step.address) else Trouble.COMMS
             return self._give_up(record, Failure(trouble, step, f"its position is not known after the command: {text}"))
+        if any(condition.kind == "dead" and view.dead(condition.subject) is False for condition in missing):
+            text = f"voltage at {_subject(missing, 'dead')} although its sources are off"
+            return self._give_up(record, Failure(Trouble.ISLAND, step, text))
         if wanted is not None and position is wanted:
             return self._give_up(record, Failure(Trouble.HOLD, step, f"moved, but not seen: {text}"))
         return self._retry(record, now, f"not seen within {step.timeout:g} s: {text}")
@@ -205,7 +208,8 @@ class Stepper:
         if kind == "current_zero":
             return self._measured(view.current_zero(subject))
         if kind == "reclose_blocked":
-            return self._measured(view.reclose_blocked(subject))
+            blocked = view.reclose_blocked(subject)
+            return self._measured(blocked if condition.value != "unblocked" or blocked is None else not blocked)
         if kind == "dead":
             dead = view.dead(subject)
             # Where nobody measures the voltage, only the absence of generation proves that there is none.
@@ -215,7 +219,7 @@ class Stepper:
         if kind == "available":
             return not view.available(subject, opening=condition.value == "open")
         if kind == "not_tagged":
-            return not view.tag(subject)
+            return not view.tagged(subject)
         if kind == "not_earthed":
             return not view.earthed(subject)
         if kind == "same_source":

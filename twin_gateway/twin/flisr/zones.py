@@ -1,7 +1,8 @@
-"""The zone model: nodes joined by anything but switches are one zone, switches are the edges between zones (spec 3.3)."""
+"""The zone model: nodes joined by anything but switches are one zone, switches are its edges (spec 3.3)."""
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -215,7 +216,7 @@ class Network:
         return NetworkArrays(self)
 
     def positions(self, states: Mapping[str, SwitchState]) -> Positions:
-        """Position of every switch by number. What nobody tells is unknown, but for fuses and jumpers: those are normal."""
+        """Position of every switch by number; what nobody tells is unknown, but fuses and jumpers are normal."""
         result = self._untold.copy()
         index = self.switch_index
         for address, state in states.items():
@@ -295,8 +296,8 @@ class NetworkArrays:
 def compile_network(grid: Grid) -> Network:
     """The network of a grid model.
 
-    Nodes below 1 kV are not part of it: their loads and generators count at the primary side of the transformer that feeds
-    them (of the first by address where there are several). Transformer ratios are taken as nominal.
+    Nodes below 1 kV are not part of it: their loads and generators count at the primary side of the transformer that
+    feeds them (of the first by address where there are several). Transformer ratios are taken as nominal.
     """
     low, primary = _low_voltage(grid)
     nodes = tuple(address for address in grid.nodes if address not in low)
@@ -331,7 +332,7 @@ def compile_network(grid: Grid) -> Network:
                 loads.append(Load(item.address, node, item.data))
         elif isinstance(item.data, SourceData) and at:
             sources.append(_source(item.address, at[0], item.data, nominal[at[0]]))
-    zone_of, zones = _zones(grid, nodes, joined, branches, loads, sources, place)
+    zone_of, zones = _zones(grid, nodes, joined, branches=branches, loads=loads, sources=sources, place=place)
     switches = tuple(
         Switch(
             item.address,
@@ -387,7 +388,7 @@ def switch_state(rating: SwitchRating, inputs: SwitchInputs) -> SwitchState:
     if not known:
         against.append("position not known")
     can_close = not against and not against_close
-    reasons = tuple([*against, *against_open, *against_close, *([] if inputs.earth_known else ["earthing not known"])])
+    reasons = (*against, *against_open, *against_close, *(() if inputs.earth_known else ("earthing not known",)))
     return SwitchState(
         position=inputs.position if known else Position.UNKNOWN,
         can_open=not against and not against_open,
@@ -456,7 +457,7 @@ def _low_voltage(grid: Grid) -> tuple[set[str], dict[str, str]]:
         if isinstance(item.data, SwitchRating) and item.data.normal_open:
             continue
         inside = [node for node in item.nodes if node in low]
-        for a, b in zip(inside, inside[1:], strict=False):
+        for a, b in itertools.pairwise(inside):
             neighbours[a].append(b)
             neighbours[b].append(a)
         if item.cim_class is CimClass.TRANSFORMER and inside and item.nodes[0] not in low:
@@ -476,6 +477,7 @@ def _zones(
     grid: Grid,
     nodes: tuple[str, ...],
     joined: _Union,
+    *,
     branches: Iterable[Branch],
     loads: Iterable[Load],
     sources: Iterable[Source],
