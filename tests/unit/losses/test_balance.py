@@ -170,6 +170,25 @@ def test_readings_further_than_30_s_from_the_boundary_are_none():
     assert np.isnan(moved[1, 0])
 
 
+@pytest.mark.parametrize("late", [12.0, -12.0])
+def test_many_rows_with_gaps_are_aligned_like_few(late):
+    rng = np.random.default_rng(5)
+    registers = np.cumsum(rng.random((70, 4)), axis=0)
+    registers[[0, 17, 33, 34, 69], 1] = np.nan
+    offsets = np.array([late, late, 0.0, -late])
+    moved, lost = align_registers(registers, offsets, QUARTER)
+    one_by_one, missing = align_registers(registers, np.broadcast_to(offsets, registers.shape), QUARTER)
+    assert np.array_equal(np.isnan(moved), np.isnan(one_by_one))
+    assert moved == pytest.approx(one_by_one, nan_ok=True)
+    assert np.array_equal(lost, missing)
+    in_place, _ = align_registers(registers.copy(), offsets, QUARTER, consume=True)
+    assert np.array_equal(in_place, moved, equal_nan=True)
+    for at in (5, 16, 32, 40):
+        side = registers[at] - registers[at - 1] if late > 0 else registers[at + 1] - registers[at]
+        assert moved[at, 0] == pytest.approx(registers[at, 0] - late / QUARTER * side[0])
+    assert not np.isnan(moved[[16, 18, 32, 35], 1]).any()
+
+
 def test_intervals_are_stamped_at_their_end():
     assert interval_ends(900.0, 3600.0, QUARTER).tolist() == [1800.0, 2700.0, 3600.0]
 

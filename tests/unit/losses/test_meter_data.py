@@ -162,6 +162,9 @@ def test_columns_without_trouble_are_not_touched_by_the_trouble_of_others():
     assert np.array_equal(result.energy[:, others], expected[:, others])
     assert result.energy[:, 3].sum() == pytest.approx(expected[:, 3].sum())
     assert np.count_nonzero(result.flags) == 4
+    consumed = interval_energies(registers.copy(), rules(7), QUARTER, consume=True)
+    assert np.array_equal(consumed.energy, result.energy)
+    assert np.array_equal(consumed.flags, result.flags)
 
 
 # ---- what the driver settles before: scaler, daylight saving, duplicates -------------------------------------------

@@ -62,7 +62,7 @@ class _Group:
 
     def sum(self, energy: Floats, out: Floats) -> Floats:
         """Add the sums of each region to `out` (n, regions); returns the picked, weighted energies."""
-        picked = energy[:, self.columns]
+        picked = np.take(energy, self.columns, axis=1)
         if self.weighted:
             picked *= self.weights
         if len(self.starts):
@@ -217,9 +217,14 @@ class BalancePlan:
             weight: mean energy of each column over 30 days, shape (columns,); by default that of these intervals.
         """
         count, width = len(energy), len(self.regions)
-        imported, exported, consumed, fed_in, square = (np.zeros((count, width)) for _ in range(5))
+        imported, exported, consumed, fed_in, edges, inner = (np.zeros((count, width)) for _ in range(6))
         variance = self.variance(length)
-        groups = ((self._imports, imported), (self._exports, exported), (self._draws, consumed), (self._feeds, fed_in))
+        groups = (
+            (self._imports, imported, edges),
+            (self._exports, exported, edges),
+            (self._draws, consumed, inner),
+            (self._feeds, fed_in, inner),
+        )
         total = np.zeros(energy.shape[1])
         holes = np.zeros(energy.shape[1], bool)
         for start in range(0, count, _ROWS):
@@ -232,7 +237,7 @@ class BalancePlan:
                 rows = np.where(np.isnan(rows), 0.0, rows)
                 sums = rows.sum(axis=0)
             total += sums
-            for group, out in groups:
+            for group, out, square in groups:
                 picked = group.sum(rows, out[part])
                 if len(group.starts):
                     np.multiply(picked, picked, out=picked)
@@ -242,7 +247,7 @@ class BalancePlan:
             if children:
                 consumed[:, at] = consumed[:, children].sum(axis=1)
                 fed_in[:, at] = fed_in[:, children].sum(axis=1)
-                square[:, at] += self._inner_square(energy, at, variance)
+                inner[:, at] = inner[:, children].sum(axis=1)
         other = np.broadcast_to(np.zeros(width) if unmetered is None else unmetered, (count, width))
         bad, estimated = self._shares(energy, flags, holes, total / max(count, 1) if weight is None else weight)
         loss = imported + fed_in - exported - consumed - other
@@ -259,20 +264,10 @@ class BalancePlan:
             fed_in,
             np.array(other),
             loss,
-            np.sqrt(square),
+            np.sqrt(edges + inner),
             bad,
             estimated,
         )
-
-    def _inner_square(self, energy: Floats, at: int, variance: Floats) -> Floats:
-        """Variance of the members of a sum: that of its cells, where their own boundaries do not count."""
-        result = np.zeros(len(energy))
-        for child in self._children[at]:
-            columns = self._inner_columns[child]
-            for start in range(0, len(energy), _ROWS):
-                rows = np.nan_to_num(energy[start : start + _ROWS, columns])
-                result[start : start + _ROWS] += (rows * rows) @ variance[columns]
-        return result
 
     def _shares(
         self, energy: Floats, flags: npt.NDArray[np.uint8] | None, holes: npt.NDArray[np.bool_], weight: Floats

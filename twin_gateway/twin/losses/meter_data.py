@@ -20,7 +20,7 @@ SHORT_GAP_S = 2 * 3600.0
 RATING_MARGIN = 1.2
 WEEK_S = 7 * 86_400.0
 WEEKS = 4
-_ROWS = 64
+_ROWS = 16
 """Rows that the fast path works on at a time, so that they stay in the processor's cache."""
 
 
@@ -107,7 +107,7 @@ class IntervalEnergies:
 
 
 def interval_energies(
-    registers: Floats, rules: RegisterRules, length: float, *, weekday: Floats | None = None
+    registers: Floats, rules: RegisterRules, length: float, *, weekday: Floats | None = None, consume: bool = False
 ) -> IntervalEnergies:
     """Energies from registers at the ends of the intervals.
 
@@ -126,25 +126,33 @@ def interval_energies(
         rules: of each register.
         length: of an interval, s.
         weekday: Wh of the same interval on the same weekday (of `weekday_mean`), shape (n, m); NaN where not known.
+        consume: the registers may be overwritten by the energies: a large matrix less to be laid out.
     """
     count, columns = registers.shape[0] - 1, registers.shape[1]
-    energy = np.empty((count, columns))
     limit = rules.limit(length)
     plain = np.ones(columns, bool)
-    for start in range(0, count, _ROWS):
-        stop = min(start + _ROWS, count)
-        step = np.subtract(registers[start + 1 : stop + 1], registers[start:stop], out=energy[start:stop])
+    pieces = [slice(start, min(start + _ROWS, count)) for start in range(0, count, _ROWS)]
+    work = np.empty((_ROWS, columns))
+    for piece in pieces:
+        step = work[: piece.stop - piece.start]
+        np.subtract(registers[piece.start + 1 : piece.stop + 1], registers[piece], out=step)
         # A comparison with NaN is false: columns with gaps are not plain either.
-        plain &= (step.min(axis=0, initial=np.inf) >= 0) & (step.max(axis=0, initial=-np.inf) <= limit)
-    flags = np.zeros((count, columns), np.uint8)
-    if not (rules.factor == 1.0).all():
-        energy *= rules.factor
+        plain &= (step.min(axis=0) >= 0) & (step.max(axis=0) <= limit)
     troubled = np.nonzero(~plain)[0]
+    kept = registers[:, troubled] if consume else registers
+    energy = registers[:-1] if consume else np.empty((count, columns))
+    scaled = not (rules.factor == 1.0).all()
+    for piece in pieces:
+        step = work[: piece.stop - piece.start]
+        np.subtract(registers[piece.start + 1 : piece.stop + 1], registers[piece], out=step)
+        energy[piece] = step * rules.factor if scaled else step
+    flags = np.zeros((count, columns), np.uint8)
     events: list[MeterEvent] = []
     for at in range(0, len(troubled), 256):
         some = troubled[at : at + 256]
         profile = None if weekday is None else weekday[:, some]
-        part = _settle(registers[:, some], rules.of(some), length, profile)
+        source = kept[:, at : at + 256] if consume else kept[:, some]
+        part = _settle(source, rules.of(some), length, profile)
         energy[:, some], flags[:, some] = part.energy, part.flags
         events += [
             MeterEvent(event.kind, int(some[event.column]), event.interval, event.value) for event in part.events
