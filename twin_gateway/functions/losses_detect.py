@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from twin_gateway.functions.interval_store import IntervalReader
+from twin_gateway.functions.losses_detect_phases import by_voltage, neutral_suspicions, phase_key, unbalanced_phases
 from twin_gateway.functions.losses_inputs import DAY_S, LossInputs, read_inputs
 from twin_gateway.functions.losses_job import (
     LossJob,
@@ -175,9 +176,38 @@ def find_suspicions(job: LossJob) -> Detections:
             residuals[region.key] = loss
             suspicions += _by_regression(job, region, inputs, loss)
             suspicions += _silent(job, region, inputs, reader)
+            suspicions += neutral_suspicions(job, region, reader)
+            if region.kind is RegionKind.LV_AREA:
+                suspicions += _by_phase(job, region, inputs, reader, (model, state, plan, technical, days))
         suspicions += _memberships(job, state.regions, residuals, inputs)
     suspicions.sort(key=lambda suspicion: -suspicion.kwh_per_day)
     return Detections(days, suspicions)
+
+
+def _by_phase(
+    job: LossJob,
+    region: Region,
+    inputs: LossInputs,
+    reader: IntervalReader,
+    whole: tuple[tuple[Grid, dict[str, Meter]], Segment, BalancePlan, Mapping[str, Floats], Mapping[str, Windows]],
+) -> list[Suspicion]:
+    """What the phases of a low-voltage area say, where its boundary is metered by phase."""
+    model, state, plan, technical, days = whole
+    sums: dict[str, tuple[float, float]] = {}
+    residuals: dict[str, Floats] = {}
+    for at, part in enumerate(plan.regions):
+        if part.kind is RegionKind.PHASE and part.cells == (region.key,) and part.key in technical:
+            window = days[part.key]
+            # Errors of meters are the same every day: uncertainties add up.
+            sums[part.key] = (float(np.nansum(window.ntl)), float(np.nansum(window.ntl_uncertainty)))
+            if np.isfinite(window.ntl).any():
+                residuals[part.key] = _loss(plan, inputs, at) - technical[part.key]
+    k = job.settings.coverage
+    over = [at for at in range(3) if phase_key(region, at) in residuals]
+    over = [at for at in over if sums[phase_key(region, at)][0] > k * sums[phase_key(region, at)][1]]
+    return unbalanced_phases(job, region, sums if len(residuals) == 3 else {}) + by_voltage(
+        job, region, inputs, reader, model=model, positions=state.positions, residuals=residuals, suspected=over
+    )
 
 
 def _loss(plan: BalancePlan, inputs: LossInputs, at: int) -> Floats:

@@ -20,6 +20,8 @@ SHORT_GAP_S = 2 * 3600.0
 RATING_MARGIN = 1.2
 WEEK_S = 7 * 86_400.0
 WEEKS = 4
+_SETTLED = 64
+"""Columns that the slow path works on at a time."""
 _ROWS = 16
 """Rows that the fast path works on at a time, so that they stay in the processor's cache."""
 
@@ -148,10 +150,10 @@ def interval_energies(
         energy[piece] = step * rules.factor if scaled else step
     flags = np.zeros((count, columns), np.uint8)
     events: list[MeterEvent] = []
-    for at in range(0, len(troubled), 256):
-        some = troubled[at : at + 256]
+    for at in range(0, len(troubled), _SETTLED):
+        some = troubled[at : at + _SETTLED]
         profile = None if weekday is None else weekday[:, some]
-        source = kept[:, at : at + 256] if consume else kept[:, some]
+        source = kept[:, at : at + _SETTLED] if consume else kept[:, some]
         part = _settle(source, rules.of(some), length, profile)
         energy[:, some], flags[:, some] = part.energy, part.flags
         events += [
@@ -175,20 +177,24 @@ def _settle(registers: Floats, rules: RegisterRules, length: float, weekday: Flo
     difference, gap = np.where(known, new - old, np.nan), np.maximum(high - low, 1)
     # An interval whose end has been read is the last of its gap: it carries the flag of what happened in it.
     last = there[1:] & known
-    drop = known & (difference < 0)
-    rollover = drop & (rules.modulus > 0) & (old > 0.9 * rules.modulus) & (new < 0.1 * rules.modulus)
-    difference = np.where(rollover, difference + rules.modulus, difference)
-    allowed = drop & ~rollover & rules.export & np.isfinite(limit) & (-difference <= limit * gap)
-    fall = drop & ~rollover & ~allowed
-    backwards = _in_a_row(fall & last, 3)
-    reset = fall & ~backwards
-    jump = known & (difference > limit * gap)
-    wrong = fall | jump
     flags = np.zeros(difference.shape, np.uint8)
-    flags[rollover & last] |= np.uint8(Flag.ROLLOVER)
-    flags[reset & last] |= np.uint8(Flag.RESET)
+    wrong = known & (difference > limit * gap)
+    drop = known & (difference < 0)
+    # Most columns come here for a gap alone: then the rules of drops and jumps have nothing to do.
+    if drop.any():
+        rollover = drop & (rules.modulus > 0) & (old > 0.9 * rules.modulus) & (new < 0.1 * rules.modulus)
+        difference = np.where(rollover, difference + rules.modulus, difference)
+        allowed = drop & ~rollover & rules.export & np.isfinite(limit) & (-difference <= limit * gap)
+        fall = drop & ~rollover & ~allowed
+        backwards = _in_a_row(fall & last, 3)
+        flags[rollover & last] |= np.uint8(Flag.ROLLOVER)
+        flags[fall & ~backwards & last] |= np.uint8(Flag.RESET)
+        flags[backwards & last] |= np.uint8(Flag.NEGATIVE)
+        wrong = fall | known & (difference > limit * gap)
+        jump = wrong & ~fall
+    else:
+        jump = wrong
     flags[jump & last] |= np.uint8(Flag.JUMP)
-    flags[backwards & last] |= np.uint8(Flag.NEGATIVE)
     primary = difference * rules.factor
     energy = np.where(wrong, np.nan, primary / gap)
     estimated = known & ~wrong & (gap > 1)
@@ -265,7 +271,10 @@ def _events(flags: Flags, energy: Floats) -> tuple[MeterEvent, ...]:
         (Flag.NEGATIVE, MeterEventKind.REVERSED),
     )
     for flag, kind in kinds:
-        intervals, columns = np.nonzero(flags & np.uint8(flag))
+        which = flags & np.uint8(flag)
+        if not which.any():
+            continue
+        intervals, columns = np.nonzero(which)
         if kind is MeterEventKind.REVERSED:  # a lasting state, told once: with its latest interval
             latest = dict(zip(columns.tolist(), intervals.tolist(), strict=True))
             columns, intervals = np.array(list(latest), np.intp), np.array(list(latest.values()), np.intp)
