@@ -76,12 +76,14 @@ def make_operator(folder: Path) -> str:
     return password
 
 
-def write_gateway(demo: Path, folder: Path, *, opcua: int, http: int, mqtt: int | None) -> Path:
+def write_gateway(demo: Path, folder: Path, *, opcua: int, http: int, mqtt: int | None, control: int) -> Path:
     """The configuration of the demo with its relative paths resolved and its ports set; the file made."""
     config = yaml.safe_load((demo / "gateway.yaml").read_text("utf-8"))
     config["mappings"] = [os.path.normpath(demo / path) for path in config["mappings"]]
     config["data_directory"], config["users"] = str(folder / "data"), str(folder / "users.yaml")
     config["opcua"]["port"], config["http"]["port"] = opcua, http
+    config["twin"]["grid"] = [os.path.normpath(demo / path) for path in config["twin"]["grid"]]
+    config["twin"]["injection"]["control"] = control
     if mqtt is None:
         del config["mqtt"]
     else:

@@ -37,6 +37,8 @@ from twin_gateway.mapping.check import check
 
 LINKS_S = 45.0
 """How long all links may take to come up."""
+_FAREWELL_S = 15.0
+"""How long a part may take to end in good order: the gateway signs off from all devices, the field ends its simulators."""
 FIELD_S = 40.0
 """How long all simulators may take to listen."""
 _PAUSE_S = {"field": 10.0, "broker": 5.0, "gateway": 3.0}
@@ -189,7 +191,7 @@ class _Demo:
 
     async def _start_gateway(self, demo: Path, environment: Mapping[str, str]) -> None:
         mqtt = self._mqtt if self._broker is not None else None
-        config = write_gateway(demo, self._folder, opcua=self._port, http=self._http, mqtt=mqtt)
+        config = write_gateway(demo, self._folder, opcua=self._port, http=self._http, mqtt=mqtt, control=self._control)
         command: list[str | Path] = [sys.executable, "-m", "twin_gateway", "run", config]
         self._gateway = Child("gateway", command, self._logs / "gateway.log", environment=environment)
         self._console.print("starting the gateway ...")
@@ -199,9 +201,9 @@ class _Demo:
         """End everything, the gateway first so that it signs off from devices and broker."""
         for child in (self._gateway, self._broker):
             if child is not None:
-                await child.end()
+                await child.end(patience=_FAREWELL_S)
         if self._field is not None:
-            await self._field.end(patience=12.0)
+            await self._field.end(patience=_FAREWELL_S)
 
     # -- watching ----------------------------------------------------------------------------------------------------
 

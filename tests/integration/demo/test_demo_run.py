@@ -93,7 +93,15 @@ class Eyes:
         self.client, self.index = client, index
 
     async def value(self, address: str) -> Any:
-        return await self.client.get_node(f"ns={self.index};s={NORTH}/{address}").read_value()
+        """The value; a point that has just come into being gets some time for its first one."""
+        node, deadline = self.client.get_node(f"ns={self.index};s={NORTH}/{address}"), time.monotonic() + 10
+        while True:
+            try:
+                return await node.read_value()
+            except ua.UaStatusCodeError as error:
+                if error.code != ua.StatusCodes.BadWaitingForInitialData or time.monotonic() > deadline:
+                    raise
+                await asyncio.sleep(0.2)
 
     async def operate(self, node: str, verb: str, position: int) -> list[Any]:
         owner = self.client.get_node(f"ns={self.index};s={NORTH}/{node}")
