@@ -1,0 +1,109 @@
+"""Services of a link: refused while it is down, not supported where the driver has none; who tells of its losses."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from address_space.events import EventJournal
+from address_space.ports import Outcome
+from address_space.quality import StatusCode
+from address_space.table import PointTable
+from twin_gateway.drivers.contract import DeviceCommand, DiscoveredPoint, Link, LinkService, PointChange
+from twin_gateway.drivers.link import Backoff, LinkState, LinkSupervisor
+
+
+class Plain:
+    """A driver without services, up for as long as it is let."""
+
+    def __init__(self) -> None:
+        self.lose = asyncio.Event()
+
+    async def run(self, link: Link) -> None:
+        link.up()
+        await self.lose.wait()
+        raise ConnectionResetError("reset by peer")
+
+    async def execute(self, command: DeviceCommand) -> Outcome:
+        return Outcome(0, command_id=command.command_id)
+
+    async def update(self, change: PointChange) -> None: ...
+
+    async def discover(self) -> Sequence[DiscoveredPoint]:
+        return []
+
+
+class Serving(Plain):
+    """The same with services."""
+
+    patience = 0.0
+
+    async def serve(self, service: LinkService) -> Outcome:
+        await asyncio.sleep(self.patience)
+        return Outcome(StatusCode.Good, text=str(service), sent=True)
+
+
+@asynccontextmanager
+async def running(
+    folder: Path, driver: Plain, *, announces: bool = True
+) -> AsyncIterator[tuple[LinkSupervisor, EventJournal]]:
+    events = EventJournal()
+    link = LinkSupervisor(
+        "rtu",
+        driver,
+        table=PointTable(),
+        events=events,
+        address="dso1/_sys/gw1/_/_/rtu",
+        data_directory=folder,
+        backoff=Backoff(60.0, 60.0),
+    )
+    link.announces = announces
+    task = asyncio.create_task(link.run())
+    while link.state is not LinkState.UP:
+        await asyncio.sleep(0.001)
+    yield link, events
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+
+async def test_a_service_is_passed_to_the_driver(tmp_path: Path) -> None:
+    async with running(tmp_path, Serving()) as (link, _):
+        outcome = await link.serve(LinkService.INTERROGATE)
+        assert (outcome.status, outcome.text) == (StatusCode.Good, "interrogate")
+
+
+async def test_a_driver_without_services_says_so(tmp_path: Path) -> None:
+    async with running(tmp_path, Plain()) as (link, _):
+        assert (await link.serve(LinkService.SYNCHRONISE)).status == StatusCode.BadNotSupported
+
+
+async def test_a_link_that_is_down_serves_nothing(tmp_path: Path) -> None:
+    driver = Serving()
+    async with running(tmp_path, driver) as (link, _):
+        driver.lose.set()
+        await asyncio.sleep(0.01)
+        outcome = await link.serve(LinkService.INTERROGATE)
+        assert (outcome.status, outcome.sent) == (StatusCode.BadNoCommunication, False)
+
+
+async def test_a_service_that_never_ends_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("twin_gateway.drivers.link.SERVICE_S", 0.01)
+    driver = Serving()
+    driver.patience = 10.0
+    async with running(tmp_path, driver) as (link, _):
+        assert (await link.serve(LinkService.INTERROGATE)).status == StatusCode.BadTimeout
+
+
+@pytest.mark.parametrize(("announces", "count"), [(True, 1), (False, 0)])
+async def test_a_loss_is_told_by_the_link_or_by_the_supervision(tmp_path: Path, announces: bool, count: int) -> None:
+    driver = Plain()
+    async with running(tmp_path, driver, announces=announces) as (_, events):
+        cursor = events.cursor("test")
+        driver.lose.set()
+        await asyncio.sleep(0.01)
+        assert len(cursor.take()) == count
