@@ -7,7 +7,16 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from twin_gateway.twin.lv_topology.data import AreaData, effective_length, filled, limited, smoothed_off, without
+from twin_gateway.twin.lv_topology.data import (
+    PLAUSIBLE_V,
+    PLAUSIBLE_W,
+    AreaData,
+    effective_length,
+    filled,
+    plausible,
+    smoothed_off,
+    without,
+)
 from twin_gateway.twin.lv_topology.votes import Vote, correlation_odds, silent
 
 F64 = NDArray[np.float64]
@@ -53,7 +62,7 @@ def courses(data: AreaData) -> Courses:
     customers must not count as kinship.
     """
     width = _width(data)
-    watts = filled(smoothed_off(limited(data.p), width))
+    watts = filled(smoothed_off(plausible(data.p, PLAUSIBLE_W), width))
     plants = feeding_in(data)
     habits = [
         watts[group].mean(0, keepdims=True)
@@ -61,7 +70,7 @@ def courses(data: AreaData) -> Courses:
         if np.isfinite(data.p[group]).any(1).sum() >= 4
     ]
     return Courses(
-        filled(smoothed_off(limited(data.v), width)),
+        filled(smoothed_off(plausible(data.v, PLAUSIBLE_V), width)),
         watts,
         np.concatenate(habits) if habits else np.zeros((0, data.intervals)),
     )
@@ -122,7 +131,7 @@ def segments(data: AreaData) -> tuple[Bools, ...]:
 def busbar_voltage(data: AreaData, course: Courses | None = None) -> Vote:
     """Voltage of a meter against the voltages of the busbar phases, segment by segment."""
     odds = silent(len(data.v), data.places)
-    reference_all = _references(data, data.vt)
+    reference_all = _references(data, data.vt, PLAUSIBLE_V)
     if reference_all is None:
         return Vote("voltage", odds)
     course = course or courses(data)
@@ -138,7 +147,7 @@ def busbar_voltage(data: AreaData, course: Courses | None = None) -> Vote:
 def phase_power(data: AreaData, course: Courses | None = None) -> Vote:
     """Voltage of a meter against the power of the transformer phases: it falls when its own phase is loaded."""
     odds = silent(len(data.v), data.places)
-    reference_all = _references(data, data.pt)
+    reference_all = _references(data, data.pt, PLAUSIBLE_W)
     if reference_all is None:
         return Vote("drop", odds)
     course = course or courses(data)
@@ -151,11 +160,11 @@ def phase_power(data: AreaData, course: Courses | None = None) -> Vote:
     return Vote("drop", odds)
 
 
-def _references(data: AreaData, series: F64) -> F64 | None:
+def _references(data: AreaData, series: F64, room: float) -> F64 | None:
     rows = series.reshape(-1, data.intervals)
     if (np.isfinite(rows).sum(1) >= _ENOUGH).sum() == 0:
         return None
-    return filled(smoothed_off(limited(rows), _width(data)))
+    return filled(smoothed_off(plausible(rows, room), _width(data)))
 
 
 def _marginal(rows: F64, reference: F64) -> tuple[F64, float]:

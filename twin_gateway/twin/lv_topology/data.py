@@ -84,15 +84,22 @@ def filled(series: F64) -> F64:
     return np.where(known, series - mean, 0.0)
 
 
-def limited(series: F64, factor: float = 3.0) -> F64:
-    """The series with what is far from its row's median cut off, at `factor` times the 99.5 % quantile of the distance.
+def plausible(series: F64, room: float, factor: float = 3.0) -> F64:
+    """The series without what is out of all proportion: NaN where it is.
 
-    One meter exchange or register error must decide no correlation. NaN stays NaN.
+    One meter exchange or register error must decide nothing.
+
+    Args:
+        series: rows.
+        room: distance from the median of a row that is always plausible, in its unit.
+        factor: further values are plausible up to so many times the 99.5 % quantile of the distance.
     """
-    middle = _quantile(series, 0.5)
-    away = series - middle
-    edge = factor * _quantile(np.abs(away), 0.995)
-    return np.asarray(middle + np.clip(away, -edge, edge))
+    away = np.abs(series - _quantile(series, 0.5))
+    return np.where(away <= np.maximum(room, factor * _quantile(away, 0.995)), series, np.nan)
+
+
+PLAUSIBLE_V, PLAUSIBLE_W = 25.0, 15_000.0
+"""Distances from a meter's own median that a voltage and a household's power may always have."""
 
 
 def _quantile(series: F64, share: float) -> F64:

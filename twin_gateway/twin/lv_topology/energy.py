@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from twin_gateway.twin.lv_topology.correlation import feeding_in
-from twin_gateway.twin.lv_topology.data import AreaData, filled, increments, limited
+from twin_gateway.twin.lv_topology.data import PLAUSIBLE_W, AreaData, filled, increments, plausible
 from twin_gateway.twin.lv_topology.votes import Vote, silent
 
 F64 = NDArray[np.float64]
@@ -43,9 +43,9 @@ def energy_balance(data: AreaData) -> EnergyResult:
     field annealed from the fractional solution, which needs fewer intervals than meters.
     """
     channels, places = len(data.p), data.places
-    target = filled(increments(limited(data.pt).reshape(places, data.intervals)))
+    target = filled(increments(plausible(data.pt, PLAUSIBLE_W).reshape(places, data.intervals)))
     metered = np.abs(target).sum(1) > 0
-    rows = filled(increments(limited(data.p)))
+    rows = filled(increments(plausible(data.p, PLAUSIBLE_W)))
     told = np.abs(rows).sum(1) > 0
     if not metered.any() or not told.any() or rows.shape[1] < 8:
         nothing = silent(channels, places)
@@ -68,8 +68,8 @@ def turned(data: AreaData) -> NDArray[np.bool_]:
 
     Shape (k,). Transformers that tell no power, or too little to say, are not turned.
     """
-    everybody = filled(increments(limited(data.p))).sum(0)
-    own = filled(increments(limited(data.pt))).sum(1)
+    everybody = filled(increments(plausible(data.p, PLAUSIBLE_W))).sum(0)
+    own = filled(increments(plausible(data.pt, PLAUSIBLE_W))).sum(1)
     norm = np.sqrt((own**2).sum(1) * (everybody**2).sum())
     rho = np.where(norm > 0, own @ everybody / np.maximum(norm, 1e-9), 0.0)
     return np.asarray(rho * np.sqrt(own.shape[1]) < -4.0)
@@ -171,7 +171,7 @@ def _mean_field(rows: F64, target: F64, sums: NDArray[np.bool_], metered: NDArra
     power = (target**2).sum(1)
     length = rows.shape[1]
     channels, places = product.shape
-    share = nonnegative(gram, product)
+    share = nonnegative(gram, product, rounds=40)  # only to begin with
     share /= np.maximum(share.sum(1, keepdims=True), 1.0)
     share[:, ~metered] = 0.0
     explained = gram @ share
