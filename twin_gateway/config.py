@@ -13,8 +13,11 @@ from address_space.address import AddressError, check_name, parse
 from twin_gateway.functions.flisr.settings import FlisrSettings
 from twin_gateway.functions.injection import InjectionSettings
 from twin_gateway.functions.intervals import IntervalSettings
+from twin_gateway.functions.losses_settings import LossSettings
 from twin_gateway.functions.lv_topology import LvTopologySettings
+from twin_gateway.functions.powerflow_settings import PowerFlowSettings
 from twin_gateway.functions.supervision_settings import SupervisionSettings
+from twin_gateway.functions.switchgear_settings import SwitchgearSettings
 from twin_gateway.functions.topology_settings import TopologySettings
 from twin_gateway.mqtt.settings import MqttSettings
 
@@ -105,10 +108,13 @@ class TwinSection(_Section):
     place: str
     grid: tuple[Path, ...] = ()
     topology: TopologySettings = TopologySettings()
+    powerflow: PowerFlowSettings = PowerFlowSettings()
     flisr: FlisrSettings = FlisrSettings()
     intervals: IntervalSettings = IntervalSettings()
+    losses: LossSettings = LossSettings()
     lv_topology: LvTopologySettings = LvTopologySettings()
     supervision: SupervisionSettings = SupervisionSettings()
+    switchgear: SwitchgearSettings = SwitchgearSettings()
     injection: InjectionSettings = InjectionSettings()
 
     @field_validator("place")
@@ -209,7 +215,10 @@ def _resolve_twin(twin: TwinSection, folder: Path) -> TwinSection:
     supervision = twin.supervision.model_copy(
         update={"certificates": tuple(folder / path for path in twin.supervision.certificates)}
     )
-    return twin.model_copy(update={"grid": tuple(folder / path for path in twin.grid), "supervision": supervision})
+    plates = twin.switchgear.nameplates
+    switchgear = twin.switchgear.model_copy(update={"nameplates": folder / plates if plates is not None else None})
+    grid = tuple(folder / path for path in twin.grid)
+    return twin.model_copy(update={"grid": grid, "supervision": supervision, "switchgear": switchgear})
 
 
 TEMPLATE = """\

@@ -252,6 +252,7 @@ class Gateway:
             protocols={device.name: device.protocol for device in self._mapping.devices},
             gateway=self.place,
             commands=lambda: (self.desk.counters["commands"], self.desk.counters["unknown"]),
+            tags=lambda address: [str(tag) for tag in self.tags.at(address)] if self.tags is not None else [],
         )
         return make_functions(context, section, around)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import logging
 import resource
@@ -21,6 +22,7 @@ from address_space.opcua.security import CertificateError
 from address_space.opcua.settings import SettingsError
 from address_space.table import PointTable
 from twin_gateway.config import ConfigError, GatewayConfig, load_config
+from twin_gateway.functions.switchgear import NameplateError
 from twin_gateway.gateway import Gateway
 from twin_gateway.grid.cim import read_cim
 from twin_gateway.grid.model import Grid
@@ -83,12 +85,13 @@ def run_gateway(path: Path, *, started: Callable[[Gateway], None] | None = None)
         grid = load_grid(config)
         set_up_logging(config.log.level, config.log.format)
         users = load_users(config.users) if config.users.exists() or config.opcua.anonymous == "none" else {}
-    except (ConfigError, UsersError) as error:
+        raise_file_limit()
+        gateway = Gateway(config, mapping, users, grid=grid)
+    except (ConfigError, UsersError, NameplateError) as error:
         print(f"error: {error}", file=sys.stderr)  # noqa: T201 - the command line's own output
         return 1
-    raise_file_limit()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        return runner.run(_serve(Gateway(config, mapping, users, grid=grid), started))
+        return runner.run(_serve(gateway, started))
 
 
 def raise_file_limit() -> None:
@@ -112,6 +115,9 @@ async def _serve(gateway: Gateway, started: Callable[[Gateway], None] | None) ->
     except (OSError, CertificateError, SettingsError) as error:
         print(f"error: {error}", file=sys.stderr)  # noqa: T201 - the command line's own output
         return 1
+    # What has been built stays: a collection that looks at all of it again would hold up the event loop for long.
+    gc.collect()
+    gc.freeze()
     if started is not None:
         started(gateway)
     await stop.wait()

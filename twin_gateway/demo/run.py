@@ -38,7 +38,7 @@ from twin_gateway.mapping.check import check
 LINKS_S = 45.0
 """How long all links may take to come up."""
 _FAREWELL_S = 15.0
-"""How long a part may take to end in good order: the gateway signs off from all devices, the field ends its simulators."""
+"""How long a part may take to end in good order: the gateway signs off from devices, the field ends its simulators."""
 FIELD_S = 40.0
 """How long all simulators may take to listen."""
 _PAUSE_S = {"field": 10.0, "broker": 5.0, "gateway": 3.0}

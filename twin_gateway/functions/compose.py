@@ -7,12 +7,16 @@ from dataclasses import dataclass
 
 from twin_gateway.config import TwinSection
 from twin_gateway.functions.contract import TwinContext, TwinFunction
+from twin_gateway.functions.flisr.function import make_flisr
 from twin_gateway.functions.injection import make_injection
 from twin_gateway.functions.intervals import make_intervals
+from twin_gateway.functions.losses import make_losses
 from twin_gateway.functions.lv_topology import make_lv_topology
+from twin_gateway.functions.powerflow import make_powerflow
 from twin_gateway.functions.supervision import make_supervision
 from twin_gateway.functions.supervision_devices import SupervisedLink
-from twin_gateway.functions.topology import make_topology
+from twin_gateway.functions.switchgear import make_switchgear
+from twin_gateway.functions.topology import Topology, make_topology
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,35 +27,52 @@ class Surroundings:
         links, protocols: see `Supervision`.
         gateway: place of the gateway itself.
         commands: (commands sent, commands that failed) since the start.
+        tags: the safety tags that stand at an address, in words.
     """
 
     links: Sequence[SupervisedLink]
     protocols: Mapping[str, str]
     gateway: str
     commands: Callable[[], tuple[int, int]]
+    tags: Callable[[str], Sequence[str]]
 
 
 def make_functions(context: TwinContext, section: TwinSection, around: Surroundings) -> list[TwinFunction]:
-    """The functions that the grid model and the configuration call for."""
+    """The functions that the grid model and the configuration call for.
+
+    Raises:
+        NameplateError: the file of nameplates has errors.
+    """
     grid = context.grid
     functions: list[TwinFunction] = []
+    topology: Topology | None = None
     if grid.equipment:
-        functions.append(make_topology(context, section.topology))
+        topology = make_topology(context, section.topology)
+        functions.append(topology)
+        assume_normal = section.topology.without_point == "normal"
+        functions.append(make_powerflow(context, section.powerflow, assume_normal=assume_normal))
     if grid.feeders:
-        from twin_gateway.functions.flisr.function import make_flisr
-
         functions.append(make_flisr(context, section.flisr))
     if grid.meters:
         functions.append(make_intervals(context, section.intervals))
+        functions.append(make_losses(context, section.losses))
         functions.append(make_lv_topology(context, section.lv_topology))
+    supervision = make_supervision(
+        context,
+        section.supervision,
+        around.links,
+        around.protocols,
+        gateway=around.gateway,
+        commands=around.commands,
+    )
+    functions.append(supervision)
     functions.append(
-        make_supervision(
+        make_switchgear(
             context,
-            section.supervision,
-            around.links,
-            around.protocols,
-            gateway=around.gateway,
-            commands=around.commands,
+            section.switchgear,
+            mark=supervision.mark_of_place,
+            topology=(lambda: topology.live) if topology is not None else None,
+            tags=around.tags,
         )
     )
     if section.injection.control:
