@@ -33,6 +33,7 @@ def return_to_normal(
     *,
     switches: Iterable[str] | None = None,
     barred: Iterable[str] = (),
+    unblock: Iterable[str] | None = None,
     settings: RestoreSettings | None = None,
     now: Positions | None = None,
     times: PlanTimes | None = None,
@@ -49,6 +50,7 @@ def return_to_normal(
         loads: present loads.
         switches: to be returned; all that differ from normal when None.
         barred: zones that must not become live (tags not cleared, earths, repair not finished).
+        unblock: feeders whose reclosing is released at the end; those that switches are closed on when None.
         settings: constraints that every step must keep.
         now: `network.positions(states)` for a caller that has it already.
         times: timing of the steps.
@@ -62,10 +64,8 @@ def return_to_normal(
     problem = surroundings_problem(network, states, loads, zones, now=positions, settings=settings, barred=closed_zones)
     returning = _Returning(network, positions, problem, closed_zones, times or PlanTimes())
     returning.run(opening, closing)
-    feeders = {network.switches[number].address for number in network.heads.values()}
-    for address, feeder in sorted(network.grid.feeders.items()):
-        touched = any(number in returning.done for number in opening + closing)
-        if feeder.head in feeders and feeder.reclose_block and touched and returning.involves(network.heads[address]):
+    for address in returning.feeders(closing) if unblock is None else sorted(unblock):
+        if network.grid.feeders[address].reclose_block:
             returning.writer.reclosing(address, Action.UNBLOCK_RECLOSE, Stage.RETURN, "normal state is reached")
     return Plan(
         steps=tuple(returning.writer.steps),
@@ -135,10 +135,11 @@ class _Returning:
             if number not in self.done:
                 self.warnings.append(f"{self.network.switches[number].address} cannot be opened without loss of supply")
 
-    def involves(self, number: int) -> bool:
-        """Whether a switch feeds any zone that was switched."""
+    def feeders(self, numbers: list[int]) -> list[str]:
+        """Feeders that some switches, closed by now, belong to."""
         supply = self.writer.supply()
-        return any(number in supply.path(zone) for done in self.done for zone in self.network.switches[done].zones)
+        zones = {zone for number in numbers if number in self.done for zone in self.network.switches[number].zones}
+        return sorted({feeder for zone in zones if (feeder := supply.feeder(zone))})
 
     def _sides(self, number: int) -> tuple[list[int], list[int]]:
         supply = self.writer.supply()
