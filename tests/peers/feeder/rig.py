@@ -1,11 +1,11 @@
 """The demo's field on ports of its own, with fast protection, and a gateway on it: in this process or as a process.
 
-    rig = FieldRig(tmp_path)             # nothing runs yet
-    rig.start()                          # `simulate feeder`; ends with rig.stop()
-    rig.inject("fault", line="L08")      # every order of the control port
-    gateway = await rig.gateway()        # a Gateway in this process, links up; `await gateway.stop()` ends it
-    gateway = await rig.gateway(twin=rig.twin(flisr={...}))      # with the twin functions and the grid model
-    rig.write_config(...)                # or run `twin-gateway run` on the file yourself
+rig = FieldRig(tmp_path)             # nothing runs yet
+rig.start()                          # `simulate feeder`; ends with rig.stop()
+rig.inject("fault", line="L08")      # every order of the control port
+gateway = await rig.gateway()        # a Gateway in this process, links up; `await gateway.stop()` ends it
+gateway = await rig.gateway(twin=rig.twin(flisr={...}))      # with the twin functions and the grid model
+rig.write_config(...)                # or run `twin-gateway run` on the file yourself
 """
 
 from __future__ import annotations
@@ -156,8 +156,14 @@ class FieldRig:
         path.write_text(yaml.safe_dump(self.settings(**more), sort_keys=False), "utf-8")
         return path
 
-    async def gateway(self, users: Mapping[str, User] | None = None, **more: Any) -> Gateway:
-        """A gateway in this process whose links are all up; `more` as for `settings`."""
+    async def gateway(
+        self,
+        users: Mapping[str, User] | None = None,
+        *,
+        prepare: Callable[[Gateway], None] = lambda _gateway: None,
+        **more: Any,
+    ) -> Gateway:
+        """A gateway in this process, links up; `more` is as for `settings`, `prepare` is called before it starts."""
         mapping, problems = check([TEMPLATES, self.mappings], environ=os.environ)
         assert mapping is not None, [str(problem) for problem in problems]
         config = GatewayConfig.model_validate(self.settings(**more))
@@ -166,6 +172,7 @@ class FieldRig:
             grid, found = read_grid(self.grid)
             assert grid is not None, [str(problem) for problem in found]
         made = Gateway(config, mapping, users or {}, grid=grid, backoff=Backoff(0.1, 0.5, 1.0))
+        prepare(made)
         await made.start()
         await until_true(lambda: not made.health()[1]["links_down"], 30)
         return made
