@@ -57,7 +57,9 @@ class Worker:
                     self._executor = ProcessPoolExecutor(1, mp_context=context, initializer=_settle)
                 try:
                     future = self._executor.submit(function, *arguments, **named)
-                    return await asyncio.wait_for(asyncio.wrap_future(future, loop=loop), seconds)
+                    # not wait_for: it forgets a cancellation that comes together with the result
+                    async with asyncio.timeout(seconds):
+                        return await asyncio.wrap_future(future, loop=loop)
                 except BrokenProcessPool as error:
                     self._discard()
                     log.warning("the compute process died during %s (attempt %d)", function.__name__, attempt)

@@ -107,6 +107,7 @@ def estimate(
     positions: Mapping[str, Position] | None = None,
     loads: Mapping[str, complex] | None = None,
     *,
+    scale: float = 1.0,
     settings: EstimationSettings | None = None,
 ) -> Estimation:
     """Estimate the state of a grid.
@@ -117,6 +118,7 @@ def estimate(
         values: in SI units as published, by point; what is missing or not a number is not measured.
         positions: of switches by address; the normal position where one is not in. Unknown ones count as open.
         loads: expected W + j var of loads and generators by address, as of `FlowModel.solve`; nominal otherwise.
+        scale: of the nominal power of loads that are not among them.
         settings: see there.
 
     Raises:
@@ -125,7 +127,7 @@ def estimate(
     how = settings or EstimationSettings()
     arrays = model.arrays
     plain = switching(arrays, positions)
-    expected = model.drawn(loads)
+    expected = model.drawn(loads, scale=scale)
     part = _three_phase(arrays, plain)
     sensors, waiting = sensors_of(arrays, plain, measurements, values, how.doubt)
     state = switching(arrays, positions, kept=sensors.kept) if sensors.kept.any() else plain

@@ -1,0 +1,90 @@
+"""What power flow and estimation read from the point table: positions that are not normal, and measured values."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+
+from address_space import clock
+from address_space.catalogue import ValueType
+from address_space.journal import Chunk
+from address_space.quality import VALIDITY_MASK, Quality, Validity, worst
+from address_space.table import PointTable
+from twin_gateway.functions.positions import SwitchPositions
+from twin_gateway.grid.model import Grid, Position
+from twin_gateway.grid.zones import Indexes, ZoneGraph, zone_graph
+
+_NOT_USED = np.uint32(
+    Quality.COMM_LOST
+    | Quality.OLD_DATA
+    | Quality.NOT_INITIALISED
+    | Quality.NOT_CONFIGURED
+    | Quality.OUT_OF_SERVICE
+    | Quality.CONFIGURATION_ERROR
+    | Quality.OPERATOR_BLOCKED
+)
+"""Values with one of these are not those of now."""
+
+
+class PowerFlowInputs:
+    """Reads one moment.
+
+    Args:
+        table: with the points, now or later.
+        grid: that says what they mean.
+        assume_normal: take a switch whose position point is not in the table in its normal position; else as unknown.
+    """
+
+    def __init__(self, table: PointTable, grid: Grid, *, assume_normal: bool) -> None:
+        self._table = table
+        self._points = tuple(grid.measurements)
+        self._graph: ZoneGraph = zone_graph(grid)
+        self._switches = SwitchPositions(table, self._graph, assume_normal=assume_normal)
+        self._rows = np.empty(0, np.int32)
+        self._known = -1
+
+    def positions(self) -> dict[str, Position]:
+        """Positions that are not the normal ones, by address of the switch."""
+        self._refresh()
+        now = self._switches.read()
+        differing = np.flatnonzero(now != self._graph.normal)
+        return {self._graph.devices[index]: Position(int(now[index])) for index in differing.tolist()}
+
+    def values(self) -> tuple[dict[str, float], int, int]:
+        """Usable measured values by point, the worst of their qualities, and the newest of their times.
+
+        Values that are invalid, old, blocked or of a lost device are not usable.
+        """
+        self._refresh()
+        table, rows = self._table, self._rows
+        there = np.flatnonzero(rows >= 0)
+        picked = rows[there]
+        words = table.quality[picked]
+        usable = (words & np.uint32(VALIDITY_MASK) != Validity.INVALID) & (words & _NOT_USED == 0)
+        usable &= table.value_type[picked] == ValueType.DOUBLE
+        there, picked = there[usable], picked[usable]
+        numbers = table.raw[picked].view(np.float64)
+        finite = np.isfinite(numbers)
+        there, picked, numbers = there[finite], picked[finite], numbers[finite]
+        values = dict(zip((self._points[index] for index in there.tolist()), numbers.tolist(), strict=True))
+        devices = np.arange(len(self._graph.devices))
+        times = [self._switches.newest(devices)]
+        if len(picked):
+            times.append(int(table.source_time[picked].max()))
+        quality = worst(table.quality[picked]) if len(picked) else 0
+        return values, quality, max(times) or clock.now()
+
+    def moved(self, chunks: Iterable[Chunk]) -> bool:
+        """Whether changes of the journal are about a switch."""
+        if self._switches.stale:
+            return True
+        touched: Indexes = self._switches.touched(chunks)
+        return bool(len(touched))
+
+    def _refresh(self) -> None:
+        if self._known == len(self._table):
+            return
+        self._known = len(self._table)
+        self._switches.refresh()
+        self._rows = np.array([self._table.find(point) for point in self._points], np.int32)
