@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
+import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from address_space import clock
 from address_space.address import function_name
@@ -21,6 +25,7 @@ from twin_gateway.twin.supervision.rollup import function_of
 from twin_gateway.twin.switchgear.feeder import Downstream, downstream, loading, rating_of
 
 FUNCTION = "twFDRV1"
+SLICE_S = 0.005
 RESULTS = (
     *("LodPct", "AlmCnt", "AlmSev", "ConditionCls", "FltTm", "FltPhs", "FltA", "FltDiskm"),
     *("TieCnt", "Ties", "TrfCnt", "CusCnt", "Refs"),
@@ -50,11 +55,14 @@ _INT, _UINT, _STRING = 6, 7, 12
 
 @dataclass(slots=True)
 class View:
-    """One feeder bay: its points by item, and what the topology last said."""
+    """One feeder bay: its points (item, row, address), what the topology last said, and all addresses in one text."""
 
     bay: str
-    items: list[tuple[str, int]]
+    items: list[tuple[str, int, str]]
     below: Downstream
+    references: str = ""
+    rows: npt.NDArray[np.intp] = field(default_factory=lambda: np.empty(0, np.intp))
+    seen: object = None
 
 
 class FeederViews:
@@ -121,10 +129,10 @@ class FeederViews:
         below = self._below(bay)
         table = self._context.table
         columns: list[tuple[str, str, str, int, str]] = []
-        for name, row in view.items:
+        for name, row, address in view.items:
             sample = table.sample(row)
             text = "" if sample.value is None else str(sample.value)
-            columns.append((name, table.address(row), text, sample.status, clock.iso(sample.source_time)))
+            columns.append((name, address, text, sample.status, clock.iso(sample.source_time)))
         lists = [list(column) for column in zip(*columns, strict=True)]
         alarms = sorted(self._context.alarms.active(bay), key=lambda alarm: -alarm.severity)
         lines = [f"{alarm.code} {alarm.severity} {alarm.address} {alarm.text}" for alarm in alarms]
@@ -140,14 +148,28 @@ class FeederViews:
         )
         return MethodResult(StatusCode.Good, result)
 
-    def publish(self) -> None:
+    async def publish(self) -> None:
         """Write the summaries of all feeder bays, what has changed of them; to be called at most once a second."""
         self._follow_topology()
-        values: dict[str, Value] = {}
+        table = self._context.table
+        marks = Counter("/".join(alarm.address.split("/")[:5]) for alarm in self._context.alarms.active())
+        start = time.perf_counter()
         for bay in self._bays:
-            head = f"{function_of(bay, FUNCTION)}/"
-            values |= {head + name: value for name, value in self._values(bay, self._view(bay).below).items()}
-        missing = object()
+            view = self._view(bay)
+            # A bay of which nothing has changed has the summary that it had.
+            rows = view.rows
+            seen = (table.raw[rows].tobytes(), table.status[rows].tobytes(), marks[bay], view.below)
+            if seen == view.seen:
+                continue
+            view.seen = seen
+            self._write(bay, view)
+            if time.perf_counter() - start > SLICE_S:
+                await asyncio.sleep(0)
+                start = time.perf_counter()
+
+    def _write(self, bay: str, view: View) -> None:
+        head, missing = f"{function_of(bay, FUNCTION)}/", object()
+        values = {head + name: value for name, value in self._values(bay, view.below).items()}
         new = {address: value for address, value in values.items() if self._published.get(address, missing) != value}
         self._published |= new
         if new:
@@ -162,7 +184,10 @@ class FeederViews:
             self._seen = None
         view = self._views.get(bay)
         if view is None:
-            view = View(bay, list(self._collect(bay)), self._below(bay))
+            address = self._context.table.address
+            items = [(name, row, address(row)) for name, row in self._collect(bay)]
+            view = View(bay, items, self._below(bay), ",".join(text for _, _, text in items))
+            view.rows = np.array([row for _, row, _ in items], np.intp)
             if bay in self._bays:
                 self._views[bay] = view
         return view
@@ -240,7 +265,7 @@ class FeederViews:
             "Ties": ",".join(tie.switch for tie in below.ties),
             "TrfCnt": len(below.transformers),
             "CusCnt": below.customers,
-            "Refs": ",".join(self._context.table.address(row) for _, row in self._view(bay).items),
+            "Refs": self._view(bay).references,
         }
 
     def _summary(self, bay: str, below: Downstream) -> str:
@@ -255,8 +280,7 @@ class FeederViews:
         """(address, number, source time) of the usable points of an item."""
         table = self._context.table
         found = []
-        for name, row in self._view(bay).items:
-            address = table.address(row)
+        for name, row, address in self._view(bay).items:
             if name == item and address.endswith(ending) and table.status[row] & 0x8000_0000 == 0:
                 value = table.value(row)
                 if value is not None and not isinstance(value, str):

@@ -116,6 +116,7 @@ class Supervision:
             context, self.index, links=self.links, commands=commands, monotonic=monotonic, wall=wall
         )
         self._methods = SupervisionMethods(self)
+        self.index.scan()  # with the results, while nobody waits
 
     # ---- making ---------------------------------------------------------------------------------------------------
 
@@ -206,7 +207,7 @@ class Supervision:
             self._prepare()
             self.results.prepare()
             self._roots.parents.update(self._parents())
-            self.index.scan()
+            self.index.scan()  # the results that this added
         more = len(table) - len(self._fresh)
         self._fresh = np.concatenate([self._fresh, np.zeros(more, bool)])
         self._last_source = np.concatenate([self._last_source, np.zeros(more, np.int64)])

@@ -119,6 +119,9 @@ class DeviceIndex:
         self.devices: dict[str, Device] = {}
         self.order: list[Device] = []
         self.numbers: dict[str, int] = {}
+        self._nodes: list[int] = []
+        self._place: npt.NDArray[np.int32] = np.empty(0, np.int32)
+        self._protecting: set[int] = set()
         self.owner: npt.NDArray[np.int32] = np.empty(0, np.int32)
         self.measurand: npt.NDArray[np.int32] = np.empty(0, np.int32)
         self.measurand_rows: npt.NDArray[np.int32] = np.empty(0, np.int32)
@@ -126,40 +129,41 @@ class DeviceIndex:
         self.link_of_row: npt.NDArray[np.int32] = np.empty(0, np.int32)
         self.link_of_device: npt.NDArray[np.int32] = np.empty(0, np.int32)
         for link in links:
-            self._add(Device(link.address, link.name, meter=protocols.get(link.name) == "dlms"))
+            self._add(Device(link.address, link.name, meter=protocols.get(link.name) == "dlms"), -1)
         self.scan()
 
-    def _add(self, device: Device) -> Device:
+    def _add(self, device: Device, node: int) -> Device:
         self.devices[device.place] = device
         self.numbers[device.place] = len(self.order)
         self.order.append(device)
+        self._nodes.append(node)
         return device
 
     def scan(self) -> None:
-        """Read the whole table; devices that are known already stay as they are."""
-        table = self._table
-        rows = np.arange(len(table), dtype=np.int32)
-        self.link_of_row = np.full(len(table), -1, np.int32)
-        for number, link in enumerate(self._links):
-            self.link_of_row[table.rows_of_link(link.name)] = number
+        """Read the points that were added since the last time; devices that are known already stay as they are."""
+        table, start = self._table, len(self.link_of_row)
+        rows = np.arange(start, len(table), dtype=np.int32)
+        if not len(rows):
+            return
+        self.link_of_row = np.concatenate([self.link_of_row, self._links_of(rows)])
         place = self._equipment(rows)
-        protecting: set[int] = set()
-        measurands: list[npt.NDArray[np.int32]] = []
+        self._place = np.concatenate([self._place, place])
+        measurands = [self.measurand_rows]
         named: dict[int, Device] = {}
-        linked = rows[(self.link_of_row >= 0) & (place >= 0)]
-        for node, first in zip(*np.unique(place[linked], return_index=True), strict=True):
+        linked = rows[(self.link_of_row[rows] >= 0) & (place >= 0)]
+        for node, first in zip(*np.unique(self._place[linked], return_index=True), strict=True):
             if _NAMES.match(table.tree.name(int(node))):
                 named[int(node)] = self._device(int(node), int(linked[first]))
         for _function, ln_class, data, group in points_by_data_object(table, rows):
             bound = group[self.link_of_row[group] >= 0]
             if ln_class[0] == "P" and len(ln_class) == 4:
-                protecting |= set(self.link_of_row[bound].tolist())
+                self._protecting |= set(self.link_of_row[bound].tolist())
             if ln_class in _MEASURANDS:
                 measurands.append(bound[table.value_type[bound] == ValueType.DOUBLE])
             if ln_class not in DEVICE_CLASSES:
                 continue
             for row in bound.tolist():
-                node = int(place[row])
+                node = int(self._place[row])
                 if node < 0:
                     continue
                 device = named.get(node) or self._device(node, row)
@@ -169,8 +173,18 @@ class DeviceIndex:
                     device.revisions.setdefault(item, row)
         of_name = {link.name: number for number, link in enumerate(self._links)}
         self.link_of_device = np.array([of_name.get(device.link, -1) for device in self.order], np.int32)
-        self._own(place, protecting)
+        self._own()
         self._measure(measurands)
+
+    def _links_of(self, rows: npt.NDArray[np.int32]) -> npt.NDArray[np.int32]:
+        """Number of the link of each of the last rows of the table."""
+        table, found = self._table, np.full(len(self._table), -1, np.int32)
+        if len(rows) == len(found):
+            for number, link in enumerate(self._links):
+                found[table.rows_of_link(link.name)] = number
+            return found
+        of_name = {link.name: number for number, link in enumerate(self._links)}
+        return np.array([of_name.get(table.binding(row)[0], -1) for row in rows.tolist()], np.int32)
 
     def _equipment(self, rows: npt.NDArray[np.int32]) -> npt.NDArray[np.int32]:
         """Node of the equipment place of each row, -1 where it stands higher up."""
@@ -189,10 +203,9 @@ class DeviceIndex:
         if known is not None:
             return known
         link = self._links[int(self.link_of_row[row])].name
-        return self._add(Device(address, link, meter=self._protocols.get(link) == "dlms"))
+        return self._add(Device(address, link, meter=self._protocols.get(link) == "dlms"), node)
 
-    def _own(self, place: npt.NDArray[np.int32], protecting: set[int]) -> None:
-        tree = self._table.tree
+    def _own(self) -> None:
         alone: dict[str, list[int]] = {}
         for number, device in enumerate(self.order[len(self._links) :], len(self._links)):
             alone.setdefault(device.link, []).append(number)
@@ -202,15 +215,14 @@ class DeviceIndex:
             + [-1],
             np.int32,
         )
-        self.owner = of_link[self.link_of_row]
-        number_of_node = np.full(len(tree), -1, np.int32)
-        for number, device in enumerate(self.order[len(self._links) :], len(self._links)):
-            number_of_node[tree.find(device.place)] = number
+        number_of_node = np.full(len(self._table.tree), -1, np.int32)
+        nodes = np.array(self._nodes, np.int64)
+        number_of_node[nodes[nodes >= 0]] = np.nonzero(nodes >= 0)[0]
         # Only what the device itself delivers: results of the twin stand at its place too.
-        own = np.where((place >= 0) & (self.link_of_row >= 0), number_of_node[place], -1)
-        self.owner = np.where(own >= 0, own, self.owner).astype(np.int32)
+        own = np.where((self._place >= 0) & (self.link_of_row >= 0), number_of_node[self._place], -1)
+        self.owner = np.where(own >= 0, own, of_link[self.link_of_row]).astype(np.int32)
         for device, link in zip(self.order, self.link_of_device.tolist(), strict=True):
-            device.critical |= link in protecting and not device.meter
+            device.critical |= link in self._protecting and not device.meter
 
     def _measure(self, groups: list[npt.NDArray[np.int32]]) -> None:
         rows = np.concatenate(groups) if groups else np.empty(0, np.int32)

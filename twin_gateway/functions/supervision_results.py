@@ -10,10 +10,11 @@ from twin_gateway.functions.contract import TwinContext
 from twin_gateway.functions.results import Value
 from twin_gateway.functions.supervision_devices import Device, DeviceIndex, SupervisedLink
 from twin_gateway.twin.rules import DeviceState
-from twin_gateway.twin.supervision.rollup import Member, function_of, places_above, roll_up
+from twin_gateway.twin.supervision.rollup import Member, Roll, function_of, places_above, roll_up
 
 FUNCTION = "twSUPV1"
 _S = DeviceState
+ROLL_S = 30.0
 _DEVICE = ("St", "StRsn", "Avl", "MTBF", "TmOfs", "LastChg", "CntAlm", "FrzCnt", "ConfRevOk", "SwRevOk", "SerNumOk")
 _METER = ("St", "StRsn", "Avl", "TmOfs", "LastChg")
 _COUNTS = {
@@ -59,6 +60,8 @@ class SupervisionResults:
         self._published: dict[str, Value] = {}
         self._changed_at: dict[str, tuple[DeviceState, str]] = {}
         self._counts: Counter[str] = Counter()
+        self._rolls: dict[str, tuple[Roll, float]] = {}
+        self._seen: dict[str, DeviceState] = {}
         self._since: dict[float, str] = {}
         self.places: dict[str, list[Device]] = {}
         self.prepare()
@@ -80,6 +83,7 @@ class SupervisionResults:
             if place.count("/") < 2 or len(devices) > 1 or not devices[0].meter
         }
         self.places.setdefault(self._context.place, [])
+        self._rolls.clear()
         for place in self.places:
             results += [f"{function_of(place, FUNCTION)}/{name}" for name in _PLACE]
         results.append(f"{function_of(self._context.place, FUNCTION)}/CmdFailPct")
@@ -92,6 +96,10 @@ class SupervisionResults:
         """Write what has changed of some devices since the last time."""
         values: dict[str, Value] = {}
         for device in devices:
+            if self._seen.get(device.place) is not device.state.state:
+                self._seen[device.place] = device.state.state
+                for place in places_above(device.place):
+                    self._rolls.pop(place, None)
             head = f"{function_of(device.place, FUNCTION)}/"
             values |= {head + name: value for name, value in self._of_device(device).items()}
         self._write(values)
@@ -153,7 +161,11 @@ class SupervisionResults:
         return values | {result: matches.get(item) for item, result in _REVISION_RESULTS.items()}
 
     def _of_place(self, place: str, devices: Sequence[Device], oldest: Mapping[str, float]) -> dict[str, Value]:
-        roll = roll_up(members(devices))
+        roll, due = self._rolls.get(place, (None, 0.0))
+        if roll is None or self._now() >= due:
+            roll = roll_up(members(devices))
+            # Availability moves slowly; not all places need be worked out in the same second.
+            self._rolls[place] = (roll, self._now() + ROLL_S + hash(place) % 16)
         state, changed = self._changed_at.get(place, (None, ""))
         if state is not roll.state:
             changed = clock.iso(clock.now())

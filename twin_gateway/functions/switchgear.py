@@ -85,6 +85,10 @@ class SwitchgearCondition:
         self._mark, self._now, self._wall = mark, monotonic, wall
         self.equipment = find_switchgear(context.table, _nameplates(settings))
         context.results.add(f"{function_of(place, _FUNCTION)}/{name}" for place in self.equipment for name in RESULTS)
+        self._at: dict[str, list[Switchgear]] = {}
+        for one in self.equipment.values():
+            self._at.setdefault(one.place, []).append(one)
+            self._at.setdefault(one.bay, []).append(one)
         bays = dict.fromkeys([*context.grid.feeders, *(one.bay for one in self.equipment.values())])
         known = [bay for bay in bays if context.table.tree.find(bay) >= 0]
         self.views = FeederViews(context, known, rated=self._rated, topology=topology, tags=tags)
@@ -304,7 +308,7 @@ class SwitchgearCondition:
             if time.perf_counter() - start > SLICE_S:
                 await asyncio.sleep(0)
                 start = time.perf_counter()
-        self.views.publish()
+        await self.views.publish()
         if changed:
             try:
                 await self._save(changed)
@@ -388,9 +392,8 @@ class SwitchgearCondition:
             held[watched.row] = watched
         else:
             held.pop(watched.row, None)
-        for one in self.equipment.values():
-            if place in (one.place, one.bay):
-                one.dirty = True
+        for one in self._at.get(place, ()):
+            one.dirty = True
 
     def _holding(self, one: Switchgear) -> list[Watched]:
         return [watched for place in (one.place, one.bay) for watched in self._verdicts.get(place, {}).values()]
@@ -407,7 +410,7 @@ class SwitchgearCondition:
         return max((rule.severity for rule in rules), default=0)
 
     def _rated(self, bay: str) -> float | None:
-        rated = [one.nameplate.rated_current for one in self.equipment.values() if one.bay == bay]
+        rated = [one.nameplate.rated_current for one in self._at.get(bay, ())]
         return min((value for value in rated if value is not None), default=None)
 
     # ---- methods --------------------------------------------------------------------------------------------------

@@ -44,29 +44,39 @@ class Roll:
 
 def roll_up(members: Iterable[Member]) -> Roll:
     """Roll up the devices of one place."""
-    members = list(members)
-    counts = Counter(member.state for member in members)
-    counted = [(member, CRITICAL_WEIGHT if member.critical else ORDINARY_WEIGHT) for member in members]
-    known = [(member, weight) for member, weight in counted if member.availability is not None]
-    total = sum(weight for _, weight in known)
-    availability = sum(weight * (member.availability or 0.0) for member, weight in known) / total if total else None
-    relevant = [(member, weight) for member, weight in counted if member.state not in _EXCLUDED]
+    counts: Counter[DeviceState] = Counter()
+    weights: dict[DeviceState, float] = {}
+    first: dict[tuple[DeviceState, bool], str] = {}
+    up = known = 0.0
+    for member in members:
+        state, weight = member.state, CRITICAL_WEIGHT if member.critical else ORDINARY_WEIGHT
+        counts[state] += 1
+        weights[state] = weights.get(state, 0.0) + weight
+        if state > DeviceState.OK:
+            first.setdefault((state, member.critical), member.place)
+        if member.availability is not None:
+            up += weight * member.availability
+            known += weight
+    availability = up / known if known else None
+    relevant = sorted((state for state in counts if state not in _EXCLUDED), reverse=True)
     if not relevant:
         return Roll(counts, DeviceState.TEST if counts[DeviceState.TEST] else DeviceState.UNKNOWN, "", availability)
-    whole = sum(weight for _, weight in relevant)
-    relevant.sort(key=lambda pair: -pair[0].state)
+    whole = sum(weights[state] for state in relevant)
     below = 0.0
-    for member, weight in relevant:
-        if member.state <= DeviceState.OK:
+    for state in relevant:
+        if state <= DeviceState.OK:
             break
-        below += weight
-        if member.critical or below >= SHARE * whole:
-            return Roll(counts, member.state, f"{member.place} is {member.state.name.lower()}", availability)
-    worst = relevant[0][0]
-    if worst.state > DeviceState.OK:
-        return Roll(counts, DeviceState.DEGRADED, f"{worst.place} is {worst.state.name.lower()}", availability)
+        below += weights[state]
+        critical = first.get((state, True))
+        if critical is not None or below >= SHARE * whole:
+            place = critical or first[state, False]
+            return Roll(counts, state, f"{place} is {state.name.lower()}", availability)
+    worst = relevant[0]
+    if worst > DeviceState.OK:
+        reason = f"{first[worst, False]} is {worst.name.lower()}"
+        return Roll(counts, DeviceState.DEGRADED, reason, availability)
     # What is only not known does not spoil what is; all unknown stays unknown.
-    return Roll(counts, worst.state, "", availability)
+    return Roll(counts, worst, "", availability)
 
 
 def places_above(place: str) -> list[str]:
