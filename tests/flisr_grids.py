@@ -23,7 +23,7 @@ EXACT = RestoreSettings(margin_measured=0.0)
 
 
 def six_bus(**options: Any) -> Grid:
-    """Two feeders of one busbar (1) that meet at an open tie: 1-2-3-4 and 1-5-6, tie 4-6; 300, 300, 200 / 200, 200 kW."""
+    """Two feeders of busbar 1 that meet at an open tie: 1-2-3-4 and 1-5-6, tie 4-6; 300, 300, 200 / 200, 200 kW."""
     cables = [
         Cable(1, 1, 2, 0.3, 0.2, 200.0),
         Cable(2, 2, 3, 0.4, 0.3, 150.0),
@@ -158,7 +158,7 @@ def flow(grid: Grid, closed: Mapping[str, bool]) -> Flow:
             a, b = item.nodes
             neighbours[a].append((b, item.address))
             neighbours[b].append((a, item.address))
-    draw = {node: 0j for node in grid.nodes}
+    draw = dict.fromkeys(grid.nodes, 0j)
     for item in grid.of(CimClass.LOAD):
         assert isinstance(item.data, LoadData)
         draw[item.nodes[0]] += complex(item.data.p, item.data.q)

@@ -15,6 +15,7 @@ from twin_gateway.twin.flisr.records import Action, Condition, LoadEstimate, OnF
 from twin_gateway.twin.flisr.restore import plan_restoration
 from twin_gateway.twin.flisr.zones import compile_network
 
+SECOND = (line(2),)
 FEEDER = "dso1/north/PS01/MV1/F01"
 
 
@@ -24,7 +25,7 @@ def blockable(grid: Grid) -> Grid:
     return grid
 
 
-def planned(grid: Grid, zones=(line(2),), **options) -> Plan:
+def planned(grid: Grid, zones=SECOND, **options) -> Plan:
     found = fault(grid, zones, **options)
     result = plan_restoration(found.problem)
     return switching_plan(found.network, found.states, found.isolation, found.problem, result)

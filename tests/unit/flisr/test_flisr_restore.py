@@ -24,6 +24,7 @@ from twin_gateway.twin.flisr.records import LIMITS, LoadEstimate, LoadSource, Me
 from twin_gateway.twin.flisr.restore import better, plan_restoration, restore
 from twin_gateway.twin.flisr.zones import compile_network
 
+FIRST = (line(1),)
 TIE = "+RMU06/C06"
 UNKNOWN = SwitchState(Position.UNKNOWN, can_open=False, can_close=False, auto_close=False)
 OUT = SwitchState(Position.OPEN, can_open=False, can_close=False, auto_close=False, reasons=("Loc",))
@@ -43,7 +44,7 @@ def load(grid: Grid, k: int, **changes) -> Grid:
     return grid
 
 
-def plan(grid: Grid, zones=(line(1),), **options):
+def plan(grid: Grid, zones=FIRST, **options):
     return plan_restoration(fault(grid, zones, **options).problem)
 
 
