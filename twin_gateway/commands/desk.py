@@ -131,6 +131,11 @@ class CommandDesk:
         """Whether the data object has a command binding."""
         return address in self._targets
 
+    def needs_selection(self, address: str) -> bool:
+        """Whether the data object is selected before it is operated."""
+        target = self._targets.get(address)
+        return target is not None and target.needs_selection
+
     def last_sent(self, address: str) -> SentCommand | None:
         """The last operate command to a data object that left the gateway since it started; None for none."""
         return self._sent.get(address)

@@ -108,6 +108,9 @@ class World:
     def tag(self, switch: str) -> str:
         return self.tags.get(switch, "")
 
+    def tagged(self, switch: str) -> str:
+        return self.tags.get(switch, "")
+
     def available(self, switch: str, *, opening: bool) -> str:
         return self.unavailable.get(switch, "")
 

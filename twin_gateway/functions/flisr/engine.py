@@ -1,0 +1,185 @@
+"""The computations of one event, put together: location, isolation, restoration, plan; off the event loop."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from twin_gateway.functions.flisr.settings import FlisrSettings
+from twin_gateway.functions.worker import Worker
+from twin_gateway.grid.model import Position
+from twin_gateway.twin.flisr.isolate import plan_isolation
+from twin_gateway.twin.flisr.locate import locate
+from twin_gateway.twin.flisr.normal import return_to_normal
+from twin_gateway.twin.flisr.plan import switching_plan
+from twin_gateway.twin.flisr.problem import RestorationProblem, restoration_problem
+from twin_gateway.twin.flisr.ready import ready
+from twin_gateway.twin.flisr.records import (
+    FaultKind,
+    Indication,
+    Isolation,
+    LoadEstimate,
+    Location,
+    Plan,
+    RestorationResult,
+    SwitchState,
+)
+from twin_gateway.twin.flisr.restore import plan_restoration
+from twin_gateway.twin.flisr.zones import Network, Positions
+
+_GRACE_S = 20.0
+"""Beyond the deadline of the search itself, for a worker process that has yet to start."""
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """The grid as it was before the fault.
+
+    Attributes:
+        positions: of every switch.
+        loads: by address of the consumer.
+        time: s, of the loss of supply.
+    """
+
+    positions: Mapping[str, Position]
+    loads: Mapping[str, LoadEstimate]
+    time: float
+
+
+class Engine:
+    """Runs the computations. What may take long runs in a process of its own, what may take a little in a thread."""
+
+    def __init__(self, network: Network, settings: FlisrSettings, worker: Worker) -> None:
+        self.network = network
+        self._settings = settings
+        self._worker = worker
+
+    async def warm(self) -> None:
+        """Start the compute process, so that the first fault does not wait for it."""
+        await self._worker.run(ready)
+
+    async def locate(
+        self,
+        snapshot: Snapshot,
+        feeder: str,
+        indications: Iterable[Indication],
+        trip_time: float,
+        kind: FaultKind,
+    ) -> Location:
+        """Where the fault is, in what the feeder's head fed before."""
+        item = self.network.grid.feeders[feeder]
+        return await asyncio.to_thread(
+            locate,
+            self.network,
+            self._before(snapshot),
+            item.head,
+            {indication.address: indication for indication in indications},
+            trip_time,
+            settings=self._settings.locate_settings(),
+            kind=kind,
+            neutral=item.neutral,
+        )
+
+    async def plan(
+        self,
+        snapshot: Snapshot,
+        feeder: str,
+        states: Mapping[str, SwitchState],
+        zones: Iterable[str],
+        *,
+        blocked: frozenset[str],
+        barred: Iterable[str],
+        now: float,
+        device: str | None = None,
+    ) -> tuple[Isolation, RestorationResult, Plan]:
+        """Isolation of the zones taken as faulted, restoration of the rest, and the steps.
+
+        Args:
+            snapshot: before the fault.
+            feeder: whose fault it is.
+            states: of the switches now.
+            zones: taken as faulted.
+            blocked: switches that have failed.
+            barred: further zones that must not become live.
+            now: s.
+            device: the breaker that cleared the fault; the feeder's head unless said, empty for one that is not known.
+        """
+        states = {**states, **{switch: _failed(states[switch]) for switch in blocked if switch in states}}
+        head = self.network.grid.feeders[feeder].head if device is None else device
+        isolation, problem = await asyncio.to_thread(
+            self._prepare,
+            snapshot,
+            states,
+            tuple(zones),
+            head=head,
+            reclose=head not in blocked,
+            barred=tuple(barred),
+            now=now,
+        )
+        result = await self._worker.run_within(self._settings.deadline + _GRACE_S, plan_restoration, problem)
+        plan = await asyncio.to_thread(
+            switching_plan,
+            self.network,
+            states,
+            isolation,
+            problem,
+            result,
+            times=self._settings.plan_times(),
+        )
+        return isolation, result, plan
+
+    async def back(
+        self,
+        states: Mapping[str, SwitchState],
+        loads: Mapping[str, LoadEstimate],
+        switches: Iterable[str],
+        barred: Iterable[str],
+    ) -> Plan:
+        """The way of some switches back to their normal positions; `barred` zones must not become live."""
+        return await asyncio.to_thread(
+            return_to_normal,
+            self.network,
+            states,
+            loads,
+            switches=sorted(switches),
+            barred=sorted(barred),
+            settings=self._settings.restore_settings(),
+            times=self._settings.plan_times(),
+        )
+
+    # ---- in a thread ----------------------------------------------------------------------------------------------
+
+    def _before(self, snapshot: Snapshot) -> Positions:
+        return np.array([snapshot.positions[switch.address] for switch in self.network.switches], np.int8)
+
+    def _prepare(
+        self,
+        snapshot: Snapshot,
+        states: Mapping[str, SwitchState],
+        zones: tuple[str, ...],
+        *,
+        head: str,
+        reclose: bool,
+        barred: tuple[str, ...],
+        now: float,
+    ) -> tuple[Isolation, RestorationProblem]:
+        before = self._before(snapshot)
+        isolation = plan_isolation(self.network, states, zones, device=head, before=before, reclose=reclose)
+        problem = restoration_problem(
+            self.network,
+            states,
+            isolation,
+            snapshot.loads,
+            before=before,
+            outage=max(0.0, now - snapshot.time),
+            settings=self._settings.restore_settings(),
+            barred=[zone for zone in barred if zone not in isolation.isolated_zones],
+        )
+        return isolation, problem
+
+
+def _failed(state: SwitchState) -> SwitchState:
+    return replace(state, can_open=False, can_close=False, auto_close=False, reasons=(*state.reasons, "has failed"))

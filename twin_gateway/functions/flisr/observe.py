@@ -1,0 +1,557 @@
+"""The grid as FLISR sees it, read from the point table: readings, switch states, voltages, currents, indications."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from address_space import clock
+from address_space.quality import Quality, StatusCode, TimeFlag
+from address_space.table import PointTable
+from twin_gateway.commands.tags import TagKind, TagStore
+from twin_gateway.functions.flisr.settings import FlisrSettings
+from twin_gateway.grid.model import Position, Quantity, SwitchRating
+from twin_gateway.twin.flisr.records import Direction, Indication, SwitchInputs, SwitchState
+from twin_gateway.twin.flisr.watch import Reading
+from twin_gateway.twin.flisr.zones import Network, switch_state
+
+_NO_CLOCK = int(TimeFlag.RECEIVED | TimeFlag.INVALID | TimeFlag.NOT_SYNCHRONISED | TimeFlag.FUTURE | TimeFlag.DOUBTFUL)
+_BAD = 0x8000_0000
+_DIRECTIONS = {1: Direction.FORWARD, 2: Direction.BACKWARD}
+_ROLES: Mapping[str, tuple[str, ...]] = {
+    "local": ("CSWI1/Loc", "XCBR1/Loc", "XSWI1/Loc", "CSWI1/LocKey", "XCBR1/LocKey", "XSWI1/LocKey"),
+    "station_local": ("CSWI1/LocSta", "XCBR1/LocSta", "XSWI1/LocSta"),
+    "blocked_open": ("XCBR1/BlkOpn", "XSWI1/BlkOpn"),
+    "blocked_close": ("XCBR1/BlkCls", "XSWI1/BlkCls"),
+    "command_blocked": ("CSWI1/CmdBlk",),
+    "release_open": ("CILO1/EnaOpn",),
+    "release_close": ("CILO1/EnaCls",),
+    "drive_blocked": ("SOPM1/EnBlk", "SOPM1/HyBlk"),
+    "gas_blocked": ("SIMG1/InsBlk",),
+    "health": ("XCBR1/EEHealth", "XSWI1/EEHealth"),
+    "capability": ("XCBR1/CBOpCap", "XSWI1/SwOpCap"),
+    "behaviour": ("CSWI1/Beh", "XCBR1/Beh", "XSWI1/Beh"),
+    "synchronous": ("RSYN1/Rel",),
+}
+MOVES_KEPT = 20_000
+
+
+@dataclass(frozen=True, slots=True)
+class Voltage:
+    """A point that tells whether there is voltage: its address, and the volts below which there is none (0: a flag)."""
+
+    point: str
+    dead_below: float
+
+
+class GridEye:
+    """Reads what FLISR needs from the table; nothing is kept but rows and the last moves of switches."""
+
+    def __init__(self, table: PointTable, network: Network, tags: TagStore, settings: FlisrSettings) -> None:
+        self.table = table
+        self.network = network
+        self.tags = tags
+        self._settings = settings
+        self._grid = network.grid
+        self.ratings: dict[str, SwitchRating] = {item.address: rating for item, rating in self._grid.switches()}
+        self._normal = self._grid.normal_positions()
+        self._currents: dict[str, list[str]] = {}
+        self._voltages: dict[int, list[Voltage]] = {}
+        self._moves: deque[tuple[float, str, Position]] = deque(maxlen=MOVES_KEPT)
+        self._last: dict[str, Position] = {}
+        self._prepared_for = -1
+        self._row_of: dict[str, int] = {}
+        self._points: dict[str, dict[str, tuple[int, ...]]] = {}
+        self._switch_of_row: dict[int, str] = {}
+        self._prints: dict[str, npt.NDArray[np.int64]] = {}
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Look for the points again when the table has grown."""
+        if self._prepared_for == len(self.table):
+            return
+        self._prepared_for = len(self.table)
+        self._row_of.clear()
+        self._prints.clear()
+        find = self.table.find
+        self._points = {
+            switch: {
+                role: tuple(row for row in (find(f"{switch}/{name}") for name in names) if row >= 0)
+                for role, names in _ROLES.items()
+            }
+            for switch in self.ratings
+        }
+        self._switch_of_row = {
+            row: switch for switch, rating in self.ratings.items() if (row := self.row(rating.position)) >= 0
+        }
+        self._measured()
+
+    def _measured(self) -> None:
+        self._currents.clear()
+        self._voltages.clear()
+        for item in self._grid.measurements.values():
+            equipment = self._grid.equipment.get(item.equipment)
+            if equipment is None:
+                continue
+            if item.quantity is Quantity.I:
+                self._currents.setdefault(item.equipment, []).append(item.point)
+            elif item.quantity in (Quantity.V, Quantity.U):
+                node = equipment.nodes[min(item.terminal, len(equipment.nodes)) - 1]
+                nominal = self._grid.nodes[node].nominal / (3**0.5 if item.quantity is Quantity.V else 1.0)
+                self._add_voltage(node, Voltage(item.point, nominal * self._settings.voltage_dead_below))
+        for switch in self.ratings:
+            bay = "/".join(switch.split("/")[:5])
+            for point in (f"{bay}/_/SVPI1/Prs", f"{switch}/SVPI1/Prs"):
+                if self.row(point) >= 0:
+                    self._add_voltage(self._cable_side(switch), Voltage(point, 0.0))
+
+    def _add_voltage(self, node: str, voltage: Voltage) -> None:
+        zone = self.network.zone_of_equipment(node)
+        if zone is not None and voltage not in self._voltages.setdefault(zone, []):
+            self._voltages[zone].append(voltage)
+
+    def _cable_side(self, switch: str) -> str:
+        """Voltage detectors of a bay sit at its cable: the node that is not of the switch's own site."""
+        nodes = self._grid.equipment[switch].nodes
+        site = "/".join(switch.split("/")[:3])
+        away = [node for node in nodes if not node.startswith(f"{site}/")]
+        return away[0] if away else nodes[-1]
+
+    def points(self, switch: str) -> Mapping[str, tuple[int, ...]]:
+        """Rows of what is known about a switch, by role (`local`, `release_open`, …)."""
+        return self._points[switch]
+
+    # ---- single values --------------------------------------------------------------------------------------------
+
+    def row(self, point: str) -> int:
+        """Row of a point; -1 when there is none."""
+        row = self._row_of.get(point)
+        if row is None:
+            row = self._row_of[point] = self.table.find(point) if point else -1
+        return row
+
+    def read(self, point: str) -> Reading | None:
+        """A point as it stands; None when there is no such point."""
+        row = self.row(point)
+        return None if row < 0 else self.reading(row)
+
+    def reading(self, row: int) -> Reading:
+        """A row as it stands."""
+        sample = self.table.sample(row)
+        return self.reading_of(sample.value, sample.status, sample.source_time, sample.received, sample.quality)
+
+    @staticmethod
+    def reading_of(
+        value: bool | int | float | str | None, status: int, source_time: int, received: int, quality: int
+    ) -> Reading:
+        """A value with what is to be known of its quality and times (FILETIME ticks)."""
+        usable = not status & _BAD and not quality & (Quality.COMM_LOST | Quality.NOT_INITIALISED)
+        return Reading(
+            value,
+            status == StatusCode.Good,
+            bool(usable),
+            clock.to_unix(source_time),
+            clock.to_unix(received),
+            not quality & _NO_CLOCK,
+            bool(quality & Quality.COMM_LOST),
+        )
+
+    def position(self, switch: str) -> Position:
+        """Position of a switch, unknown unless Good; of one that nobody tells about, the normal one."""
+        point = self.ratings[switch].position
+        reading = self.read(point) if point else None
+        if reading is None:
+            return Position.UNKNOWN if point else self._normal[switch]
+        if reading.good and reading.value in (1, 2):
+            return Position(int(reading.value))
+        return Position.UNKNOWN
+
+    def positions(self) -> dict[str, Position]:
+        """Position of every switch."""
+        return {switch: self.position(switch) for switch in self.ratings}
+
+    def reachable(self, switch: str) -> bool:
+        """Whether communication with the switch is up, as its position's quality says."""
+        reading = self.read(self.ratings[switch].position)
+        return reading is None or not reading.comm_lost
+
+    # ---- moves ----------------------------------------------------------------------------------------------------
+
+    def note(self, row: int, now: float) -> str:
+        """Take note of a changed row; the address of the switch that has moved, empty for none."""
+        switch = self._switch_of_row.get(row)
+        if switch is None:
+            return ""
+        position = self.position(switch)
+        if position is Position.UNKNOWN:
+            return ""
+        before = self._last.get(switch)
+        self._last[switch] = position
+        if before is None or before is position:
+            return ""
+        self._moves.append((now, switch, before))
+        return switch
+
+    def positions_at(self, moment: float, also_open: Iterable[str] = ()) -> dict[str, Position]:
+        """Positions just before a moment (within the history kept); `also_open` are taken as closed then."""
+        positions = self.positions()
+        for time, switch, before in reversed(self._moves):
+            if time < moment:
+                break
+            positions[switch] = before
+        positions.update(dict.fromkeys(also_open, Position.CLOSED))
+        return positions
+
+    def last_move(self, switch: str) -> float | None:
+        """When a switch has last moved, as far as is remembered."""
+        return next((time for time, moved, _ in reversed(self._moves) if moved == switch), None)
+
+    def _operations_left(self, switch: str, now: float) -> int:
+        used = sum(1 for time, moved, _ in self._moves if moved == switch and now - time <= 3600.0)
+        return self._settings.operations_per_hour - used
+
+    # ---- states ---------------------------------------------------------------------------------------------------
+
+    def state(self, switch: str, positions: Mapping[str, Position], now: float) -> SwitchState:
+        """What may be asked of a switch now."""
+        rating, points = self.ratings[switch], self._points[switch]
+        reading = self.read(rating.position)
+        behaviour = [self.reading(row) for row in points["behaviour"]]
+        test = reading is not None and bool(self.table.quality[self.row(rating.position)] & Quality.TEST)
+        inputs = SwitchInputs(
+            position=positions[switch],
+            position_good=positions[switch] is not Position.UNKNOWN,
+            comms_good=self.reachable(switch),
+            local=self._blocks(points["local"]),
+            station_local=self._blocks(points["station_local"]),
+            blocked_open=self._blocks(points["blocked_open"]),
+            blocked_close=self._blocks(points["blocked_close"]),
+            command_blocked=self._blocks(points["command_blocked"]),
+            release_open=self._releases(points["release_open"]),
+            release_close=self._releases(points["release_close"]),
+            drive_blocked=self._blocks(points["drive_blocked"]),
+            gas_blocked=self._blocks(points["gas_blocked"]),
+            health=self._number(points["health"], 3),
+            capability=self._number(points["capability"], 1),
+            operations_left=self._operations_left(switch, now),
+            behaviour_on=all(one.good and one.value == 1 for one in behaviour),
+            test=test,
+            tagged=bool(self.tags.at(switch)),
+            earth_known=self._earth_known(switch, positions),
+        )
+        return switch_state(rating, inputs)
+
+    def states(self, now: float) -> dict[str, SwitchState]:
+        """Of every switch."""
+        positions = self.positions()
+        return {switch.address: self.state(switch.address, positions, now) for switch in self.network.switches}
+
+    def _blocks(self, rows: tuple[int, ...]) -> bool | None:
+        """A flag that forbids: what is not known to be off counts as on."""
+        if not rows:
+            return None
+        readings = [self.reading(row) for row in rows]
+        return not all(reading.good and reading.value is False for reading in readings)
+
+    def _releases(self, rows: tuple[int, ...]) -> bool | None:
+        """A flag that allows: what is not known to be on counts as off."""
+        if not rows:
+            return None
+        readings = [self.reading(row) for row in rows]
+        return all(reading.good and reading.value is True for reading in readings)
+
+    def _number(self, rows: tuple[int, ...], unknown: int) -> int | None:
+        if not rows:
+            return None
+        reading = self.reading(rows[0])
+        return int(reading.value) if reading.good and isinstance(reading.value, int | float) else unknown
+
+    def _earth_known(self, switch: str, positions: Mapping[str, Position]) -> bool:
+        zones = self.zones_of(switch)
+        return all(
+            positions.get(earth, Position.UNKNOWN) is not Position.UNKNOWN
+            for earth, earthed in self.network.earthing.items()
+            if not zones.isdisjoint(earthed)
+        )
+
+    # ---- zones ----------------------------------------------------------------------------------------------------
+
+    def zones_of(self, subject: str) -> set[int]:
+        """Zones of a switch (both), a zone's address, a node or any equipment."""
+        number = self.network.switch_index.get(subject)
+        if number is not None:
+            return set(self.network.switches[number].zones)
+        number = self.network.zone_index.get(subject)
+        if number is None:
+            number = self.network.zone_of_equipment(subject)
+        return set() if number is None else {number}
+
+    def reach(self, start: int, without: str = "", *, unknown_closed: bool = False) -> set[int]:
+        """Zones joined with one by closed switches, leaving one switch out."""
+        network, seen, stack = self.network, {start}, [start]
+        passing = {Position.CLOSED, Position.UNKNOWN} if unknown_closed else {Position.CLOSED}
+        while stack:
+            here = stack.pop()
+            for number in network.switches_at[here]:
+                switch = network.switches[number]
+                beyond = switch.other(here)
+                if beyond not in seen and switch.address != without and self.position(switch.address) in passing:
+                    seen.add(beyond)
+                    stack.append(beyond)
+        return seen
+
+    def target(self, subject: str) -> set[int]:
+        """Zones that closing a switch would energise (its sides without source); of a zone, all that it joins."""
+        number = self.network.switch_index.get(subject)
+        if number is None:
+            return {zone for start in self.zones_of(subject) for zone in self.reach(start)}
+        sides = [self.reach(zone, subject) for zone in self.network.switches[number].zones]
+        without = [side for side in sides if not any(self.network.zones[zone].source for zone in side)]
+        return set().union(*without) if without else set()
+
+    def target_zone(self, switch: str) -> str:
+        """Address of the zone right behind a switch that closing it would energise; empty when none can be told."""
+        target = self.target(switch)
+        number = self.network.switch_index.get(switch)
+        beside = [] if number is None else [zone for zone in self.network.switches[number].zones if zone in target]
+        return self.network.zones[beside[0]].address if len(beside) == 1 else ""
+
+    def dead(self, zones: Iterable[int]) -> bool | None:
+        """Whether some zones have no voltage: one sign of voltage says no, none at all says nobody measures it."""
+        said = [self._voltage(voltage) for zone in zones for voltage in self._voltages.get(zone, ())]
+        if any(live is True for live in said):
+            return False
+        return True if any(live is False for live in said) else None
+
+    def _voltage(self, voltage: Voltage) -> bool | None:
+        reading = self.read(voltage.point)
+        if reading is None or not reading.good or isinstance(reading.value, str | None):
+            return None
+        return bool(reading.value) if not voltage.dead_below else abs(reading.value) >= voltage.dead_below
+
+    def current_zero(self, switch: str) -> bool | None:
+        """Whether no current flows through a switch; None when nobody measures it with Good quality."""
+        readings = [self.read(point) for point in self._currents.get(switch, ())]
+        known = [
+            abs(one.value) for one in readings if one is not None and one.good and isinstance(one.value, int | float)
+        ]
+        if not known or len(known) < len(readings):
+            return None
+        return max(known) < self._settings.current_zero_below
+
+    def infeed(self, zones: Iterable[int]) -> bool:
+        """Whether generation stands in some zones."""
+        return any(self.network.zones[zone].generators for zone in zones)
+
+    def earthed(self, zones: set[int]) -> str:
+        """What earths some zones, or may; empty for nothing."""
+        for earth, earthed in self.network.earthing.items():
+            if not zones.isdisjoint(earthed) and self.position(earth) is not Position.OPEN:
+                return earth
+        for tag in self.tags:
+            if tag.kind is TagKind.EARTH and not zones.isdisjoint(self._tagged_zones(tag.address)):
+                return str(tag)
+        return ""
+
+    def peoples_tag(self, switch: str) -> str:
+        """A safety tag of people at a switch or on a zone beside it; empty for none."""
+        for tag in self.tags.at(switch):
+            if tag.kind is not TagKind.FLISR:
+                return str(tag)
+        zones = self.zones_of(switch)
+        for tag in self.tags:
+            if tag.kind is not TagKind.FLISR and not zones.isdisjoint(self._tagged_zones(tag.address)):
+                return str(tag)
+        return ""
+
+    def _tagged_zones(self, address: str) -> set[int]:
+        """Zones that a tag is on; one on a switch is on the switch alone, unless it is an earth."""
+        if address in self.ratings:
+            earth = any(tag.kind is TagKind.EARTH for tag in self.tags.at(address))
+            return self.zones_of(address) if earth else set()
+        if self.zones_of(address):
+            return self.zones_of(address)
+        below = f"{address}/"
+        return {
+            zone
+            for number, node in enumerate(self.network.nodes)
+            if node.startswith(below)
+            for zone in (self.network.zone_of[number],)
+        }
+
+    def barred_zones(self) -> set[int]:
+        """Zones that people's tags forbid to energise."""
+        return {zone for tag in self.tags if tag.kind is not TagKind.FLISR for zone in self._tagged_zones(tag.address)}
+
+    def supplied(self) -> set[int]:
+        """Zones that a source feeds through switches known to be closed."""
+        found: set[int] = set()
+        for number, zone in enumerate(self.network.zones):
+            if zone.source and number not in found:
+                found |= self.reach(number)
+        return found
+
+    # ---- indications and the hash of the inputs -------------------------------------------------------------------
+
+    def indications(self) -> list[Indication]:
+        """Every fault passage indicator as it stands."""
+        found = []
+        for address in self._grid.indicators:
+            reading = self.read(address)
+            if reading is None:
+                found.append(Indication(address, None))
+                continue
+            passed = reading.value if reading.usable and isinstance(reading.value, bool) else None
+            told = self.read(f"{address}/dirGeneral")
+            direction = (
+                _DIRECTIONS.get(int(told.value), Direction.UNKNOWN) if told and told.value else Direction.UNKNOWN
+            )
+            found.append(
+                Indication(
+                    address,
+                    passed,
+                    direction,
+                    reading.time if reading.clock_good else None,
+                    reading.received,
+                    reading.received if reading.usable else None,
+                    reading.clock_good,
+                )
+            )
+        return found
+
+    def fingerprint(self, region: frozenset[str], key: str) -> str:
+        """Hash of what plans in a region of switches look at; `key` names the region."""
+        rows = self._prints.get(key)
+        if rows is None:
+            points = [
+                *(self.row(self.ratings[switch].position) for switch in region),
+                *(row for switch in region for role in self._points[switch].values() for row in role),
+                *(self.row(address) for address, item in self._grid.indicators.items() if item.equipment in region),
+            ]
+            rows = self._prints[key] = np.array(sorted({row for row in points if row >= 0}), np.int64)
+        tags = sorted(str(tag) for tag in self.tags)
+        digest = hashlib.sha256(self.table.raw[rows].tobytes())
+        digest.update(self.table.status[rows].tobytes())
+        digest.update("\n".join(tags).encode())
+        return digest.hexdigest()[:32]
+
+    def not_good(self, switches: Iterable[str]) -> list[str]:
+        """Positions that are not plainly Good (substituted ones included)."""
+        points = [self.ratings[switch].position for switch in switches]
+        rows = [(point, self.row(point)) for point in points if point]
+        return [point for point, row in rows if row < 0 or int(self.table.status[row]) != StatusCode.Good]
+
+
+class FeederView:
+    """The `View` of one feeder's sequence."""
+
+    def __init__(
+        self,
+        eye: GridEye,
+        feeder: str,
+        region: Callable[[str], frozenset[str]],
+        now: Callable[[], float],
+    ) -> None:
+        self._eye = eye
+        self._feeder = eye.network.grid.feeders[feeder]
+        self._region = region
+        self._now = now
+
+    def position(self, switch: str) -> Position:
+        """See `View`."""
+        return self._eye.position(switch)
+
+    def reachable(self, switch: str) -> bool:
+        """See `View`."""
+        return self._eye.reachable(switch)
+
+    def local(self, switch: str) -> bool:
+        """See `View`."""
+        points = self._eye.points(switch)["local"]
+        return any(self._eye.reading(row).value is True for row in points)
+
+    def tag(self, switch: str) -> str:
+        """See `View`."""
+        return self._eye.peoples_tag(switch)
+
+    def tagged(self, switch: str) -> str:
+        """See `View`."""
+        tags = self._eye.tags.at(switch)
+        return str(tags[0]) if tags else ""
+
+    def available(self, switch: str, *, opening: bool) -> str:
+        """See `View`."""
+        eye = self._eye
+        zones = self._eye.zones_of(switch)
+        near = {switch, *(earth for earth, at in eye.network.earthing.items() if not zones.isdisjoint(at))}
+        state = eye.state(switch, {each: eye.position(each) for each in near}, self._now())
+        if state.can_open if opening else state.can_close:
+            return ""
+        return ", ".join(state.reasons) or "not available"
+
+    def current_zero(self, switch: str) -> bool | None:
+        """See `View`; where the switch has no measurement, that of the feeder's head counts."""
+        own = self._eye.current_zero(switch)
+        return self._eye.current_zero(self._feeder.head) if own is None else own
+
+    def dead(self, subject: str) -> bool | None:
+        """See `View`."""
+        return self._eye.dead(self._eye.target(subject))
+
+    def infeed(self, subject: str) -> bool:
+        """See `View`."""
+        return self._eye.infeed(self._eye.target(subject))
+
+    def earthed(self, subject: str) -> str:
+        """See `View`."""
+        return self._eye.earthed(self._eye.target(subject))
+
+    def reclose_blocked(self, feeder: str) -> bool | None:
+        """See `View`; where there is no recloser by declaration, it is blocked."""
+        item = self._eye.network.grid.feeders[feeder]
+        if item.reclosing == "none":
+            return True
+        reading = self._eye.read(item.reclose_block) if item.reclose_block else None
+        if reading is None:
+            return None
+        if item.reclose_block.endswith("/Mod"):
+            return reading.good and reading.value == 5
+        return reading.good and reading.value is True
+
+    def same_source(self, switch: str) -> bool | None:
+        """See `View`."""
+        eye = self._eye
+        number = eye.network.switch_index.get(switch)
+        if number is None:
+            return None
+        for row in eye.points(switch)["synchronous"]:
+            reading = eye.reading(row)
+            if reading.good and reading.value is True:
+                return True
+        one, other = (eye.reach(zone, switch) for zone in eye.network.switches[number].zones)
+        sources = [{zone for zone in side if eye.network.zones[zone].source} for side in (one, other)]
+        return bool(sources[0]) and sources[0] == sources[1]
+
+    def scheme(self, feeder: str) -> int | None:
+        """See `View`."""
+        point = self._eye.network.grid.feeders[feeder].scheme
+        reading = self._eye.read(point) if point else None
+        return int(reading.value) if reading and reading.usable and isinstance(reading.value, int | float) else None
+
+    def head_closed(self, feeder: str) -> bool | None:
+        """See `View`."""
+        position = self._eye.position(self._eye.network.grid.feeders[feeder].head)
+        return None if position is Position.UNKNOWN else position is Position.CLOSED
+
+    def target_zone(self, switch: str) -> str:
+        """See `View`."""
+        return self._eye.target_zone(switch)
+
+    def fingerprint(self, feeder: str) -> str:
+        """See `View`."""
+        return self._eye.fingerprint(self._region(feeder), feeder)
