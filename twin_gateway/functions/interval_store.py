@@ -20,7 +20,8 @@ _ID_BITS = 24
 _ITEM = np.dtype([("value", "<f8"), ("quality", "<u4"), ("revision", "<u2")])
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS setting(name TEXT PRIMARY KEY, value REAL NOT NULL);
-CREATE TABLE IF NOT EXISTS address(id INTEGER PRIMARY KEY, text TEXT NOT NULL UNIQUE);
+CREATE TABLE IF NOT EXISTS address(
+    id INTEGER PRIMARY KEY, text TEXT NOT NULL UNIQUE, used INTEGER NOT NULL DEFAULT 0);
 CREATE TABLE IF NOT EXISTS block(key INTEGER PRIMARY KEY, items BLOB NOT NULL);
 CREATE TABLE IF NOT EXISTS touched(number INTEGER PRIMARY KEY, sequence INTEGER NOT NULL);
 CREATE INDEX IF NOT EXISTS touched_sequence ON touched(sequence);
@@ -93,6 +94,7 @@ class IntervalStore:
             self._db.close()
             raise IntervalStoreError(f"{path} holds intervals of {found[0]:g} s, not of {length:g} s")
         self._ids: dict[str, int] = dict(self._db.execute("SELECT text, id FROM address"))
+        self._used = {number for (number,) in self._db.execute("SELECT id FROM address WHERE used")}
         self._sequence = int(self._db.execute("SELECT coalesce(max(sequence), 0) FROM touched").fetchone()[0])
 
     def ids(self, addresses: Sequence[str]) -> npt.NDArray[np.int64]:
@@ -106,7 +108,7 @@ class IntervalStore:
             with self._transaction():
                 for text in new:
                     self._ids[text] = number = len(self._ids) + 1
-                    self._db.execute("INSERT INTO address VALUES(?, ?)", (number, text))
+                    self._db.execute("INSERT INTO address(id, text) VALUES(?, ?)", (number, text))
             if len(self._ids) >> _ID_BITS:
                 raise IntervalStoreError("more than 16 million points in one interval store")
         return np.array([self._ids[text] for text in addresses], np.int64)
@@ -141,7 +143,9 @@ class IntervalStore:
         starts = np.nonzero(np.append(True, keys[1:] != keys[:-1]))[0]
         stops = np.append(starts[1:], len(keys))
         touched: list[npt.NDArray[np.int64]] = []
+        fresh = set(np.unique(ids).tolist()) - self._used
         with self._transaction():
+            self._db.executemany("UPDATE address SET used=1 WHERE id=?", [(number,) for number in fresh])
             for start, stop in zip(starts.tolist(), stops.tolist(), strict=True):
                 key = int(keys[start])
                 changed = self._merge(key, slots[start:stop], items[start:stop], replace)
@@ -152,6 +156,7 @@ class IntervalStore:
             self._db.executemany(
                 "INSERT OR REPLACE INTO touched VALUES(?, ?)", [(number, self._sequence) for number in ends]
             )
+        self._used |= fresh
         return sum(map(len, touched))
 
     def _merge(
@@ -239,7 +244,7 @@ class IntervalReader:
 
     def addresses(self, keep: Callable[[str], bool] = lambda _: True) -> list[str]:
         """Addresses that have had values."""
-        return [text for (text,) in self._db.execute("SELECT text FROM address ORDER BY id") if keep(text)]
+        return [text for (text,) in self._db.execute("SELECT text FROM address WHERE used ORDER BY id") if keep(text)]
 
     def read(
         self,

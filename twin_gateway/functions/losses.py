@@ -20,7 +20,7 @@ from twin_gateway.functions.contract import TwinContext
 from twin_gateway.functions.interval_store import IntervalReader, IntervalStoreError
 from twin_gateway.functions.intervals import FILE
 from twin_gateway.functions.losses_detect import Detections, explain, find_suspicions, window_losses
-from twin_gateway.functions.losses_inputs import DAY_S
+from twin_gateway.functions.losses_inputs import DAY_S, Floats
 from twin_gateway.functions.losses_job import (
     INVALID,
     OK,
@@ -53,7 +53,6 @@ _HISTORY = ("LosWh", "LosPct", "NtlWh", "UncWh", "Cmpl", "Rev", "St")
 """What is told of older intervals, as late samples with their own time."""
 _LONGEST_WINDOW_S = 40 * DAY_S
 _DETECTION_HOUR = 6
-_TELL_AT_ONCE = 20
 _LIMIT_S = 900.0
 
 
@@ -83,6 +82,8 @@ class Losses:
         self._results = LossResults(context.data_directory / "losses.sqlite", retention=settings.retention_days * DAY_S)
         self._published: dict[str, float] = {}
         self._told: OrderedDict[tuple[object, ...], None] = OrderedDict()
+        self._point_rows: dict[str, list[tuple[str, int]]] = {}
+        self._held: set[tuple[str, MeterEventKind]] = set()
         self._serials: dict[str, object] = {}
         self._swapped: dict[str, float] = {}
         self.suspicions: list[Suspicion] = []
@@ -147,7 +148,7 @@ class Losses:
     async def _compute(self, region: str, t0: object, t1: object) -> MethodResult:
         key = self._key(region)
         start, stop = self._window(t0, t1)
-        result = await self._work(balance_window, self._job(start, stop))
+        result = await self._work(balance_window, await self._job(start, stop))
         series = result.series.get(key)
         if series is None:
             raise KeyError(f"{region} had no balance in this window")
@@ -174,7 +175,7 @@ class Losses:
     async def _explain(self, region: str, t: object) -> MethodResult:
         key, length = self._key(region), self._length()
         start = math.floor(seconds(t) / length) * length
-        found = await self._work(explain, self._job(start, start + length), key)
+        found = await self._work(explain, await self._job(start, start + length), key)
         if found is None:
             raise KeyError(f"{region} had no balance at that time")
         marks = [
@@ -270,20 +271,32 @@ class Losses:
             await self._update(day * DAY_S, (day + 1) * DAY_S)
         await asyncio.to_thread(self._results.put_progress, "final", float(last))
 
-    def _job(self, start: float, stop: float) -> LossJob:
-        return LossJob(self._store, self._grid_file, start, stop, self._settings, self._clocks())
+    async def _job(self, start: float, stop: float) -> LossJob:
+        return LossJob(self._store, self._grid_file, start, stop, self._settings, await self._clocks())
 
-    def _clocks(self) -> dict[str, float]:
-        """Clock errors as the drivers or the supervision tell them, s."""
+    async def _clocks(self) -> dict[str, float]:
+        """Clock errors as the supervision or the drivers tell them, s."""
         table, found = self._context.table, {}
-        for meter in self._meters:
-            for name in ("twSUPV1/TmOfs", "LTMS1/TmAcc"):
-                row = table.find(f"{meter}/{name}")
-                value = table.value(row) if row >= 0 and not table.status[row] & 0x8000_0000 else None
+        for name in ("LTMS1/TmAcc", "twSUPV1/TmOfs"):
+            for meter, row in await self._rows(name):
+                value = table.value(row) if not table.status[row] & 0x8000_0000 else None
                 if isinstance(value, int | float):
                     found[meter] = float(value)
-                    break
         return found
+
+    async def _rows(self, name: str) -> list[tuple[str, int]]:
+        """(meter, row) of the meters that have a point; looked up once, and a piece at a time, for there are many."""
+        rows = self._point_rows.get(name)
+        if rows is None:
+            rows, table = [], self._context.table
+            for count, meter in enumerate(self._meters):
+                if count % 500 == 499:
+                    await asyncio.sleep(0)
+                row = table.find(f"{meter}/{name}") if meter in self._context.grid.meters else -1
+                if row >= 0:
+                    rows.append((meter, row))
+            self._point_rows[name] = rows
+        return rows
 
     async def _work(self, function: Callable[..., T], *arguments: object) -> T:
         return await self._context.worker.run_within(_LIMIT_S, function, *arguments)
@@ -291,8 +304,8 @@ class Losses:
     async def _update(self, start: float, stop: float) -> dict[str, list[tuple[int, int]]]:
         """Balance a window and publish what is new; returns (row, revision) by region."""
         async with self._lock:
-            result = await self._work(balance_window, self._job(start, stop))
-            states = self._states(result)
+            result = await self._work(balance_window, await self._job(start, stop))
+            states = await asyncio.to_thread(self._states, result)
             changed = await asyncio.to_thread(self._results.revise, result, states)
             await self._publish(result, states, changed)
             await self._conditions(result)
@@ -311,57 +324,50 @@ class Losses:
     async def _publish(
         self, result: LossResult, states: Mapping[str, list[int]], changed: Mapping[str, list[tuple[int, int]]]
     ) -> None:
-        ranks = _ranks(result, self._kinds)
-        late: list[tuple[str, int, int]] = []
-        for count, key in enumerate(key for key in result.series if key in self._kinds):
-            if count % _TELL_AT_ONCE == 0:
-                await asyncio.sleep(0)
+        ranks = await asyncio.to_thread(_ranks, result, self._kinds)
+        for key, series in result.series.items():
+            if key not in self._kinds:
+                continue
+            await asyncio.sleep(0)
             revisions = dict(changed.get(key, []))
             row = _newest(states[key], round(self._settings.show_within / result.length))
             end = float(result.ends[row])
             known = self._published.get(key, 0.0)
+            columns = _columns(series)
             if end > known or (end == known and row in revisions):
                 self._published[key] = end
                 revision = revisions.pop(row, 0) or await asyncio.to_thread(self._results.revision, key, end)
-                series, state = result.series[key], states[key][row]
-                values = _values(series, row, (end - result.length, end), state, revision)
+                values = _values(columns, row, (end - result.length, end), states[key][row], revision)
                 values["Rank"] = ranks.get(key, 0)
                 self._context.results.write(
                     {f"{key}/{name}": value for name, value in values.items()},
                     int(series.quality[row]),
                     clock.from_unix(end),
                 )
-            late += [(key, at, revision) for at, revision in revisions.items()]
-        await self._correct(result, states, late)
+            if revisions:
+                self._correct(result, key, columns | {"St": np.asarray(states[key], np.float64)}, revisions)
 
-    async def _correct(
-        self, result: LossResult, states: Mapping[str, list[int]], late: Sequence[tuple[str, int, int]]
-    ) -> None:
+    def _correct(self, result: LossResult, key: str, columns: dict[str, Floats], revisions: Mapping[int, int]) -> None:
         """Tell older intervals as late samples: history takes them, the live value stays."""
         table = self._context.table
-        for start in range(0, len(late), 500):
-            rows: list[int] = []
-            values: list[float] = []
-            words: list[int] = []
-            times: list[int] = []
-            for key, at, revision in late[start : start + 500]:
-                series, end = result.series[key], float(result.ends[at])
-                found = _values(series, at, (end - result.length, end), states[key][at], revision)
-                for name in _HISTORY:
-                    value = found[name]
-                    if isinstance(value, int | float):
-                        rows.append(table.find(f"{key}/{name}"))
-                        values.append(float(value))
-                        words.append(int(series.quality[at]))
-                        times.append(clock.from_unix(end))
-            table.ingest(Batch.of(rows, values, words, times, late=True))
-            await asyncio.sleep(0)
+        at = np.array(list(revisions), np.intp)
+        columns = {name: column[at] for name, column in columns.items()}
+        columns["Rev"] = np.array(list(revisions.values()), np.float64)
+        ticks = clock.UNIX_EPOCH_TICKS + np.rint(result.ends[at]).astype(np.int64) * clock.TICKS_PER_SECOND
+        words = result.series[key].quality[at]
+        for name in _HISTORY:
+            good = np.isfinite(columns[name])
+            rows = np.full(np.count_nonzero(good), table.find(f"{key}/{name}"), np.int32)
+            if len(rows):
+                table.ingest(Batch(rows, columns[name][good], words[good], ticks[good], late=True))
 
     # ---- conditions -----------------------------------------------------------------------------------------------
 
     async def _conditions(self, result: LossResult) -> None:
         alarms, now = self._context.alarms, float(result.ends[-1])
-        for key, members in result.members.items():
+        # A window of long ago says nothing of what holds at present.
+        newest = now > clock.to_unix(clock.now()) - 3 * result.length - self._settings.delay
+        for key, members in result.members.items() if newest else ():
             kind = self._kinds.get(key)
             if kind in (None, RegionKind.PHASE, RegionKind.VLEVEL, RegionKind.AREA):
                 continue
@@ -369,36 +375,59 @@ class Losses:
             text = f"{len(silent)} of {len(members)} meters silent for more than a day, first {min(silent, default='')}"
             alarms.set(bool(silent), "L03", key, text, 300)
             await asyncio.sleep(0)
-        self._nameplates(now)
-        for meter, moment, event in result.events:
-            mark = (meter, event.kind, moment)
+        await self._nameplates(now)
+        reversed_now = set()
+        for count, (meter, moment, event) in enumerate(result.events):
+            if count % 100 == 99:
+                await asyncio.sleep(0)
             if event.kind is MeterEventKind.REVERSED:
+                reversed_now.add(meter)
                 text = f"ReversedCT: {meter} counts backwards and has no export register"
-                alarms.raise_("L04", meter, text, 500, value=event.value, details=(("kind", str(event.kind)),))
-            elif self._first(mark):
+                self._hold(meter, event.kind, True, text)
+            elif self._first((meter, event.kind, moment)):
                 swap = now - self._swapped.get(meter, -math.inf) < DAY_S
                 text = f"{event.kind} of {meter}, {event.value:.0f} Wh" + (", serial number is new" if swap else "")
                 details = (("kind", str(event.kind)), ("swap", str(swap).lower()))
                 alarms.event("L04", meter, text, 500, source_time=clock.from_unix(moment), details=details)
+        for meter, held in list(self._held):
+            # Over when newer readings show nothing of it.
+            fresh = newest and result.last.get(meter, 0.0) >= now
+            if held is MeterEventKind.REVERSED and meter not in reversed_now and fresh:
+                self._hold(meter, held, False, "")
 
-    def _nameplates(self, now: float) -> None:
+    def _hold(self, meter: str, kind: MeterEventKind, holds: bool, text: str) -> None:
+        """One L04 condition a meter, as long as one of the kinds holds."""
+        alarms, before = self._context.alarms, any(known == meter for known, _ in self._held)
+        if holds:
+            self._held.add((meter, kind))
+            alarms.raise_("L04", meter, text, 500, details=(("kind", str(kind)),))
+            return
+        self._held.discard((meter, kind))
+        if before and not any(known == meter for known, _ in self._held):
+            alarms.clear("L04", meter)
+
+    async def _nameplates(self, now: float) -> None:
         """Ratios and serial numbers that meters declare, against the records."""
         table = self._context.table
-        for address, meter in self._meters.items():
-            row = table.find(f"{address}/LPHD1/PhyNam/serNum")
-            serial = table.value(row) if row >= 0 else None
-            if serial is not None:
-                if self._serials.get(address, serial) != serial:
-                    self._swapped[address] = now
-                self._serials[address] = serial
-            if meter.ratio == 1.0:
-                continue  # the register is primary
-            parts = [table.find(f"{address}/{name}/Rat") for name in ("TCTR1", "TVTR1")]
-            values = [table.value(row) for row in parts if row >= 0]
-            numbers = [float(value) for value in values if isinstance(value, int | float)]
-            wrong = ratio_mismatch(meter.ratio, math.prod(numbers) if numbers else None)
-            text = f"RatioMismatch: {address} declares {math.prod(numbers):g}, the records say {meter.ratio:g}"
-            self._context.alarms.set(wrong is not None, "L04", address, text, 500)
+        for meter, row in await self._rows("LPHD1/PhyNam/serNum"):
+            serial = table.value(row)
+            if serial:
+                if self._serials.get(meter, serial) != serial:
+                    self._swapped[meter] = now
+                self._serials[meter] = serial
+        await asyncio.sleep(0)
+        declared: dict[str, float] = {}
+        for name in ("TCTR1/Rat", "TVTR1/Rat"):
+            for meter, row in await self._rows(name):
+                value = table.value(row)
+                if isinstance(value, int | float):
+                    declared[meter] = declared.get(meter, 1.0) * float(value)
+        for meter, ratio in declared.items():
+            mapped = self._meters[meter].ratio
+            if mapped != 1.0:  # else the register is primary
+                wrong = ratio_mismatch(mapped, ratio)
+                text = f"RatioMismatch: {meter} declares {ratio:g}, the records say {mapped:g}"
+                self._hold(meter, MeterEventKind.RATIO, wrong is not None, text)
 
     def _first(self, mark: tuple[object, ...]) -> bool:
         """Whether something is told for the first time (of the last ten thousand)."""
@@ -411,7 +440,7 @@ class Losses:
 
     async def _hours(self, stop: float) -> None:
         """Loss rates of the last four hours against their bands."""
-        found = await self._work(window_losses, self._job(stop - 4 * 3600.0, stop), 3600.0)
+        found = await self._work(window_losses, await self._job(stop - 4 * 3600.0, stop), 3600.0)
         for key, windows in found.windows.items():
             kind = self._kinds.get(key)
             if kind is None or not windows.usable.any():
@@ -435,7 +464,7 @@ class Losses:
     async def search(self, now: float) -> Detections:
         """Daily windows and suspicions of the last whole days, with their conditions."""
         stop = math.floor(now / DAY_S) * DAY_S
-        job = self._job(stop - self._settings.detection_days * DAY_S, stop)
+        job = await self._job(stop - self._settings.detection_days * DAY_S, stop)
         found = await self._work(find_suspicions, job)
         days = [
             (key, _day(windows, at))
@@ -506,26 +535,34 @@ def _newest(states: Sequence[int], rows: int) -> int:
     return len(states) - 1
 
 
-def _values(series: RegionSeries, row: int, window: tuple[float, float], state: int, revision: int) -> dict[str, Value]:
-    """Values of the points of one region and interval; None where there is nothing to say."""
-    entering = float(series.entering[row])
-    numbers = {
-        "LosWh": series.loss[row],
-        "LosPct": series.rate[row],
-        "TecWh": series.technical[row],
-        "NtlWh": series.non_technical[row],
-        "UncWh": series.uncertainty[row],
-        "UncPct": 100.0 * series.uncertainty[row] / entering if entering > 0 else math.nan,
+def _columns(series: RegionSeries) -> dict[str, Floats]:
+    """Numbers of the points of one region for all intervals; NaN where there is nothing to say."""
+    entering = series.entering
+    unknown = np.full(len(entering), np.nan)
+    return {
+        "LosWh": series.loss,
+        "LosPct": series.rate,
+        "TecWh": series.technical,
+        "NtlWh": series.non_technical,
+        "UncWh": series.uncertainty,
+        "UncPct": np.asarray(np.divide(100.0 * series.uncertainty, entering, out=unknown, where=entering > 0)),
         "InWh": entering,
-        "OutWh": series.exported[row],
-        "CnsWh": series.consumed[row],
-        "DerWh": series.fed_in[row],
-        "UnmWh": series.unmetered[row],
-        "EstPct": 100.0 * series.estimated[row],
-        "Cmpl": 100.0 * series.complete[row],
+        "OutWh": series.exported,
+        "CnsWh": series.consumed,
+        "DerWh": series.fed_in,
+        "UnmWh": series.unmetered,
+        "EstPct": 100.0 * series.estimated,
+        "Cmpl": 100.0 * series.complete,
     }
-    values: dict[str, Value] = {name: float(v) if np.isfinite(v) else None for name, v in numbers.items()}
-    values |= {"Rev": revision, "T0": iso(window[0]), "T1": iso(window[1]), "St": int(state)}
+
+
+def _values(
+    columns: Mapping[str, Floats], row: int, window: tuple[float, float], state: int, revision: int
+) -> dict[str, Value]:
+    """Values of the points of one region and interval; None where there is nothing to say."""
+    numbers = {name: float(column[row]) for name, column in columns.items()}
+    values: dict[str, Value] = {name: value if math.isfinite(value) else None for name, value in numbers.items()}
+    values |= {"Rev": revision, "T0": iso(window[0]), "T1": iso(window[1]), "St": state}
     return values
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
 from pathlib import Path
 
 import pytest
@@ -55,6 +57,32 @@ class Rig:
         """Events since the last call."""
         self.alarms.tick()
         return list(self.cursor.take())
+
+
+class LoopWatch:
+    """Longest turn of the event loop, by the processor time of its thread (other processes do not count)."""
+
+    def __init__(self) -> None:
+        self.longest = 0.0
+
+    async def __aenter__(self):
+        self._task = asyncio.create_task(self._watch())
+        return self
+
+    async def __aexit__(self, *_):
+        self._task.cancel()
+
+    async def _watch(self):
+        while True:
+            before = time.thread_time()
+            await asyncio.sleep(0.0005)
+            self.longest = max(self.longest, time.thread_time() - before)
+
+
+@pytest.fixture
+def loop_watch():
+    """See `LoopWatch`."""
+    return LoopWatch()
 
 
 @pytest.fixture(scope="session")

@@ -1,12 +1,14 @@
 """The loss function over a real table, interval store and compute process."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from loss_grids import HEAD_METERS, RIGHT, TIE, P, customer
 
 from address_space import clock
+from address_space.point import Batch, TextSample
 from address_space.ports import Caller
 from address_space.quality import Quality, StatusCode
 from twin_gateway.functions.interval_store import IntervalStore
@@ -144,14 +146,30 @@ async def test_a_meter_that_is_swapped_is_told_once_and_its_interval_is_missing(
     assert [(event.address, dict(event.details)["kind"]) for event in resets] == [(customer(1, 1), "MeterReset")]
 
 
-async def test_a_ratio_that_differs_from_the_records_and_a_reversed_meter_are_conditions(rig, plant):
-    from dataclasses import replace
+async def test_a_new_serial_number_confirms_a_swap(rig, plant):
+    serial = f"{customer(1, 1)}/LPHD1/PhyNam/serNum"
+    rig.add([serial])
+    row = rig.table.find(serial)
+    rig.table.ingest(Batch.of([], [], texts=[TextSample(row, "A100")]))
+    address = f"{customer(1, 1)}/MMTR1/DmdWh"
+    rows = np.arange(plant.count + 1)
+    registers = plant.register(address)
+    plant.write_all(but=[address])
+    plant.write(address, rows[:-3])
+    losses = make_losses(rig.context, LossSettings())
+    await losses.step(plant.stop)
+    rig.table.ingest(Batch.of([], [], texts=[TextSample(row, "B200")]))
+    registers[-3:] -= registers[-3]
+    plant.write(address, rows[-3:], registers)
+    await losses.step(plant.stop)
+    events = [event for event in rig.told() if event.code == "L04"]
+    assert [dict(event.details)["swap"] for event in events] == ["true"]
 
+
+async def test_a_ratio_that_differs_from_the_records_and_a_reversed_meter_are_conditions(rig, plant):
     meter = HEAD_METERS[0]
     rig.grid.meters[meter] = replace(rig.grid.meters[meter], ratio=40.0)
     rig.add([f"{meter}/TCTR1/Rat"])
-    from address_space.point import Batch
-
     rig.table.ingest(Batch.of([rig.table.find(f"{meter}/TCTR1/Rat")], [50.0], 0, 0))
     address = f"{customer(2, 1)}/MMTR1/DmdWh"
     plant.write_all(but=[address])
@@ -162,6 +180,9 @@ async def test_a_ratio_that_differs_from_the_records_and_a_reversed_meter_are_co
     assert "RatioMismatch" in found[meter]
     assert "50" in found[meter]
     assert "ReversedCT" in found[customer(2, 1)]
+    rig.table.ingest(Batch.of([rig.table.find(f"{meter}/TCTR1/Rat")], [40.0], 0, 0))
+    await losses.step(plant.stop)
+    assert [(event.address, event.state) for event in rig.told() if event.code == "L04"] == [(meter, "inactive")]
 
 
 async def test_a_switch_over_marks_the_interval_of_the_feeders_that_it_touches(rig, plant):
@@ -222,8 +243,6 @@ async def test_a_bypass_is_a_suspicion_and_an_event_that_name_the_meter_and_nobo
     name = "Erika Mustermann"
     thief = f"{customer(1, 2)}/MMTR1/DmdWh"
     load = rig.grid.equipment[rig.grid.meters[customer(1, 2)].equipment]
-    from dataclasses import replace
-
     rig.grid.equipment[load.address] = replace(load, name=name)
     plant.energy[thief] = plant.energy[thief] * 0.7
     plant.write_all()
@@ -269,6 +288,15 @@ async def test_what_cannot_be_answered_is_refused_with_a_sentence_and_all_output
         spec = next(spec for spec in losses.specs() if spec.name == name)
         assert len(result.outputs) == len(spec.outputs)
         assert result.outputs[-1] == result.text
+
+
+async def test_computing_does_not_hold_up_the_event_loop(rig, plant, loop_watch):
+    plant.write_all()
+    losses = make_losses(rig.context, LossSettings())
+    async with loop_watch:
+        await losses.step(plant.stop)
+        await losses.search(plant.stop)
+    assert 0 < loop_watch.longest < 0.02
 
 
 async def test_results_and_revisions_survive_a_restart(rig, plant):

@@ -65,6 +65,13 @@ def test_what_is_older_than_the_retention_is_deleted_but_not_the_position_that_s
     assert reader.positions(800_000.0, 900_000.0) == [(800_000.0, "d/QB1", 1)]
 
 
+def test_addresses_are_those_that_have_had_values(tmp_path):
+    store = IntervalStore(tmp_path / "i.sqlite")
+    store.ids([A, B])
+    write(store, [B], [10], [1.0])
+    assert IntervalReader(tmp_path / "i.sqlite").addresses() == [B]
+
+
 def test_positions_over_an_interval(tmp_path):
     store = IntervalStore(tmp_path / "i.sqlite")
     store.put_positions([(100.0, "d/QB1", 2), (1000.0, "d/QB1", 1), (1200.0, "d/QB2", 2), (5000.0, "d/QB1", 2)])
