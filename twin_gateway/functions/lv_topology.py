@@ -90,12 +90,13 @@ class _Run:
 class LvTopology:
     """The twin function. Its methods stand on `<place>/_/…/twTOPO1` of the area that the gateway serves.
 
-    It has a compute process of its own: an identification takes seconds, and fault location must not wait for it.
+    It has a compute process of its own: an identification takes seconds, and fault location must not wait for it. A
+    worker that is given (to share a process that has started) is not closed by it.
     """
 
     name = "lv_topology"
 
-    def __init__(self, context: TwinContext, settings: LvTopologySettings) -> None:
+    def __init__(self, context: TwinContext, settings: LvTopologySettings, worker: Worker | None = None) -> None:
         self._context = context
         self._settings = settings
         self.owner = _function(context.place)
@@ -109,7 +110,8 @@ class LvTopology:
         self._references: dict[str, Reference] = self._store.references()
         results = self._store.results()
         self._last = results[0].id if results else ""
-        self._worker = Worker()
+        self._worker = worker or Worker()
+        self._owns_worker = worker is None
         self._run: _Run | None = None
         self._job: asyncio.Task[None] | None = None
         self._runs = 0
@@ -219,7 +221,8 @@ class LvTopology:
             if self._job is not None:
                 self._job.cancel()
                 await asyncio.gather(self._job, return_exceptions=True)
-            self._worker.close()
+            if self._owns_worker:
+                self._worker.close()
             self._thread.shutdown(wait=True)
             self._store.close()
 
@@ -536,9 +539,9 @@ class LvTopology:
         return await asyncio.get_running_loop().run_in_executor(self._thread, function)
 
 
-def make_lv_topology(context: TwinContext, settings: LvTopologySettings) -> LvTopology:
+def make_lv_topology(context: TwinContext, settings: LvTopologySettings, worker: Worker | None = None) -> LvTopology:
     """The twin function; its methods and points stand on `twTOPO1` of the place and of the measured transformers."""
-    return LvTopology(context, settings)
+    return LvTopology(context, settings, worker)
 
 
 def _function(place: str) -> str:

@@ -89,5 +89,10 @@ class Worker:
 
 
 def _settle() -> None:
-    """In the process: give way to the service, which must answer in time."""
+    """In the process: give way to the service, which must answer in time.
+
+    One thread for linear algebra (numpy is not imported yet): several threads wait for each other in busy loops when
+    the service or others need the cores, which costs more than they gain.
+    """
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     os.nice(5)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -125,8 +125,18 @@ def filled_store(tmp_path_factory: pytest.TempPathFactory, district: tuple[AreaD
     return path
 
 
+@pytest.fixture(scope="session")
+def lv_worker() -> Iterator[Worker]:
+    """One compute process for all tests: starting it takes longer than what it computes."""
+    worker = Worker()
+    yield worker
+    worker.close()
+
+
 @pytest.fixture
-def make_context(tmp_path: Path, district: tuple[AreaData, Truth], filled_store: Path) -> Callable[[], SimpleNamespace]:
+def make_context(
+    tmp_path: Path, district: tuple[AreaData, Truth], filled_store: Path, lv_worker: Worker
+) -> Callable[[], SimpleNamespace]:
     """A fresh context over the same data directory, as after a restart."""
     (tmp_path / FILE).symlink_to(filled_store)
 
@@ -137,7 +147,7 @@ def make_context(tmp_path: Path, district: tuple[AreaData, Truth], filled_store:
             events=events,
             alarms=Alarms(events),
             results=ResultPoints(table),
-            worker=Worker(),
+            worker=lv_worker,
             grid=grid_of(*district),
             place="dso1/north",
             desk=None,  # type: ignore[arg-type] - this function commands nothing
