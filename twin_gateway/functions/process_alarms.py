@@ -23,7 +23,8 @@ from twin_gateway.twin.rules import Check, Rule, RuleTable, Value
 from twin_gateway.twin.supervision.process import PROCESS_RULES, STARTS, TRIPS
 
 TICK_S = 0.5
-BATCH = 20_000
+BATCH = 5_000
+SLICE_S = 0.005
 PAUSE_S = 0.02
 _OPEN, _CLOSED = 1, 2
 _MOVED, _RECLOSING = "moved", "reclosing"
@@ -141,8 +142,12 @@ class ProcessAlarms:
                     async with asyncio.timeout(max(0.0, due - self._now())):
                         await wake.wait()
                 wake.clear()
+                start = time.perf_counter()
                 for chunk in cursor.take(BATCH):
                     self.take(chunk)
+                    if time.perf_counter() - start > SLICE_S:
+                        await asyncio.sleep(0)
+                        start = time.perf_counter()
                 if cursor.lost > lost:
                     lost = cursor.lost
                     self._watch.renew_all()

@@ -159,8 +159,10 @@ class RuleWatch:
 
     def renew_all(self) -> None:
         """Judge every point by the table: after changes were lost, or when marks have changed."""
-        for watched in self.points.values():
-            self.renew(watched)
+        rows = np.fromiter(self.points, np.int64, len(self.points))
+        heard = self._table.quality[rows] & np.uint32(Quality.NOT_INITIALISED) == 0
+        for row in rows[heard].tolist():
+            self.renew(self.points[row])
 
     def renew(self, watched: Watched) -> None:
         """Judge one point by what the table says now."""

@@ -36,7 +36,7 @@ TICK_S = 1.0
 SLICE_S = 0.005
 SHARE = 20.0
 """A pass over all devices takes at most one twentieth of the time."""
-BATCH = 20_000
+BATCH = 5_000
 PAUSE_S = 0.02
 CERTIFICATES_S = 3600.0
 FROZEN_S = 10.0
@@ -116,7 +116,7 @@ class Supervision:
             context, self.index, links=self.links, commands=commands, monotonic=monotonic, wall=wall
         )
         self._methods = SupervisionMethods(self)
-        self.index.scan()  # with the results, while nobody waits
+        self._scan()  # all of it, while nobody waits
 
     # ---- making ---------------------------------------------------------------------------------------------------
 
@@ -161,14 +161,19 @@ class Supervision:
             for link in self.links.values():
                 link.announces = False
             self._scan()
+            self._watch.renew_all()
             lost, due = 0, 0.0
             while True:
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(max(0.0, due - self._now())):
                         await wake.wait()
                 wake.clear()
+                start = time.perf_counter()
                 for chunk in cursor.take(BATCH):
                     self.take(chunk)
+                    if time.perf_counter() - start > SLICE_S:
+                        await asyncio.sleep(0)
+                        start = time.perf_counter()
                 if cursor.lost > lost:
                     lost = cursor.lost
                     self._watch.renew_all()

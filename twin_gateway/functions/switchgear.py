@@ -38,7 +38,7 @@ from twin_gateway.twin.switchgear.wear import POLES
 log = logging.getLogger(__name__)
 TICK_S = 1.0
 SLICE_S = 0.005
-BATCH = 20_000
+BATCH = 5_000
 PAUSE_S = 0.05
 IDLE_PASS_S = 60.0
 COMMAND_WINDOW_S = 5.0
@@ -105,6 +105,7 @@ class SwitchgearCondition:
         self._roles: dict[int, list[tuple[Switchgear, str]]] = {}
         self._mask: npt.NDArray[np.bool_] = np.zeros(0, bool)
         self._verdicts: dict[str, dict[int, Watched]] = {}
+        self._watch.scan()  # all of it, while nobody waits
         self._published: dict[str, tuple[Value, int]] = {}
 
     # ---- contract -------------------------------------------------------------------------------------------------
@@ -148,8 +149,12 @@ class SwitchgearCondition:
                     async with asyncio.timeout(max(0.0, due - self._now())):
                         await wake.wait()
                 wake.clear()
+                start = time.perf_counter()
                 for chunk in cursor.take(BATCH):
                     self.take(chunk)
+                    if time.perf_counter() - start > SLICE_S:
+                        await asyncio.sleep(0)
+                        start = time.perf_counter()
                 if cursor.lost > lost:
                     lost = cursor.lost
                     self._watch.renew_all()
@@ -175,6 +180,7 @@ class SwitchgearCondition:
             for row in one.joints.values():
                 self._roles.setdefault(row, []).append((one, "STMP/Tmp"))
         self._grow()
+        self._watch.renew_all()
         table = self.context.table
         for row, owners in self._roles.items():
             sample = table.sample(row)
