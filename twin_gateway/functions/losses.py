@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-from collections import OrderedDict
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import closing
 from typing import Any, TypeVar
@@ -19,6 +18,7 @@ from address_space.quality import StatusCode
 from twin_gateway.functions.contract import TwinContext
 from twin_gateway.functions.interval_store import IntervalReader, IntervalStoreError
 from twin_gateway.functions.intervals import FILE
+from twin_gateway.functions.losses_conditions import MeterConditions
 from twin_gateway.functions.losses_detect import Detections, explain, find_suspicions, window_losses
 from twin_gateway.functions.losses_inputs import DAY_S, Floats
 from twin_gateway.functions.losses_job import (
@@ -39,7 +39,6 @@ from twin_gateway.functions.results import Value
 from twin_gateway.functions.worker import ComputeError
 from twin_gateway.twin.losses import detection
 from twin_gateway.twin.losses.detection import Suspicion
-from twin_gateway.twin.losses.meter_data import MeterEventKind, ratio_mismatch
 from twin_gateway.twin.losses.regions import RegionKind, meters_of, padded, regions
 
 log = logging.getLogger(__name__)
@@ -81,11 +80,7 @@ class Losses:
             write_grid(context.grid, self._grid_file)
         self._results = LossResults(context.data_directory / "losses.sqlite", retention=settings.retention_days * DAY_S)
         self._published: dict[str, float] = {}
-        self._told: OrderedDict[tuple[object, ...], None] = OrderedDict()
-        self._point_rows: dict[str, list[tuple[str, int]]] = {}
-        self._held: set[tuple[str, MeterEventKind]] = set()
-        self._serials: dict[str, object] = {}
-        self._swapped: dict[str, float] = {}
+        self._conditions = MeterConditions(context, settings, self._meters)
         self.suspicions: list[Suspicion] = []
         self._searched = False
         self._lock = asyncio.Lock()
@@ -272,31 +267,7 @@ class Losses:
         await asyncio.to_thread(self._results.put_progress, "final", float(last))
 
     async def _job(self, start: float, stop: float) -> LossJob:
-        return LossJob(self._store, self._grid_file, start, stop, self._settings, await self._clocks())
-
-    async def _clocks(self) -> dict[str, float]:
-        """Clock errors as the supervision or the drivers tell them, s."""
-        table, found = self._context.table, {}
-        for name in ("LTMS1/TmAcc", "twSUPV1/TmOfs"):
-            for meter, row in await self._rows(name):
-                value = table.value(row) if not table.status[row] & 0x8000_0000 else None
-                if isinstance(value, int | float):
-                    found[meter] = float(value)
-        return found
-
-    async def _rows(self, name: str) -> list[tuple[str, int]]:
-        """(meter, row) of the meters that have a point; looked up once, and a piece at a time, for there are many."""
-        rows = self._point_rows.get(name)
-        if rows is None:
-            rows, table = [], self._context.table
-            for count, meter in enumerate(self._meters):
-                if count % 500 == 499:
-                    await asyncio.sleep(0)
-                row = table.find(f"{meter}/{name}") if meter in self._context.grid.meters else -1
-                if row >= 0:
-                    rows.append((meter, row))
-            self._point_rows[name] = rows
-        return rows
+        return LossJob(self._store, self._grid_file, start, stop, self._settings, await self._conditions.clocks())
 
     async def _work(self, function: Callable[..., T], *arguments: object) -> T:
         return await self._context.worker.run_within(_LIMIT_S, function, *arguments)
@@ -308,7 +279,7 @@ class Losses:
             states = await asyncio.to_thread(self._states, result)
             changed = await asyncio.to_thread(self._results.revise, result, states)
             await self._publish(result, states, changed)
-            await self._conditions(result)
+            await self._conditions.tell(result, self._kinds)
             return changed
 
     def _states(self, result: LossResult) -> dict[str, list[int]]:
@@ -361,82 +332,7 @@ class Losses:
             if len(rows):
                 table.ingest(Batch(rows, columns[name][good], words[good], ticks[good], late=True))
 
-    # ---- conditions -----------------------------------------------------------------------------------------------
-
-    async def _conditions(self, result: LossResult) -> None:
-        alarms, now = self._context.alarms, float(result.ends[-1])
-        # A window of long ago says nothing of what holds at present.
-        newest = now > clock.to_unix(clock.now()) - 3 * result.length - self._settings.delay
-        for key, members in result.members.items() if newest else ():
-            kind = self._kinds.get(key)
-            if kind in (None, RegionKind.PHASE, RegionKind.VLEVEL, RegionKind.AREA):
-                continue
-            silent = [m for m in members if now - result.last.get(m, 0.0) > self._settings.missing_after]
-            text = f"{len(silent)} of {len(members)} meters silent for more than a day, first {min(silent, default='')}"
-            alarms.set(bool(silent), "L03", key, text, 300)
-            await asyncio.sleep(0)
-        await self._nameplates(now)
-        reversed_now = set()
-        for count, (meter, moment, event) in enumerate(result.events):
-            if count % 100 == 99:
-                await asyncio.sleep(0)
-            if event.kind is MeterEventKind.REVERSED:
-                reversed_now.add(meter)
-                text = f"ReversedCT: {meter} counts backwards and has no export register"
-                self._hold(meter, event.kind, True, text)
-            elif self._first((meter, event.kind, moment)):
-                swap = now - self._swapped.get(meter, -math.inf) < DAY_S
-                text = f"{event.kind} of {meter}, {event.value:.0f} Wh" + (", serial number is new" if swap else "")
-                details = (("kind", str(event.kind)), ("swap", str(swap).lower()))
-                alarms.event("L04", meter, text, 500, source_time=clock.from_unix(moment), details=details)
-        for meter, held in list(self._held):
-            # Over when newer readings show nothing of it.
-            fresh = newest and result.last.get(meter, 0.0) >= now
-            if held is MeterEventKind.REVERSED and meter not in reversed_now and fresh:
-                self._hold(meter, held, False, "")
-
-    def _hold(self, meter: str, kind: MeterEventKind, holds: bool, text: str) -> None:
-        """One L04 condition a meter, as long as one of the kinds holds."""
-        alarms, before = self._context.alarms, any(known == meter for known, _ in self._held)
-        if holds:
-            self._held.add((meter, kind))
-            alarms.raise_("L04", meter, text, 500, details=(("kind", str(kind)),))
-            return
-        self._held.discard((meter, kind))
-        if before and not any(known == meter for known, _ in self._held):
-            alarms.clear("L04", meter)
-
-    async def _nameplates(self, now: float) -> None:
-        """Ratios and serial numbers that meters declare, against the records."""
-        table = self._context.table
-        for meter, row in await self._rows("LPHD1/PhyNam/serNum"):
-            serial = table.value(row)
-            if serial:
-                if self._serials.get(meter, serial) != serial:
-                    self._swapped[meter] = now
-                self._serials[meter] = serial
-        await asyncio.sleep(0)
-        declared: dict[str, float] = {}
-        for name in ("TCTR1/Rat", "TVTR1/Rat"):
-            for meter, row in await self._rows(name):
-                value = table.value(row)
-                if isinstance(value, int | float):
-                    declared[meter] = declared.get(meter, 1.0) * float(value)
-        for meter, ratio in declared.items():
-            mapped = self._meters[meter].ratio
-            if mapped != 1.0:  # else the register is primary
-                wrong = ratio_mismatch(mapped, ratio)
-                text = f"RatioMismatch: {meter} declares {ratio:g}, the records say {mapped:g}"
-                self._hold(meter, MeterEventKind.RATIO, wrong is not None, text)
-
-    def _first(self, mark: tuple[object, ...]) -> bool:
-        """Whether something is told for the first time (of the last ten thousand)."""
-        if mark in self._told:
-            return False
-        self._told[mark] = None
-        if len(self._told) > 10_000:
-            self._told.popitem(last=False)
-        return True
+    # ---- windows and suspicions ------------------------------------------------------------------------------------
 
     async def _hours(self, stop: float) -> None:
         """Loss rates of the last four hours against their bands."""
@@ -491,7 +387,7 @@ class Losses:
         suspicions.sort(key=lambda item: -item.kwh_per_day)
         self.suspicions, self._searched = suspicions, True
         for item in suspicions:
-            if self._first((item.method, item.address, item.region, int(item.end // (7 * DAY_S)))):
+            if self._conditions.first((item.method, item.address, item.region, int(item.end // (7 * DAY_S)))):
                 details = (("method", str(item.method)), ("region", item.region), ("score", f"{item.score:.3f}"))
                 self._context.alarms.event(
                     "L02", item.address, item.text(), 450, value=item.kwh_per_day, details=details
