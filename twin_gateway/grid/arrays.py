@@ -52,6 +52,9 @@ class GridArrays:
         drawn: nominal W + j var drawn by each injection and phase, shape (injections, 3); of a delta by A-B, B-C, C-A.
         delta: which injections are connected between phases.
         exponent: how the power of each goes with the voltage: 0 constant, 1 constant current, 2 constant impedance.
+        branches: lines, then transformers, then switches: the order of all branch results.
+        three_phase: which branches have all three phases.
+        limit: of each branch, A, of transformers VA; NaN where it has none.
         three_winding: addresses of transformers whose third winding is left out.
     """
 
@@ -76,12 +79,10 @@ class GridArrays:
     exponent: Indexes
     sources: tuple[Equipment, ...]
     source_node: Indexes
+    branches: tuple[Equipment, ...]
+    three_phase: Booleans
+    limit: Floats
     three_winding: tuple[str, ...]
-
-    @property
-    def branches(self) -> tuple[Equipment, ...]:
-        """Lines, then transformers, then switches: the order of all branch results."""
-        return (*self.lines, *self.transformers, *self.switches)
 
 
 def arrays_of(grid: Grid) -> GridArrays:
@@ -101,6 +102,7 @@ def arrays_of(grid: Grid) -> GridArrays:
         for item in items:
             if not isinstance(item.data, kind):
                 raise GridError(f"{item.address}: a {item.cim_class} needs its electrical data")
+    branches = (*lines, *transformers, *switches)
     return GridArrays(
         node,
         np.array([grid.nodes[address].nominal for address in node], float),
@@ -123,8 +125,22 @@ def arrays_of(grid: Grid) -> GridArrays:
         np.array([_exponent(item) for item in injections], np.intp),
         sources,
         _first(sources, number),
+        branches,
+        np.array([len(set(phase_numbers(item.phases))) == 3 for item in branches], bool),
+        np.array([limit_of(item) for item in branches], float),
         tuple(item.address for item in transformers if len(item.nodes) > 2),
     )
+
+
+def limit_of(item: Equipment) -> float:
+    """Limit of a branch: A, of a transformer VA; NaN when it has none."""
+    data = item.data
+    if isinstance(data, TransformerData):
+        # a bank of fewer units has the data of the bank of three
+        return data.s * len(set(phase_numbers(item.phases))) / 3 or float("nan")
+    if isinstance(data, LineData | SwitchRating) and data.i_max:
+        return data.i_max
+    return float("nan")
 
 
 def phase_numbers(phases: str) -> list[int]:

@@ -14,12 +14,12 @@ from power_grid_model.errors import PowerGridError  # type: ignore[attr-defined]
 from twin_gateway.grid.arrays import Floats, GridArrays, Switching
 from twin_gateway.grid.pgm_flow import solved_of
 from twin_gateway.grid.sensors import Where
-from twin_gateway.grid.suspects import Element, leave_one_out
+from twin_gateway.grid.suspects import Elements, Values, leave_one_out
 from twin_gateway.grid.sweep import radial_order
 from twin_gateway.grid.wls import Outcome
 
-_LEAST = 1.0
-"""Standard deviations below which nothing is suspected."""
+_POWER, _OTHER = 0.6, 0.4
+"""Parts of the threshold from which a power is tried, or another quantity: its leave-one-out residual is not known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +59,7 @@ def leave_out(
     dropped: list[tuple[int, BadValue]] = []
     for _ in range(rounds):
         best: tuple[float, int, Outcome] | None = None
-        for row in _suspects(arrays, state, outcome, candidates):
+        for row in _suspects(arrays, state, outcome, candidates, threshold):
             try:
                 trial = estimator.without(row)
             except PowerGridError:
@@ -97,18 +97,16 @@ def _pardon(
     return outcome, tuple(sorted(bad, key=lambda value: -value.residual))
 
 
-def _suspects(arrays: GridArrays, state: Switching, outcome: Outcome, candidates: int) -> list[int]:
+def _suspects(arrays: GridArrays, state: Switching, outcome: Outcome, candidates: int, threshold: float) -> list[int]:
     """Measured values to leave out on trial: half of them powers, half other quantities."""
     estimator = outcome.estimator
     by_flows = np.abs(_residuals(arrays, state, outcome))
     scaled = np.abs(outcome.scaled)
     powers = 2 * len(estimator.terminals)
-    groups = (np.arange(powers), np.arange(powers, len(scaled)))
     rows: list[int] = []
-    for group in groups:
-        suspicion = np.maximum(scaled, by_flows)[group]
-        sorted_rows = group[np.argsort(-suspicion)]
-        possible = [int(row) for row in sorted_rows if max(scaled[row], by_flows[row]) > _LEAST]
+    for first, last, part in ((0, powers, _POWER), (powers, len(scaled), _OTHER)):
+        suspicion = np.maximum(scaled, by_flows)[first:last]
+        possible = (first + np.argsort(-suspicion)[: np.count_nonzero(suspicion > part * threshold)]).tolist()
         rows += [row for row in possible if estimator.measured(row)][: max(1, candidates // 2)]
     return rows
 
@@ -121,45 +119,50 @@ def _residuals(arrays: GridArrays, state: Switching, outcome: Outcome) -> Floats
     series = np.concatenate([state.line, state.transformer, state.kept]) & part[ends[:, 0]]
     sources = state.joined[arrays.source_node]
     order = radial_order(len(state.nominal), ends[:, 0], ends[:, 1], series, sources[part[sources]])
-    count = len(estimator.amounts)
+    result = np.zeros(len(estimator.amounts))
     if order.looped >= 0:
-        return np.zeros(count)
+        return result
     solved = solved_of(arrays, state, estimator.model, outcome.output)
-    loss = np.zeros(len(ends), complex)
-    loss[: len(solved.first)] = (solved.first + solved.second).sum(1)
-    lines, transformers = len(arrays.lines), len(arrays.transformers)
-    offset = {Where.LINE: 0, Where.TRANSFORMER: lines, Where.SWITCH: lines + transformers}
-    fed = np.nonzero(order.branch >= 0)[0].tolist()
-    down = {int(order.branch[place]): order.downward[place] > 0 for place in fed}
-    result = np.zeros(count)
-    for reactive in (False, True):
-        held = loss.imag if reactive else loss.real
-        elements: list[Element] = []
-        of_branch: dict[int, int] = {}
-        of_injection: dict[tuple[str, int, int], int] = {}
-        supply: list[tuple[int, int, float, float]] = []
-        for place in fed:
-            branch = int(order.branch[place])
-            parent = int(ends[branch, 0] if down[branch] else ends[branch, 1])
-            of_branch[branch] = len(elements)
-            elements.append(Element(parent, int(order.node[place]), float(held[branch])))
-        for terminal, node in estimator.drains(arrays, state):
-            of_injection[terminal] = len(elements)
-            elements.append(Element(node))
-        for first, terminal in enumerate(estimator.terminals):
-            row = 2 * first + reactive
-            if estimator.left(row):
-                continue
-            amount = estimator.amounts[row]
-            where, number, end = terminal
-            if where == Where.SOURCE:
-                supply.append((int(sources[number]), row, -amount.value, amount.sigma))
-            elif terminal in of_injection:
-                elements[of_injection[terminal]].values.append((row, amount.value, amount.sigma))
-            elif where in offset:
-                branch = offset[where] + number
-                at_parent = (end == 0) == down[branch]
-                value = amount.value - float(held[branch]) if at_parent else -amount.value
-                elements[of_branch[branch]].values.append((row, value, amount.sigma))
-        result += leave_one_out(order.node, elements, supply, count)
+    held = np.zeros(len(ends), complex)
+    held[: len(solved.first)] = (solved.first + solved.second).sum(1)
+    fed = order.branch >= 0
+    branch, child = order.branch[fed], order.node[fed]
+    down = np.zeros(len(ends), bool)
+    down[branch] = order.downward[fed] > 0
+    parent = np.where(down[branch], ends[branch, 0], ends[branch, 1])
+    depth = np.zeros(len(state.nominal), np.intp)
+    for node, above in zip(child.tolist(), parent.tolist(), strict=True):  # parents come before their children
+        depth[node] = depth[above] + 1
+    drains = estimator.drains(arrays, state)
+    elements = Elements(
+        np.concatenate([parent, np.array([node for _, node in drains], np.intp)]),
+        np.concatenate([child, np.full(len(drains), -1, np.intp)]),
+        depth,
+    )
+    of_branch = np.full(len(ends), -1, np.intp)
+    of_branch[branch] = np.arange(len(branch))
+    of_drain = {terminal: len(branch) + index for index, (terminal, _) in enumerate(drains)}
+    offset = {Where.LINE: 0, Where.TRANSFORMER: len(arrays.lines)}
+    offset[Where.SWITCH] = len(arrays.lines) + len(arrays.transformers)
+    loss = np.concatenate([held[branch], np.zeros(len(drains))])
+    # Where each terminal measures, the sign of its value, and whether the loss of the branch is in it.
+    element, sign, whole = [], [], []
+    for terminal in estimator.terminals:
+        where, number, end = terminal
+        at = offset.get(where)
+        if where == Where.SOURCE:
+            element.append(-1 - int(sources[number]))
+        else:
+            element.append(of_drain[terminal] if at is None else int(of_branch[at + number]))
+        at_parent = at is None or (end == 0) == down[at + number]
+        sign.append(-1.0 if where == Where.SOURCE or not at_parent else 1.0)
+        whole.append(at is not None and at_parent)
+    places, signs = np.array(element, np.intp), np.array(sign)
+    taken = np.where(np.array(whole, bool), loss[np.maximum(places, 0)], 0.0)
+    for reactive in (0, 1):
+        rows = 2 * np.arange(len(places)) + reactive
+        here = ~estimator.left[rows]
+        stay = taken.imag if reactive else taken.real
+        values = Values(places[here], (signs * estimator.values[rows] - stay)[here], estimator.sigma[rows][here])
+        result[rows[here]] = leave_one_out(elements, loss.imag if reactive else loss.real, values)
     return result

@@ -19,7 +19,7 @@ import numpy as np
 from power_grid_model import ComponentType
 from power_grid_model.errors import PowerGridError  # type: ignore[attr-defined]  # exported, but not in so many words
 
-from twin_gateway.grid.arrays import Booleans, Complexes, GridArrays, Indexes, Switching, phase_numbers, switching
+from twin_gateway.grid.arrays import Booleans, Complexes, GridArrays, Indexes, Switching, switching
 from twin_gateway.grid.bad_data import BadValue, leave_out
 from twin_gateway.grid.flow import PowerFlowResult, no_result, result_of
 from twin_gateway.grid.model import Measurement, Position, SourceData
@@ -167,14 +167,9 @@ def _behind_unknown(arrays: GridArrays, state: Switching, uncertain: Booleans) -
 
 def _three_phase(arrays: GridArrays, state: Switching) -> str | None:
     """Address of equipment of fewer than three phases that is energised; None when there is none."""
-    for item, ends in zip(
-        arrays.branches,
-        np.concatenate([arrays.line_ends, arrays.transformer_ends, arrays.switch_ends]),
-        strict=True,
-    ):
-        if len(set(phase_numbers(item.phases))) < 3 and state.energised[state.joined[ends]].any():
-            return item.address
-    return None
+    ends = state.joined[np.concatenate([arrays.line_ends, arrays.transformer_ends, arrays.switch_ends])]
+    few = np.flatnonzero(~arrays.three_phase & state.energised[ends].any(1))
+    return arrays.branches[few[0]].address if len(few) else None
 
 
 def _expected(arrays: GridArrays, prior: PowerFlowResult) -> tuple[dict[Terminal, complex], dict[Terminal, float]]:
@@ -220,17 +215,24 @@ def _estimate(
         outcome, bad = leave_out(
             arrays, state, outcome, threshold=how.threshold, candidates=how.candidates, rounds=how.rounds
         )
-    islands = []
-    for label in labels.tolist():
-        inside = state.island[state.joined] == label
-        source = next(node for node in arrays.source_node.tolist() if inside[node])
-        islands.append(
-            Island(arrays.node[source], int(inside.sum()), not missing[label], missing[label], measured.get(label, 0))
-        )
+    islands = _fed_islands(arrays, state, labels, missing, measured)
     islands += _behind_unknown(arrays, state, uncertain)
     result = _result(arrays, state, outcome, kept_labels, uncertain)
     objective = outcome.objective if outcome is not None else float("nan")
     return Estimation(result, tuple(islands), bad, sensors.unused, objective, state.unknown)
+
+
+def _fed_islands(
+    arrays: GridArrays, state: Switching, labels: Indexes, missing: Mapping[int, str], measured: Mapping[int, int]
+) -> list[Island]:
+    sizes = np.bincount(state.island[state.joined], minlength=len(state.nominal))
+    source = {int(state.island[state.joined[node]]): int(node) for node in arrays.source_node[::-1]}
+    return [
+        Island(
+            arrays.node[source[label]], int(sizes[label]), not missing[label], missing[label], measured.get(label, 0)
+        )
+        for label in labels.tolist()
+    ]
 
 
 def _count(arrays: GridArrays, state: Switching, sensors: Sensors) -> dict[int, int]:
@@ -348,10 +350,6 @@ def _into_unknown(arrays: GridArrays, outcome: Outcome) -> tuple[Indexes, Comple
 def _nothing(arrays: GridArrays, state: Switching, sensors: Sensors, part: str) -> Estimation:
     reason = f"{part} has fewer than three phases: only three-phase grids are estimated"
     labels = np.unique(state.island[state.energised])
-    islands = []
-    for label in labels.tolist():
-        inside = state.island[state.joined] == label
-        source = next(node for node in arrays.source_node.tolist() if inside[node])
-        islands.append(Island(arrays.node[source], int(inside.sum()), False, reason, 0))
+    islands = _fed_islands(arrays, state, labels, dict.fromkeys(labels.tolist(), reason), {})
     result = no_result(arrays, state, NAME, reason)
     return Estimation(result, tuple(islands), (), sensors.unused, float("nan"), state.unknown)

@@ -7,8 +7,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from twin_gateway.grid.arrays import Booleans, Complexes, Floats, GridArrays, Indexes, Switching, phase_numbers
-from twin_gateway.grid.model import Equipment, LineData, SwitchRating, TransformerData
+from twin_gateway.grid.arrays import Booleans, Complexes, Floats, GridArrays, Indexes, Switching
 from twin_gateway.grid.sweep import radial_order, subtotals
 
 
@@ -229,7 +228,7 @@ def result_of(
         power_to,
         current_from,
         current_to,
-        _loading(branches, highest, power_from, power_to),
+        _loading(arrays, highest, power_from, power_to),
         tuple(item.address for item in arrays.injections),
         arrays.injection_number,
         solved.injection,
@@ -306,23 +305,9 @@ def _current(power: Complexes, voltage: Complexes) -> Floats:
     return np.asarray(np.divide(np.abs(power), size, out=nothing, where=there))
 
 
-def limit_of(item: Equipment) -> float:
-    """Limit of a branch: A, of a transformer VA; NaN when it has none."""
-    data = item.data
-    if isinstance(data, TransformerData):
-        # a bank of fewer units has the data of the bank of three
-        return data.s * len(set(phase_numbers(item.phases))) / 3 or float("nan")
-    if isinstance(data, LineData | SwitchRating) and data.i_max:
-        return data.i_max
-    return float("nan")
-
-
-def _loading(branches: tuple[Equipment, ...], current: Floats, power_from: Complexes, power_to: Complexes) -> Floats:
-    loading = np.full(len(branches), np.nan)
-    for index, item in enumerate(branches):
-        limit = limit_of(item)
-        if item.data.__class__ is TransformerData:
-            loading[index] = max(abs(power_from[index].sum()), abs(power_to[index].sum())) / limit
-        else:
-            loading[index] = current[index] / limit
-    return loading
+def _loading(arrays: GridArrays, current: Floats, power_from: Complexes, power_to: Complexes) -> Floats:
+    used = current.copy()
+    lines, series = len(arrays.lines), len(arrays.lines) + len(arrays.transformers)
+    through = np.maximum(np.abs(power_from.sum(1)), np.abs(power_to.sum(1)))
+    used[lines:series] = through[lines:series]
+    return np.asarray(used / arrays.limit)

@@ -19,7 +19,6 @@ from twin_gateway.grid.arrays import (
     Switching,
     arrays_of,
     earthed_and_live,
-    phase_numbers,
     spread,
     switching,
 )
@@ -52,8 +51,8 @@ class FlowModel:
     def __init__(self, grid: Grid) -> None:
         self.arrays: GridArrays = arrays_of(grid)
         self.engine = engine_for(self.arrays)
-        few = [len(set(phase_numbers(item.phases))) < 3 for item in self.arrays.switches]
-        self._kept = np.array(few, bool) if any(few) else None
+        few = ~self.arrays.three_phase[len(self.arrays.lines) + len(self.arrays.transformers) :]
+        self._kept = few if few.any() else None
 
     def state(self, positions: Mapping[str, Position] | None = None, *, unknown: Position = Position.OPEN) -> Switching:
         """Topological nodes in a switching state; arguments as of `solve`."""
@@ -148,9 +147,9 @@ def power_flow(
 
 def engine_for(arrays: GridArrays) -> Engine:
     """The simplest engine that does the grid's equipment justice."""
+    if not arrays.three_phase.all():
+        return Engine.UNBALANCED
     for item in arrays.branches:
-        if len(set(phase_numbers(item.phases))) < 3:
-            return Engine.UNBALANCED
         if isinstance(item.data, LineData) and item.data.phase_impedance:
             return Engine.UNBALANCED
         if isinstance(item.data, TransformerData) and len(set(item.data.phase_taps)) > 1:

@@ -14,6 +14,7 @@ Rules:
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -95,7 +96,7 @@ class Doubt:
 
     def least_power(self, nominal: float) -> float:
         """VA from which accuracies count at a nominal voltage (V)."""
-        return float(np.sqrt(3) * nominal * self.least_current)
+        return math.sqrt(3) * nominal * self.least_current
 
 
 def node_of(arrays: GridArrays, state: Switching, terminal: Terminal) -> int:
@@ -160,7 +161,7 @@ def _sites(measurements: Iterable[Measurement], values: Mapping[str, float]) -> 
     sites: dict[tuple[str, int], _Site] = {}
     for measured in measurements:
         value = values.get(measured.point, np.nan)
-        if not np.isfinite(value):
+        if not math.isfinite(value):
             continue
         key = (measured.equipment, measured.terminal)
         site = sites.get(key)
@@ -175,18 +176,18 @@ def _amount(
 ) -> Amount | None:
     whole = by_phase.get("")
     used = [whole] if whole is not None else list(by_phase.values())
-    numbers = np.array([value for value, _ in used])
-    accuracy = float(np.mean([measured.accuracy for _, measured in used]))
+    numbers = [value for value, _ in used]
+    accuracy = sum(measured.accuracy for _, measured in used) / len(used)
     points = tuple(measured.point for _, measured in used)
     if quantity in (Quantity.P, Quantity.Q):
         if whole is None and len(used) < 3:
             return None
-        value = float(numbers.sum())
+        value = sum(numbers)
         return Amount(value, accuracy * max(abs(value), least_power), points)
-    value = float(np.abs(numbers).mean())
+    value = sum(abs(number) for number in numbers) / len(numbers)
     if quantity == Quantity.I:
         return Amount(value, accuracy * max(value, least_current), points)
-    value *= np.sqrt(3) if quantity == Quantity.V else 1.0
+    value *= math.sqrt(3) if quantity == Quantity.V else 1.0
     return Amount(value, accuracy * value, points)
 
 
@@ -213,7 +214,7 @@ def _signed(amount: Amount | None, sign: int) -> Amount | None:
 
 def _floored(p: Amount, q: Amount, least: float) -> tuple[Amount, Amount]:
     """Accuracies count from the apparent power: a meter's error in Q is one of its angle, too."""
-    size = max(float(np.hypot(p.value, q.value)), least)
+    size = max(math.hypot(p.value, q.value), least)
     # An amount's deviation is its accuracy times its own size, so that the accuracy is found again.
     parts = [amount.sigma / max(abs(amount.value), least) * size for amount in (p, q)]
     return Amount(p.value, parts[0], p.points), Amount(q.value, parts[1], q.points)

@@ -9,129 +9,179 @@ is trusted much pulls the whole estimate to itself.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
-from twin_gateway.grid.arrays import Floats, Indexes
+from twin_gateway.grid.arrays import Booleans, Floats, Indexes
 
-_Gauss = tuple[float, float]
-"""Mean and precision (reciprocal of the variance); precision 0 says nothing."""
 _SURE = 1e12
+"""Highest precision (reciprocal of the variance)."""
 
 
-@dataclass(slots=True)
-class Element:
-    """A branch towards a child, or an injection, below a node.
+@dataclass(frozen=True, slots=True)
+class Elements:
+    """Branches towards a child, and injections, each below a node.
 
     Attributes:
-        node: that it hangs on.
+        node: that each hangs on.
         child: node at its other end; -1 for an injection.
-        loss: that stays in it, W or var.
-        values: (number, value, standard deviation) of its measurements, in the sense of what leaves its far end away
-            from the source.
+        depth: of each node below its source; the sources have 0.
     """
 
-    node: int
-    child: int = -1
-    loss: float = 0.0
-    values: list[tuple[int, float, float]] = field(default_factory=list)
+    node: Indexes
+    child: Indexes
+    depth: Indexes
 
 
-def leave_one_out(
-    order: Indexes, elements: Sequence[Element], supply: Sequence[tuple[int, int, float, float]], count: int
-) -> Floats:
-    """Normalised residual of every measured power against what all others say of it.
+@dataclass(frozen=True, slots=True)
+class Values:
+    """Measured values of one quantity.
+
+    Attributes:
+        element: that each measures, in the sense of what leaves its far end away from the source; -1 - n for what the
+            source at node n delivers.
+        value, sigma: with its standard deviation.
+    """
+
+    element: Indexes
+    value: Floats
+    sigma: Floats
+
+
+@dataclass(frozen=True, slots=True)
+class _Gauss:
+    """Normal distributions: precision, and mean times precision. Precision 0 says nothing."""
+
+    weight: Floats
+    moment: Floats
+
+    @property
+    def mean(self) -> Floats:
+        return np.divide(self.moment, self.weight, out=np.zeros_like(self.moment), where=self.weight > 0)
+
+
+@dataclass(frozen=True, slots=True)
+class _Sum:
+    """Sums of independent terms by node: how many say nothing, mean and variance of the others."""
+
+    blind: Floats
+    mean: Floats
+    variance: Floats
+
+
+def leave_one_out(elements: Elements, loss: Floats, values: Values) -> Floats:
+    """Normalised residual of every value against what all others say of it.
 
     Args:
-        order: nodes, each after the one that feeds it.
-        elements: all of them; a node has at most one that leads to it.
-        supply: (node, number, value, standard deviation) of measured sources; other sources are unknown.
-        count: how many numbers there are.
+        elements: branches and injections; a node has at most one that leads to it.
+        loss: that stays in each element; 0 of injections.
+        values: measured.
 
     Returns:
-        Standard deviations, shape (count,); 0 for what is not among the values, or what nothing else tells of.
+        Standard deviations, shape (values,); 0 where nothing else tells of a value.
     """
-    below: dict[int, list[int]] = {}
-    leading: dict[int, int] = {}
-    for index, element in enumerate(elements):
-        below.setdefault(element.node, []).append(index)
-        if element.child >= 0:
-            leading[element.child] = index
-    own = [_product([(value, _precision(sigma)) for _, value, sigma in item.values]) for item in elements]
-    up: list[_Gauss] = [(0.0, 0.0)] * len(elements)  # from below, without the element's own values
-    for node in reversed(order.tolist()):
-        lead = leading.get(node)
-        if lead is not None:
-            up[lead] = _sum([_carried(elements[i], _product([up[i], own[i]])) for i in below.get(node, [])])
-    given: dict[int, list[tuple[int, float, float]]] = {}
-    for node, number, value, sigma in supply:
-        given.setdefault(node, []).append((number, value, sigma))
-    result = np.zeros(count)
-    down: list[_Gauss] = [(0.0, 0.0)] * len(elements)  # from above, without the element's own values
-    for node in order.tolist():
-        lead = leading.get(node)
-        here = below.get(node, [])
-        carried = [_carried(elements[i], _product([up[i], own[i]])) for i in here]
-        if lead is None:
-            at_source = given.get(node, [])
-            drawn = _sum(carried)
-            for place, (number, value, sigma) in enumerate(at_source):
-                others = [(v, _precision(s)) for other, (_, v, s) in enumerate(at_source) if other != place]
-                result[number] = _distance(value, sigma, _product([drawn, *others]))
-            fed = _product([(v, _precision(s)) for _, v, s in at_source])
-        else:
-            fed = _product([down[lead], own[lead]])
-        for index, rest in zip(here, _sums_of_others(carried), strict=True):
-            mean, precision = _sum([fed, (-rest[0], rest[1])])
-            down[index] = (mean - elements[index].loss, precision)
-    for index, item in enumerate(elements):
-        for place, (number, value, sigma) in enumerate(item.values):
-            others = [(v, _precision(s)) for other, (_, v, s) in enumerate(item.values) if other != place]
-            result[number] = _distance(value, sigma, _product([up[index], down[index], *others]))
-    return result
+    count, nodes = len(elements.node), len(elements.depth)
+    weight = np.minimum(1.0 / values.sigma**2, _SURE)
+    at_element = values.element >= 0
+    at_source = -1 - values.element[~at_element]
+    own = _Gauss(
+        _total(values.element[at_element], weight[at_element], count),
+        _total(values.element[at_element], (weight * values.value)[at_element], count),
+    )
+    supply = _Gauss(
+        _total(at_source, weight[~at_element], nodes),
+        _total(at_source, (weight * values.value)[~at_element], nodes),
+    )
+    levels = _levels(elements)
+    leading = np.full(nodes, -1, np.intp)
+    branch = elements.child >= 0
+    leading[elements.child[branch]] = np.flatnonzero(branch)
+    up = _Gauss(np.zeros(count), np.zeros(count))
+    # A node on which nothing hangs takes nothing, for certain.
+    up.weight[branch & ~np.isin(elements.child, elements.node)] = _SURE
+    for level in reversed(levels):
+        below = _sum(elements.node[level], *_carried(up, own, loss, level), nodes)
+        _pass_on(up, leading, below, elements.depth == elements.depth[elements.node[level[0]]])
+    return _residuals(elements, (own, supply, up), loss, values, levels)
 
 
-def _precision(sigma: float) -> float:
-    return min(1.0 / sigma**2, _SURE) if sigma > 0 else _SURE
+def _total(index: Indexes, amounts: npt.NDArray[Any], count: int) -> Floats:
+    return np.bincount(index, amounts, count).astype(float)
 
 
-def _product(messages: Sequence[_Gauss]) -> _Gauss:
-    precision = sum(weight for _, weight in messages)
-    if precision <= 0:
-        return 0.0, 0.0
-    return sum(mean * weight for mean, weight in messages) / precision, precision
+def _levels(elements: Elements) -> list[Indexes]:
+    """Elements by the depth of the node they hang on."""
+    deep = elements.depth[elements.node]
+    order = np.argsort(deep, kind="stable")
+    cuts = np.flatnonzero(np.diff(deep[order])) + 1
+    return [part for part in np.split(order, cuts) if len(part)]
 
 
-def _sum(terms: Sequence[_Gauss]) -> _Gauss:
-    """Distribution of a sum; of nothing it is surely zero."""
-    if any(weight <= 0 for _, weight in terms):
-        return 0.0, 0.0
-    variance = sum(1.0 / weight for _, weight in terms)
-    return sum(mean for mean, _ in terms), 1.0 / variance if variance > 1.0 / _SURE else _SURE
+def _carried(up: _Gauss, own: _Gauss, loss: Floats, level: Indexes) -> tuple[Floats, Floats]:
+    """Precision and mean of what the elements of a level take from their nodes."""
+    weight = up.weight[level] + own.weight[level]
+    mean = np.divide(up.moment[level] + own.moment[level], weight, out=np.zeros(len(level)), where=weight > 0)
+    return weight, mean + loss[level]
 
 
-def _carried(element: Element, message: _Gauss) -> _Gauss:
-    """What an element takes from its node."""
-    return message[0] + element.loss, message[1]
+def _sum(node: Indexes, weight: Floats, mean: Floats, nodes: int) -> _Sum:
+    variance = np.divide(1.0, weight, out=np.zeros_like(weight), where=weight > 0)
+    return _Sum(_total(node, weight <= 0, nodes), _total(node, mean, nodes), _total(node, variance, nodes))
 
 
-def _sums_of_others(terms: Sequence[_Gauss]) -> list[_Gauss]:
-    """For each term the sum of all the others."""
-    total_mean = sum(mean for mean, _ in terms)
-    blind = sum(weight <= 0 for _, weight in terms)
-    total_variance = sum(1.0 / weight for _, weight in terms if weight > 0)
-    result: list[_Gauss] = []
-    for mean, weight in terms:
-        if blind - (weight <= 0):
-            result.append((0.0, 0.0))
-            continue
-        variance = total_variance - (1.0 / weight if weight > 0 else 0.0)
-        result.append((total_mean - mean, 1.0 / variance if variance > 1.0 / _SURE else _SURE))
-    return result
+def _pass_on(up: _Gauss, leading: Indexes, below: _Sum, here: Booleans) -> None:
+    """Tell the elements that lead to the nodes of a level what hangs below those."""
+    at = np.flatnonzero(here & (leading >= 0))
+    weight = np.where(below.blind[at] > 0, 0.0, np.minimum(1.0 / np.maximum(below.variance[at], 1.0 / _SURE), _SURE))
+    up.weight[leading[at]] = weight
+    up.moment[leading[at]] = weight * below.mean[at]
 
 
-def _distance(value: float, sigma: float, guess: _Gauss) -> float:
-    mean, precision = guess
-    return 0.0 if precision <= 0 else float((value - mean) / np.sqrt(sigma**2 + 1.0 / precision))
+def _residuals(
+    elements: Elements,
+    messages: tuple[_Gauss, _Gauss, _Gauss],
+    loss: Floats,
+    values: Values,
+    levels: list[Indexes],
+) -> Floats:
+    own, supply, up = messages
+    count, nodes = len(elements.node), len(elements.depth)
+    # What comes to each node from above; of sources what is measured of their supply.
+    fed = _Gauss(supply.weight.copy(), supply.moment.copy())
+    down = _Gauss(np.zeros(count), np.zeros(count))
+    drawn = _Gauss(np.full(nodes, _SURE), np.zeros(nodes))
+    for level in levels:
+        node = elements.node[level]
+        weight, mean = _carried(up, own, loss, level)
+        total = _sum(node, weight, mean, nodes)
+        blind = total.blind[node] - (weight <= 0)
+        variance = total.variance[node] - np.divide(1.0, weight, out=np.zeros_like(weight), where=weight > 0)
+        spread = np.maximum(variance, 0.0) + np.divide(
+            1.0, fed.weight[node], out=np.zeros(len(node)), where=fed.weight[node] > 0
+        )
+        seen = (blind <= 0) & (fed.weight[node] > 0)
+        sure = np.where(seen, 1.0 / np.maximum(spread, 1.0 / _SURE), 0.0)
+        down.weight[level] = sure
+        down.moment[level] = sure * (fed.mean[node] - (total.mean[node] - mean) - loss[level])
+        at = np.unique(node)
+        drawn.weight[at] = np.where(total.blind[at] > 0, 0.0, 1.0 / np.maximum(total.variance[at], 1.0 / _SURE))
+        drawn.moment[at] = drawn.weight[at] * total.mean[at]
+        leads = level[elements.child[level] >= 0]
+        fed.weight[elements.child[leads]] = down.weight[leads] + own.weight[leads]
+        fed.moment[elements.child[leads]] = down.moment[leads] + own.moment[leads]
+    at_element = values.element >= 0
+    weight = np.minimum(1.0 / values.sigma**2, _SURE)
+    element, node = np.where(at_element, values.element, 0), np.where(at_element, 0, -1 - values.element)
+    others, moment = -weight, -weight * values.value
+    if count:
+        others = others + np.where(at_element, (up.weight + down.weight + own.weight)[element], 0.0)
+        moment = moment + np.where(at_element, (up.moment + down.moment + own.moment)[element], 0.0)
+    others = others + np.where(at_element, 0.0, (drawn.weight + supply.weight)[node])
+    moment = moment + np.where(at_element, 0.0, (drawn.moment + supply.moment)[node])
+    told = others > 1e-9 * weight
+    guess = np.divide(moment, others, out=np.zeros_like(moment), where=told)
+    spread = np.sqrt(values.sigma**2 + np.divide(1.0, others, out=np.zeros_like(others), where=told))
+    return np.asarray(np.where(told, (values.value - guess) / spread, 0.0))

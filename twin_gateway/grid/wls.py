@@ -68,7 +68,7 @@ class Estimator:
 
     Attributes:
         terminals: of the power sensors.
-        amounts: values by number.
+        amounts: values by number; `values` and `sigma` are theirs, `left` says which are left out.
         free: live ends of switches of unknown position, in the order of the extra loads of the output.
 
     Raises:
@@ -93,10 +93,10 @@ class Estimator:
         self.amounts += [amount for _, amount in voltage]
         self._sign = np.array([-1.0 if terminal[0] == Where.SOURCE else 1.0 for terminal, _, _ in power])
         self._counts = (len(power), len(current), len(voltage))
-        self._sigma = np.array([amount.sigma for amount in self.amounts], float)
-        self._values = np.array([amount.value for amount in self.amounts], float)
-        self._now = self._values.copy()
-        self._left = np.zeros(len(self.amounts), bool)
+        self.sigma = np.array([amount.sigma for amount in self.amounts], float)
+        self.values = np.array([amount.value for amount in self.amounts], float)
+        self._now = self.values.copy()
+        self.left = np.zeros(len(self.amounts), bool)
         free = [terminal for terminal in sensors.free if part[node_of(arrays, state, terminal)]]
         self.free = free
         self._free = {terminal: _FREE + index for index, terminal in enumerate(free)}
@@ -114,10 +114,6 @@ class Estimator:
         }
         self._engine = PowerGridModel(data, system_frequency=FREQUENCY)
 
-    def left(self, row: int) -> bool:
-        """Whether a value has been left out."""
-        return bool(self._left[row])
-
     def drains(self, arrays: GridArrays, state: Switching) -> list[tuple[Terminal, int]]:
         """Terminals of everything that draws at a node, and the topological node of each."""
         rows: list[Terminal] = [(Where.INJECTION, int(row), 0) for row in self.model.injections]
@@ -125,11 +121,11 @@ class Estimator:
 
     def measured(self, row: int) -> bool:
         """Whether a value was measured and has not been left out."""
-        return bool(self.amounts[row].points) and not self._left[row]
+        return bool(self.amounts[row].points) and not self.left[row]
 
     def drop(self, row: int) -> None:
         """Leave a value out from now on."""
-        self._left[row] = True
+        self.left[row] = True
         self._weigh(row)
 
     def with_again(self, row: int) -> Outcome:
@@ -138,7 +134,7 @@ class Estimator:
         Raises:
             PowerGridError: there is none.
         """
-        self._left[row] = False
+        self.left[row] = False
         self._weigh(row)
         return self.solve()
 
@@ -148,12 +144,12 @@ class Estimator:
         Raises:
             PowerGridError: there is none.
         """
-        self._left[row] = True
+        self.left[row] = True
         self._weigh(row)
         try:
             return self.solve()
         finally:
-            self._left[row] = False
+            self.left[row] = False
             self._weigh(row)
 
     def solve(self) -> Outcome:
@@ -165,7 +161,7 @@ class Estimator:
         outcome = self._once()
         # The engine turns powers at a node into currents by its measured voltage, however little that is trusted:
         # for a value that is left out it has to be the estimated one.
-        voltages = np.nonzero(self._left)[0]
+        voltages = np.nonzero(self.left)[0]
         voltages = voltages[voltages >= 2 * (self._counts[0] + self._counts[1])]
         for _ in range(_SETTLE if len(voltages) else 0):
             change = np.abs(outcome.estimates[voltages] / self._now[voltages] - 1)
@@ -196,7 +192,7 @@ class Estimator:
             residual[2 * powers : end : 2] = sensor["i_residual"]
             residual[2 * powers + 1 : end : 2] = sensor["i_angle_residual"]
         residual[end:] = output[ComponentType.sym_voltage_sensor]["u_residual"]
-        scaled = np.where(self._left, 0.0, residual / self._sigma)
+        scaled = np.where(self.left, 0.0, residual / self.sigma)
         return Outcome(self, output, scaled, self._now - residual, float(scaled @ scaled))
 
     def _inside(self, arrays: GridArrays, state: Switching, terminal: Terminal, part: Booleans) -> bool:
@@ -244,10 +240,10 @@ class Estimator:
 
     def _weigh(self, row: int) -> None:
         """Tell the engine a value and its standard deviation as they now count."""
-        if not self._left[row]:
-            self._now[row] = self._values[row]
+        if not self.left[row]:
+            self._now[row] = self.values[row]
         powers, currents, _ = self._counts
-        sigma = self._sigma * np.where(self._left, _LEFT_OUT, 1.0)
+        sigma = self.sigma * np.where(self.left, _LEFT_OUT, 1.0)
         if row < 2 * powers:
             number = row // 2
             update = initialize_array(DatasetType.update, ComponentType.sym_power_sensor, 1)

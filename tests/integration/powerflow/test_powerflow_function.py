@@ -195,7 +195,7 @@ async def test_a_switch_that_opens_brings_a_computation_at_once(tmp_path):
         assert function.last.energised.all()
         bench.write({position(3): Position.OPEN})
         await until(lambda: not function.last.energised.all(), 3.0)
-        assert number(bench, f"{line(3)}/twMMXU1/TotW") == 0
+        await until(lambda: number(bench, f"{line(3)}/twMMXU1/TotW") == 0)
     finally:
         task.cancel()
         with contextlib.suppress(asyncio.CancelledError):

@@ -11,7 +11,7 @@ from reference_grids import SOURCE, feeder, five_buses, line, load, node, switch
 from twin_gateway.grid.estimation import EstimationSettings, estimate
 from twin_gateway.grid.model import CimClass, ConnectivityNode, Equipment, LineData, Measurement, Position, Quantity
 from twin_gateway.grid.powerflow import FlowModel
-from twin_gateway.grid.suspects import Element, leave_one_out
+from twin_gateway.grid.suspects import Elements, Values, leave_one_out
 
 BUSES = [(1, 0, 0), *((k, 100 + 10 * k, 40 + 5 * k) for k in range(2, 10))]
 BRANCHES = [(k, begin, k + 1, 0.4, 0.3, 1) for k, begin in zip(range(1, 9), (1, 2, 3, 4, 2, 6, 3, 8), strict=True)]
@@ -311,8 +311,15 @@ def test_leave_one_out_residuals_equal_those_of_the_full_covariance():
     covariance = np.linalg.inv(h.T @ w @ h)
     residual = z - h @ covariance @ h.T @ w @ z
     normalised = residual / np.sqrt(sigma**2 - np.einsum("ij,jk,ik->i", h, covariance, h))
-    elements = [Element(node, values=[(k, z[k], sigma[k])]) for k, node in enumerate((1, 2, 3, 4))]
-    for k, (begin, end) in enumerate(((0, 1), (1, 2), (1, 3), (3, 4))):
-        elements.append(Element(begin, end, values=[(4 + k, z[4 + k], sigma[4 + k])]))
-    found = leave_one_out(np.array([0, 1, 2, 3, 4]), elements, [(0, 8, z[8], sigma[8])], len(z))
+    elements = Elements(
+        np.array([1, 2, 3, 4, 0, 1, 1, 3]), np.array([-1, -1, -1, -1, 1, 2, 3, 4]), np.array([0, 1, 2, 2, 3])
+    )
+    values = Values(np.array([*range(8), -1]), z, sigma)
+    found = leave_one_out(elements, np.zeros(8), values)
     np.testing.assert_allclose(found, normalised, rtol=1e-9)
+
+
+def test_a_value_that_nothing_else_tells_of_has_no_residual():
+    elements = Elements(np.array([0, 1, 1]), np.array([1, -1, -1]), np.array([0, 1]))
+    values = Values(np.array([0, 1]), np.array([5.0, 2.0]), np.ones(2))
+    assert leave_one_out(elements, np.zeros(3), values).tolist() == [0.0, 0.0]
