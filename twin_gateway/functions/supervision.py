@@ -311,10 +311,12 @@ class Supervision:
         self._watch.tick()
         self.checks.count_links()
         self.checks.find_frozen()
+        await asyncio.sleep(0)
         down = self._find_down()
         outage = self._roots.evaluate(down, self._now())
         reasons = {node: f"unreachable because of {root}" for node, root in outage.suppressed.items()}
         reasons |= dict.fromkeys(outage.waiting, "not back yet after the recovery of what it hangs from")
+        await asyncio.sleep(0)
         self._tell_roots(outage.roots)
         numbers = self.index.numbers
         changed = (down ^ self._down) | {node for node in reasons if self._reasons.get(node) != reasons[node]}
@@ -346,7 +348,7 @@ class Supervision:
                 slice_start = time.perf_counter()
                 waited += slice_start - paused
         self.results.publish_devices(done)
-        self.results.publish_places()
+        await self.results.publish_places()
         return time.perf_counter() - start - waited
 
     def _find_down(self) -> set[str]:

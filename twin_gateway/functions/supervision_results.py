@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
@@ -15,6 +17,7 @@ from twin_gateway.twin.supervision.rollup import Member, Roll, function_of, plac
 FUNCTION = "twSUPV1"
 _S = DeviceState
 ROLL_S = 30.0
+SLICE_S = 0.005
 _DEVICE = ("St", "StRsn", "Avl", "MTBF", "TmOfs", "LastChg", "CntAlm", "FrzCnt", "ConfRevOk", "SwRevOk", "SerNumOk")
 _METER = ("St", "StRsn", "Avl", "TmOfs", "LastChg")
 _COUNTS = {
@@ -104,7 +107,7 @@ class SupervisionResults:
             values |= {head + name: value for name, value in self._of_device(device).items()}
         self._write(values)
 
-    def publish_places(self) -> None:
+    async def publish_places(self) -> None:
         """Count alarms, and write what has changed of the places since the last time."""
         counts: Counter[str] = Counter()
         oldest: dict[str, float] = {}
@@ -120,7 +123,11 @@ class SupervisionResults:
             if device is not None and not self._brief(device):
                 values[f"{function_of(place, FUNCTION)}/CntAlm"] = counts[place]
         self._counts = counts
-        for place, devices in self.places.items():
+        start = time.perf_counter()
+        for place, devices in list(self.places.items()):
+            if time.perf_counter() - start > SLICE_S:
+                await asyncio.sleep(0)
+                start = time.perf_counter()
             head = f"{function_of(place, FUNCTION)}/"
             values |= {head + name: value for name, value in self._of_place(place, devices, oldest).items()}
         sent, failed = self._commands()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
 GRACE_S = 60.0
@@ -36,17 +36,22 @@ class RootCauses:
     grace_s: float = GRACE_S
     _behind: dict[str, str] = field(default_factory=dict)
     _recovered: dict[str, float] = field(default_factory=dict)
+    _circle: set[str] = field(default_factory=set)
 
     def evaluate(self, down: Collection[str], now: float) -> Outage:
         """Tell causes from consequences at a time in s; to be called at every change and every few seconds."""
         suppressed: dict[str, str] = {}
         waiting: set[str] = set()
         roots: dict[str, int] = {}
+        tops: dict[str, str | None] = {}
         for node in down:
-            above = [parent for parent in self._above(node) if parent in down]
-            if above:
-                suppressed[node] = above[-1]
-                self._behind[node] = above[-1]
+            parent = self.parents.get(node)
+            if parent is not None and (parent not in tops or parent in self._circle):
+                tops[parent] = self._top(parent, node, down)
+            top = None if parent is None else tops[parent]
+            if top is not None:
+                suppressed[node] = top
+                self._behind[node] = top
                 self._recovered.pop(node, None)
             elif node in self._behind and now - self._recovered.setdefault(node, now) < self.grace_s:
                 waiting.add(node)
@@ -61,9 +66,17 @@ class RootCauses:
                 self._recovered.pop(node, None)
         return Outage(roots, suppressed, frozenset(waiting))
 
-    def _above(self, node: str) -> Iterator[str]:
-        seen = {node}
-        while (parent := self.parents.get(node)) is not None and parent not in seen:
-            seen.add(parent)
-            yield parent
-            node = parent
+    def _top(self, parent: str, node: str, down: Collection[str]) -> str | None:
+        """The topmost node that is down, of a parent and what is above it."""
+        seen, top = {node}, None
+        above: str | None = parent
+        while above is not None:
+            if above in seen:
+                # In a circle the answer depends on where it was entered.
+                self._circle |= seen
+                break
+            seen.add(above)
+            if above in down:
+                top = above
+            above = self.parents.get(above)
+        return top
