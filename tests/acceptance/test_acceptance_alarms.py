@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,10 +14,8 @@ from address_space.events import Event
 from address_space.ports import Caller
 from address_space.quality import StatusCode
 from twin_gateway.functions.contract import TwinFunction
-from twin_gateway.functions.process_alarms import ProcessSettings, make_process_alarms
+from twin_gateway.functions.process_alarms import ProcessAlarms, ProcessSettings, make_process_alarms
 from twin_gateway.functions.supervision import Supervision
-from twin_gateway.functions.switchgear import make_switchgear
-from twin_gateway.functions.switchgear_settings import SwitchgearSettings
 from twin_gateway.gateway import Gateway
 from twin_gateway.security.users import User
 
@@ -83,8 +80,12 @@ def rig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FieldRig]:
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def gateway(rig: FieldRig) -> AsyncIterator[Gateway]:
     supervision = {"settle": 5, "delays": {"D02": "1 s", "D05": "1 s", "D06": "1 s"}, "counter_hold": "4 s"}
-    made = await rig.gateway(USERS, twin=rig.twin(supervision=supervision, flisr={"mode": "off"}))
-    tasks = [asyncio.create_task(function.run()) for function in _further(made, rig.folder)]
+    plates = rig.folder / "plates.yaml"
+    plates.write_text(PLATES)
+    switchgear = {"nameplates": str(plates), "settle": 1}
+    twin = rig.twin(supervision=supervision, switchgear=switchgear, flisr={"mode": "off"})
+    made = await rig.gateway(USERS, twin=twin)
+    tasks = [asyncio.create_task(function.run()) for function in _process_alarms(made)]
     await until_true(lambda: made.table.find(f"{IED}/GSAL1/AuthFail") >= 0)
     await until_true(lambda: made.table.status[made.table.find(f"{IED}/GSAL1/AuthFail")] == 0)
     await asyncio.sleep(2.0)
@@ -95,17 +96,13 @@ async def gateway(rig: FieldRig) -> AsyncIterator[Gateway]:
     await made.stop()
 
 
-def _further(gateway: Gateway, folder: Path) -> list[TwinFunction]:
-    """The functions on nameplates of this test's own."""
+def _process_alarms(gateway: Gateway) -> list[TwinFunction]:
+    """The alarms of protection and switching, where the gateway has not made them itself."""
+    if any(isinstance(function, ProcessAlarms) for function in gateway.twin.functions):
+        return []
     supervision = _supervision(gateway)
-    plates = folder / "plates.yaml"
-    plates.write_text(PLATES)
-    settings = SwitchgearSettings(nameplates=plates, settle=1.0)
-    mark = supervision.mark_of_place
-    return [
-        make_switchgear(supervision.context, settings, mark=mark),
-        make_process_alarms(supervision.context, ProcessSettings(), gateway.desk.last_sent, mark=mark),
-    ]
+    sent = gateway.desk.last_sent
+    return [make_process_alarms(supervision.context, ProcessSettings(), sent, mark=supervision.mark_of_place)]
 
 
 def _supervision(gateway: Gateway) -> Supervision:
