@@ -31,8 +31,8 @@ def measure() -> dict[str, float]:
     """Milliseconds from the faulted zone to the plan, positions being up to date.
 
     Returns:
-        `bus33_*`: all 32 faults of the 33-bus feeder, with the sum of unserved kW; `bus10k_*`: random faults of towns of
-        33 buses tied to each other, loaded so that most faults can be restored; `bus10k_heavy_*`: the 33-bus feeder
+        `bus33_*`: all 32 faults of the 33-bus feeder, with the sum of unserved kW; `bus10k_*`: random faults of towns
+        of 33 buses tied to each other, loaded so that most faults can be restored; `bus10k_heavy_*`: the 33-bus feeder
         tiled with its full load, where many cannot. Each p50, p95 and max; `*_fast_*` with numba, where it is
         installed. The 33-bus feeder is read from TWIN_REFERENCE_DATA; without it its figures are left out.
     """

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from flisr_grids import EXACT, Fault, fault, feeder, flow, head, line, positions_after
+from flisr_grids import EXACT, Fault, fault, feeder, flow, head, line, positions_after, six_bus
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -118,6 +118,14 @@ def test_more_of_the_grid_is_taken_in_view_only_when_it_is_needed():
         if len(sizes) == 1:
             assert plan_restoration(problem).complete
     assert sizes[0] < sizes[1] < len(found.network.nodes)
+
+
+def test_where_nothing_more_lies_beyond_there_is_one_problem():
+    found = fault(six_bus(), [line(2)])
+    before = found.network.positions(found.states)
+    problems = list(restoration_problems(found.network, found.states, found.isolation, {}, before=before))
+    assert len(problems) == 1
+    assert problems[0].settings.deadline > 0.9
 
 
 def ring(n: int = 12) -> tuple[object, np.random.Generator]:

@@ -37,6 +37,7 @@ class RestorationProblem:
         auto_ok: nothing that was seen so far forbids automatic execution.
         blocked: why nothing may be restored at all; empty when it may.
         no_auto: switches whose closing needs a person.
+        more: feeders lie beyond those in view.
     """
 
     case: Case
@@ -53,6 +54,7 @@ class RestorationProblem:
     auto_ok: bool = True
     blocked: str = ""
     no_auto: frozenset[str] = field(default_factory=frozenset)
+    more: bool = False
 
 
 def restoration_problems(
@@ -77,8 +79,7 @@ def restoration_problems(
     until = clock() + settings.deadline
     now = network.positions(states) if now is None else now
     for hops in range(1, settings.hops + 1):
-        share = 1.0 if hops == settings.hops else NEAR_SHARE
-        yield restoration_problem(
+        problem = restoration_problem(
             network,
             states,
             isolation,
@@ -86,9 +87,14 @@ def restoration_problems(
             before=before,
             now=now,
             outage=outage,
-            settings=replace(settings, hops=hops, deadline=max(until - clock(), 0.0) * share),
+            settings=replace(settings, hops=hops),
             barred=barred,
         )
+        share = 1.0 if hops == settings.hops or not problem.more else NEAR_SHARE
+        problem.settings = replace(problem.settings, deadline=max(until - clock(), 0.0) * share)
+        yield problem
+        if not problem.more:
+            return
 
 
 def restoration_problem(
@@ -121,7 +127,7 @@ def restoration_problem(
     positions = (network.positions(states) if now is None else now).copy()
     for boundary in isolation.boundaries:
         positions[network.switch_index[boundary.switch]] = Position.OPEN
-    near, everything = _surroundings(network, before, isolated, settings.hops)
+    near, everything, more = _surroundings(network, before, isolated, settings.hops)
     builder = _Builder(network, states, settings, near - isolated, everything - isolated)
     builder.edges(positions, before, isolation)
     builder.node_data(loads, outage, {network.zone_index[zone] for zone in barred})
@@ -134,7 +140,9 @@ def restoration_problem(
                 power += _estimate(load, loads.get(load.address), settings)[0].real
                 customers += load.data.customers
         given_up.append((network.zones[zone].address, power, customers))
-    return builder.problem(given_up, isolation)
+    problem = builder.problem(given_up, isolation)
+    problem.more = more
+    return problem
 
 
 def surroundings_problem(
@@ -149,15 +157,17 @@ def surroundings_problem(
 ) -> RestorationProblem:
     """The feeders around some zones as they are, without a fault."""
     nothing = Isolation((), (), ())
-    near, everything = _surroundings(network, now, zones, 1)
+    near, everything, _ = _surroundings(network, now, zones, 1)
     builder = _Builder(network, states, settings, near, everything)
     builder.edges(now, now, nothing)
     builder.node_data(loads, 0.0, barred)
     return builder.problem((), nothing)
 
 
-def _surroundings(network: Network, before: Positions, isolated: set[int], hops: int) -> tuple[set[int], set[int]]:
-    """Zones whose switches may take part, and these with all that shares transformers with them."""
+def _surroundings(
+    network: Network, before: Positions, isolated: set[int], hops: int
+) -> tuple[set[int], set[int], bool]:
+    """Zones whose switches may take part, these with what shares transformers with them, whether more follow."""
     trunk = network.trunk
     positions: list[int] = before.tolist()
 
@@ -178,14 +188,21 @@ def _surroundings(network: Network, before: Positions, isolated: set[int], hops:
         return found
 
     near = walk(isolated, set(), through_trunk=False)
+
+    def border() -> list[int]:
+        return sorted(
+            {
+                beyond
+                for zone in near
+                if not trunk[zone]
+                for number in network.switches_at[zone]
+                if (beyond := network.switches[number].other(zone)) not in near
+            }
+        )
+
     for _ in range(hops):
-        border = {
-            network.switches[number].other(zone)
-            for zone in near
-            if not trunk[zone]
-            for number in network.switches_at[zone]
-        }
-        near |= walk(sorted(border - near), near, through_trunk=False)
+        near |= walk(border(), near, through_trunk=False)
+    more = bool(border())
     upstream = {zone for zone in near if trunk[zone]}
     stack = list(upstream)
     while stack:
@@ -200,7 +217,7 @@ def _surroundings(network: Network, before: Positions, isolated: set[int], hops:
     if shared:
         # other feeders load the same transformers
         everything |= walk(sorted(upstream), set(), through_trunk=True)
-    return near | upstream, everything
+    return near | upstream, everything, more
 
 
 def _estimate(load: Load, estimate: LoadEstimate | None, settings: RestoreSettings) -> tuple[complex, float]:

@@ -17,8 +17,10 @@ from twin_gateway.twin.flisr.reduce import Reduced, reduce
 from twin_gateway.twin.flisr.search import Found, Search, do_no_harm, reachable
 from twin_gateway.twin.flisr.zones import S_BASE
 
+_KEPT_BACK = 0.9
+"""Share of the deadline that is planned with: the last check may take longer than thought."""
 _SEARCH_SHARE = 0.75
-"""Share of the deadline for the search; the rest is for the checks before and after."""
+"""Share of what is left of it for the search; the rest is for the checks after it."""
 _CHECKED = 16
 """Plans that are checked on the whole part of the grid, best first, before nothing is done."""
 
@@ -30,7 +32,7 @@ def plan_restoration(problem: RestorationProblem, clock: Callable[[], float] = t
     taken as open and as closed. The clock only tells how much time has gone.
     """
     began = clock()
-    until = began + problem.settings.deadline
+    until = began + problem.settings.deadline * _KEPT_BACK
     case, base, before = _base(problem)
     if problem.blocked or base.looped:
         why = problem.blocked or "the grid is not radial before the plan"

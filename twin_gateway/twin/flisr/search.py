@@ -33,7 +33,9 @@ NEAR = 0.05
 """Estimated violation up to which a move that would be better than the best plan is solved, whatever its rank."""
 
 BATCH = 32
-"""Configurations that are solved together."""
+"""Most configurations that are solved together,"""
+PLACES = 6000
+"""and most nodes in them: between two batches the clock is read."""
 
 Key = tuple[float, int, int, float, tuple[int, ...]]
 
@@ -90,6 +92,7 @@ class Search:
         self._budget, self._exact_limit = node_budget, exact_limit
         self.evaluated = 0
         self.case = case
+        self._batch = max(1, min(BATCH, PLACES // max(case.n, 1)))
         self.base = self._solve(case.closed)
         self._seen: set[bytes] = {case.closed.tobytes()}
         self._best = self.base
@@ -210,7 +213,7 @@ class Search:
                 for chosen in itertools.combinations(edges, size)
                 if case.cost[list(chosen)].sum() <= case.max_operations
             )
-            while some := list(itertools.islice(combinations, BATCH)):
+            while some := list(itertools.islice(combinations, self._batch)):
                 if self._spent():
                     return False
                 self._consider([_toggled(case.closed, chosen) for chosen in some], self._seen)
@@ -220,10 +223,10 @@ class Search:
         """All single closings; proven best when one restores all that can be reached with the fewest operations."""
         ties = Solved(self.case, self.base).pickups()
         cheapest = int(self.case.cost[ties].min()) if len(ties) else 0
-        for start in range(0, len(ties), BATCH):
+        for start in range(0, len(ties), self._batch):
             if self._spent():
                 return False
-            some = ties[start : start + BATCH].tolist()
+            some = ties[start : start + self._batch].tolist()
             self._consider([_changed(self.case.closed, tie, -1) for tie in some], self._seen)
         return self._complete() and self._best.operations == cheapest
 
@@ -265,10 +268,10 @@ class Search:
                     pools.append((state, Moves.join([*solved.transfers(), *solved.sheds()])))
             wanted += self._promising(pools, share, scale)
             fresh = []
-            for at in range(0, len(wanted), BATCH):
+            for at in range(0, len(wanted), self._batch):
                 if self._spent():
                     return
-                fresh += self._consider(wanted[at : at + BATCH], known)
+                fresh += self._consider(wanted[at : at + self._batch], known)
             states = _leaders(fresh, share, scale)
             if not states or (self._complete() and self._best.operations <= 2 * (depth + 1)):
                 return
