@@ -16,7 +16,7 @@ from address_space.ports import Argument, Caller, MethodResult, MethodSpec, Righ
 from address_space.quality import StatusCode
 from twin_gateway.functions.contract import TwinContext
 from twin_gateway.functions.powerflow_inputs import PowerFlowInputs
-from twin_gateway.functions.powerflow_job import Report, Snapshot, StateNumbers, UnknownGridError, compute, merged
+from twin_gateway.functions.powerflow_job import Report, Snapshot, StateNumbers, UnknownGridError, compute
 from twin_gateway.functions.powerflow_job import report as compute_here
 from twin_gateway.functions.powerflow_points import PowerFlowPoints
 from twin_gateway.functions.powerflow_settings import PowerFlowSettings
@@ -333,13 +333,6 @@ class PowerFlow:
             list(arrays.node),
             numbers.voltage.tolist(),
         )
-
-    def best(self) -> StateNumbers | None:
-        """The newest state: estimated where it is, elsewhere of the power flow; None when there is neither."""
-        found = self.last
-        if found is None or (not found.feasible and found.state is None):
-            return None
-        return merged(found)
 
 
 def _empty(outputs: tuple[Argument, ...]) -> tuple[Any, ...]:
