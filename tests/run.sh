@@ -35,5 +35,7 @@ done
 "$venv/bin/ruff" format --check .
 "$venv/bin/mypy"
 "$venv/bin/lint-imports"
+# Several processes share the cores: more threads in each for linear algebra only get in each other's way.
+export OPENBLAS_NUM_THREADS=1
 # Most of the time a test waits for a peer: two processes side by side take half the time.
 "$venv/bin/python" -m pytest -n "${TWIN_TEST_PROCESSES:-2}" --dist loadfile --cov --cov-report=term:skip-covered -q "$@"

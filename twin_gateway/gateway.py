@@ -251,6 +251,7 @@ class Gateway:
             links=self.plant.links,
             protocols={device.name: device.protocol for device in self._mapping.devices},
             gateway=self.place,
+            authority=self.config.authority,
             commands=lambda: (self.desk.counters["commands"], self.desk.counters["unknown"]),
             tags=lambda address: [str(tag) for tag in self.tags.at(address)] if self.tags is not None else [],
         )

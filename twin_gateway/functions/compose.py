@@ -26,6 +26,7 @@ class Surroundings:
     Attributes:
         links, protocols: see `Supervision`.
         gateway: place of the gateway itself.
+        authority: URI of the grid authority.
         commands: (commands sent, commands that failed) since the start.
         tags: the safety tags that stand at an address, in words.
     """
@@ -33,6 +34,7 @@ class Surroundings:
     links: Sequence[SupervisedLink]
     protocols: Mapping[str, str]
     gateway: str
+    authority: str
     commands: Callable[[], tuple[int, int]]
     tags: Callable[[str], Sequence[str]]
 
@@ -56,7 +58,9 @@ def make_functions(context: TwinContext, section: TwinSection, around: Surroundi
     if grid.meters:
         functions.append(make_intervals(context, section.intervals))
         functions.append(make_losses(context, section.losses))
-        functions.append(make_lv_topology(context, section.lv_topology))
+        functions.append(
+            make_lv_topology(context, section.lv_topology.model_copy(update={"authority": around.authority}))
+        )
     supervision = make_supervision(
         context,
         section.supervision,
