@@ -7,6 +7,7 @@ When it listens, one line goes to stdout: {"ready": true, "ports": {"F07Q1": 101
     {"ref": "LD0/MMXU1.TotW", "value": 2400.5}           value in the device's own unit; q good and t now unless said
     {"ref": "LD0/MMXU1.TotW", "si": 2400500.0}            the same in the base unit; multiplier and pulses are applied
     {"ref": "LD0/XCBR1.Pos", "value": 2, "quality": "questionable", "time": 1767225600.25}
+    {"ref": "LD0/LPHD1.PhyHealth", "restore": true}       the value that stands in the file, good
     {"ref": "LD0/CSWI1.Pos", "interlocked": true}         commands are refused with AddCause 10
     {"ref": "LD0/CSWI1.Pos", "travel": 0.5}               seconds from intermediate to the final position
     {"ref": "LD0/CSWI1.Pos", "stuck": true}               the switch leaves its position and never arrives
@@ -124,6 +125,7 @@ class SimulatedIed:
         self._server = MmsServer(self._data, host=host, port=port, vendor="twin-gateway", model_name="simulated IED")
         self._sources: dict[str, Source] = {}
         self._ordered: set[str] = set()
+        self._initial: dict[str, float | int | bool | str] = {}
         self._switches: dict[str, Switch] = {}
         self._lock = threading.RLock()
         self._stopped = threading.Event()
@@ -197,6 +199,9 @@ class SimulatedIed:
                 if switch is None:
                     raise SimulationError(f"{reference} is not the position of a control node")
                 setattr(switch, name, float(order[name]) if name == "travel" else bool(order[name]))
+        self._initial.setdefault(reference, self.value(reference))
+        if order.get("restore"):
+            order = {**order, "value": self._initial[reference], "quality": 0}
         if "si" in order:
             order = {**order, "value": self._in_own_unit(reference, order["si"])}
         if "value" not in order and "quality" not in order:

@@ -206,6 +206,65 @@ async def test_a_forced_point_tells_what_it_is_told_with_its_quality_until_it_is
     assert view[load] == pytest.approx(60e3, rel=1e-3)
 
 
+SUPERVISED = {
+    f"{IED}/LPHD1/PhyHealth": 3,
+    f"{IED}/LPHD1/PwrSupAlm": True,
+    f"{IED}/LPHD1/NumPwrUp": 4,
+    f"{IED}/LPHD1/Sim": True,
+    f"{IED}/LLN0/Beh": 3,
+    f"{IED}/LLN0/Health": 2,
+    f"{IED}/LTMS1/TmSynLkd": 3,
+    f"{IED}/LCCH1/RedChLiv": False,
+    f"{IED}/LGOS1/St": False,
+    f"{IED}/LGOS1/RxConfRevNum": 2,
+    f"{IED}/GSAL1/AuthFail": 5,
+    f"{IED}/ZBAT1/Vol": 88.5,
+    f"{HEAD}/QA1/SCBR1/ColAlm": True,
+    f"{HEAD}/QA1/SCBR1/AccmAbr": 85.0,
+    f"{HEAD}/QA1/SOPM1/EnBlk": True,
+    f"{HEAD}/QA1/SIMG1/InsBlk": True,
+    f"{HEAD}/QA1/SPDC1/PaDschAlm": True,
+    f"{HEAD}/_/STMP2/Tmp": 92.0,
+    f"{HEAD}/_/SARC1/FADet": True,
+    f"{AREA}/RMU06/LV1/_/RTU1/LPHD1/PhyHealth": 3,
+    f"{AREA}/RMU06/LV1/_/RTU1/ZBAT1/Vol": 21.0,
+    f"{AREA}/RMU06/MV1/C05/QB1/XSWI1/Loc": True,
+}
+
+
+async def test_every_supervised_point_can_be_forced_and_comes_back(view: View) -> None:
+    before = {address: view[address] for address in SUPERVISED}
+    assert not [address for address, value in SUPERVISED.items() if before[address] == value]
+    for address, value in SUPERVISED.items():
+        await view.inject("value", address=address, value=value)
+    missing = dict(SUPERVISED)
+
+    def all_told() -> bool:
+        for address in [name for name, value in missing.items() if view[name] == pytest.approx(float(value))]:
+            del missing[address]
+        return not missing
+
+    try:
+        await until_true(all_told, 10)
+    except TimeoutError:
+        pytest.fail(f"not told: {missing}")
+    for address in SUPERVISED:
+        await view.inject("value", address=address)
+    close = {address: pytest.approx(value, rel=0.05, abs=0.5) for address, value in before.items()}
+    await until_true(lambda: all(view[address] == value for address, value in close.items()), 10)
+
+
+async def test_a_text_of_an_ied_can_be_forced_and_comes_back(view: View) -> None:
+    table = view.gateway.table
+    row = table.find(f"{IED}/LPHD1/PhyNam/swRev")
+    assert row >= 0
+    await until_true(lambda: table.sample(row).value == "1.0.3")
+    await view.inject("value", address=f"{IED}/LPHD1/PhyNam/swRev", value="2.0.0")
+    await until_true(lambda: table.sample(row).value == "2.0.0", 10)
+    await view.inject("value", address=f"{IED}/LPHD1/PhyNam/swRev")
+    await until_true(lambda: table.sample(row).value == "1.0.3", 10)
+
+
 async def test_a_wrong_injection_is_refused_in_a_sentence(view: View) -> None:
     wrong: list[tuple[str, dict[str, Any], str]] = [
         ("fault", {"line": "L99"}, "no equipment L99"),

@@ -239,9 +239,13 @@ class Processes:
         del self.forced[address]
         wire = self.wiring.wires[address]
         shown = self._shown(wire)
-        shown = default_of(address, wire.cdc) if shown is None else shown
-        self._last[address] = shown
-        self.children[self._owner[wire.device]].tell([wire.line(shown, time.time(), "good")])
+        if shown is None:
+            # It stands in the file of the IED.
+            line = json.dumps({**wire.order, "restore": True}) + "\n"
+        else:
+            self._last[address] = shown
+            line = wire.line(shown, time.time(), "good")
+        self.children[self._owner[wire.device]].tell([line])
 
     def trouble(self, device: str, kind: str, order: dict[str, Any] | None) -> None:
         """Order what is wrong with a device, now and whenever its simulator starts again; None forgets it."""

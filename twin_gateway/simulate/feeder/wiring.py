@@ -196,6 +196,8 @@ def _wire(device: MappedDevice, point: MappedPoint) -> Wire:
         wire.order = {"common_address": station_of(device, fields), "ioa": fields["ioa"]}
     elif protocol == "iec61850":
         wire.order, wire.member = {"ref": fields["ref"]}, "si"
+        # The base unit of a share is 1, published are percent.
+        wire.scale = 0.01 if point.quantity == "percent" else 1.0
     elif protocol == "dlms":
         wire.order = {"meter": device.name, "obis": fields["obis"]}
         if profile.cdc == "DPC":
