@@ -22,7 +22,7 @@ from twin_gateway.commands.feedback import await_position
 from twin_gateway.commands.interlock import TwinInterlock
 from twin_gateway.commands.tags import TagStore
 from twin_gateway.commands.target import ControlTarget, build_target
-from twin_gateway.commands.value import command_value, device_value
+from twin_gateway.commands.value import AUTOMATIC, command_value, device_value
 from twin_gateway.drivers.contract import DeviceCommand
 
 log = logging.getLogger(__name__)
@@ -293,7 +293,7 @@ class CommandDesk:
             "twin-interlock", violation.text, StatusCode.BadInvalidState, AddCause.BLOCKED_BY_INTERLOCKING
         )
         approval = None
-        if violation.overridable and command.origin_category != gates.AUTOMATIC:
+        if violation.overridable and command.origin_category != AUTOMATIC:
             operates = command.verb is Verb.OPERATE
             approval = self.interlock.approval(command, caller, opening=opening, spend=operates)
         if approval is None or self._audit is None:

@@ -10,10 +10,7 @@ from address_space.quality import StatusCode
 from address_space.table import PointTable
 from twin_gateway.commands.tags import TagStore
 from twin_gateway.commands.target import ControlTarget
-from twin_gateway.commands.value import OPEN
-
-AUTOMATIC = 6
-"""Originator category of commands that no person gives one by one (automatic remote)."""
+from twin_gateway.commands.value import AUTOMATIC, OPEN
 
 
 @dataclass(slots=True)

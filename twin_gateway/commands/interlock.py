@@ -12,7 +12,7 @@ from address_space.ports import AccessPolicy, AuditLog, AuditRecord, Caller, Com
 from address_space.quality import StatusCode
 from address_space.table import PointTable
 from twin_gateway.commands.tags import TagKind, TagStore
-from twin_gateway.commands.value import command_value
+from twin_gateway.commands.value import AUTOMATIC, command_value
 from twin_gateway.grid.model import Grid, Position, Quantity
 from twin_gateway.twin.interlock import SwitchingChecks, SwitchingState, Violation
 
@@ -92,6 +92,8 @@ class TwinInterlock:
         self._audit = audit
         self._topology = topology or TablePositions(table, grid)
         self.faulted = faulted
+        self.transfers: Callable[[], frozenset[str]] = frozenset
+        """Switches that an automatic function may close into a loop of one source, for the moment of a transfer."""
         self._allow_parallel = frozenset(allow_parallel)
         self._approval_time = approval_time
         self._now = monotonic
@@ -108,7 +110,10 @@ class TwinInterlock:
         switch = self._switches.get(command.address)
         if switch is None:
             return None
-        return self._checks.check(switch, opening=opening, state=self.state(switch))
+        state = self.state(switch)
+        if command.origin_category == AUTOMATIC:
+            state.allow_loop = self.transfers()
+        return self._checks.check(switch, opening=opening, state=state)
 
     def state(self, switch: str = "") -> SwitchingState:
         """The present state of the grid as the checks want it, with the current of one switch."""
@@ -127,7 +132,7 @@ class TwinInterlock:
             earthed,
             self.faulted(),
             self._allow_parallel,
-            self._measured(switch),
+            currents=self._measured(switch),
         )
 
     def _covered(self, place: str) -> list[str]:

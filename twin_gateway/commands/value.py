@@ -9,6 +9,8 @@ from address_space.point import PointProfile
 
 OPEN: Final = 1
 CLOSED: Final = 2
+AUTOMATIC: Final = 6
+"""Originator category of commands that no person gives one by one (automatic remote)."""
 _ROUNDING = 1e-9
 _WHOLE = frozenset({"INC", "ENC", "ISC", "BSC"})
 

@@ -54,6 +54,7 @@ class SwitchingState:
         tagged, faulted: address of any equipment or node -> why the zone of it must not be energised.
         earthed: the same for portable earths.
         allow_parallel: switches that may close a loop or tie two sources.
+        allow_loop: switches that may close a loop of one and the same source.
         currents: A, by address of the switch, only where it is measured with Good quality.
         no_current: A, below which a switch carries nothing worth breaking.
     """
@@ -63,6 +64,7 @@ class SwitchingState:
     earthed: Mapping[str, str] = field(default_factory=dict)
     faulted: Mapping[str, str] = field(default_factory=dict)
     allow_parallel: frozenset[str] = frozenset()
+    allow_loop: frozenset[str] = frozenset()
     currents: Mapping[str, float] = field(default_factory=dict)
     no_current: float = 1.0
 
@@ -128,6 +130,8 @@ class SwitchingChecks:
         if switch in state.allow_parallel:
             return None
         if zones[1] in one:
+            if switch in state.allow_loop:
+                return None
             return Violation(
                 Rule.LOOPS, f"Closing {switch} {Rule.LOOPS}: both its sides are, or may be, joined already"
             )

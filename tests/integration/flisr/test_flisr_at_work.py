@@ -59,6 +59,7 @@ async def make(tmp_path: Path, worker: KeptWorker) -> AsyncIterator[Make]:
     made: list[Rig] = []
 
     async def one(folder: Path = tmp_path, **settings: Any) -> Rig:
+        worker._lock = asyncio.Lock()  # each test has a loop of its own
         made.append(await build(folder, settings.pop("grid", None), worker=worker, **settings))
         return made[-1]
 
@@ -298,7 +299,7 @@ async def test_a_tie_that_is_tagged_is_never_closed(make: Make) -> None:
 
 
 async def test_a_tag_set_while_it_runs_aborts(make: Make) -> None:
-    rig = await make(dead=1.0)
+    rig = await make(settle=1.5)
     rig.fault(12)
     await confirmed(rig)
     await rig.reach("RESTORING")
@@ -317,7 +318,7 @@ async def test_a_tagged_zone_is_not_energised_also_not_by_an_operator(make: Make
 
 
 async def test_lost_communication_holds(make: Make) -> None:
-    rig = await make(dead=1.0)
+    rig = await make(settle=1.5)
     rig.fault(12)
     await confirmed(rig)
     await rig.reach("RESTORING")
@@ -358,7 +359,7 @@ async def test_closed_onto_a_second_fault_opens_the_tie_again_and_asks(make: Mak
 
 
 async def test_a_second_fault_on_the_neighbour_aborts_and_is_its_own_event(make: Make) -> None:
-    rig = await make(dead=1.0)
+    rig = await make(settle=1.5)
     rig.fault(12)
     await confirmed(rig)
     await rig.reach("RESTORING")
@@ -430,7 +431,7 @@ async def test_a_device_that_refuses_a_command_is_asked_once_more(make: Make) ->
 async def test_a_restart_in_the_middle_is_blocked_shows_what_was_done_and_does_not_go_on(
     make: Make, tmp_path: Path
 ) -> None:
-    before = await automatic(await make(dead=3.0))
+    before = await automatic(await make(settle=2.0))
     before.fault(12)
     await before.reach("RESTORING")
     done = before.moved()
@@ -460,6 +461,7 @@ async def test_return_to_normal_after_the_repair(make: Make) -> None:
     rig.field.faults.clear()
     for switch in (cubicle(11, 12), cubicle(12, 12)):
         assert (await rig.outputs("ClearTag", switch, "flisr", "repaired"))["done"]
+    await rig.until(lambda: not any(rig.table.value(rig.table.find(each)) for each in rig.field.grid.indicators))
     count = len(rig.moved())
     await rig.call("ReturnToNormal", F1)
     await confirmed(rig)

@@ -105,6 +105,14 @@ def test_a_loop_is_seen_also_through_a_switch_that_may_be_closed() -> None:
     assert found.rule is Rule.LOOPS
 
 
+def test_a_loop_of_one_source_may_be_closed_for_a_transfer_two_sources_may_not_be_tied_so() -> None:
+    ring = grid()
+    ring.add([switch("Q3", "a", "b2")])
+    state = SwitchingState({**BASE, "Q3": CLOSED}, allow_loop=frozenset({"Q1", "Q2"}))
+    assert SwitchingChecks(ring).check("Q1", opening=False, state=state) is None
+    assert rule("Q2", Q1=CLOSED, B2=CLOSED, allow_loop=frozenset({"Q2"})) is Rule.PARALLELS
+
+
 def test_a_disconnector_is_not_opened_under_load() -> None:
     assert rule("D", opening=True, Q1=CLOSED) is Rule.OPENS_UNDER_LOAD
     assert rule("D", opening=True, Q1=UNKNOWN) is Rule.OPENS_UNDER_LOAD

@@ -141,6 +141,9 @@ class World:
     def target_zone(self, switch: str) -> str:
         return {"H1": "z1", "T": "z3", "T2": "z3"}.get(switch, "")
 
+    def feeding(self, switch: str) -> frozenset[str]:
+        return frozenset({"F1" if switch == "H1" else "F2"})
+
     def fingerprint(self, feeder: str) -> str:
         return self.print_
 

@@ -200,7 +200,7 @@ class Cases:
         case = Case(
             sequence,
             self._snapshot(trigger, now),
-            FeederView(self.eye, trigger.feeder, self.region, self.now),
+            FeederView(self.eye, trigger.feeder, self.region, self.feeding, self.now),
             caller or self._authority(trigger.feeder),
         )
         self._begin_interruption(case)
@@ -538,6 +538,26 @@ class Cases:
         positions = self.eye.positions()
         return frozenset({feeder, *(each for each in self.feeders if zones & self._area(each, positions))})
 
+    def feeding(self, switch: str) -> frozenset[str]:
+        """Feeders whose closed head feeds a switch, or whose head it is."""
+        zones, positions = self.eye.zones_of(switch), self.eye.positions()
+        grid = self.eye.network.grid
+        return frozenset(
+            feeder
+            for feeder in self.feeders
+            if (head := grid.feeders[feeder].head) == switch
+            or (positions[head] is not Position.OPEN and zones & self._area(feeder, positions))
+        )
+
+    def transfers(self) -> frozenset[str]:
+        """Switches whose closing is under command and has been found to close a loop of one proven source."""
+        found = set()
+        for case in self._cases.values():
+            record = case.sequence.under_way
+            if record is not None and any(each.kind == "same_source" for each in record.step.preconditions):
+                found.add(record.step.address)
+        return frozenset(found)
+
     def feeder_of(self, zone: int, positions: Mapping[str, Position]) -> str:
         """The feeder whose head feeds a zone; empty for none."""
         return next((feeder for feeder in self.feeders if zone in self._area(feeder, positions)), "")
@@ -572,7 +592,7 @@ class Cases:
         sequence.fault_zones = set(entry.body["fault_zones"])
         sequence.stamps = [(State(state), time, why) for state, time, why in entry.body["stamps"]]
         snapshot = snapshot_of(entry.body, self.eye.network, self._loads.before(0.0, 0.0))
-        view = FeederView(self.eye, entry.feeder, self.region, self.now)
+        view = FeederView(self.eye, entry.feeder, self.region, self.feeding, self.now)
         case = Case(sequence, snapshot, view, self._authority(entry.feeder))
         self._cases[entry.feeder] = case
         self._begin_interruption(case)

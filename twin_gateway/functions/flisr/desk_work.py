@@ -9,7 +9,7 @@ from address_space import clock
 from address_space.ports import Caller, Command, Outcome, Verb
 from address_space.quality import StatusCode
 from twin_gateway.commands.desk import CommandDesk
-from twin_gateway.commands.gates import AUTOMATIC
+from twin_gateway.commands.value import AUTOMATIC
 from twin_gateway.functions.flisr.journal import FlisrJournal, StepEntry
 from twin_gateway.grid.model import SwitchRating
 from twin_gateway.twin.flisr.records import Action

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Mapping
 from collections.abc import Sequence as Items
@@ -95,6 +96,7 @@ class FlisrFunction:
         self._published = 0.0
         if desk.interlock is not None:
             desk.interlock.faulted = self.cases.faulted
+            desk.interlock.transfers = self.cases.transfers
 
     def specs(self) -> Items[MethodSpec]:
         """Methods, all at the area's FLISR object."""
@@ -114,12 +116,10 @@ class FlisrFunction:
             self.cases.spawn(self.cases.engine.warm(), "compute process")
             while True:
                 await self._round(cursor.take())
-                try:
-                    await asyncio.wait_for(self._wake.wait(), self._settings.tick)
-                except TimeoutError:
-                    continue
-                finally:
-                    self._wake.clear()
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(self._settings.tick):
+                        await self._wake.wait()
+                self._wake.clear()
                 await asyncio.sleep(BREATH_S)  # what comes in a burst is looked at together
         finally:
             cursor.close()

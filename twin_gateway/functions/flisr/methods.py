@@ -102,7 +102,7 @@ def plan_outputs(
         return (*head, "", "", "", [], [], [], [], [], [], [], 0.0, 0.0, float("nan"), [])
     plan, result = offer.plan, offer.result
     steps: Sequence[Step] = plan.steps
-    states = {record.step.n: str(record.state) for record in records}
+    states = {id(record.step): str(record.state) for record in records}
     left: Sequence[Unrestored] = () if result is None else result.unrestored
     warnings = [*plan.warnings, *(() if result is None else result.warnings)]
     return (
@@ -114,7 +114,7 @@ def plan_outputs(
         [step.address for step in steps],
         [str(step.action) for step in steps],
         [step.reason for step in steps],
-        [states.get(step.n, "pending") for step in steps],
+        [states.get(id(step), "pending") for step in steps],
         [each.zone for each in left],
         [each.reason for each in left],
         0.0 if result is None else result.dead,

@@ -455,8 +455,10 @@ class FeederView:
         eye: GridEye,
         feeder: str,
         region: Callable[[str], frozenset[str]],
+        feeding: Callable[[str], frozenset[str]],
         now: Callable[[], float],
     ) -> None:
+        self._feeding = feeding
         self._eye = eye
         self._feeder = eye.network.grid.feeders[feeder]
         self._region = region
@@ -551,6 +553,10 @@ class FeederView:
     def target_zone(self, switch: str) -> str:
         """See `View`."""
         return self._eye.target_zone(switch)
+
+    def feeding(self, switch: str) -> frozenset[str]:
+        """See `View`."""
+        return self._feeding(switch)
 
     def fingerprint(self, feeder: str) -> str:
         """See `View`."""

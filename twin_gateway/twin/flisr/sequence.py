@@ -88,7 +88,7 @@ class Sequence:
         self._again = True
         """One more plan is made when something is closed onto a fault."""
         self._reopening: Step | None = None
-        self._targets: dict[str, tuple[str, float]] = {}
+        self._targets: dict[str, tuple[str, float, frozenset[str]]] = {}
         self._executions = 0
         self._tags_asked = False
         self._tags_put = False
@@ -97,6 +97,11 @@ class Sequence:
         self._tags_before: dict[str, str] | None = None
         self._enter(State.DETECTED, trigger.text, now)
         self._tell(f"{trigger.cause}: {trigger.text or trigger.feeder}", 800)
+
+    @property
+    def under_way(self) -> StepRecord | None:
+        """The step that is being carried out; None while none is."""
+        return self._stepper.current if self._stepper is not None else None
 
     # ---- what comes in --------------------------------------------------------------------------------------------
 
@@ -173,12 +178,15 @@ class Sequence:
         return self._take()
 
     def tripped(self, feeder: str, now: float) -> list[Action]:
-        """A trip, or an opening nobody asked for, of some feeder, later than the one that began this event."""
+        """A trip, or an opening nobody asked for, of some feeder, later than the one that began this event.
+
+        Soon after a closing that the feeder feeds it means closed onto a fault, else a second fault.
+        """
         active = self.state in EXECUTING or self._stepper is not None
         recent = {
             switch: zone
-            for switch, (zone, sent) in self._targets.items()
-            if now - sent <= self.times.onto_fault + self.times.settle
+            for switch, (zone, sent, feeding) in self._targets.items()
+            if feeder in feeding and now - sent <= self.times.onto_fault + self.times.settle
         }
         offer = self.offer
         if offer is None or feeder not in {*offer.involved, self.trigger.feeder}:
@@ -390,7 +398,8 @@ class Sequence:
         result = stepper.tick(now, view)
         if isinstance(result, Operate):
             if result.step.action is Move.CLOSE:
-                self._targets[result.step.address] = (target, now)
+                switch = result.step.address
+                self._targets[switch] = (target, now, view.feeding(switch))
             self._actions.append(result)
         elif isinstance(result, Failure):
             self._failed(result, now)

@@ -205,6 +205,10 @@ class View(Protocol):
         """The zone that closing the switch would energise; empty when that cannot be told."""
         ...
 
+    def feeding(self, switch: str) -> frozenset[str]:
+        """Feeders that would trip if the switch were closed onto a fault: those that feed it."""
+        ...
+
     def fingerprint(self, feeder: str) -> str:
         """Hash of what plans look at: positions, qualities, availability, tags, indications."""
         ...

@@ -130,9 +130,9 @@ class Stepper:
         longest = max(condition.seconds for condition in failing)
         if now - self._since <= self._times.patience + longest:
             return None
-        if any(condition.kind == "dead" and view.dead(condition.subject) is False for condition in failing):
-            text = f"voltage at {_subject(failing, 'dead')} although its sources are off"
-            return self._give_up(record, Failure(Trouble.ISLAND, step, text))
+        alive = _alive(failing, view)
+        if alive:
+            return self._give_up(record, Failure(Trouble.ISLAND, step, alive))
         text = "; ".join(_words(condition) for condition in failing)
         trouble = Trouble.SWITCH if step.on_fail is OnFail.REPLAN and _of_switch(failing) else Trouble.HOLD
         return self._give_up(record, Failure(trouble, step, f"not fulfilled: {text}"))
@@ -160,9 +160,9 @@ class Stepper:
         if wanted is not None and position is Position.UNKNOWN:
             trouble = Trouble.HOLD if view.reachable(step.address) else Trouble.COMMS
             return self._give_up(record, Failure(trouble, step, f"its position is not known after the command: {text}"))
-        if any(condition.kind == "dead" and view.dead(condition.subject) is False for condition in missing):
-            text = f"voltage at {_subject(missing, 'dead')} although its sources are off"
-            return self._give_up(record, Failure(Trouble.ISLAND, step, text))
+        alive = _alive(missing, view)
+        if alive and position is wanted:
+            return self._give_up(record, Failure(Trouble.ISLAND, step, alive))
         if wanted is not None and position is wanted:
             return self._give_up(record, Failure(Trouble.HOLD, step, f"moved, but not seen: {text}"))
         return self._retry(record, now, f"not seen within {step.timeout:g} s: {text}")
@@ -244,8 +244,12 @@ def _words(condition: Condition) -> str:
     return f"{condition.subject} {words}{value}{seconds}"
 
 
-def _subject(conditions: Items[Condition], kind: str) -> str:
-    return next(condition.subject for condition in conditions if condition.kind == kind)
+def _alive(conditions: Items[Condition], view: View) -> str:
+    """Where there is voltage although the sources are off: something else feeds an island. Empty for nowhere."""
+    for condition in conditions:
+        if condition.kind in ("dead", "current_zero") and view.dead(condition.subject) is False:
+            return f"voltage at {condition.subject} although its sources are off"
+    return ""
 
 
 def _of_switch(conditions: Items[Condition]) -> bool:
