@@ -232,10 +232,16 @@ def test_sigterm_ends_it_with_no_process_left(demo):
     assert "Traceback" not in log
 
 
-def test_a_killed_demo_takes_its_children_with_it(tmp_path):
-    killed = Demo(tmp_path / "run")
-    assert killed.end(signal.SIGKILL) == -signal.SIGKILL
-    assert killed.survivors() == []
+def test_a_demo_that_is_killed_while_it_starts_takes_its_children_with_it(tmp_path):
+    until(lambda: not any(map(taken, DEVICE_PORTS)), 60, "the ports of the devices are free")
+    command = [sys.executable, "-m", "twin_gateway", "demo", "--port", str(free_port()), "--folder", tmp_path / "r"]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    # The broker, the field and its simulators, one of them grandchildren.
+    until(lambda: len(psutil.Process(process.pid).children(recursive=True)) >= 9, 40, "all simulators run")
+    children = psutil.Process(process.pid).children(recursive=True)
+    process.kill()
+    assert process.wait(10) == -signal.SIGKILL
+    assert psutil.wait_procs(children, timeout=20)[1] == []
 
 
 def test_a_taken_port_is_named(tmp_path):

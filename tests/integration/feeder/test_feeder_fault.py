@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -26,20 +26,10 @@ OLGA = Caller("olga", frozenset({"Operator"}))
 USERS = {"olga": User(password="$argon2id$v=19$m=8,t=1,p=1$c2FsdHNhbHQ$aGFzaA", roles=("Operator",))}
 
 
-@pytest.fixture(scope="module")
-def rig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FieldRig]:
-    made = FieldRig(tmp_path_factory.mktemp("field"))
-    try:
-        made.start()
-        yield made
-    finally:
-        made.stop()
-
-
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def gateway(rig: FieldRig) -> AsyncIterator[Gateway]:
     commands = {"feedback_timeout": 3, "min_interval": 0.05}
-    made = await rig.gateway(USERS, commands=commands)
+    made = await rig.gateway(USERS, commands=commands, data_directory=str(rig.folder / "fault"))
     yield made
     await made.stop()
 

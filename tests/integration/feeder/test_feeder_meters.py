@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from typing import Any
 
 import numpy as np
@@ -23,26 +23,17 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
 @pytest.fixture(scope="module")
-def rig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FieldRig]:
-    made = FieldRig(tmp_path_factory.mktemp("field"), files=("meters", "sensors"))
-    # Meters are polled every 5 s; a test has not so much time.
-    mapping = made.mappings / "meters.yaml"
-    mapping.write_text(mapping.read_text("utf-8").replace("poll: 5 s", "poll: 1 s"), "utf-8")
-    try:
-        made.start()
-        yield made
-    finally:
-        made.stop()
-
-
-@pytest.fixture(scope="module")
 def cursors() -> list[Cursor[Chunk]]:
     return []
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def gateway(rig: FieldRig, cursors: list[Cursor[Chunk]]) -> AsyncIterator[Gateway]:
-    made = await rig.gateway(prepare=lambda gateway: cursors.append(gateway.table.late.cursor("test")))
+    await inject(rig, "reset")
+    made = await rig.gateway(
+        data_directory=str(rig.folder / "meters"),
+        prepare=lambda gateway: cursors.append(gateway.table.late.cursor("test")),
+    )
     await until_true(lambda: value(made, f"{HOUSE}/MMXU1/TotW") > 0)
     yield made
     await made.stop()
