@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from flisr_grids import Cable, fault, feeder, flow, head, line, nominal_loads, normal_states, six_bus, switch
+from flisr_grids import EXACT, Cable, fault, feeder, flow, head, line, nominal_loads, normal_states, six_bus, switch
 
 from twin_gateway.bench.flisr_grids import Consumer, add_cable, add_feeders, bus
 from twin_gateway.grid.model import CimClass, Equipment, GeneratorData, Grid, Position
@@ -161,6 +161,18 @@ def test_between_two_sources_the_tie_breaks_before_the_normal_way_is_made():
     assert actions.index((Action.OPEN, tie)) < len(actions) - 1
     assert actions[-1] == (Action.CLOSE, switch(3, 2))
     assert after(back, repaired) == normal_states(found.network)
+
+
+def test_between_two_sources_a_parallel_must_be_allowed_and_synchronised():
+    grid = two_sources()
+    found = fault(grid, [line(2)], device=head(1))
+    result = plan_restoration(found.problem)
+    repaired = after(switching_plan(found.network, found.states, found.isolation, found.problem, result), found.states)
+    settings = replace(EXACT, allow_parallel=True)
+    back = return_to_normal(found.network, repaired, nominal_loads(found.network), settings=settings)
+    assert back.steps[-1].action is Action.OPEN
+    made = next(step for step in back.steps if step.address == switch(3, 2))
+    assert Condition("synchronised", switch(3, 2)) in made.preconditions
 
 
 def test_a_tagged_switch_stays_as_it_is_and_is_named():

@@ -155,6 +155,32 @@ def test_a_barred_zone_is_never_live():
     assert "tagged" in reasons[bus(3)]
 
 
+def test_a_barred_zone_that_is_live_keeps_its_supply():
+    # work on the live busbar 5 of the feeder that helps
+    result = plan(six_bus(), barred=[bus(5)])
+    assert moves(result) == [TIE]
+
+
+def test_nothing_is_restored_from_a_barred_busbar():
+    result = plan(six_bus(), barred=[bus(1)])
+    assert result.operations == ()
+
+
+def test_another_neutral_treatment_is_a_warning():
+    def treated(second: str) -> Grid:
+        grid = six_bus()
+        for n, neutral in ((1, "compensated"), (4, second)):
+            address = f"dso1/north/PS01/MV1/F0{n}"
+            grid.feeders[address] = replace(grid.feeders[address], neutral=neutral)
+        return grid
+
+    other = plan(treated("solid"))
+    assert moves(other) == [TIE]
+    assert "neutral treatment changes from compensated to solid" in other.warnings[0]
+    assert not other.auto_ok
+    assert plan(treated("compensated")).auto_ok
+
+
 def test_a_tagged_switch_is_not_operated():
     changed = {switch(6, 6): SwitchState(Position.OPEN, tagged=True)}
     assert plan(six_bus(), changed=changed).operations == ()

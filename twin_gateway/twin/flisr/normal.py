@@ -169,13 +169,15 @@ class _Returning:
             if not self._holds({number: True, tie: False}):
                 continue
             same = supply.source(live[0]) == supply.source(live[1])
-            if same:
+            together = same or self.problem.settings.allow_parallel
+            if together:
                 address = self.network.switches[number].address
-                self._close(number, "makes before the tie breaks: one source", [Condition("same_source", address)])
+                proof = Condition("same_source" if same else "synchronised", address)
+                self._close(number, "makes before the tie breaks", [proof])
             self._open(
-                tie, "the normal way feeds this part again" if same else "breaks before the normal way is closed"
+                tie, "the normal way feeds this part again" if together else "breaks before the normal way is closed"
             )
-            if not same:
+            if not together:
                 self._close(number, "returns a part to its normal supply", [])
             opening.remove(tie)
             return True

@@ -31,13 +31,14 @@ class RestorationProblem:
         switches: address of each edge's switch; empty for lines and transformers.
         zones: address of the zone of each node.
         power: W of each node, without margins.
-        isolated: (zone, W, customers) of zones given up with the fault.
+        isolated: zones given up with the fault.
         settings: constraints and effort.
         warnings: what could not be checked.
         auto_ok: nothing that was seen so far forbids automatic execution.
         blocked: why nothing may be restored at all; empty when it may.
         no_auto: switches whose closing needs a person.
         more: feeders lie beyond those in view.
+        neutral: edge of a feeder's head -> neutral treatment of the feeder, where it is known.
     """
 
     case: Case
@@ -48,13 +49,14 @@ class RestorationProblem:
     switches: tuple[str, ...]
     zones: tuple[str, ...]
     power: Floats
-    isolated: tuple[tuple[str, float, int], ...]
+    isolated: frozenset[str]
     settings: RestoreSettings
     warnings: tuple[str, ...] = ()
     auto_ok: bool = True
     blocked: str = ""
     no_auto: frozenset[str] = field(default_factory=frozenset)
     more: bool = False
+    neutral: Mapping[int, str] = field(default_factory=dict)
 
 
 def restoration_problems(
@@ -128,19 +130,15 @@ def restoration_problem(
     for boundary in isolation.boundaries:
         positions[network.switch_index[boundary.switch]] = Position.OPEN
     near, everything, more = _surroundings(network, before, isolated, settings.hops)
-    builder = _Builder(network, states, settings, near - isolated, everything - isolated)
+    forbidden = {network.zone_index[zone] for zone in barred}
+    forbidden = {network.zone_index[zone] for zone in barred}
+    # the isolated zones stay in the case: before the fault they carried what others drew
+    builder = _Builder(
+        network, states, settings, near=near - isolated, zones=everything | isolated, barred=forbidden | isolated
+    )
     builder.edges(positions, before, isolation)
-    builder.node_data(loads, outage, {network.zone_index[zone] for zone in barred})
-    given_up = []
-    for zone in sorted(isolated):
-        power, customers = 0.0, 0
-        for node in network.zones[zone].nodes:
-            for number in network.loads_at[node]:
-                load = network.loads[number]
-                power += _estimate(load, loads.get(load.address), settings)[0].real
-                customers += load.data.customers
-        given_up.append((network.zones[zone].address, power, customers))
-    problem = builder.problem(given_up, isolation)
+    builder.node_data(loads, outage)
+    problem = builder.problem(isolation)
     problem.more = more
     return problem
 
@@ -158,10 +156,10 @@ def surroundings_problem(
     """The feeders around some zones as they are, without a fault."""
     nothing = Isolation((), (), ())
     near, everything, _ = _surroundings(network, now, zones, 1)
-    builder = _Builder(network, states, settings, near, everything)
+    builder = _Builder(network, states, settings, near=near, zones=everything, barred=barred)
     builder.edges(now, now, nothing)
-    builder.node_data(loads, 0.0, barred)
-    return builder.problem((), nothing)
+    builder.node_data(loads, 0.0)
+    return builder.problem(nothing)
 
 
 def _surroundings(
@@ -241,12 +239,15 @@ class _Builder:
         network: Network,
         states: Mapping[str, SwitchState],
         settings: RestoreSettings,
+        *,
         near: set[int],
         zones: set[int],
+        barred: set[int],
     ) -> None:
         self.network, self.states, self.settings = network, states, settings
         self.warnings: list[str] = []
         self.auto_ok = True
+        self.barred_zones = barred
         arrays = network.arrays
         inside = np.zeros(len(network.zones), bool)
         inside[list(zones)] = True
@@ -257,7 +258,12 @@ class _Builder:
         self.number[self.nodes] = np.arange(len(self.nodes))
         self.branches = np.flatnonzero(inside[arrays.zone_of[arrays.branch_ends[:, 0]]])
         self.switches = np.flatnonzero(inside[arrays.switch_zones].all(1))
-        self.sources = [source for source in network.sources if self.number[source.node] >= 0]
+        # a barred busbar feeds nothing
+        self.sources = [
+            source
+            for source in network.sources
+            if self.number[source.node] >= 0 and network.zone_of[source.node] not in barred
+        ]
 
     def edges(self, positions: Positions, before: Positions, isolation: Isolation) -> None:
         """What the edges are and what may be done to them."""
@@ -324,7 +330,7 @@ class _Builder:
         self.live[list(seen)] = True
         return self.live
 
-    def node_data(self, loads: Mapping[str, LoadEstimate], outage: float, barred: set[int]) -> None:
+    def node_data(self, loads: Mapping[str, LoadEstimate], outage: float) -> None:
         """Loads with their margins, what they are worth, and what must stay dead."""
         network, settings = self.network, self.settings
         count = len(self.nodes)
@@ -336,8 +342,8 @@ class _Builder:
         self.barred = np.zeros(count, bool)
         cold = max((factor for since, factor in settings.cold_load if outage >= since), default=1.0)
         missing = 0
-        if barred:
-            self.barred = np.isin(network.arrays.zone_of[self.nodes], list(barred))
+        if self.barred_zones:
+            self.barred = np.isin(network.arrays.zone_of[self.nodes], list(self.barred_zones))
         for i, node in enumerate(self.nodes.tolist()):
             picked_up = 1.0 if self.live[i] else cold
             for number in network.loads_at[node]:
@@ -354,7 +360,7 @@ class _Builder:
             self.warnings.append(f"{missing} loads without an estimate are taken from their ratings")
             self.auto_ok = False
 
-    def problem(self, given_up: Iterable[tuple[str, float, int]], isolation: Isolation) -> RestorationProblem:
+    def problem(self, isolation: Isolation) -> RestorationProblem:
         """The finished problem."""
         network, settings = self.network, self.settings
         count = len(self.nodes)
@@ -395,13 +401,23 @@ class _Builder:
             switches=tuple(self.names),
             zones=tuple(network.zones[network.zone_of[node]].address for node in self.nodes.tolist()),
             power=self.power,
-            isolated=tuple(given_up),
+            isolated=frozenset(isolation.isolated_zones),
             settings=settings,
             warnings=tuple(self.warnings),
             auto_ok=self.auto_ok and not self.warnings,
             blocked="" if isolation.complete else "; ".join(isolation.problems),
             no_auto=frozenset(self.no_auto),
+            neutral=self._neutral(),
         )
+
+    def _neutral(self) -> dict[int, str]:
+        place = {number: len(self.branches) + i for i, number in enumerate(self.switches.tolist())}
+        feeders = self.network.grid.feeders
+        return {
+            place[number]: feeders[address].neutral
+            for address, number in sorted(self.network.heads.items())
+            if number in place and feeders[address].neutral
+        }
 
     def _protection(self) -> dict[int, float]:
         """Reach of the protection at the feeder heads, per unit impedance; their highest load becomes a limit."""

@@ -411,7 +411,8 @@ class Condition:
     Attributes:
         kind: `position` (of the switch, to be `value`), `position_good`, `current_zero` (at the switch, for `seconds`),
             `reclose_blocked` (of the feeder), `dead` (at the switch's zone that is to be energised, for `seconds`),
-            `live`, `available`, `not_tagged`, `not_earthed` (zone), `same_source` (both sides of the switch),
+            `live`, `available`, `not_tagged`, `not_earthed` (zone),
+            `same_source` (both sides of the switch), `synchronised` (RSYN.Rel at it),
             `no_trip` (feeder, for `seconds`).
         subject: address of the switch, zone or feeder that it is about.
         value: `open`, `closed` or empty.

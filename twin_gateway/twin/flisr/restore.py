@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -135,7 +135,21 @@ def _base(problem: RestorationProblem) -> tuple[Case, Forest, Forest]:
         again = solve(case, closed)
         if again.feasible:
             case, base = case.derive(closed=closed), again
-    return do_no_harm(case, base), replace(base, operations=0), before
+    return do_no_harm(_held(case, base), base), replace(base, operations=0, barred=0), before
+
+
+def _held(case: Case, base: Forest) -> Case:
+    """What must not become live and is live keeps its supply as it is (work on live lines)."""
+    hot = np.flatnonzero(case.barred & (base.place >= 0))
+    if not len(hot):
+        return case
+    can_open = case.can_open.copy()
+    for node in hot.tolist():
+        place = int(base.place[node])
+        while base.parent[place] >= 0:
+            can_open[base.edge[place]] = False
+            place = int(base.parent[place])
+    return case.derive(can_open=can_open, barred=case.barred & (base.place < 0))
 
 
 def _verified(problem: RestorationProblem, case: Case, base: Forest, closed: Flags) -> Forest | None:
@@ -203,20 +217,20 @@ def _result(
     operations += [Switching(problem.switches[edge], close=True) for edge in closes]
     parted = solve(case, case.closed & best.closed) if opens else base
     momentary = int(case.customers[(base.place >= 0) & (parted.place < 0)].sum())
-    given_up = problem.isolated
     fine = best.converged and not best.looped
+    warnings = (*problem.warnings, *([blocked] if blocked else []), *_other_neutral(problem, case, base, best))
     auto_ok = (
         problem.auto_ok
-        and not blocked
+        and not warnings
         and not any(operation.close and operation.switch in problem.no_auto for operation in operations)
     )
     return RestorationResult(
         operations=tuple(operations),
         method=method,
-        dead=float(problem.power[dead_before].sum()) + sum(power for _, power, _ in given_up),
+        dead=float(problem.power[dead_before].sum()),
         restored=float(problem.power[dead_before & ~dead].sum()),
         value=float(case.value[dead_before & ~dead].sum()) * S_BASE,
-        dead_customers=int(case.customers[dead_before].sum()) + sum(customers for _, _, customers in given_up),
+        dead_customers=int(case.customers[dead_before].sum()),
         restored_customers=int(case.customers[dead_before & ~dead].sum()),
         unrestored=_unrestored(problem, case, dead, blocked),
         v_min=best.v_min if fine else float("nan"),
@@ -224,24 +238,42 @@ def _result(
         loss=best.loss * S_BASE if fine else float("nan"),
         upstream=problem.trip_edge >= 0 and bool(best.closed[problem.trip_edge]),
         momentary_customers=momentary,
-        warnings=(*problem.warnings, *([blocked] if blocked else [])),
+        warnings=warnings,
         auto_ok=auto_ok,
         evaluated=effort[0],
         elapsed=effort[1],
     )
 
 
+def _other_neutral(problem: RestorationProblem, case: Case, base: Forest, best: Forest) -> list[str]:
+    """Parts that would be fed with another neutral treatment than before the fault."""
+    if len(set(problem.neutral.values())) < 2:
+        return []
+    before = solve(case.derive(load=problem.load_before), problem.before)
+    was, will = (_by_head(case, forest, problem.neutral) for forest in (before, best))
+    restored = (base.place < 0) & (best.place >= 0)
+    pairs = {(was[node], will[node]) for node in np.flatnonzero(restored).tolist() if was[node] and will[node]}
+    return [f"neutral treatment changes from {a} to {b} for a part" for a, b in sorted(pairs) if a != b]
+
+
+def _by_head(case: Case, forest: Forest, neutral: Mapping[int, str]) -> list[str]:
+    """Of each node the neutral treatment of the feeder that it is on; empty where that is not known."""
+    result = [""] * case.n
+    for place in np.flatnonzero(np.isin(forest.edge, list(neutral))).tolist():
+        for node in forest.order[place : int(forest.last[place])].tolist():
+            result[node] = neutral[int(forest.edge[place])]
+    return result
+
+
 def _unrestored(problem: RestorationProblem, case: Case, dead: Flags, blocked: str) -> tuple[Unrestored, ...]:
     """Zones with load that stay dead, by address."""
     reached = reachable(case)
-    found: dict[str, Unrestored] = {
-        zone: Unrestored(zone, power, customers, "isolated with the fault")
-        for zone, power, customers in problem.isolated
-        if power or customers
-    }
+    found: dict[str, Unrestored] = {}
     for node in np.flatnonzero(dead & ((problem.power > 0) | (case.customers > 0))).tolist():
         zone = problem.zones[node]
-        if blocked:
+        if zone in problem.isolated:
+            reason = "isolated with the fault"
+        elif blocked:
             reason = blocked
         elif case.barred[node]:
             reason = "earthed, tagged or part of another fault"
