@@ -16,6 +16,7 @@ from twin_gateway.functions.intervals import IntervalSettings
 from twin_gateway.functions.losses_settings import LossSettings
 from twin_gateway.functions.lv_topology import LvTopologySettings
 from twin_gateway.functions.powerflow_settings import PowerFlowSettings
+from twin_gateway.functions.process_alarms import ProcessSettings
 from twin_gateway.functions.supervision_settings import SupervisionSettings
 from twin_gateway.functions.switchgear_settings import SwitchgearSettings
 from twin_gateway.functions.topology_settings import TopologySettings
@@ -115,6 +116,7 @@ class TwinSection(_Section):
     lv_topology: LvTopologySettings = LvTopologySettings()
     supervision: SupervisionSettings = SupervisionSettings()
     switchgear: SwitchgearSettings = SwitchgearSettings()
+    process: ProcessSettings = ProcessSettings()
     injection: InjectionSettings = InjectionSettings()
 
     @field_validator("place")

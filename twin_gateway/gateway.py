@@ -253,6 +253,7 @@ class Gateway:
             gateway=self.place,
             authority=self.config.authority,
             commands=lambda: (self.desk.counters["commands"], self.desk.counters["unknown"]),
+            last_sent=self.desk.last_sent,
             tags=lambda address: [str(tag) for tag in self.tags.at(address)] if self.tags is not None else [],
         )
         return make_functions(context, section, around)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+from twin_gateway.commands.desk import SentCommand
 from twin_gateway.config import TwinSection
 from twin_gateway.functions.contract import TwinContext, TwinFunction
 from twin_gateway.functions.flisr.function import make_flisr
@@ -13,6 +14,7 @@ from twin_gateway.functions.intervals import make_intervals
 from twin_gateway.functions.losses import make_losses
 from twin_gateway.functions.lv_topology import make_lv_topology
 from twin_gateway.functions.powerflow import make_powerflow
+from twin_gateway.functions.process_alarms import make_process_alarms
 from twin_gateway.functions.supervision import make_supervision
 from twin_gateway.functions.supervision_devices import SupervisedLink
 from twin_gateway.functions.switchgear import make_switchgear
@@ -29,6 +31,7 @@ class Surroundings:
         authority: URI of the grid authority.
         commands: (commands sent, commands that failed) since the start.
         tags: the safety tags that stand at an address, in words.
+        last_sent: the last command to a data object that left the gateway.
     """
 
     links: Sequence[SupervisedLink]
@@ -37,6 +40,7 @@ class Surroundings:
     authority: str
     commands: Callable[[], tuple[int, int]]
     tags: Callable[[str], Sequence[str]]
+    last_sent: Callable[[str], SentCommand | None]
 
 
 def make_functions(context: TwinContext, section: TwinSection, around: Surroundings) -> list[TwinFunction]:
@@ -49,7 +53,8 @@ def make_functions(context: TwinContext, section: TwinSection, around: Surroundi
     functions: list[TwinFunction] = []
     topology: Topology | None = None
     if grid.equipment:
-        topology = make_topology(context, section.topology)
+        # The alarms of the process tell of positions that stay intermediate.
+        topology = make_topology(context, section.topology.model_copy(update={"position_alarms": False}))
         functions.append(topology)
         assume_normal = section.topology.without_point == "normal"
         functions.append(make_powerflow(context, section.powerflow, assume_normal=assume_normal))
@@ -70,6 +75,7 @@ def make_functions(context: TwinContext, section: TwinSection, around: Surroundi
         commands=around.commands,
     )
     functions.append(supervision)
+    functions.append(make_process_alarms(context, section.process, around.last_sent, mark=supervision.mark_of_place))
     functions.append(
         make_switchgear(
             context,
