@@ -18,7 +18,6 @@ from address_space.catalogue import classify
 from address_space.events import Event, EventJournal
 from address_space.point import Batch, Point, PointProfile
 from address_space.ports import Caller, MethodResult, Outcome, Right
-from address_space.quality import Quality, StatusCode
 from address_space.table import PointTable
 from twin_gateway.audit.journal import AuditJournal
 from twin_gateway.commands.desk import CommandDesk, DeskSettings
@@ -400,6 +399,3 @@ async def build(
     rig.events_cursor = events.cursor("test")  # type: ignore[attr-defined]
     await asyncio.sleep(0.3)
     return rig
-
-
-__all__ = ["Quality", "StatusCode"]

@@ -334,7 +334,7 @@ async def test_lost_communication_holds(make: Make) -> None:
 async def test_a_plan_input_that_changed_while_waiting_refuses_the_confirmation_and_offers_a_new_plan(
     make: Make,
 ) -> None:
-    rig = await make(tick=5.0)
+    rig = await make(tick=1.0)
     rig.fault(12)
     await rig.reach("WAIT_CONFIRM")
     first = await rig.outputs("Plan", F1)
