@@ -178,11 +178,11 @@ def _with_weekdays(
     first, last, margin = window
     length = reader.length
     rows = max(1, round(SHORT_GAP_S / length))
-    doubtful = (part.flags & np.uint8(Flag.ESTIMATED | Flag.MISSING) != 0)[margin : margin + last - first]
+    doubtful = part_estimated(part.flags, rows) | (part.flags & np.uint8(Flag.MISSING) != 0)
     count = len(part.energy)
     start = first - margin - round(WEEKS * WEEK_S / length)
     names = list(sources.registers.values())
-    troubled = np.nonzero(doubtful.any(axis=0))[0]
+    troubled = np.nonzero(doubtful[margin : margin + last - first].any(axis=0))[0]
     for at in range(0, len(troubled), _COLUMNS):
         columns = troubled[at : at + _COLUMNS]
         history = reader.read([names[column] for column in columns], start * length, (first - margin + count) * length)

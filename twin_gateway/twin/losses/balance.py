@@ -23,7 +23,7 @@ Columns = npt.NDArray[np.intp]
 LEAST_INPUT = 0.05
 """Part of the rated energy below which no loss rate is computed."""
 GOOD_COMPLETENESS, USABLE_COMPLETENESS = 0.98, 0.90
-_ROWS = 32
+_ROWS, _PIECE = 32, 128
 
 Key = tuple[str, str, bool]
 """One column of energies: meter, phase (empty for all), and whether it is what the meter supplied (`Sup`)."""
@@ -279,6 +279,7 @@ class BalancePlan:
         troubled = holes.copy()
         if flags is not None:
             troubled |= (flags & doubtful).any(axis=0)
+        guessed = np.broadcast_to(False, energy.shape) if flags is None else flags & np.uint8(Flag.ESTIMATED) != 0
         weight = np.where(np.isfinite(weight), np.abs(weight), 0.0)
         for at in range(width):
             columns = np.concatenate([self._inner_columns[at], self._edge_columns[at]])
@@ -290,10 +291,17 @@ class BalancePlan:
                 continue
             here = troubled[columns]
             some, part = columns[here], shares[here]
-            missing = np.isnan(energy[:, some])
-            guessed = np.zeros_like(missing) if flags is None else flags[:, some] & np.uint8(Flag.ESTIMATED) != 0
-            complete[:, at] = (shares.sum() - (missing | guessed) @ part) / whole
-            estimated[:, at] = guessed @ part / whole
+            lost = np.zeros(count)
+            gone = bool(holes[some].any())
+            # A piece at a time: a sum of ten thousand meters would lay out the whole matrix again.
+            for start in range(0, count if len(some) else 0, _PIECE):
+                rows = slice(start, start + _PIECE)
+                bad = guessed[rows].take(some, axis=1)
+                estimated[rows, at] = bad @ part / whole
+                if gone:
+                    bad |= np.isnan(energy[rows].take(some, axis=1))
+                lost[rows] = bad @ part
+            complete[:, at] = (shares.sum() - lost) / whole
         return complete, estimated
 
 

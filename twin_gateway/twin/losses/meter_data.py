@@ -12,6 +12,8 @@ from enum import IntFlag, StrEnum
 import numpy as np
 import numpy.typing as npt
 
+from twin_gateway.twin.losses.gaps import GapFinder, fill, register_differences
+
 Floats = npt.NDArray[np.float64]
 Flags = npt.NDArray[np.uint8]
 Booleans = npt.NDArray[np.bool_]
@@ -132,15 +134,26 @@ def interval_energies(
     """
     count, columns = registers.shape[0] - 1, registers.shape[1]
     limit = rules.limit(length)
-    plain = np.ones(columns, bool)
+    odd = np.zeros(columns, bool)
     pieces = [slice(start, min(start + _ROWS, count)) for start in range(0, count, _ROWS)]
     work = np.empty((_ROWS, columns))
+    finder = GapFinder(columns)
+    finder.take(registers[:1], 0)
     for piece in pieces:
         step = work[: piece.stop - piece.start]
         np.subtract(registers[piece.start + 1 : piece.stop + 1], registers[piece], out=step)
-        # A comparison with NaN is false: columns with gaps are not plain either.
-        plain &= (step.min(axis=0) >= 0) & (step.max(axis=0) <= limit)
-    troubled = np.nonzero(~plain)[0]
+        # Missing ones are passed over: a comparison with NaN is false.
+        odd |= (np.fmin.reduce(step, axis=0) < 0) | (np.fmax.reduce(step, axis=0) > limit)
+        finder.take(registers[piece.start + 1 : piece.stop + 1], piece.start + 1)
+    # A gap alone needs none of the rules but that of gaps.
+    gaps = finder.done(count + 1)
+    difference, spans = register_differences(registers, gaps)
+    with np.errstate(invalid="ignore"):
+        strange = (difference < 0) | (difference > limit[gaps.column] * spans)
+    if weekday is not None:
+        strange |= np.isnan(difference) | (spans * length > SHORT_GAP_S)
+    odd[gaps.column[strange]] = True
+    troubled = np.nonzero(odd)[0]
     kept = registers[:, troubled] if consume else registers
     energy = registers[:-1] if consume else np.empty((count, columns))
     scaled = not (rules.factor == 1.0).all()
@@ -149,6 +162,9 @@ def interval_energies(
         np.subtract(registers[piece.start + 1 : piece.stop + 1], registers[piece], out=step)
         energy[piece] = step * rules.factor if scaled else step
     flags = np.zeros((count, columns), np.uint8)
+    alone = ~odd[gaps.column]
+    each = difference[alone] * rules.factor[gaps.column[alone]] / spans[alone]
+    fill(energy, flags, gaps.of(alone), each, estimated=Flag.ESTIMATED, missing=Flag.MISSING)
     events: list[MeterEvent] = []
     for at in range(0, len(troubled), _SETTLED):
         some = troubled[at : at + _SETTLED]
@@ -180,7 +196,7 @@ def _settle(registers: Floats, rules: RegisterRules, length: float, weekday: Flo
     flags = np.zeros(difference.shape, np.uint8)
     wrong = known & (difference > limit * gap)
     drop = known & (difference < 0)
-    # Most columns come here for a gap alone: then the rules of drops and jumps have nothing to do.
+    # Columns that come here for a long gap have no drops or jumps.
     if drop.any():
         rollover = drop & (rules.modulus > 0) & (old > 0.9 * rules.modulus) & (new < 0.1 * rules.modulus)
         difference = np.where(rollover, difference + rules.modulus, difference)
