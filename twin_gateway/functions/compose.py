@@ -59,7 +59,7 @@ def make_functions(context: TwinContext, section: TwinSection, around: Surroundi
         assume_normal = section.topology.without_point == "normal"
         functions.append(make_powerflow(context, section.powerflow, assume_normal=assume_normal))
     if grid.feeders:
-        functions.append(make_flisr(context, section.flisr))
+        functions.append(make_flisr(context, section.flisr, links={link.name: link for link in around.links}))
     if grid.meters:
         functions.append(make_intervals(context, section.intervals))
         functions.append(make_losses(context, section.losses))
