@@ -17,7 +17,7 @@ from twin_gateway.twin.flisr.reduce import Reduced, reduce
 from twin_gateway.twin.flisr.search import Found, Search, do_no_harm, reachable
 from twin_gateway.twin.flisr.zones import S_BASE
 
-_KEPT_BACK = 0.9
+_KEPT_BACK = 0.85
 """Share of the deadline that is planned with: the last check may take longer than thought."""
 _SEARCH_SHARE = 0.75
 """Share of what is left of it for the search; the rest is for the checks after it."""
