@@ -78,11 +78,26 @@ def test_while_it_recloses_there_is_no_event_and_none_when_it_succeeds() -> None
     assert bay.run(200) == []
 
 
-def test_the_last_trip_of_an_unsuccessful_reclosing_is_the_one_that_counts() -> None:
+def test_an_event_begins_with_the_first_trip_of_its_reclosing_sequence_when_indicators_were_set() -> None:
     bay = tripped(Bay(), 2)
-    bay.run(1)
-    bay.set(POS, 2)
-    bay.run(1)
+    for pause in (0.5, 10):
+        bay.run(pause)
+        bay.set(POS, 2).set(STATE, 7)
+        bay.run(0.3)
+        tripped(bay, 2)
+    bay.set(STATE, 10)
+    ((_, trigger),) = bay.run(10)
+    assert trigger.time == 1100.0
+
+
+@pytest.mark.parametrize("ended", ["successful", "ready", "by hand", "by others after the lockout", "long ago"])
+def test_a_trip_after_the_end_of_a_sequence_begins_an_event_of_its_own(ended: str) -> None:
+    bay = tripped(Bay(), 10 if "lockout" in ended else 2)
+    bay.run(5 if "lockout" in ended else 1)
+    bay.set(POS, 2, commanded=ended == "by hand").set(STATE, 7)
+    if ended in ("successful", "ready"):
+        bay.set(STATE, 3 if ended == "successful" else 1)
+    bay.run(70 if ended == "long ago" else 15)
     second = bay.now
     ((_, trigger),) = tripped(bay, 10).run(10)
     assert trigger.time == second

@@ -11,6 +11,8 @@ from twin_gateway.twin.flisr.states import Cause, Trigger
 
 LOCKED_OUT = frozenset({10, 11, 12})
 """AutoRecSt unsuccessful, aborted, not ready."""
+_OVER = frozenset({1, 3})
+"""AutoRecSt ready, successful: the fault before is over when the breaker is closed."""
 _EARTH_CLASSES = ("PSDE", "PTEF", "PHIZ")
 _PHASE_CLASSES = ("PTOC", "PIOC", "PDIS", "PDIR")
 
@@ -71,8 +73,10 @@ class FeederWatch:
         self._opened_at = 0.0
         self._closed_at: float | None = None
         self._explained = ""
-        self._trip: Reading | None = None
         self._trip_at: float | None = None
+        self._begun: Reading | None = None
+        """The first trip of the reclosing sequence that goes on: fault passages are set with it, not with the last."""
+        self._first_opened: Reading | None = None
         self._manual_close_at: float | None = None
         self._shed_at: float | None = None
         self._busbar: Reading | None = None
@@ -107,11 +111,15 @@ class FeederWatch:
         if point == self._head:
             self._moved(reading, now, "a command" if commanded else "local control" if local else "")
             return
+        if point == feeder.reclosing and reading.good and reading.value in _OVER:
+            if self._position is Position.CLOSED:
+                self._sequence_over()
+            return
         if not reading.usable or reading.value is not True:
             return
         if point in feeder.trip:
-            self._trip, self._trip_at = reading, now
-            self.last_trip = now
+            self._begun = self._begun or reading
+            self._trip_at = self.last_trip = now
         elif point in feeder.start:
             self._fault = _kind(point, self._fault)
         elif point in feeder.breaker_failure:
@@ -132,14 +140,22 @@ class FeederWatch:
         if self._position is Position.OPEN:
             # One that is found open at the start has not opened.
             self._opened = reading if before is Position.CLOSED else None
+            self._first_opened = self._first_opened or self._opened
             self._opened_at, self._explained = now, by
             self._locked_since = self._lost_since = None
             if self._opened is not None and not by:
                 self.last_trip = now
             return
+        if by or self._fired:
+            self._sequence_over()
         self._opened, self._closed_at, self._fired = None, now, False
         if by:
             self._manual_close_at = now
+
+    def _sequence_over(self) -> None:
+        """What trips next is another fault."""
+        self._begun = self._first_opened = self._trip_at = None
+        self._fault = FaultKind.UNKNOWN
 
     def tick(self, now: float, read: Read, *, current_lost: bool | None, dead: bool | None) -> Trigger | None:
         """The trigger of a new event, once; None while there is none.
@@ -165,8 +181,7 @@ class FeederWatch:
         if self._position is Position.CLOSED and self._closed_at is not None:
             quiet = now - max(self._closed_at, self._trip_at or self._closed_at)
             if quiet > self._times.trip_memory:
-                self._trip = self._trip_at = None
-                self._fault = FaultKind.UNKNOWN
+                self._sequence_over()
                 self._busbar = self._failure = None
 
     def _after_opening(self, now: float, read: Read, supply_lost: bool) -> Trigger | None:
@@ -188,7 +203,7 @@ class FeederWatch:
         locked = self._locked_out(read)
         self._locked_since = (self._locked_since or now) if locked else None
         begun = max(self._opened_at, self._lost_since or self._opened_at)
-        cause, reading = (Cause.TRIP, self._trip) if tripped else (Cause.LOSS, opened)
+        cause, reading = (Cause.TRIP, self._begun) if tripped else (Cause.LOSS, self._first_opened)
         if self._locked_since is not None and now - max(begun, self._locked_since) >= times.lockout:
             return self._fire(cause, reading or opened, advise_only=False, text=f"{self.feeder.head} is locked out")
         if now - begun >= times.lockout_unknown:
