@@ -93,7 +93,7 @@ def _whole(
         or other.uncertain
         or other.shape() != region.shape()
     )
-    return inputs, last, plan, technical_losses(job.settings, model, last, inputs, plan), unsteady
+    return inputs, last, plan, technical_losses(job.settings, model, last, inputs, plan, reader=reader), unsteady
 
 
 def window_losses(job: LossJob, length: float) -> Detections:

@@ -10,6 +10,7 @@ import numpy.typing as npt
 from twin_gateway.functions.interval_store import IntervalReader
 from twin_gateway.functions.losses_inputs import DAY_S, LossInputs
 from twin_gateway.functions.losses_job import LossJob
+from twin_gateway.functions.losses_voltage import voltage_points
 from twin_gateway.grid.model import Grid, Meter, Position
 from twin_gateway.twin.losses import detection
 from twin_gateway.twin.losses.detection import Method, Suspicion
@@ -116,7 +117,11 @@ def _phase(
     letter = PHASES[index]
     places = [at for at, term in enumerate(tree.terms) if meters[term.meter].phases.replace("N", "") == letter]
     infeed = f"{tree.source.meter}/MMXU1/PhV/phs{letter}"
-    names = [f"{tree.terms[at].meter}/MMXU1/PhV/phs{letter}" for at in places]
+    # A meter with one phase calls it what its maker likes, mostly A, whichever phase of the street it is connected to.
+    known = set(reader.addresses())
+    found = [[text for text in voltage_points(tree.terms[at].meter) if text in known] for at in places]
+    places = [at for at, texts in zip(places, found, strict=True) if texts]
+    names = [texts[0] for texts in found if texts]
     matrix = reader.read([infeed, *names], job.start + reader.length, job.stop)
     have = matrix.valid[:, 1:].mean(axis=0) > 0.9 if names else np.zeros(0, bool)
     if not matrix.valid[:, 0].any() or np.count_nonzero(have) < 3:

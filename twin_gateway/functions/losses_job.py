@@ -20,6 +20,7 @@ from address_space.quality import Quality
 from twin_gateway.functions.interval_store import IntervalReader
 from twin_gateway.functions.losses_inputs import LossInputs, read_inputs
 from twin_gateway.functions.losses_settings import LossSettings
+from twin_gateway.functions.losses_voltage import infeed_voltages
 from twin_gateway.grid.model import Grid, LoadData, Meter, Position, TransformerData
 from twin_gateway.twin.losses.balance import (
     GOOD_COMPLETENESS,
@@ -191,7 +192,7 @@ def balance_window(job: LossJob) -> LossResult:
         series: dict[str, RegionSeries] = {}
         members: dict[str, tuple[str, ...]] = {}
         for segment in segments(reader, grid, meters, inputs.ends, job.settings):
-            _balance_segment(job, (grid, meters), inputs, segment, series)
+            _balance_segment(job, (grid, meters), inputs, segment, series, reader=reader)
             members.update({key: tuple(term.meter for term in r.members) for key, r in segment.regions.items()})
     return LossResult(inputs.ends, inputs.length, series, inputs.events, inputs.last, members)
 
@@ -208,6 +209,8 @@ def _balance_segment(
     inputs: LossInputs,
     segment: Segment,
     series: dict[str, RegionSeries],
+    *,
+    reader: IntervalReader,
 ) -> None:
     grid, meters = model
     plan = plan_of(segment.regions, meters, inputs, job)
@@ -216,7 +219,7 @@ def _balance_segment(
     balances = plan.balance(
         inputs.energy[rows], inputs.length, flags=inputs.flags[rows], unmetered=unmetered, weight=inputs.usual
     )
-    technical = technical_losses(job.settings, model, segment, inputs, plan)
+    technical = technical_losses(job.settings, model, segment, inputs, plan, reader=reader)
     quality = _qualities(plan, inputs, rows)
     for at, region in enumerate(plan.regions):
         whole = series.get(region.key)
@@ -321,21 +324,27 @@ def technical_losses(
     segment: Segment,
     inputs: LossInputs,
     plan: BalancePlan,
+    *,
+    reader: IntervalReader,
 ) -> dict[str, Floats]:
     """Technical loss of each region, Wh, (n,): of cells from their power flow, of sums from their cells."""
     grid, meters = model
     closed = closed_switches(grid, segment.positions)
     rows = slice(segment.begin, segment.end)
     found: dict[str, Floats] = {}
-    for region in plan.regions:
-        if region.cells != (region.key,):
-            continue
+    trees: dict[str, LossModel] = {}
+    cells = {region.key: region for region in plan.regions if region.cells == (region.key,)}
+    for key, region in cells.items():
         tree = loss_model(grid, region, meters, closed=closed)
-        if tree is None:
-            if not region.equipment:
-                found[region.key] = np.zeros(segment.end - segment.begin)
-            continue
-        result = _technical(settings, region, tree, inputs, rows)
+        if tree is not None:
+            trees[key] = tree
+        elif not region.equipment:
+            found[key] = np.zeros(segment.end - segment.begin)
+    sources = {key: tree.source for key, tree in trees.items()}
+    voltages = infeed_voltages(reader, model, closed, sources, inputs.ends[rows])
+    for key, tree in trees.items():
+        region = cells[key]
+        result = _technical(settings, region, tree, inputs, rows, voltage=voltages.get(key, 1.0))
         found[region.key] = result.sum(axis=1)
         for index in range(len(PHASES)):
             found[f"{region.key[:-1]}{index + 2}"] = result[:, index]
@@ -345,10 +354,18 @@ def technical_losses(
     return found
 
 
-def _technical(settings: LossSettings, region: Region, tree: LossModel, inputs: LossInputs, rows: slice) -> Floats:
+def _technical(
+    settings: LossSettings,
+    region: Region,
+    tree: LossModel,
+    inputs: LossInputs,
+    rows: slice,
+    *,
+    voltage: Floats | float,
+) -> Floats:
     """Wh by phase, (n, 3); no-load losses in equal parts."""
     low = region.kind is RegionKind.LV_AREA
     watts = term_power(tree.terms, inputs.columns, inputs.energy[rows], inputs.length)
     form = settings.form_factor if low else 1.0
-    result = technical_loss(tree, watts, inputs.length, power_factor=settings.power_factor, form=form)
+    result = technical_loss(tree, watts, inputs.length, power_factor=settings.power_factor, form=form, voltage=voltage)
     return np.asarray(result.lines + result.no_load[:, None] / 3.0)

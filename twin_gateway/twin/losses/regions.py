@@ -247,13 +247,14 @@ def _split(newest: Region, states: list[tuple[float, Region | None]], length: fl
 # ---- cells ----------------------------------------------------------------------------------------------------------
 
 
-class _Sets:
-    """Disjoint sets of names."""
+class NodeSets:
+    """Disjoint sets of names: connectivity nodes and equipment that hang together."""
 
     def __init__(self) -> None:
         self._parent: dict[str, str] = {}
 
     def find(self, name: str) -> str:
+        """Name that stands for the set of another one."""
         parent = self._parent
         root = parent.setdefault(name, name)
         while parent[root] != root:
@@ -263,6 +264,7 @@ class _Sets:
         return root
 
     def join(self, one: str, other: str) -> None:
+        """Make one set of two."""
         self._parent[self.find(one)] = self.find(other)
 
 
@@ -331,7 +333,7 @@ def _cells(grid: Grid, state: Mapping[str, Position], meters: Mapping[str, Meter
         for address, meter in meters.items()
         if meter.role is MeterRole.BOUNDARY and meter.equipment in grid.equipment
     }
-    sets = _Sets()
+    sets = NodeSets()
     for item in grid.equipment.values():
         sets.find(item.address)
         if item.is_switch and state.get(item.address) != Position.CLOSED:
