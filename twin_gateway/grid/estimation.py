@@ -341,6 +341,9 @@ def _result(
 def _into_unknown(arrays: GridArrays, outcome: Outcome) -> tuple[Indexes, Complexes]:
     """Nodes at live ends of switches of unknown position, and the VA by phase that leave there."""
     terminals = outcome.estimator.free
+    if not terminals:
+        # The solver leaves out kinds of components of which there are none: with the feeder off there is no load.
+        return np.zeros(0, np.intp), np.zeros((0, 3), complex)
     rows = np.array([row for _, row, _ in terminals], np.intp)
     ends = np.array([end for _, _, end in terminals], np.intp)
     load = outcome.output[ComponentType.sym_load][len(outcome.estimator.model.injections) :]

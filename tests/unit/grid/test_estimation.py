@@ -209,6 +209,13 @@ def test_a_value_at_an_open_switch_is_set_aside_with_its_reason(grid, model, tru
     assert found.unused[point(load(9), "P")] == "nothing is energised there by the positions of switches"
 
 
+def test_a_busbar_that_feeds_nothing_any_more_is_estimated(grid, model, truth):
+    records = measurements()
+    found = estimate(model, records, measured(grid, truth, records), {switch(1): Position.OPEN})
+    assert found.state.v(node(1)) == pytest.approx(truth.v(node(1)), abs=1e-3)
+    assert found.state.v(node(2)) == 0.0 or np.isnan(found.state.v(node(2)))
+
+
 def test_a_published_direction_turns_the_sign(grid, model, truth):
     records = [replace(r, direction=-1) if r.equipment == switch(3) else r for r in measurements()]
     found = estimate(model, records, measured(grid, truth, records))
