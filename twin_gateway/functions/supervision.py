@@ -129,6 +129,11 @@ class Supervision:
                 device.approved = Approved(approved.configuration, approved.firmware, approved.serial)
             device.critical |= device.place in settings.critical
             device.clock.delay = settings.link_delays.get(device.link, settings.transport_delay)
+            device.clock.hold = settings.delays.get("D02", clocks.BEHIND_S)
+            warn, alarm = settings.clock_warn, settings.clock_alarm
+            if device.meter:
+                warn, alarm = settings.meter_clock_warn, settings.meter_clock_alarm
+            device.clock.limits = clocks.ClockLimits(warn, alarm)
 
     def _parents(self) -> dict[str, str]:
         """Node -> parent: devices hang from their link, links from the gateway; the settings put more in between."""

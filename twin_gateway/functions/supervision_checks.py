@@ -65,20 +65,16 @@ class Checks:
         error = getattr(link.driver, "clock_error", None)
         if isinstance(error, int | float):
             device.clock.read(float(error))
-        settings = self._settings
-        limits = clocks.ClockLimits(settings.clock_warn, settings.clock_alarm)
-        if device.meter:
-            limits = clocks.ClockLimits(settings.meter_clock_warn, settings.meter_clock_alarm)
-        stage, offset = device.clock.stage(limits), device.clock.offset
+        stage, offset = device.clock.stage(), device.clock.certain
         about = self._clock_place(device)
-        if stage and offset is not None:
+        if stage:
             severity = clocks.ALARM_SEVERITY if stage == 2 else clocks.WARN_SEVERITY
             way = "ahead" if offset > 0 else "behind"
             text = f"Clock is {abs(offset):.3g} s {way}"
             marked = self._mark(about)
             self._context.alarms.raise_("D02", about, text, severity, marked=marked, value=offset)
             return [Finding(_DEGRADED, text)]
-        self._context.alarms.clear("D02", about)
+        self._context.alarms.clear("D02", about, "Clock is right again")
         return []
 
     def _clock_place(self, device: Device) -> str:

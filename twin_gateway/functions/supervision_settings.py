@@ -36,7 +36,8 @@ class SupervisionSettings(BaseModel):
         meter_clock_warn, meter_clock_alarm: the same for meters (protocol `dlms`).
         transport_delay: most that a change takes to arrive; a clock is behind only by what exceeds it.
         link_delays: other such times by name of the link (a polled device: its poll time).
-        delays: code -> delay instead of the usual one, for conditions that have one (`D06: 60 s`).
+        delays: code -> delay instead of the usual one, for conditions that have one (`D06: 60 s`). That of D02 is also
+            for how long all samples of a device must be late before its clock is behind: a slow way does the same.
         counter_hold: how long an alarm stands after a counter that should not rise has risen.
         approved: place of a device -> what is approved; without, what was seen first and accepted counts.
         parents: device or link -> what it hangs from beside its link (a concentrator, a station switch), as places or

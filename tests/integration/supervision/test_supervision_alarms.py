@@ -275,9 +275,9 @@ async def test_values_of_a_lost_link_clear_nothing(rig: Rig) -> None:
 # ---- clocks, revisions, frozen data, certificates --------------------------------------------------------------------
 
 
-async def _move(rig: Rig, point: str, offset: float, times: int = 4, quality: int = 0) -> None:
+async def _move(rig: Rig, point: str, offset: float, times: int = 5, quality: int = 0, *, every: float = 10.0) -> None:
     for k in range(times):
-        rig.bench.advance(1.0)
+        rig.bench.advance(every)
         rig.bench.write({point: 1_000.0 + k + offset}, quality, rig.bench.wall + offset)
         await rig.go()
 
@@ -291,6 +291,13 @@ async def test_the_offset_of_a_device_clock_is_told_from_fresh_changes(rig: Rig,
     assert rig.bench.value(f"{RTU_LINK}/twSUPV1/TmOfs") == pytest.approx(offset, abs=0.06)
     await _move(rig, RTU_POINTS[1], 0.0)
     assert not rig.bench.codes()
+
+
+async def test_samples_that_come_late_for_a_while_are_no_clock_error(rig: Rig) -> None:
+    await _move(rig, RTU_POINTS[1], -0.6, every=1.0)
+    await rig.go(60.0)
+    assert not rig.bench.codes()
+    assert rig.bench.value(f"{RTU_LINK}/twSUPV1/TmOfs") == pytest.approx(-0.55, abs=0.06)
 
 
 async def test_a_clock_so_far_ahead_that_its_time_was_replaced_is_told_too(rig: Rig) -> None:

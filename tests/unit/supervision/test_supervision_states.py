@@ -179,16 +179,16 @@ def test_offset_is_the_median_of_three_so_that_one_late_sample_does_not_count() 
 
 @pytest.mark.parametrize(("offset", "stage"), [(0.099, 0), (0.1, 1), (-0.99, 1), (1.0, 2), (-5.0, 2)])
 def test_limits_of_ieds(offset: float, stage: int) -> None:
-    clock = ClockOffset()
+    clock = ClockOffset(limits=IED_LIMITS)
     clock.read(offset)
-    assert clock.stage(IED_LIMITS) == stage
+    assert clock.stage() == stage
 
 
 @pytest.mark.parametrize(("offset", "stage"), [(29.0, 0), (30.0, 1), (-179.0, 1), (180.0, 2)])
 def test_limits_of_meters(offset: float, stage: int) -> None:
-    clock = ClockOffset()
+    clock = ClockOffset(limits=METER_LIMITS)
     clock.read(offset)
-    assert clock.stage(METER_LIMITS) == stage
+    assert clock.stage() == stage
 
 
 def test_the_way_of_a_sample_is_no_clock_error() -> None:
@@ -196,6 +196,59 @@ def test_the_way_of_a_sample_is_no_clock_error() -> None:
     for k in range(3):
         clock.add(k - 0.4, float(k))
     assert clock.offset == 0.0
+
+
+def test_samples_that_are_late_for_some_seconds_are_no_clock_error() -> None:
+    clock = ClockOffset()
+    for k in range(25):
+        clock.add(k - 0.5, float(k))
+    assert (clock.offset, clock.stage()) == (-0.5, 0)
+
+
+def test_late_samples_with_one_quick_one_among_them_are_no_clock_error() -> None:
+    clock = ClockOffset()
+    for k in range(100):
+        clock.add(k - (0.02 if k % 20 == 0 else 0.5), float(k))
+    assert clock.stage() == 0
+
+
+def test_a_burst_of_late_samples_proves_nothing_however_long_ago_it_was() -> None:
+    clock = ClockOffset()
+    for _ in range(50):
+        clock.add(9.5, 10.0)
+    assert clock.stage() == 0
+
+
+def test_a_clock_is_behind_by_the_smallest_lateness_when_none_has_come_quickly() -> None:
+    clock = ClockOffset()
+    for k in range(40):
+        clock.add(k - (3.0 if k % 2 else 2.0), float(k))
+    assert (clock.stage(), clock.certain) == (2, -2.0)
+
+
+def test_one_sample_in_time_proves_that_a_clock_is_not_behind() -> None:
+    clock = ClockOffset()
+    for k in range(40):
+        clock.add(k - 3.0, float(k))
+    assert clock.stage() == 2
+    clock.add(40.0, 40.0)
+    assert clock.stage() == 0
+
+
+def test_a_clock_that_is_ahead_is_certain_with_three_samples() -> None:
+    clock = ClockOffset()
+    for k in range(3):
+        clock.add(k + 0.3, float(k))
+    assert clock.stage() == 1
+
+
+def test_an_offset_around_a_limit_does_not_come_and_go() -> None:
+    clock = ClockOffset()
+    stages = []
+    for k in range(20):
+        clock.add(k + (0.101 if k % 8 < 4 else 0.095), float(k))
+        stages.append(clock.stage())
+    assert set(stages[2:]) == {1}
 
 
 # ---- frozen data -----------------------------------------------------------------------------------------------------
