@@ -22,13 +22,27 @@ class ChildError(RuntimeError):
     """A child did not start; the message says which and why."""
 
 
+def bind_to_parent(parent: int) -> None:
+    """In a child process: ask the kernel to end it when its parent dies, also by kill -9; does nothing but on Linux.
+
+    Args:
+        parent: process id of the parent, which may have died meanwhile.
+    """
+    if not sys.platform.startswith("linux"):
+        return
+    ctypes.CDLL(None).prctl(_SET_DEATH_SIGNAL, int(signal.SIGTERM), 0, 0, 0)
+    if os.getppid() != parent:
+        os._exit(1)
+
+
 def _binder() -> Callable[[], None] | None:
-    """What a child does before it becomes the program: ask the kernel to end it when its parent dies."""
+    """What a child does before it becomes the program."""
     if not sys.platform.startswith("linux"):
         return None
     library, parent = ctypes.CDLL(None), os.getpid()
 
     def bind() -> None:
+        # Between fork and exec nothing may be imported or loaded.
         library.prctl(_SET_DEATH_SIGNAL, int(signal.SIGTERM), 0, 0, 0)
         if os.getppid() != parent:
             os._exit(1)

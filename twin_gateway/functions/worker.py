@@ -6,10 +6,13 @@ import asyncio
 import logging
 import multiprocessing
 import os
+import signal
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from typing import ParamSpec, TypeVar
+
+from twin_gateway.children import bind_to_parent
 
 log = logging.getLogger(__name__)
 P = ParamSpec("P")
@@ -54,7 +57,9 @@ class Worker:
             for attempt in (1, 2):
                 if self._executor is None:
                     context = multiprocessing.get_context("spawn")
-                    self._executor = ProcessPoolExecutor(1, mp_context=context, initializer=_settle)
+                    self._executor = ProcessPoolExecutor(
+                        1, mp_context=context, initializer=_settle, initargs=(os.getpid(),)
+                    )
                 try:
                     future = self._executor.submit(function, *arguments, **named)
                     # not wait_for: it forgets a cancellation that comes together with the result
@@ -88,11 +93,13 @@ class Worker:
         self._discard()
 
 
-def _settle() -> None:
-    """In the process: give way to the service, which must answer in time.
+def _settle(parent: int) -> None:
+    """In the process: end with the service, and give way to it, which must answer in time.
 
     One thread for linear algebra (numpy is not imported yet): several threads wait for each other in busy loops when
     the service or others need the cores, which costs more than they gain.
     """
+    bind_to_parent(parent)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the service ends its processes
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     os.nice(5)

@@ -1,0 +1,81 @@
+"""Result points and the host of the twin functions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+
+from address_space import clock
+from address_space.catalogue import CatalogueError
+from address_space.events import EventJournal
+from address_space.ports import Caller, MethodResult, MethodSpec
+from address_space.quality import Quality, StatusCode
+from address_space.table import PointTable
+from twin_gateway.functions.alarms import Alarms
+from twin_gateway.functions.host import FunctionHost
+from twin_gateway.functions.results import ResultPoints
+
+PLACE = "dso1/north/TS14/LV1/_/_/twLOSS1"
+PAST = clock.from_unix(1_750_000_000)
+
+
+def test_values_carry_the_quality_and_time_of_what_they_come_from() -> None:
+    table = PointTable()
+    results = ResultPoints(table)
+    results.add([f"{PLACE}/LosWh", f"{PLACE}/Rev", f"{PLACE}/T0"])
+    uncertain = int(Quality.QUESTIONABLE | Quality.OLD_DATA)
+    results.write({f"{PLACE}/LosWh": 12.5, f"{PLACE}/Rev": 2, f"{PLACE}/T0": "2026-11-23T00:00:00Z"}, uncertain, PAST)
+    for name, value in (("LosWh", 12.5), ("Rev", 2), ("T0", "2026-11-23T00:00:00Z")):
+        sample = table.sample(table.find(f"{PLACE}/{name}"))
+        assert (sample.value, sample.source_time, sample.quality) == (value, PAST, uncertain)
+
+
+def test_a_result_that_cannot_be_had_is_bad_and_no_old_one() -> None:
+    table = PointTable()
+    results = ResultPoints(table)
+    results.add([f"{PLACE}/LosWh", f"{PLACE}/T0"])
+    results.write({f"{PLACE}/LosWh": 12.5, f"{PLACE}/T0": "then"})
+    results.write({f"{PLACE}/LosWh": None, f"{PLACE}/T0": None})
+    for name in ("LosWh", "T0"):
+        assert table.sample(table.find(f"{PLACE}/{name}")).status & 0x8000_0000
+
+
+def test_a_point_is_added_once_and_only_when_the_catalogue_knows_it() -> None:
+    table = PointTable()
+    results = ResultPoints(table)
+    results.add([f"{PLACE}/LosWh"] * 2)
+    results.add([f"{PLACE}/LosWh"])
+    assert len(table) == 1
+    assert f"{PLACE}/LosWh" in results
+    with pytest.raises(CatalogueError):
+        results.add([f"{PLACE}/Nonsense"])
+    assert len(table) == 1
+
+
+class Echo:
+    def __init__(self, name: str, *owners: str) -> None:
+        self.name = name
+        self._owners = owners
+
+    def specs(self) -> Sequence[MethodSpec]:
+        return [MethodSpec(owner, "Say", (), ()) for owner in self._owners]
+
+    async def call(self, owner: str, name: str, arguments: Sequence[Any], caller: Caller) -> MethodResult:
+        return MethodResult(StatusCode.Good, (self.name, owner, name))
+
+    async def run(self) -> None: ...
+
+
+async def test_the_host_hands_each_call_to_the_function_that_offers_it() -> None:
+    host = FunctionHost([Echo("one", "a"), Echo("two", "b")], Alarms(EventJournal()))
+    caller = Caller("anna", frozenset({"Observer"}))
+    assert len(host.specs()) == 2
+    assert (await host.call("b", "Say", (), caller)).outputs == ("two", "b", "Say")
+    assert (await host.call("c", "Say", (), caller)).status == StatusCode.BadMethodInvalid
+
+
+def test_one_method_has_one_function() -> None:
+    with pytest.raises(ValueError, match="offered twice"):
+        FunctionHost([Echo("one", "a"), Echo("two", "a")], Alarms(EventJournal()))
