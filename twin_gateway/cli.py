@@ -140,7 +140,7 @@ def bench(
     name: Annotated[str, typer.Argument(help=f"One of {', '.join(BENCHES)}.")],
     as_json: Json = False,
 ) -> None:
-    """Measure one part on this machine; each takes less than 50 s."""
+    """Measure one part on this machine; each takes less than 50 s, `twin` two minutes."""
     if name not in BENCHES:
         _fail(f"there is no bench {name!r}; there are {', '.join(BENCHES)}")
     figures = import_module(f"twin_gateway.bench.{name}").run()

@@ -24,6 +24,13 @@ FIGURES = {
     "dlms": ("cycle_s",),
     "coap": ("notifications_per_cpu_s",),
     "mqtt": ("points_per_s",),
+    "twin": (
+        "topology_tie_p95_ms",
+        "powerflow_flow_10k",
+        "flisr_bus10k_p95_ms",
+        "losses_total_s",
+        "lv_topology_500x30d_s",
+    ),
 }
 
 
