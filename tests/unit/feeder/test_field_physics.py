@@ -66,6 +66,33 @@ def _is_mv_load(item) -> bool:
     return item.cim_class == "EnergyConsumer" and "/MV1/" in item.address
 
 
+def test_a_transformer_shows_what_its_area_draws(field: Field) -> None:
+    for site, low in (("RMU14", "TS14"), ("RMU22", "TS22")):
+        above, reactive, below = shown(
+            field, f"{site}/MV1/T01/_/MMXU1/TotW", f"{site}/MV1/T01/_/MMXU1/TotVAr", f"{low}/LV1/_/M0/MMXU1/TotW"
+        )
+        assert below < -20e3  # into the transformer
+        assert -below < above < -1.1 * below
+        assert reactive > 1e3
+    field.switch(f"{NORTH}/RMU06/MV1/C05/QB1", Position.OPEN)
+    field.advance(NOON)
+    assert shown(field, "RMU14/MV1/T01/_/MMXU1/TotW", "RMU14/MV1/T01/_/MMXU1/TotVAr") == [0.0, 0.0]
+
+
+def test_a_fault_does_not_make_a_joint_hot_in_a_moment(grid: Grid) -> None:
+    field = Field(grid, FieldSettings(still=True), NOON)
+    joint = readers(field, [f"{NORTH}/PS01/MV1/F01/_/STMP1/Tmp"])[f"{NORTH}/PS01/MV1/F01/_/STMP1/Tmp"]
+    before = float(joint())
+    assert before > field.weather.air + 3.0
+    field.inject(f"{NORTH}/L08/MV1/_/WB1", FaultKind.THREE_PHASE, temporary=False)
+    field.advance(NOON + 0.05)
+    field.live(1.0)
+    assert float(joint()) == pytest.approx(before, abs=0.5)
+    for _ in range(60):
+        field.live(60.0)
+    assert float(joint()) == pytest.approx(field.weather.air, abs=0.5) or field.is_live(grid.equipment[HEAD].nodes[1])
+
+
 def test_an_open_switch_takes_voltage_and_load_from_all_behind_it(field: Field) -> None:
     field.switch(f"{NORTH}/RMU06/MV1/C05/QB1", Position.OPEN)
     field.advance(NOON)

@@ -124,6 +124,7 @@ class Field:
         self._noise = np.random.default_rng(settings.seed)
         self.circuit = Circuit(grid)
         self.areas = areas_of(grid)
+        self._behind = {area.transformer.address: area for area in self.areas}
         self.loads = Loads(grid, self._noise, still=settings.still)
         self.weather = Weather(grid, self._noise, still=settings.still)
         self.positions: dict[str, Position] = grid.normal_positions()
@@ -359,7 +360,13 @@ class Field:
         return abs(self.state.voltage.get(node, 0j)) * _PHASES
 
     def phase_currents(self, equipment: str, terminal: int) -> Floats:
-        """A of the phases A, B, C at a terminal of a medium-voltage branch, fault current included."""
+        """A of the phases A, B, C at a terminal of a medium-voltage branch or of an area's transformer, with faults."""
+        area = self._behind.get(equipment)
+        if area is not None:
+            if terminal == 2:
+                return area.current
+            volts = self.phase_voltages(area.transformer.nodes[0])
+            return np.where(volts > 1.0, abs(area.power) / 3.0 / np.maximum(volts, 1.0), 0.0)
         both = self.state.current.get(equipment, (0j, 0j))
         found: Floats = abs(both[terminal - 1]) * _PHASES
         fault = self.state.fault.get(equipment)
@@ -368,7 +375,10 @@ class Field:
         return found + fault.at(terminal) * _SHARE[fault.kind]
 
     def power(self, equipment: str, terminal: int) -> complex:
-        """W + j var of all phases into a terminal of a medium-voltage branch."""
+        """W + j var of all phases into a terminal of a medium-voltage branch or of an area's transformer."""
+        area = self._behind.get(equipment)
+        if area is not None:
+            return complex(-area.bus_power.sum()) if terminal == 2 else area.power
         current = self.state.current.get(equipment)
         if current is None:
             return 0j

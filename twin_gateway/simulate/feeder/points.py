@@ -34,7 +34,6 @@ _QUANTITIES = {
     "PhV": Quantity.V,
     "PPV": Quantity.U,
 }
-_JOINT_A, _JOINT_K = 300.0, 25.0
 _PICOCOULOMB = 1e-12
 """What the level of partial discharge is told against, in dB."""
 
@@ -323,10 +322,8 @@ class _Builder:
             item = self.bays.get("/".join(place.split("/")[:5]))
             if item is None:
                 return lambda: field.weather.air + 3.0
-            # A joint of a bay is as warm as its current makes it.
-            return lambda: (
-                field.weather.air + 25.0 * (float(field.phase_currents(item.address, 1).max()) / 300.0) ** 1.6
-            )
+            field.weather.watch_joint(item.address, field.state)
+            return lambda: field.weather.joints[item.address]
         more = 12.0 if data == "HPTmpClc" else 0.0
         return lambda: field.weather.heat[where] + more
 
