@@ -80,7 +80,7 @@ class Assessor:
             "coil": self._coil(one, out),
             "gas": self._gas(one, out, now),
             "discharge": self._discharge(one, out),
-            "thermal": self._thermal(one, out),
+            "thermal": self._thermal(one, out, now),
             "age": self._age(one, out, now),
         }
         weights = {part: weight for part, weight in health.WEIGHTS.items() if self._has(one, part)}
@@ -319,8 +319,14 @@ class Assessor:
             value = 100.0
         return self._capped(one, value, "C05")
 
-    def _thermal(self, one: Switchgear, out: Assessment) -> float | None:
-        celsius = {name: value for name, row in one.joints.items() if (value := self._value(row)) is not None}
+    def _thermal(self, one: Switchgear, out: Assessment, now: float) -> float | None:
+        celsius = {
+            name: one.warmth.setdefault(name, thermal.JointFollower()).take(value, now)
+            for name, row in one.joints.items()
+            if (value := self._value(row)) is not None
+        }
+        # What is in doubt is looked at again soon.
+        one.dirty |= any(follower.doubted for follower in one.warmth.values())
         plate = one.nameplate
         verdict = thermal.judge(celsius, warn=plate.temperature_warn, alarm=plate.temperature_alarm)
         out.values["TmpExc"] = None

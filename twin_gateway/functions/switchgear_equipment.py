@@ -11,6 +11,7 @@ from address_space.table import PointTable
 from twin_gateway.functions.switchgear_store import KEEP_ROWS, Entry, Kept
 from twin_gateway.twin.switchgear.gas import Leak
 from twin_gateway.twin.switchgear.nameplate import Nameplate
+from twin_gateway.twin.switchgear.thermal import JointFollower
 from twin_gateway.twin.switchgear.wear import POLES, PoleWear
 
 MONITORS = frozenset({"SCBR", "SSWI", "SIMG", "SIML", "SOPM", "SPDC"})
@@ -52,6 +53,7 @@ class Switchgear:
         place, bay: addresses.
         rows: role -> row; the equipment's own points before those of the bay.
         joints: sensor -> row of `STMP…/Tmp`; phases where there are three.
+        warmth: what is believed of each of them.
         currents: pole -> latest samples (time, A).
         commands: role of `CSWI/Op…` -> time of the last command on the device's clock.
         position, starts: last reading since the start of position and of the counter of motor starts.
@@ -67,6 +69,7 @@ class Switchgear:
     nameplate: Nameplate
     rows: dict[str, int] = field(default_factory=dict)
     joints: dict[str, int] = field(default_factory=dict)
+    warmth: dict[str, JointFollower] = field(default_factory=dict)
     currents: dict[str, deque[tuple[float, float]]] = field(default_factory=dict)
     commands: dict[str, float] = field(default_factory=dict)
     pending: list[Operation] = field(default_factory=list)
@@ -144,6 +147,8 @@ def find_switchgear(table: PointTable, nameplates: Mapping[str, Nameplate]) -> d
     taken: set[str] = set()
     for one in found.values():
         _collect(one, table, tree.find(one.place))
+    # Where only the mode of a monitoring node is mapped (as with the rest of an IED) there is nothing to assess.
+    found = {place: one for place, one in found.items() if one.rows or place in nameplates}
     # A bay's own sensors belong to its breaker, else to the first equipment that is monitored in it.
     for one in sorted(found.values(), key=lambda one: "XCBR/Pos" not in one.rows):
         if one.bay not in taken and tree.find(one.bay) >= 0:

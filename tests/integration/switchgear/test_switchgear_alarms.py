@@ -406,10 +406,23 @@ async def test_discharge_three_times_the_month_before_is_told(rig: Rig) -> None:
 )
 async def test_hot_or_unequal_joints_are_told(rig: Rig, celsius: tuple[float, ...], severity: int) -> None:
     await rig.write({f"{BAY}/_/STMP{k + 1}/Tmp": value for k, value in enumerate(celsius)})
+    await rig.go(1.0)
+    await rig.go(40.0)
     (alarm,) = [alarm for alarm in rig.bench.alarms.active() if alarm.code == "C06"]
     assert (alarm.address, alarm.severity) == (f"{HEALTH}/Therm", severity)
-    await rig.write({f"{BAY}/_/STMP{k}/Tmp": 40.0 for k in (1, 2, 3)})
+    await rig.write({f"{BAY}/_/STMP{k}/Tmp": 40.0 for k in (1, 2, 3)}, 600.0)
+    await rig.go(1.0)
     assert not rig.codes()
+
+
+async def test_a_temperature_that_metal_cannot_reach_in_a_moment_is_no_alarm(rig: Rig) -> None:
+    rig.bench.told()
+    await rig.write({f"{BAY}/_/STMP{k}/Tmp": 375.0 for k in (1, 2, 3)})
+    await rig.go(2.0)
+    assert rig.health("Therm") >= 90.0
+    await rig.write({f"{BAY}/_/STMP{k}/Tmp": 41.0 for k in (1, 2, 3)})
+    await rig.go(60.0)
+    assert not rig.bench.told()
 
 
 # ---- marks, quality, methods -----------------------------------------------------------------------------------------

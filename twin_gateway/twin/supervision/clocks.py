@@ -1,8 +1,8 @@
 """Clock offset of a device: median of three fresh samples, and what of it is certain against limits (spec 7.2).
 
 A clock that is behind looks like a way that is slow: both make samples late. A clock that is ahead is certain, for no
-sample comes before it was taken. So a clock counts as behind only after a run of samples over some time of which not one
-came quickly, and then by the smallest lateness of that run.
+sample comes before it was taken. So a clock counts as behind only after a run of samples over some time of which not
+one came quickly, and then by the smallest lateness of that run.
 """
 
 from __future__ import annotations

@@ -3,12 +3,45 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 EXPONENT = 1.6
 LEAST_LOAD = 0.3
 PHASE_WARN_K, PHASE_ALARM_K = 10.0, 25.0
 WARN_C, ALARM_C = 90.0, 105.0
+STEP_K, RATE_K_S = 10.0, 0.2
+"""Metal does not get warmer or colder faster than this: a step for noise, and so much in a second."""
+CONFIRM_S = 30.0
+"""A reading that has jumped counts when it has stayed for so long."""
+
+
+@dataclass(slots=True)
+class JointFollower:
+    """What is believed of one sensor: no jump that metal cannot make, unless it stays.
+
+    Attributes:
+        celsius: the believed temperature, degC; None before there was one.
+        doubted: a reading has jumped and has not stayed long enough yet.
+    """
+
+    celsius: float | None = None
+    doubted: bool = False
+    _at: float = field(default=0.0)
+    _since: float = field(default=0.0)
+
+    def take(self, reading: float, now: float) -> float:
+        """The temperature to go by after a reading (degC) at a time (s)."""
+        believed = self.celsius
+        allowed = STEP_K + RATE_K_S * max(0.0, now - self._at)
+        if believed is None or abs(reading - believed) <= allowed:
+            self.celsius, self._at, self.doubted = reading, now, False
+            return reading
+        if not self.doubted:
+            self.doubted, self._since = True, now
+        if now - self._since >= CONFIRM_S:
+            self.celsius, self._at, self.doubted = reading, now, False
+            return reading
+        return believed
 
 
 def normalised_excess(
