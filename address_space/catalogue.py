@@ -257,6 +257,7 @@ _QUANTITY_OF_CLASS: dict[tuple[str, str], str] = {
     ("SIML", "Pres"): "pressure",
     ("SIMG", "Den"): "density",
     ("LOSS", "LosWh"): "active energy",
+    ("LOSS", "SusWh"): "active energy",
     ("LOSS", "TotWh"): "active energy",
     ("LOSS", "LosPct"): "percent",
     ("LOSS", "LosW"): "active power",

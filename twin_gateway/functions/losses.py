@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import closing
 from typing import Any, TypeVar
 
@@ -19,7 +19,7 @@ from twin_gateway.functions.contract import TwinContext
 from twin_gateway.functions.interval_store import IntervalReader, IntervalStoreError
 from twin_gateway.functions.intervals import FILE
 from twin_gateway.functions.losses_conditions import MeterConditions
-from twin_gateway.functions.losses_detect import Detections, explain, find_suspicions, window_losses
+from twin_gateway.functions.losses_detect import Detections, explain
 from twin_gateway.functions.losses_inputs import DAY_S, Floats
 from twin_gateway.functions.losses_job import (
     INVALID,
@@ -33,11 +33,12 @@ from twin_gateway.functions.losses_job import (
     write_grid,
 )
 from twin_gateway.functions.losses_methods import STATES, TOTALS, evidence, iso, seconds, specs
-from twin_gateway.functions.losses_results import DayLoss, LossResults
+from twin_gateway.functions.losses_results import LossResults
+from twin_gateway.functions.losses_search import LossSearch
 from twin_gateway.functions.losses_settings import LossSettings
+from twin_gateway.functions.losses_suspicions import StandingSuspicions
 from twin_gateway.functions.results import Value
-from twin_gateway.functions.worker import ComputeError
-from twin_gateway.twin.losses import detection
+from twin_gateway.functions.worker import ComputeError, Worker
 from twin_gateway.twin.losses.detection import Suspicion
 from twin_gateway.twin.losses.regions import RegionKind, meters_of, padded, regions
 
@@ -53,18 +54,37 @@ _HISTORY = ("LosWh", "LosPct", "NtlWh", "UncWh", "Cmpl", "Rev", "St")
 _LONGEST_WINDOW_S = 40 * DAY_S
 _DETECTION_HOUR = 6
 _LIMIT_S = 900.0
+_PATIENCE_S = 30.0
+"""A call waits so long for the first search."""
+
+
+def _unix() -> float:
+    return clock.to_unix(clock.now())
 
 
 class Losses:
     """The twin function `losses`.
 
-    Attributes:
-        suspicions: of the last search, largest energy first.
+    Args:
+        context: what twin functions share.
+        settings: of the function.
+        now: Unix seconds of the present.
+        sleep: waits for some seconds of that time.
+        worker: compute process of the daily search; None starts one for each search.
     """
 
     name = "losses"
 
-    def __init__(self, context: TwinContext, settings: LossSettings) -> None:
+    def __init__(
+        self,
+        context: TwinContext,
+        settings: LossSettings,
+        *,
+        now: Callable[[], float] = _unix,
+        sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
+        worker: Worker | None = None,
+    ) -> None:
+        self._now, self._sleep = now, sleep
         self._context = context
         self._settings = settings
         self._store = context.data_directory / FILE
@@ -80,9 +100,14 @@ class Losses:
             write_grid(context.grid, self._grid_file)
         self._results = LossResults(context.data_directory / "losses.sqlite", retention=settings.retention_days * DAY_S)
         self._published: dict[str, float] = {}
-        self._conditions = MeterConditions(context, settings, self._meters)
-        self.suspicions: list[Suspicion] = []
-        self._searched = False
+        self._conditions = MeterConditions(context, settings, self._meters, now=now)
+        suspected = [*self._meters, *(key for key, kind in self._kinds.items() if kind is not RegionKind.PHASE)]
+        self._suspected = StandingSuspicions(context, suspected if found else (), self._results)
+        self._search = LossSearch(
+            context, settings, self._results, kinds=self._kinds, suspected=self._suspected, job=self._job, worker=worker
+        )
+        self._searching: asyncio.Task[None] | None = None
+        self._tried: dict[str, float] = {}
         self._lock = asyncio.Lock()
 
     # ---- methods --------------------------------------------------------------------------------------------------
@@ -114,6 +139,11 @@ class Losses:
         if spec.outputs[-1].name == "text":
             outputs = (*outputs[:-1], text)
         return MethodResult(status, outputs, text)
+
+    @property
+    def suspicions(self) -> list[Suspicion]:
+        """What is suspected at present, the largest energy first."""
+        return self._suspected.all
 
     def _key(self, region: str) -> str:
         """Key of a region from its place or its function.
@@ -184,9 +214,10 @@ class Losses:
         return MethodResult(StatusCode.Good, (*lists, found.loss, text), text)
 
     async def _top_suspects(self, count: int) -> MethodResult:
-        if not self._searched:
-            await self.search(clock.to_unix(clock.now()))
-        top = self.suspicions[: int(count)]
+        if await asyncio.to_thread(self._results.suspicions) is None:
+            await asyncio.wait([self.search_soon(self._now())], timeout=_PATIENCE_S)
+        found = self.suspicions
+        top = found[: int(count)]
         outputs = (
             [str(item.method) for item in top],
             [item.address for item in top],
@@ -197,7 +228,10 @@ class Losses:
             [item.kwh_per_day for item in top],
             [evidence(item.evidence) for item in top],
         )
-        return MethodResult(StatusCode.Good, outputs, f"{len(top)} of {len(self.suspicions)} suspicions")
+        text = f"{len(top)} of {len(found)} suspicions"
+        if self._searching is not None:
+            text += "; a search is under way"
+        return MethodResult(StatusCode.Good, outputs, text)
 
     # ---- at work --------------------------------------------------------------------------------------------------
 
@@ -207,47 +241,84 @@ class Losses:
             log.info("the grid model names no region with a closed metered boundary: no losses are computed")
             return
         try:
-            length = self._length()
+            await self._suspected.restore()
             while True:
-                now = clock.to_unix(clock.now())
+                length, now = self._length(), self._now()
                 due = math.floor((now - self._settings.delay) / length + 1) * length
-                await asyncio.sleep(max(due + self._settings.delay - now, 0.05))
-                await self._reported(self.step, due)
+                await self._sleep(max(due + self._settings.delay - now, 0.05))
+                # A clock that was set back meanwhile: the interval is not over yet.
+                if self._now() >= due + self._settings.delay - 1.0:
+                    await self.step(due)
         finally:
-            self._results.close()
+            if self._searching is not None:
+                self._searching.cancel()
+                await asyncio.wait([self._searching])
+            await asyncio.to_thread(self._results.close)
 
-    async def _reported(self, work: Callable[[float], Any], moment: float) -> None:
+    async def _reported(self, work: Callable[[float], Awaitable[object]], moment: float) -> bool:
+        """Whether the work was done; what fails is told."""
         try:
             await work(moment)
         except Exception as error:  # one failed computation must not end all later ones
             log.exception("losses could not be computed")
-            self._context.alarms.event("G02", self.owner, f"Losses could not be computed: {error}", 600)
+            self._context.alarms.raise_("G02", self.owner, f"Losses could not be computed: {error}", 600)
+            return False
+        return True
 
     async def step(self, now: float) -> None:
         """What is due at the end of an interval: new and late data, final days, hourly and daily windows."""
         length = self._length()
         stop = math.floor(now / length) * length
+        done = [await self._reported(self._refresh, stop), await self._reported(self._finalise, now)]
+        hour = math.floor(stop / 3600.0)
+        if 3600.0 % length == 0 and await self._is_due("hour", hour, 24):
+            done.append(await self._reported(self._search.hours, hour * 3600.0))
+            await self._did("hour", hour)
+        day = math.floor((stop - _DETECTION_HOUR * 3600.0) / DAY_S)
+        if await self._is_due("day", day, 2) and self._tried.get("day", -1.0) != hour:
+            self._tried["day"] = hour  # what fails, or is cut off by a restart, is tried again, but not at once
+            if await asyncio.to_thread(self._results.progress, "day", -1.0) < 0:
+                await self._did("day", day)
+            else:
+                self.search_soon(stop)
+        if all(done):
+            self._context.alarms.clear("G02", self.owner)
+
+    async def _refresh(self, stop: float) -> None:
+        """The newest interval, and those that late data have touched."""
+        length = self._length()
         touched, sequence = await asyncio.to_thread(self._touched)
-        oldest = now - (self._settings.final_days + 1.5) * DAY_S
+        oldest = stop - (self._settings.final_days + 1.5) * DAY_S
         ends = [end for end in touched if oldest <= end <= stop]
         start = min(stop - length, min(ends, default=stop) - 2 * length)
         await self._update(start, stop)
         await asyncio.to_thread(self._results.put_progress, "sequence", float(sequence))
-        await self._finalise(now)
-        hour = math.floor(stop / 3600.0)
-        if await self._is_new("hour", hour) and 3600.0 % length == 0:
-            await self._hours(hour * 3600.0)
-        day = math.floor((stop - _DETECTION_HOUR * 3600.0) / DAY_S)
-        if await self._is_new("day", day):
-            await self.search(stop)
-            await asyncio.to_thread(self._results.trim, now)
 
-    async def _is_new(self, name: str, number: int) -> bool:
+    async def _is_due(self, name: str, number: int, ahead: int) -> bool:
+        """Whether something has not been done; a mark further ahead comes from a clock that has been wrong."""
         old = await asyncio.to_thread(self._results.progress, name, -1.0)
-        if number <= old:
-            return False
+        return not number <= old <= number + ahead
+
+    async def _did(self, name: str, number: int) -> None:
         await asyncio.to_thread(self._results.put_progress, name, float(number))
-        return old >= 0 or name == "hour"
+
+    def search_soon(self, now: float) -> asyncio.Task[None]:
+        """Search the last whole days beside everything else; one at a time."""
+        if self._searching is None:
+            self._searching = asyncio.create_task(self._look(now), name="search for abnormal losses")
+        return self._searching
+
+    async def _look(self, now: float) -> None:
+        try:
+            if await self._reported(self.search, now):
+                await self._did("day", math.floor((now - _DETECTION_HOUR * 3600.0) / DAY_S))
+                await asyncio.to_thread(self._results.trim, now)
+        finally:
+            self._searching = None
+
+    async def search(self, now: float) -> Detections:
+        """Daily windows and suspicions of the last whole days, with their conditions; see `LossSearch.days`."""
+        return await self._search.days(now)
 
     def _touched(self) -> tuple[list[float], int]:
         with closing(IntervalReader(self._store)) as reader:
@@ -283,7 +354,7 @@ class Losses:
             return changed
 
     def _states(self, result: LossResult) -> dict[str, list[int]]:
-        now = clock.to_unix(clock.now())
+        now = self._now()
         final = np.array([self._final_time(end) <= now for end in result.ends.tolist()], bool)
         return {
             key: np.where((series.state == OK) & ~final, PROVISIONAL, series.state).tolist()
@@ -304,6 +375,8 @@ class Losses:
             row = _newest(states[key], round(self._settings.show_within / result.length))
             end = float(result.ends[row])
             known = self._published.get(key, 0.0)
+            if known > self._now() + result.length:  # the clock was ahead
+                known = 0.0
             columns = _columns(series)
             if end > known or (end == known and row in revisions):
                 self._published[key] = end
@@ -331,96 +404,6 @@ class Losses:
             rows = np.full(np.count_nonzero(good), table.find(f"{key}/{name}"), np.int32)
             if len(rows):
                 table.ingest(Batch(rows, columns[name][good], words[good], ticks[good], late=True))
-
-    # ---- windows and suspicions ------------------------------------------------------------------------------------
-
-    async def _hours(self, stop: float) -> None:
-        """Loss rates of the last four hours against their bands."""
-        found = await self._work(window_losses, await self._job(stop - 4 * 3600.0, stop), 3600.0)
-        for key, windows in found.windows.items():
-            kind = self._kinds.get(key)
-            if kind is None or not windows.usable.any():
-                continue
-            band = self._settings.bands.get(kind) or LossSettings().bands[kind]
-            rate = np.where(windows.usable, windows.rate, np.nan)
-            # A rate that its own uncertainty explains is not out of band.
-            with np.errstate(invalid="ignore", divide="ignore"):
-                margin = self._settings.coverage * windows.uncertainty * np.abs(windows.rate / windows.loss)
-            over = np.nan_to_num(np.where(rate > band.high, rate - margin, rate), nan=band.high)
-            high = bool(detection.rate_band(over, -math.inf, band.high)[-1])
-            below = detection.negative_loss(windows.loss, windows.uncertainty, k=self._settings.coverage)
-            negative = int(np.count_nonzero(below & windows.usable)) >= 3
-            last = float(rate[-1])
-            if high or negative:
-                text = f"Loss rate {last:.1f} %" + (" is negative: data or records are wrong" if negative else "")
-                self._context.alarms.raise_("L01", key, text, 400 if negative else 450, value=last)
-            else:
-                self._context.alarms.clear("L01", key)
-
-    async def search(self, now: float) -> Detections:
-        """Daily windows and suspicions of the last whole days, with their conditions."""
-        stop = math.floor(now / DAY_S) * DAY_S
-        job = await self._job(stop - self._settings.detection_days * DAY_S, stop)
-        found = await self._work(find_suspicions, job)
-        days = [
-            (key, _day(windows, at))
-            for key, windows in found.windows.items()
-            for at in range(len(windows.starts))
-            if windows.usable[at]
-        ]
-        await asyncio.to_thread(self._results.put_days, days)
-        suspicions = list(found.suspicions)
-        for key, windows in found.windows.items():
-            kind = self._kinds.get(key)
-            if kind is None or kind is RegionKind.PHASE:
-                continue
-            ntl = np.where(windows.usable, windows.ntl, np.nan)
-            over = detection.ntl_test(ntl, windows.ntl_uncertainty, k=self._settings.coverage)
-            holds = bool(len(over) and over[-1])
-            kwh = float(np.nanmean(ntl[-3:])) / 1000.0 if np.isfinite(ntl[-3:]).any() else 0.0
-            self._context.alarms.set(holds, "L02", key, f"Non-technical loss of {kwh:.1f} kWh a day on three days", 450)
-            if holds:
-                score = float(min(1.0, ntl[-1] / (10 * windows.ntl_uncertainty[-1])))
-                item = Suspicion(detection.Method.NTL, key, key, score, float(windows.starts[-3]), stop, kwh)
-                suspicions.append(item)
-            suspicions += await self._drift(key, stop)
-        suspicions.sort(key=lambda item: -item.kwh_per_day)
-        self.suspicions, self._searched = suspicions, True
-        for item in suspicions:
-            if self._conditions.first((item.method, item.address, item.region, int(item.end // (7 * DAY_S)))):
-                details = (("method", str(item.method)), ("region", item.region), ("score", f"{item.score:.3f}"))
-                self._context.alarms.event(
-                    "L02", item.address, item.text(), 450, value=item.kwh_per_day, details=details
-                )
-        return found
-
-    async def _drift(self, key: str, stop: float) -> list[Suspicion]:
-        """CUSUM of the daily loss rate against its first two weeks of the last thirty days."""
-        days = await asyncio.to_thread(self._results.days, key, stop - 60 * DAY_S)
-        rates = np.array([math.nan if day.rate is None else day.rate for day in days])
-        first = rates[:14][np.isfinite(rates[:14])]
-        if len(rates) < 21 or len(first) < 10:
-            return []
-        sigma = max(float(first.std(ddof=1)), 0.05)
-        upper, lower = detection.cusum(rates, target=float(first.mean()), sigma=sigma)
-        if max(upper[-1], lower[-1]) <= 5.0:
-            return []
-        score = float(min(1.0, max(upper[-1], lower[-1]) / 10.0))
-        values = (("upper", float(upper[-1])), ("lower", float(lower[-1])))
-        return [Suspicion(detection.Method.CUSUM, key, key, score, days[14].start, stop, 0.0, values)]
-
-
-def _day(windows: Any, at: int) -> DayLoss:
-    def number(value: float) -> float | None:
-        return float(value) if np.isfinite(value) else None
-
-    return DayLoss(
-        float(windows.starts[at]),
-        number(windows.rate[at]),
-        number(windows.ntl[at]),
-        number(windows.ntl_uncertainty[at]),
-        float(windows.complete[at]),
-    )
 
 
 def _newest(states: Sequence[int], rows: int) -> int:
@@ -495,6 +478,13 @@ def _ranks(result: LossResult, kinds: Mapping[str, RegionKind]) -> dict[str, int
     return {key: place for found in rates.values() for place, (_, key) in enumerate(sorted(found), 1)}
 
 
-def make_losses(context: TwinContext, settings: LossSettings) -> Losses:
-    """The loss function; the interval data (`make_intervals`) must have been made before."""
-    return Losses(context, settings)
+def make_losses(
+    context: TwinContext,
+    settings: LossSettings,
+    *,
+    now: Callable[[], float] = _unix,
+    sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
+    worker: Worker | None = None,
+) -> Losses:
+    """The loss function; the interval data (`make_intervals`) must have been made before. Arguments of `Losses`."""
+    return Losses(context, settings, now=now, sleep=sleep, worker=worker)

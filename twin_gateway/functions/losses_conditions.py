@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from address_space import clock
 from twin_gateway.functions.contract import TwinContext
@@ -24,9 +24,13 @@ class MeterConditions:
         context: for alarms and the points of the meters.
         settings: of the loss function.
         meters: of `meters_of`.
+        now: Unix seconds of the present.
     """
 
-    def __init__(self, context: TwinContext, settings: LossSettings, meters: Mapping[str, Meter]) -> None:
+    def __init__(
+        self, context: TwinContext, settings: LossSettings, meters: Mapping[str, Meter], *, now: Callable[[], float]
+    ) -> None:
+        self._now = now
         self._context = context
         self._settings = settings
         self._meters = meters
@@ -45,7 +49,7 @@ class MeterConditions:
         """
         alarms, now = self._context.alarms, float(result.ends[-1])
         # A window of long ago says nothing of what holds at present.
-        newest = now > clock.to_unix(clock.now()) - 3 * result.length - self._settings.delay
+        newest = now > self._now() - 3 * result.length - self._settings.delay
         for key, members in result.members.items() if newest else ():
             kind = kinds.get(key)
             if kind in (None, RegionKind.PHASE, RegionKind.VLEVEL, RegionKind.AREA):

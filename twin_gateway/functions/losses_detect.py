@@ -69,10 +69,13 @@ class Detections:
     Attributes:
         windows: by region.
         suspicions: largest energy first.
+        residuals: (consumers' meters, non-technical loss of each interval in Wh) of the regions that could be judged,
+            for `suspect_meters`.
     """
 
     windows: dict[str, Windows] = field(default_factory=dict)
     suspicions: list[Suspicion] = field(default_factory=list)
+    residuals: dict[str, tuple[tuple[str, ...], Floats]] = field(default_factory=dict)
 
 
 def _whole(
@@ -158,7 +161,7 @@ def _windows(
 
 
 def find_suspicions(job: LossJob) -> Detections:
-    """Daily windows of the job's window, and every method that looks for meters."""
+    """Daily windows of the job's window, and the quick methods that look for meters (see `suspect_meters`)."""
     with closing(IntervalReader(job.store)) as reader:
         model = grid_of(job.grid)
         inputs, state, plan, technical, unsteady = _whole(job, reader, model)
@@ -174,14 +177,32 @@ def find_suspicions(job: LossJob) -> Detections:
                 continue
             loss = _loss(plan, inputs, at) - technical[region.key]
             residuals[region.key] = loss
-            suspicions += _by_regression(job, region, inputs, loss)
             suspicions += _silent(job, region, inputs, reader)
             suspicions += neutral_suspicions(job, region, reader)
             if region.kind is RegionKind.LV_AREA:
                 suspicions += _by_phase(job, region, inputs, reader, (model, state, plan, technical, days))
         suspicions += _memberships(job, state.regions, residuals, inputs)
     suspicions.sort(key=lambda suspicion: -suspicion.kwh_per_day)
-    return Detections(days, suspicions)
+    members = {key: tuple(_consumption(state.regions[key], inputs)[0]) for key in residuals}
+    return Detections(days, suspicions, {key: (members[key], loss) for key, loss in residuals.items()})
+
+
+def suspect_meters(job: LossJob, key: str, members: tuple[str, ...], residual: Floats) -> list[Suspicion]:
+    """Meters of one region that may record too little, by regression: seconds of work for a hundred meters.
+
+    Args:
+        job: as of `find_suspicions`.
+        key: of the region.
+        members: its consumers' meters.
+        residual: non-technical loss of each interval, Wh.
+    """
+    with closing(IntervalReader(job.store)) as reader:
+        _, meters = grid_of(job.grid)
+        inputs = read_inputs(reader, {meter: meters[meter] for meter in members}, job.start, job.stop, job.settings)
+    addresses = [meter for meter in members if (meter, "", False) in inputs.columns]
+    energy = inputs.energy[:, [inputs.columns[meter, "", False] for meter in addresses]]
+    found = detection.regression(residual, energy)
+    return detection.regression_suspicions(found, addresses, energy, region=key, start=job.start, end=job.stop)
 
 
 def _by_phase(
@@ -224,12 +245,6 @@ def _consumption(region: Region, inputs: LossInputs) -> tuple[list[str], Floats]
         (t.meter, inputs.columns[t.meter, "", False]) for t in region.members if (t.meter, "", False) in inputs.columns
     ]
     return [meter for meter, _ in pairs], inputs.energy[:, [column for _, column in pairs]]
-
-
-def _by_regression(job: LossJob, region: Region, inputs: LossInputs, loss: Floats) -> list[Suspicion]:
-    addresses, energy = _consumption(region, inputs)
-    found = detection.regression(loss, energy)
-    return detection.regression_suspicions(found, addresses, energy, region=region.key, start=job.start, end=job.stop)
 
 
 def _silent(job: LossJob, region: Region, inputs: LossInputs, reader: IntervalReader) -> list[Suspicion]:

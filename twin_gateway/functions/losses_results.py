@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 import threading
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from twin_gateway.functions.losses_job import LossResult, RegionSeries
+from twin_gateway.twin.losses.detection import Method, Suspicion
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS result(
@@ -19,6 +22,7 @@ CREATE TABLE IF NOT EXISTS result(
 CREATE TABLE IF NOT EXISTS day(
     region TEXT NOT NULL, start REAL NOT NULL, rate REAL, ntl REAL, uncertainty REAL, complete REAL NOT NULL,
     PRIMARY KEY(region, start)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS suspicion(item TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS progress(name TEXT PRIMARY KEY, value REAL NOT NULL);
 """
 
@@ -124,6 +128,28 @@ class LossResults:
             )
             return [DayLoss(*row) for row in rows]
 
+    def put_suspicions(self, items: Sequence[Suspicion]) -> None:
+        """Keep what is suspected at present, in place of what was."""
+        rows = [(json.dumps(asdict(item)),) for item in items]
+        with self._lock:
+            self._db.execute("BEGIN IMMEDIATE")
+            try:
+                self._db.execute("DELETE FROM suspicion")
+                self._db.executemany("INSERT INTO suspicion VALUES(?)", rows)
+                self._db.execute("INSERT OR REPLACE INTO progress VALUES('searched', 1)")
+                self._db.execute("COMMIT")
+            except BaseException:
+                self._db.execute("ROLLBACK")
+                raise
+
+    def suspicions(self) -> list[Suspicion] | None:
+        """What was suspected last; None when there has been no search."""
+        if not self.progress("searched"):
+            return None
+        with self._lock:
+            rows = self._db.execute("SELECT item FROM suspicion").fetchall()
+        return [_suspicion(json.loads(text)) for (text,) in rows]
+
     def progress(self, name: str, default: float = 0.0) -> float:
         """A number that survives restarts."""
         with self._lock:
@@ -140,6 +166,11 @@ class LossResults:
         with self._lock:
             self._db.execute("DELETE FROM result WHERE end < ?", (now - self._retention,))
             self._db.execute("DELETE FROM day WHERE start < ?", (now - max(self._retention, 90 * 86_400.0),))
+
+
+def _suspicion(kept: dict[str, Any]) -> Suspicion:
+    method, values = Method(kept.pop("method")), tuple((name, value) for name, value in kept.pop("evidence"))
+    return Suspicion(method=method, evidence=values, **kept)
 
 
 def _digest(series: RegionSeries, row: int) -> str:

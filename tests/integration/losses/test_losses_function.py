@@ -77,7 +77,7 @@ def outputs(losses, name, result):
 
 async def test_the_newest_interval_is_published_for_every_region(rig, plant):
     plant.write_all()
-    losses = make_losses(rig.context, LossSettings())
+    losses = make_losses(rig.context, worker=rig.worker, settings=LossSettings())
     await losses.step(plant.stop)
     energy = sum(plant.energy[f"{customer(1, n)}/MMTR1/DmdWh"][-1] for n in (1, 2, 3))
     assert rig.value(f"{A1}/CnsWh") == pytest.approx(energy)
@@ -100,7 +100,7 @@ async def test_a_late_reading_is_the_next_revision_of_what_it_changes_and_of_not
     rows = np.arange(plant.count + 1)
     plant.write(missing, rows[:-9])
     plant.write(missing, rows[-1:])
-    losses = make_losses(rig.context, LossSettings())
+    losses = make_losses(rig.context, worker=rig.worker, settings=LossSettings())
     await losses.step(plant.stop)
     before = rig.value(f"{A1}/LosWh")
     assert rig.value(f"{A1}/T1") == iso(plant.stop - 9 * 900)  # later ones are estimated
@@ -122,7 +122,7 @@ async def test_an_incomplete_region_is_bad_and_a_silent_meter_is_told(rig, plant
     missing = f"{customer(1, 2)}/MMTR1/DmdWh"
     plant.write_all(but=[missing])
     plant.write(missing, np.arange(plant.count + 1 - 200))
-    losses = make_losses(rig.context, LossSettings())
+    losses = make_losses(rig.context, worker=rig.worker, settings=LossSettings())
     await losses.step(plant.stop)
     sample = rig.table.sample(rig.table.find(f"{A1}/LosWh"))
     assert sample.quality & Quality.INVALID
@@ -139,7 +139,7 @@ async def test_a_meter_that_is_swapped_is_told_once_and_its_interval_is_missing(
     registers = plant.register(address)
     registers[-5:] -= registers[-5] - 3.0
     plant.write(address, registers=registers)
-    losses = make_losses(rig.context, LossSettings())
+    losses = make_losses(rig.context, worker=rig.worker, settings=LossSettings())
     await losses.step(plant.stop)
     await losses.step(plant.stop)
     resets = [event for event in rig.told() if event.code == "L04"]
@@ -156,7 +156,7 @@ async def test_a_new_serial_number_confirms_a_swap(rig, plant):
     registers = plant.register(address)
     plant.write_all(but=[address])
     plant.write(address, rows[:-3])
-    losses = make_losses(rig.context, LossSettings())
+    losses = make_losses(rig.context, worker=rig.worker, settings=LossSettings())
     await losses.step(plant.stop)
     rig.table.ingest(Batch.of([], [], texts=[TextSample(row, "B200")]))
     registers[-3:] -= registers[-3]
@@ -174,7 +174,7 @@ async def test_a_ratio_that_differs_from_the_records_and_a_reversed_meter_are_co
     address = f"{customer(2, 1)}/MMTR1/DmdWh"
     plant.write_all(but=[address])
     plant.write(address, registers=2e6 - plant.register(address))
-    losses = make_losses(rig.context, LossSettings())
+    losses = make_losses(rig.context, worker=rig.worker, settings=LossSettings())
     await losses.step(plant.stop)
     found = {event.address: event.text for event in rig.told() if event.code == "L04"}
     assert "RatioMismatch" in found[meter]
@@ -191,7 +191,7 @@ async def test_a_switch_over_marks_the_interval_of_the_feeders_that_it_touches(r
         (plant.stop - DAY, RIGHT, 2), (plant.stop - DAY, TIE, 1),
         (plant.stop - 1200.0, RIGHT, 1), (plant.stop - 1200.0, TIE, 2),
     ])  # fmt: skip
-    losses = make_losses(rig.context, LossSettings())
+    losses = make_losses(rig.context, worker=rig.worker, settings=LossSettings())
     result = await call(losses, "Compute", F1, iso(plant.stop - 3600), iso(plant.stop))
     assert outputs(losses, "Compute", result)["intervalState"][2] == "topologyChanged"
     result = await call(losses, "Compute", A1, iso(plant.stop - 3600), iso(plant.stop))
@@ -200,7 +200,7 @@ async def test_a_switch_over_marks_the_interval_of_the_feeders_that_it_touches(r
 
 async def test_compute_and_explain_answer_the_same_balance(rig, plant):
     plant.write_all()
-    losses = make_losses(rig.context, LossSettings(final_days=1))
+    losses = make_losses(rig.context, worker=rig.worker, settings=LossSettings(final_days=1))
     end = plant.stop - 3 * DAY
     result = await call(losses, "Compute", f"{P}/TS1/LV1", iso(end - 3600), iso(end))
     assert result.status == StatusCode.Good
@@ -224,7 +224,7 @@ async def test_compute_and_explain_answer_the_same_balance(rig, plant):
 
 async def test_recompute_tells_what_has_another_result(rig, plant):
     plant.write_all()
-    losses = make_losses(rig.context, LossSettings())
+    losses = make_losses(rig.context, worker=rig.worker, settings=LossSettings())
     window = (iso(plant.stop - 8 * DAY), iso(plant.stop - 8 * DAY + 3600))
     first = outputs(losses, "Recompute", await call(losses, "Recompute", A1, *window))
     assert (first["changed"], first["revision"]) == (4, 1)
@@ -246,7 +246,7 @@ async def test_a_bypass_is_a_suspicion_and_an_event_that_name_the_meter_and_nobo
     rig.grid.equipment[load.address] = replace(load, name=name)
     plant.energy[thief] = plant.energy[thief] * 0.7
     plant.write_all()
-    losses = make_losses(rig.context, LossSettings())
+    losses = make_losses(rig.context, worker=rig.worker, settings=LossSettings())
     result = await call(losses, "TopSuspects", 5)
     found = outputs(losses, "TopSuspects", result)
     assert ("regression", customer(1, 2)) in list(zip(found["method"], found["address"], strict=True))
@@ -265,7 +265,7 @@ async def test_a_rate_out_of_band_in_three_of_four_hours_is_a_condition_that_end
             1.15 if k == 1 else 1.0
         )
     plant.write_all()
-    losses = make_losses(rig.context, LossSettings(unknown_clock=2.0))
+    losses = make_losses(rig.context, worker=rig.worker, settings=LossSettings(unknown_clock=2.0))
     await losses.step(plant.stop)
     active = {event.address for event in rig.told() if event.code == "L01" and event.state == "active"}
     assert A1 in active
@@ -275,7 +275,7 @@ async def test_a_rate_out_of_band_in_three_of_four_hours_is_a_condition_that_end
 
 async def test_what_cannot_be_answered_is_refused_with_a_sentence_and_all_outputs(rig, plant):
     plant.write_all()
-    losses = make_losses(rig.context, LossSettings())
+    losses = make_losses(rig.context, worker=rig.worker, settings=LossSettings())
     for name, arguments in (
         ("Compute", ("g/a/nowhere", iso(0.0), iso(900.0))),
         ("Compute", (A1, "2026-01-01T00:00:00", iso(0.0))),
@@ -292,7 +292,7 @@ async def test_what_cannot_be_answered_is_refused_with_a_sentence_and_all_output
 
 async def test_computing_does_not_hold_up_the_event_loop(rig, plant, loop_watch):
     plant.write_all()
-    losses = make_losses(rig.context, LossSettings())
+    losses = make_losses(rig.context, worker=rig.worker, settings=LossSettings())
     async with loop_watch:
         await losses.step(plant.stop)
         await losses.search(plant.stop)
@@ -301,8 +301,8 @@ async def test_computing_does_not_hold_up_the_event_loop(rig, plant, loop_watch)
 
 async def test_results_and_revisions_survive_a_restart(rig, plant):
     plant.write_all()
-    losses = make_losses(rig.context, LossSettings())
+    losses = make_losses(rig.context, worker=rig.worker, settings=LossSettings())
     await losses.step(plant.stop)
-    again = make_losses(rig.context, LossSettings())
+    again = make_losses(rig.context, worker=rig.worker, settings=LossSettings())
     await again.step(plant.stop)
     assert rig.value(f"{A1}/Rev") == 1

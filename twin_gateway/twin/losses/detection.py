@@ -127,7 +127,7 @@ class Regression:
     """Factors a_i of L_n(t) = sum a_i E_i(t): true / recorded - 1 of each meter.
 
     Attributes:
-        factor: a_i, shape (m,); low, high: bootstrapped 95 % interval.
+        factor: a_i, shape (m,); low, high: bootstrapped 95 % interval, NaN when no factor is large enough.
         enough: there were at least three samples for each meter.
         suspected: a_i > 0.1 with its interval above 0.
     """
@@ -177,23 +177,26 @@ def regression(
     grams = np.stack([design[a:b].T @ design[a:b] for a, b in pairwise(edges.tolist())])
     sides = np.stack([design[a:b].T @ y[a:b] for a, b in pairwise(edges.tolist())])
     chosen = np.random.default_rng(seed).multinomial(blocks, np.full(blocks, 1 / blocks), size=draws).astype(float)
-    weights = np.vstack([np.ones(blocks), chosen])
-    gram = np.tensordot(weights, grams, axes=1)
-    side = weights @ sides
     free = np.zeros(width + 2, bool)
     free[width:] = True
-    factors = _least_squares(gram, side, free, live)[:, :width] / scale[:width]
-    low, high = np.percentile(factors[1:], [2.5, 97.5], axis=0)
-    factor = factors[0]
+    whole = _least_squares(grams.sum(axis=0)[None], sides.sum(axis=0)[None], free, live)
+    factor = whole[0, :width] / scale[:width]
+    if not (factor > least).any():  # most regions: nobody to be sure or unsure about
+        return Regression(factor, np.full(width, np.nan), np.full(width, np.nan), True, np.zeros(width, bool))
+    gram, side = np.tensordot(chosen, grams, axes=1), chosen @ sides
+    factors = _least_squares(gram, side, free, live, begin=whole[0])[:, :width] / scale[:width]
+    low, high = np.percentile(factors, [2.5, 97.5], axis=0)
     return Regression(factor, low, high, True, (factor > least) & (low > 1e-3))
 
 
-def _least_squares(gram: Floats, side: Floats, free: Booleans, live: Booleans) -> Floats:
+def _least_squares(
+    gram: Floats, side: Floats, free: Booleans, live: Booleans, *, begin: Floats | None = None
+) -> Floats:
     """Coordinate descent on many small problems at once: min x'Gx / 2 - s'x with x >= 0 where not free."""
     count, width = side.shape
-    x = np.zeros((count, width))
+    x = np.zeros((count, width)) if begin is None else np.tile(begin, (count, 1))
     diagonal = np.einsum("bii->bi", gram) + 1e-9
-    slope = side.copy()  # s - G x
+    slope = side - np.einsum("bij,bj->bi", gram, x)  # s - G x
     tolerance = 1e-7 * np.abs(side).max(initial=1e-300) / max(float(diagonal.mean()), 1e-300)
     for _ in range(_SWEEPS):
         largest = 0.0
