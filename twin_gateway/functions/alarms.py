@@ -20,6 +20,8 @@ class Alarm:
         since: monotonic time since which the condition holds; the alarm is active after its delay.
         active: it has been raised.
         marked: `test`, `suppressed` or empty; a suppressed one makes no event.
+        source_time: device time at which the condition began, FILETIME ticks; 0 when no device told it.
+        time_quality: what is to be said of that time, as `quality.time_names`.
     """
 
     code: str
@@ -33,6 +35,8 @@ class Alarm:
     correlation: str = ""
     value: float | str | None = None
     details: tuple[tuple[str, str], ...] = field(default=())
+    source_time: int = 0
+    time_quality: str | None = None
 
 
 class Alarms:
@@ -60,24 +64,38 @@ class Alarms:
         correlation: str = "",
         value: float | str | None = None,
         details: tuple[tuple[str, str], ...] = (),
+        source_time: int = 0,
+        time_quality: str | None = None,
     ) -> None:
         """The condition holds. An active one speaks again only when its severity or mark has changed."""
         key = (code, address)
         alarm = self._alarms.get(key)
+        louder = alarm is not None and alarm.active and (alarm.severity, alarm.marked) != (severity, marked)
         if alarm is None:
             alarm = self._alarms[key] = Alarm(code, address, text, severity, self._now(), delay)
-        louder = alarm.active and (alarm.severity, alarm.marked) != (severity, marked)
+        if louder or not alarm.source_time:
+            alarm.source_time, alarm.time_quality = source_time, time_quality
         alarm.text, alarm.severity, alarm.marked, alarm.delay = text, severity, marked, delay
         alarm.correlation, alarm.value, alarm.details = correlation or alarm.correlation, value, details
         if louder:
             self._tell(alarm, "active")
         self._ripen(alarm)
 
-    def clear(self, code: str, address: str, text: str = "") -> None:
-        """The condition is over; nothing happens when there was none."""
+    def clear(
+        self,
+        code: str,
+        address: str,
+        text: str = "",
+        *,
+        value: float | str | None = None,
+        source_time: int = 0,
+        time_quality: str | None = None,
+    ) -> None:
+        """The condition is over; nothing happens when there was none. The value is the one that ended it."""
         alarm = self._alarms.pop((code, address), None)
         if alarm is not None and alarm.active:
             alarm.text = text or f"{alarm.text} (over)"
+            alarm.value, alarm.source_time, alarm.time_quality = value, source_time, time_quality
             self._tell(alarm, "inactive")
 
     def set(self, holds: bool, code: str, address: str, text: str, severity: int, *, delay: float = 0.0) -> None:
@@ -126,5 +144,7 @@ class Alarms:
                 correlation=alarm.correlation,
                 value=alarm.value,
                 details=details,
+                source_time=alarm.source_time,
+                time_quality=alarm.time_quality,
             )
         )

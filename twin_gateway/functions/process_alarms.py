@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict
 from address_space import clock
 from address_space.journal import Chunk
 from address_space.ports import Caller, MethodResult, MethodSpec
-from address_space.quality import Quality, StatusCode
+from address_space.quality import Quality, StatusCode, time_names
 from twin_gateway.durations import Seconds
 from twin_gateway.functions.contract import TwinContext
 from twin_gateway.functions.rule_watch import RuleWatch, Watched
@@ -59,7 +59,7 @@ class ProcessSettings(BaseModel):
     Attributes:
         command_window: a movement so long after a command is that command's.
         trip_window: an opening, or a reclosing, so near to a trip in the same bay is the protection's.
-        patience: time that the reason of a movement may take to arrive after it.
+        patience: time that the reason of a movement, or the trip after a start, may take to arrive after it.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -76,6 +76,18 @@ class _Movement:
     position: int
     at: float
     ticks: int
+    due: float
+    time: int
+    time_quality: str | None
+
+
+@dataclass(slots=True)
+class _Start:
+    watched: Watched
+    rule: Rule
+    value: Value
+    time: int
+    at: float
     due: float
 
 
@@ -120,6 +132,7 @@ class ProcessAlarms:
         self._reclosings: dict[str, float] = {}
         self._positions: dict[str, int] = {}
         self._movements: list[_Movement] = []
+        self._starts: list[_Start] = []
         self._unexpected: dict[str, int] = {}
 
     def specs(self) -> Sequence[MethodSpec]:
@@ -176,6 +189,10 @@ class ProcessAlarms:
         self._movements = [movement for movement in self._movements if movement.due > now]
         for movement in ripe:
             self._judge(movement)
+        begun = [start for start in self._starts if start.due <= now]
+        self._starts = [start for start in self._starts if start.due > now]
+        for start in begun:
+            self._tell_start(start)
 
     # ---- what happens ---------------------------------------------------------------------------------------------
 
@@ -186,8 +203,8 @@ class ProcessAlarms:
             before = self._positions.get(watched.address, 0)
             self._positions[watched.address] = int(value)
             if before and before != int(value):
-                movement = _Movement(watched, before, int(value), now, clock.now(), now + self.settings.patience)
-                self._movements.append(movement)
+                due, told = now + self.settings.patience, time_names(watched.quality)
+                self._movements.append(_Movement(watched, before, int(value), now, clock.now(), due, source_time, told))
             return True
         if rule.code == _RECLOSING:
             self._reclosings[bay] = now
@@ -195,8 +212,27 @@ class ProcessAlarms:
         if rule in TRIPS.rules:
             self._trips[bay] = now
             return True
-        # A start that ends in a trip is told by the trip.
-        return rule.code == "P02" and now - self._trips.get(bay, float("-inf")) < self.settings.trip_window
+        if rule in STARTS.rules:
+            self._starts.append(_Start(watched, rule, value, source_time, now, now + self.settings.patience))
+            return True
+        return False
+
+    def _tell_start(self, start: _Start) -> None:
+        """A start that ends in a trip is told by the trip, which may arrive after the start's end."""
+        watched, rule = start.watched, start.rule
+        if abs(start.at - self._trips.get(_bay(watched.address), float("-inf"))) < self.settings.trip_window:
+            return
+        mark = self._mark(watched.address) or ("test" if watched.quality & Quality.TEST else "")
+        self.context.alarms.event(
+            rule.code,
+            watched.address,
+            rule.text,
+            rule.severity,
+            value=start.value,
+            source_time=start.time,
+            time_quality=time_names(watched.quality),
+            details=(("marked", mark),) if mark else (),
+        )
 
     def _judge(self, movement: _Movement) -> None:
         address = movement.watched.address
@@ -209,7 +245,16 @@ class ProcessAlarms:
         word = "opened" if movement.position == _OPEN else "closed"
         mark = self._mark(address) or ("test" if movement.watched.quality & Quality.TEST else "")
         text = f"Switch has {word} without a command, a trip or local control"
-        alarms.raise_("S01", address, text, 850, marked=mark, value=float(movement.position))
+        alarms.raise_(
+            "S01",
+            address,
+            text,
+            850,
+            marked=mark,
+            value=float(movement.position),
+            source_time=movement.time,
+            time_quality=movement.time_quality,
+        )
 
     def _expected(self, movement: _Movement) -> bool:
         address, settings = movement.watched.address, self.settings

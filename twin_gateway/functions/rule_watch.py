@@ -14,7 +14,7 @@ from address_space.catalogue import ValueType
 from address_space.ingest import values_of
 from address_space.journal import Chunk
 from address_space.point import Rows
-from address_space.quality import Quality
+from address_space.quality import Quality, time_names
 from address_space.table import PointTable
 from twin_gateway.functions.alarms import Alarms
 from twin_gateway.twin.rules import Rule, RuleTable, Value, judge
@@ -173,7 +173,7 @@ class RuleWatch:
     def remark(self, watched: Watched) -> None:
         """Say again what holds, with the mark it has now."""
         for code, rule in watched.holding.items():
-            self._raise(watched, code, rule)
+            self._raise(watched, code, rule, 0)
 
     def tick(self) -> None:
         """Clear what rising counters have held long enough."""
@@ -196,34 +196,68 @@ class RuleWatch:
         for verdict in verdicts:
             if verdict.rule is not None:
                 watched.holding[verdict.code] = verdict.rule
-                self._raise(watched, verdict.code, verdict.rule)
+                self._raise(watched, verdict.code, verdict.rule, source_time)
             elif watched.holding.pop(verdict.code, None) is not None:
-                self._alarms.clear(verdict.code, watched.address)
+                self._alarms.clear(
+                    verdict.code,
+                    watched.address,
+                    value=_shown(value),
+                    source_time=_usable(source_time),
+                    time_quality=time_names(quality),
+                )
         for rule in happened:
             self._happen(watched, rule, value, source_time)
         if watched.holding != before:
             self._on_change(watched)
 
-    def _raise(self, watched: Watched, code: str, rule: Rule) -> None:
+    def _raise(self, watched: Watched, code: str, rule: Rule, source_time: int) -> None:
         if rule.code:
-            value = watched.value
-            shown = float(value) if isinstance(value, bool | int) else value
-            mark = self._mark(watched)
             self._alarms.raise_(
-                code, watched.address, rule.text, rule.severity, delay=rule.delay, marked=mark, value=shown
+                code,
+                watched.address,
+                rule.text,
+                rule.severity,
+                delay=rule.delay,
+                marked=self._mark(watched),
+                value=_shown(watched.value),
+                source_time=_usable(source_time),
+                time_quality=time_names(watched.quality),
             )
 
     def _happen(self, watched: Watched, rule: Rule, value: Value, source_time: int) -> None:
         if self._on_event(watched, rule, source_time, value):
             return
-        shown = float(value) if isinstance(value, bool | int) else value
         mark = self._mark(watched)
+        time, time_quality = _usable(source_time), time_names(watched.quality)
         if rule.hold:
             self._until[rule.code, watched.address] = self._now() + rule.hold
-            self._alarms.raise_(rule.code, watched.address, rule.text, rule.severity, marked=mark, value=shown)
+            self._alarms.raise_(
+                rule.code,
+                watched.address,
+                rule.text,
+                rule.severity,
+                marked=mark,
+                value=_shown(value),
+                source_time=time,
+                time_quality=time_quality,
+            )
             return
-        details = (("marked", mark),) if mark else ()
-        time = source_time if source_time > clock.UNIX_EPOCH_TICKS else 0
         self._alarms.event(
-            rule.code, watched.address, rule.text, rule.severity, value=value, source_time=time, details=details
+            rule.code,
+            watched.address,
+            rule.text,
+            rule.severity,
+            value=value,
+            source_time=time,
+            time_quality=time_quality,
+            details=(("marked", mark),) if mark else (),
         )
+
+
+def _shown(value: Value | None) -> float | str | None:
+    return float(value) if isinstance(value, bool | int) else value
+
+
+def _usable(source_time: int) -> int:
+    """A source time (FILETIME ticks), 0 for one that is none."""
+    return source_time if source_time > clock.UNIX_EPOCH_TICKS else 0

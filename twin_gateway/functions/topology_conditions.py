@@ -54,7 +54,7 @@ class TopologyConditions:
                 is_now = _NAMES[Position(int(live.positions[device]))]
                 text = f"{is_now}, not in its normal position" if now else f"{is_now}, back in its normal position"
                 if now:
-                    self._alarms.raise_("S03", graph.devices[device], text, 200)
+                    self._alarms.raise_("S03", graph.devices[device], text, 200, delay=self._settings.alarm_delay)
                 else:
                     self._alarms.clear("S03", graph.devices[device], text)
         if not self._settings.position_alarms:

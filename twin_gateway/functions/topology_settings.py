@@ -15,7 +15,8 @@ class TopologySettings(BaseModel):
     Attributes:
         nodes: publish results for every connectivity node; False: only the totals of the area.
         dead_customers: T02 when more customers than these of one feeder are without supply for certain.
-        alarm_delay: for which loops, unknown positions and dead areas must last before they are an alarm (T02).
+        alarm_delay: for which loops, unknown positions and dead areas must last before they are an alarm (T02), and a
+            switch must be out of its normal position (S03): a reclosing is over sooner.
         voltage_delay: for which a dead part must be measured live before it is an alarm (P09).
         live_above: a measured voltage above this part of the nominal one says that its place is live.
         without_point: position of a switch whose position point is not in the point table.

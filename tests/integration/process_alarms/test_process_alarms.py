@@ -105,11 +105,37 @@ def test_a_start_without_a_trip_is_an_event_and_one_with_a_trip_is_not(rig: Rig)
     start = f"{BAY}/IED1/PTOC1/Str"
     rig.write({start: 1}, 0.5)
     rig.write({start: 0})
+    rig.go(2.5)
     assert [event.code for event in rig.bench.told()] == ["P02"]
     rig.write({start: 1}, 0.5)
     rig.write({f"{BAY}/IED1/PTRC1/Tr": 1})
     rig.write({start: 0})
+    rig.go(2.5)
     assert [event.code for event in rig.bench.told()] == ["P01"]
+
+
+def test_a_trip_that_arrives_after_the_end_of_its_start_is_the_trip_of_that_start(rig: Rig) -> None:
+    start = f"{BAY}/IED1/PTOC1/Str"
+    rig.write({start: 1})
+    rig.write({start: 0}, 1.0)
+    rig.write({f"{BAY}/IED1/PTRC1/Tr": 1})
+    rig.go(2.5)
+    assert [event.code for event in rig.bench.told()] == ["P01"]
+
+
+def test_an_alarm_has_the_time_of_the_device_and_its_end_the_value_that_ended_it(rig: Rig) -> None:
+    trip = f"{BAY}/IED1/PTRC1/Tr"
+    times = []
+    for value, seconds in ((1, 0.7), (0, 0.2)):
+        rig.bench.advance(1.0)
+        times.append(rig.bench.wall - seconds)
+        rig.bench.write({trip: value}, 0, times[-1])
+        for chunk in rig.bench.journal.take():
+            rig.function.take(chunk)
+    begun, over = rig.bench.told()
+    assert [clock.to_unix(event.source_time) for event in (begun, over)] == pytest.approx(times, abs=1e-3)
+    assert (begun.time_quality, begun.value) == (None, 1.0)
+    assert (over.state, over.value) == ("inactive", 0.0)
 
 
 def test_a_movement_without_a_reason_is_told_until_it_is_undone(rig: Rig) -> None:

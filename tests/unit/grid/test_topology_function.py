@@ -252,6 +252,9 @@ async def test_a_switch_out_of_its_normal_position_is_listed_until_it_is_back(tm
     async with at_work(tmp_path) as (bench, topology):
         switch = N + "RMU02/MV1/C01/QB1"
         await write(bench, {SECTION: 1})
+        assert not bench.alarms.holds("S03", switch)  # a reclosing is over sooner
+        bench.advance(11.0)
+        bench.alarms.tick()
         assert ("S03", "active", switch) in codes(bench)
         found = await topology.call(topology.owner, "Deviations", [], ENGINEER)
         assert found.outputs == ([switch], [1], [2])
