@@ -374,7 +374,8 @@ class Cases:
         if ask.purpose is Purpose.RETURN:
             plan = await self.engine.back(states, case.snapshot.loads, self.region(feeder), self.barred(case))
             touched = [step.address for step in plan.steps]
-            offer = Offer(name, plan, fingerprint, Purpose.RETURN, involved=self._involved(feeder, touched))
+            left = self._not_normal(feeder, touched)
+            offer = Offer(name, plan, fingerprint, Purpose.RETURN, involved=self._involved(feeder, touched), left=left)
             return offer, f"{len(plan.steps)} steps back to normal"
         zones = self.fault_zones(sequence) | ask.fault_zones
         isolation, result, plan = await self.engine.plan(
@@ -392,6 +393,15 @@ class Cases:
         offer = Offer(name, plan, fingerprint, Purpose.FAULT, isolation, result, involved, refusals)
         share = f"{result.restored / 1e3:.0f} of {result.dead / 1e3:.0f} kW"
         return offer, f"{len(plan.steps)} steps, {share} restored ({result.method})"
+
+    def _not_normal(self, feeder: str, touched: Iterable[str]) -> tuple[str, ...]:
+        """Switches of a region that a plan does not bring to their normal positions."""
+        normal, steps = self.eye.network.grid.normal_positions(), set(touched)
+        return tuple(
+            switch
+            for switch in sorted(self.region(feeder))
+            if switch not in steps and self.eye.position(switch) is not normal[switch]
+        )
 
     def barred(self, case: Case | None) -> set[str]:
         """Zones that must not become live: tagged, earthed, of other events."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -15,7 +15,7 @@ from twin_gateway.twin.flisr.isolate import plan_isolation
 from twin_gateway.twin.flisr.locate import locate
 from twin_gateway.twin.flisr.normal import return_to_normal
 from twin_gateway.twin.flisr.plan import switching_plan
-from twin_gateway.twin.flisr.problem import RestorationProblem, restoration_problem
+from twin_gateway.twin.flisr.problem import RestorationProblem, restoration_problems
 from twin_gateway.twin.flisr.ready import ready
 from twin_gateway.twin.flisr.records import (
     FaultKind,
@@ -27,7 +27,7 @@ from twin_gateway.twin.flisr.records import (
     RestorationResult,
     SwitchState,
 )
-from twin_gateway.twin.flisr.restore import plan_restoration
+from twin_gateway.twin.flisr.restore import better, plan_restoration
 from twin_gateway.twin.flisr.zones import Network, Positions
 
 _GRACE_S = 20.0
@@ -109,7 +109,7 @@ class Engine:
         """
         states = {**states, **{switch: _failed(states[switch]) for switch in blocked if switch in states}}
         head = self.network.grid.feeders[feeder].head if device is None else device
-        isolation, problem = await asyncio.to_thread(
+        isolation, problems = await asyncio.to_thread(
             self._prepare,
             snapshot,
             states,
@@ -119,7 +119,7 @@ class Engine:
             barred=tuple(barred),
             now=now,
         )
-        result = await self._worker.run_within(self._settings.deadline + _GRACE_S, plan_restoration, problem)
+        problem, result = await self._restore(problems)
         plan = await asyncio.to_thread(
             switching_plan,
             self.network,
@@ -130,6 +130,20 @@ class Engine:
             times=self._settings.plan_times(),
         )
         return isolation, result, plan
+
+    async def _restore(self, problems: Iterator[RestorationProblem]) -> tuple[RestorationProblem, RestorationResult]:
+        """The best answer, and the problem it answers: with the neighbour feeders first, with theirs when need be."""
+        best: tuple[RestorationProblem, RestorationResult] | None = None
+        while (problem := await asyncio.to_thread(next, problems, None)) is not None:
+            limit = problem.settings.deadline + _GRACE_S
+            result = await self._worker.run_within(limit, plan_restoration, problem)
+            if best is None or better(best[1], result) is result:
+                best = problem, result
+            if result.complete:
+                break
+        if best is None:
+            raise ValueError("the isolation leaves no restoration problem")
+        return best
 
     async def back(
         self,
@@ -165,10 +179,10 @@ class Engine:
         reclose: bool,
         barred: tuple[str, ...],
         now: float,
-    ) -> tuple[Isolation, RestorationProblem]:
+    ) -> tuple[Isolation, Iterator[RestorationProblem]]:
         before = self._before(snapshot)
         isolation = plan_isolation(self.network, states, zones, device=head, before=before, reclose=reclose)
-        problem = restoration_problem(
+        problems = restoration_problems(
             self.network,
             states,
             isolation,
@@ -178,7 +192,7 @@ class Engine:
             settings=self._settings.restore_settings(),
             barred=[zone for zone in barred if zone not in isolation.isolated_zones],
         )
-        return isolation, problem
+        return isolation, problems
 
 
 def _failed(state: SwitchState) -> SwitchState:

@@ -356,10 +356,19 @@ class Sequence:
 
     def _nothing_to_do(self, offer: Offer, now: float) -> None:
         if offer.purpose is Purpose.RETURN:
-            self._enter(State.IDLE, "the grid is in its normal state", now)
-            self._actions.append(Waiting(False))
+            self._returned(offer, now)
         else:
             self._report(offer, now)
+
+    def _returned(self, offer: Offer, now: float) -> None:
+        self._actions.append(Waiting(False))
+        if offer.left:
+            text = "; ".join((f"not in its normal position: {', '.join(offer.left)}", *offer.plan.warnings))
+            self._enter(State.REPAIR, text, now)
+            self._tell(f"Not returned to normal: {text}", 600)
+        else:
+            self._enter(State.IDLE, "the grid is in its normal state", now)
+            self._tell("Returned to normal", 400)
 
     # ---- execution ------------------------------------------------------------------------------------------------
 
@@ -420,8 +429,7 @@ class Sequence:
 
     def _complete(self, offer: Offer, now: float) -> None:
         if offer.purpose is Purpose.RETURN:
-            self._enter(State.IDLE, "the grid is in its normal state", now)
-            self._tell("Returned to normal", 400)
+            self._returned(offer, now)
             return
         self._report(offer, now)
 

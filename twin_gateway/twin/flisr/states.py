@@ -99,6 +99,7 @@ class Offer:
         fingerprint: of everything that the plan looked at, when it was made.
         involved: addresses of feeders whose trip ends the execution.
         auto_refusals: why it may not run by itself, one sentence each; empty when it may.
+        left: of a return, switches that are not in their normal position after it.
     """
 
     id: str
@@ -109,6 +110,7 @@ class Offer:
     result: RestorationResult | None = None
     involved: frozenset[str] = frozenset()
     auto_refusals: tuple[str, ...] = ()
+    left: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -222,7 +222,7 @@ class Stepper:
             return not view.tagged(subject)
         if kind == "not_earthed":
             return not view.earthed(subject)
-        if kind == "same_source":
+        if kind in ("same_source", "synchronised"):  # a released synchrocheck proves either
             return view.same_source(subject) is True
         raise ValueError(f"a step asks for {kind}, which nobody knows how to see")
 
