@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from address_space import clock
+from address_space import clock, units
 from address_space.address import parse
 from address_space.catalogue import ValueType, classify
 from address_space.point import Batch, Point, PointProfile, TextSample
@@ -12,6 +12,36 @@ from address_space.quality import Quality
 from address_space.table import PointTable
 
 Value = bool | int | float | str | None
+
+_UNITS: Mapping[str, Mapping[str, str]] = {
+    "LOSS": {
+        **dict.fromkeys(
+            ("LosWh", "TecWh", "NtlWh", "UncWh", "InWh", "OutWh", "CnsWh", "DerWh", "UnmWh", "SusWh"), "Wh"
+        ),
+        **dict.fromkeys(("LosPct", "UncPct", "EstPct", "Cmpl"), "%"),
+    },
+    "FLSR": {
+        **dict.fromkeys(("FltPost", "VMin", "SAIFI", "MAIFI", "ASAI"), "1"),
+        **dict.fromkeys(("DeadW", "RestW"), "W"),
+        **dict.fromkeys(("SAIDI", "CAIDI", "SavMin"), "min"),
+        "AMaxPct": "%",
+        "ENS": "Wh",
+    },
+    "HLTH": {
+        **dict.fromkeys(("HealthIdx", "Wear", "WearA", "WearB", "WearC", "Mech", "Drive", "Coil", "Gas"), "%"),
+        **dict.fromkeys(("PaDsch", "Therm", "Age", "RemLifePct", "OpnDevPct", "ClsDevPct"), "%"),
+        "Conf": "1",
+        "PresN": "Pa",
+        "SumA2s": "A2s",
+        "DaysToAlm": "d",
+        "TmpExc": "K",
+    },
+    "FDRV": {"LodPct": "%"},
+    "SUPV": {"Avl": "%", "CmdFailPct": "%", "MTBF": "h", "TmOfs": "s"},
+    "TOPO": {"Cov": "1", "VMin": "1", "AMaxPct": "%", "LosW": "W"},
+}
+"""Units of results by class and data object; of others the canonical one of the quantity that the catalogue knows.
+Voltages of `VMin` are per unit, sub-scores and the health index go from 0 to 100."""
 
 
 class ResultPoints:
@@ -31,7 +61,7 @@ class ResultPoints:
             AddressError, CatalogueError: an address is malformed, or the catalogue does not know it.
         """
         new = [text for text in dict.fromkeys(addresses) if text not in self._rows]
-        points = [Point(text, PointProfile.of(classify(parse(text)))) for text in new if self._table.find(text) < 0]
+        points = [Point(text, _profile(text)) for text in new if self._table.find(text) < 0]
         self._table.add(points)
         self._rows.update((text, self._table.find(text)) for text in new)
 
@@ -61,3 +91,14 @@ class ResultPoints:
 
     def __contains__(self, address: str) -> bool:
         return address in self._rows
+
+
+def _profile(text: str) -> PointProfile:
+    address = parse(text)
+    found = classify(address)
+    symbol = ""
+    if address.function is not None:
+        symbol = _UNITS.get(address.function.ln_class, {}).get(address.path[0], "")
+    if symbol:
+        return PointProfile.of(found, units.unit(symbol))
+    return PointProfile.of(found, units.canonical(found.quantity) if found.quantity is not None else None)

@@ -79,6 +79,11 @@ def test_a_transformer_shows_what_its_area_draws(field: Field) -> None:
     assert shown(field, "RMU14/MV1/T01/_/MMXU1/TotW", "RMU14/MV1/T01/_/MMXU1/TotVAr") == [0.0, 0.0]
 
 
+def test_the_wear_of_a_breaker_is_told_in_percent(field: Field) -> None:
+    assert shown(field, "PS01/MV1/F01/QA1/SCBR1/AccmAbr") == [field.breakers[HEAD].wear]
+    assert field.breakers[HEAD].wear > 10.0
+
+
 def test_a_fault_does_not_make_a_joint_hot_in_a_moment(grid: Grid) -> None:
     field = Field(grid, FieldSettings(still=True), NOON)
     joint = readers(field, [f"{NORTH}/PS01/MV1/F01/_/STMP1/Tmp"])[f"{NORTH}/PS01/MV1/F01/_/STMP1/Tmp"]

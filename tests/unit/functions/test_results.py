@@ -79,3 +79,27 @@ async def test_the_host_hands_each_call_to_the_function_that_offers_it() -> None
 def test_one_method_has_one_function() -> None:
     with pytest.raises(ValueError, match="offered twice"):
         FunctionHost([Echo("one", "a"), Echo("two", "a")], Alarms(EventJournal()))
+
+
+@pytest.mark.parametrize(
+    ("point", "unit"),
+    [
+        ("twLOSS1/TecWh", "Wh"),
+        ("twLOSS1/Cmpl", "%"),
+        ("twFLSR1/SAIDI", "min"),
+        ("twFLSR1/RestW", "W"),
+        ("twHLTH1/DaysToAlm", "d"),
+        ("twHLTH1/PresN", "Pa"),
+        ("twSUPV1/TmOfs", "s"),
+        ("twTOPO1/VMin", "1"),
+        ("twMMXU1/TotW", "W"),
+        ("twMMXU1/AvAPhs", "A"),
+        ("twTOPO1/FedFrom", None),
+    ],
+)
+def test_results_have_units(point: str, unit: str | None) -> None:
+    table = PointTable()
+    address = f"{PLACE.rsplit('/', 1)[0]}/{point}"
+    ResultPoints(table).add([address])
+    found = table.profile(table.find(address)).unit
+    assert (found.symbol if found is not None else None) == unit

@@ -238,9 +238,8 @@ class _Builder:
     def _breaker(self, breaker: BreakerCondition, name: str) -> Reader | None:
         table: dict[str, Reader] = {
             "XCBR/OpCnt": lambda: breaker.operations,
-            # 61850 tells percent as a ratio with a multiplier.
-            "SCBR/AccmAbr": lambda: breaker.wear / 100.0,
-            "SCBR/ActAbr": lambda: breaker.last_wear / 100.0,
+            "SCBR/AccmAbr": lambda: breaker.wear,
+            "SCBR/ActAbr": lambda: breaker.last_wear,
             "SCBR/AbrWrn": lambda: breaker.wear >= 80.0,
             "SCBR/AbrAlm": lambda: breaker.wear >= 100.0,
             "SCBR/SwA": lambda: breaker.switched,
