@@ -9,23 +9,13 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from address_space.address import AddressError, check_name, parse
-from twin_gateway.functions.flisr.settings import FlisrSettings
-from twin_gateway.functions.injection import InjectionSettings
-from twin_gateway.functions.intervals import IntervalSettings
-from twin_gateway.functions.losses_settings import LossSettings
-from twin_gateway.functions.lv_topology import LvTopologySettings
-from twin_gateway.functions.powerflow_settings import PowerFlowSettings
-from twin_gateway.functions.process_alarms import ProcessSettings
-from twin_gateway.functions.supervision_settings import SupervisionSettings
-from twin_gateway.functions.switchgear_settings import SwitchgearSettings
-from twin_gateway.functions.topology_settings import TopologySettings
+from address_space.address import AddressError, check_name
+from twin_gateway.functions.section import TwinSection
 from twin_gateway.mqtt.settings import MqttSettings
 
 Port = Annotated[int, Field(ge=0, le=65_535)]
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
 MAX_CONFIG_SIZE = 1 << 20
-_DEEPEST_PLACE = 2
 
 
 class ConfigError(ValueError):
@@ -95,40 +85,6 @@ class LogSection(_Section):
 
     level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     format: Literal["text", "json"] = "text"
-
-
-class TwinSection(_Section):
-    """The twin functions. Without a grid model only the devices and the switchgear are looked after.
-
-    Attributes:
-        place: area that the results stand for, as `dso1/north`.
-        grid: files of the grid model: YAML (files or folders), or CIM RDF/XML (`.xml`).
-        injection: only for a simulated field.
-    """
-
-    place: str
-    grid: tuple[Path, ...] = ()
-    topology: TopologySettings = TopologySettings()
-    powerflow: PowerFlowSettings = PowerFlowSettings()
-    flisr: FlisrSettings = FlisrSettings()
-    intervals: IntervalSettings = IntervalSettings()
-    losses: LossSettings = LossSettings()
-    lv_topology: LvTopologySettings = LvTopologySettings()
-    supervision: SupervisionSettings = SupervisionSettings()
-    switchgear: SwitchgearSettings = SwitchgearSettings()
-    process: ProcessSettings = ProcessSettings()
-    injection: InjectionSettings = InjectionSettings()
-
-    @field_validator("place")
-    @classmethod
-    def _place(cls, place: str) -> str:
-        try:
-            address = parse(place)
-        except AddressError as error:
-            raise ValueError(str(error)) from error
-        if address.text.count("/") > _DEEPEST_PLACE:
-            raise ValueError(f"{place} is no grid, area or site")
-        return place
 
 
 class GatewayConfig(_Section):
@@ -208,19 +164,9 @@ def _resolve(config: GatewayConfig, folder: Path) -> GatewayConfig:
             "data_directory": folder / config.data_directory,
             "mappings": tuple(folder / path for path in config.mappings),
             "users": folder / config.users,
-            "twin": _resolve_twin(config.twin, folder) if config.twin is not None else None,
+            "twin": config.twin.below(folder) if config.twin is not None else None,
         }
     )
-
-
-def _resolve_twin(twin: TwinSection, folder: Path) -> TwinSection:
-    supervision = twin.supervision.model_copy(
-        update={"certificates": tuple(folder / path for path in twin.supervision.certificates)}
-    )
-    plates = twin.switchgear.nameplates
-    switchgear = twin.switchgear.model_copy(update={"nameplates": folder / plates if plates is not None else None})
-    grid = tuple(folder / path for path in twin.grid)
-    return twin.model_copy(update={"grid": grid, "supervision": supervision, "switchgear": switchgear})
 
 
 TEMPLATE = """\

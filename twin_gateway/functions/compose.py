@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from twin_gateway.commands.desk import SentCommand
-from twin_gateway.config import TwinSection
 from twin_gateway.functions.contract import TwinContext, TwinFunction
 from twin_gateway.functions.flisr.function import make_flisr
 from twin_gateway.functions.injection import make_injection
@@ -15,6 +14,7 @@ from twin_gateway.functions.losses import make_losses
 from twin_gateway.functions.lv_topology import make_lv_topology
 from twin_gateway.functions.powerflow import make_powerflow
 from twin_gateway.functions.process_alarms import make_process_alarms
+from twin_gateway.functions.section import TwinSection
 from twin_gateway.functions.supervision import make_supervision
 from twin_gateway.functions.supervision_devices import SupervisedLink
 from twin_gateway.functions.switchgear import make_switchgear
