@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import uuid
-from collections.abc import Coroutine, Iterable, Mapping
+from collections.abc import Coroutine, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
@@ -620,8 +620,8 @@ class Cases:
 
     # ---- results --------------------------------------------------------------------------------------------------
 
-    def publish(self, points: FlisrPoints, quality: int) -> None:
-        """Write the result points."""
+    def publish(self, points: FlisrPoints, quality: int) -> Iterator[str]:
+        """Write the result points; yields after each feeder so that others may run."""
         self.changed = False
         now = self.now()
         total_out = total_back = 0
@@ -638,6 +638,7 @@ class Cases:
             everything += outages
             served = sum(self._weights[zone] for zone in self._areas_of(feeder))
             points.write_indices(feeder, self._indices(outages, served))
+            yield feeder
         points.write_area(self.active(), (total_out, total_back), quality)
         points.write_indices("", self._indices(everything, sum(self._weights.values())))
 

@@ -93,6 +93,7 @@ class FlisrFunction:
         self._wake = asyncio.Event()
         self._watched: np.ndarray[Any, np.dtype[np.bool_]] = np.zeros(0, bool)
         self._watchers: dict[int, list[tuple[FeederWatch, str]]] = {}
+        self._indicators: dict[int, str] = {}
         self._published = 0.0
         if desk.interlock is not None:
             desk.interlock.faulted = self.cases.faulted
@@ -163,6 +164,12 @@ class FlisrFunction:
             row = self.eye.row(switch.position)
             if row >= 0:
                 watched[row] = True
+        self._indicators.clear()
+        for address in self.eye.network.grid.indicators:
+            row = self.eye.row(address)
+            if row >= 0:
+                self._indicators[row] = address
+                watched[row] = True
         self._watched = watched
 
     def _look_at_all(self) -> None:
@@ -171,6 +178,8 @@ class FlisrFunction:
         now = self._clock.now()
         for row in np.nonzero(self._watched)[0]:
             self.eye.note(int(row), now)
+        for row, address in self._indicators.items():
+            self.eye.passages.change(address, self.eye.reading(row))
         for watch in self._watches.values():
             head = self.eye.read(watch.points()[0])
             if head is not None:
@@ -184,6 +193,8 @@ class FlisrFunction:
         for index in picked[self._watched[chunk.rows[picked]]]:
             row = int(chunk.rows[index])
             self.eye.note(row, now)
+            if row in self._indicators:
+                self.eye.passages.change(self._indicators[row], self._reading(chunk, int(index), row))
             for watch, point in self._watchers.get(row, ()):
                 self._change(watch, point, self._reading(chunk, int(index), row), now)
 

@@ -14,6 +14,7 @@ from address_space import clock
 from address_space.quality import Quality, StatusCode, TimeFlag
 from address_space.table import PointTable
 from twin_gateway.commands.tags import TagKind, TagStore
+from twin_gateway.functions.flisr.passages import Passages
 from twin_gateway.functions.flisr.settings import FlisrSettings
 from twin_gateway.grid.model import Position, Quantity, SwitchRating
 from twin_gateway.twin.flisr.records import Direction, Indication, SwitchInputs, SwitchState
@@ -62,6 +63,7 @@ class GridEye:
         self._normal = self._grid.normal_positions()
         self._currents: dict[str, list[str]] = {}
         self._voltages: dict[int, list[Voltage]] = {}
+        self.passages = Passages(settings.clock_late)
         self._moves: deque[tuple[float, str, Position]] = deque(maxlen=MOVES_KEPT)
         self._last: dict[str, Position] = {}
         self._prepared_for = -1
@@ -411,16 +413,12 @@ class GridEye:
             direction = (
                 _DIRECTIONS.get(int(told.value), Direction.UNKNOWN) if told and told.value else Direction.UNKNOWN
             )
+            stamped, received = reading.time if reading.clock_good else None, reading.received
+            if passed:
+                stamped, received = self.passages.set_at(address) or (stamped, received)
+            answered = reading.received if reading.usable else None
             found.append(
-                Indication(
-                    address,
-                    passed,
-                    direction,
-                    reading.time if reading.clock_good else None,
-                    reading.received,
-                    reading.received if reading.usable else None,
-                    reading.clock_good,
-                )
+                Indication(address, passed, direction, stamped, received, answered, clock_good=stamped is not None)
             )
         return found
 

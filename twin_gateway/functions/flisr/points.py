@@ -33,16 +33,17 @@ class FlisrPoints:
         self._results = results
         self._area = owner_of(place)
         self._owners = {feeder: owner_of(feeder) for feeder in feeders}
-        results.add(f"{self._area}/{name}" for name in (*_AREA, *_INDEX))
-        for owner in self._owners.values():
-            results.add(f"{owner}/{name}" for name in (*_EVENT, *_INDEX))
+        self._told: dict[str, tuple[dict[str, Value], int]] = {}
+        names = [f"{self._area}/{name}" for name in (*_AREA, *_INDEX)]
+        names += [f"{owner}/{name}" for owner in self._owners.values() for name in (*_EVENT, *_INDEX)]
+        results.add(names)  # in one go: each one sorts the whole address space
 
     def write_feeder(self, feeder: str, mode: Mode, event: Event | None, out: tuple[int, int], quality: int) -> None:
         """Publish a feeder; `out` are its customers without supply and those restored in this event."""
         owner = self._owners[feeder]
         values = _idle(mode) if event is None or event.state is State.IDLE else _of_event(mode, event)
         values["CusOut"], values["CusRst"] = out
-        self._results.write({f"{owner}/{name}": value for name, value in values.items()}, quality)
+        self._write(owner, values, quality)
 
     def write_indices(self, feeder: str, found: Reliability) -> None:
         """Publish the reliability indices of a feeder, or of the area when it is empty."""
@@ -57,7 +58,7 @@ class FlisrPoints:
             "ENS": indices.ens,
             "SavMin": found.saved,
         }
-        self._results.write({f"{owner}/{name}": value for name, value in values.items()})
+        self._write(owner, values, 0)
 
     def write_area(self, events: Iterable[Event], out: tuple[int, int], quality: int) -> None:
         """Publish the area: its newest event stands for all, `FltSt` says how many there are."""
@@ -73,7 +74,14 @@ class FlisrPoints:
             "CusOut": out[0],
             "CusRst": out[1],
         }
-        self._results.write({f"{self._area}/{name}": value for name, value in values.items()}, quality)
+        self._write(self._area, values, quality)
+
+    def _write(self, owner: str, values: dict[str, Value], quality: int) -> None:
+        """Write one group of points of an owner, unless it stands like that: hundreds of feeders are idle."""
+        group = f"{owner}/{next(iter(values))}"
+        if self._told.get(group) != (values, quality):
+            self._told[group] = (values, quality)
+            self._results.write({f"{owner}/{name}": value for name, value in values.items()}, quality)
 
 
 def _idle(mode: Mode) -> dict[str, Value]:

@@ -35,6 +35,7 @@ class FlisrSettings(BaseModel):
         breaker, load_break, command, current_zero, dead: times of steps, see `PlanTimes`.
         block: at most one automatic sequence per feeder in this time.
         clock_tolerance: indications older than the trip by more are of an earlier fault.
+        clock_late: a passage that is told so long after its device time, by a device in reach, goes by its arrival.
         p_fn, p_fp, need, max_zones_auto: of the location.
         v_min, v_max, k_line, k_transformer, max_operations: constraints of the restoration.
         margin_measured, margin_allocated: added to loads.
@@ -77,6 +78,7 @@ class FlisrSettings(BaseModel):
     dead: Seconds = 5.0
     block: Seconds = 900.0
     clock_tolerance: Seconds = 2.0
+    clock_late: Seconds = 60.0
     p_fn: Share = 0.02
     p_fp: Share = 0.005
     need: Share = 0.95
