@@ -66,6 +66,7 @@ class Processes:
             plan.name: plan for plan in make_plans(mapping, folder / "simulators", travel=travel, history=history)
         }
         self.on_move: Callable[[str, int], None] = lambda _address, _position: None
+        self.on_command: Callable[[str, float], None] = lambda _address, _value: None
         self.on_process: Callable[[], None] = lambda: None
         self._readers: dict[str, Reader] = readers(field, self.wiring.wires)
         self._positions = switch_of_position(field.grid)
@@ -312,6 +313,9 @@ class Processes:
     # -- hearing -----------------------------------------------------------------------------------------------------
 
     def _heard(self, device: str, line: dict[str, Any]) -> None:
+        commanded = self.wiring.commanded(device, line)
+        if commanded is not None:
+            self.on_command(*commanded)
         found = self.wiring.addresses_of(device, line)
         if found is None:
             return

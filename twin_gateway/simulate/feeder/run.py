@@ -2,7 +2,8 @@
 
     {"ready": true, "control": 14999, "processes": {"ied-f01": 4711, ...}, "ports": {"12106": "rtus-1", ...}}
 
-Further lines: {"moved": "<address>", "value": 1} when something has moved, {"processes": {...}} when a simulator has
+Further lines: {"commanded": "<address>", "value": 1} for a command that a 104 device has confirmed, {"moved":
+"<address>", "value": 1} when something has moved, {"processes": {...}} when a simulator has
 been started again, {"event": "...", ...} for trips, reclosing and fault passages.
 """
 
@@ -51,6 +52,7 @@ class _Running:
         self._version = field.version
         self._shown: dict[str, object] = {}
         processes.on_move = self._moved
+        processes.on_command = self._commanded
         processes.on_process = self._say_processes
 
     def _wake_now(self) -> None:
@@ -61,6 +63,10 @@ class _Running:
     def _moved(self, address: str, position: int) -> None:
         _say(moved=address, value=position)
         self._wake_now()
+
+    @staticmethod
+    def _commanded(address: str, value: float) -> None:
+        _say(commanded=address, value=value)
 
     def _say_processes(self) -> None:
         _say(processes={name: child.pid for name, child in self.processes.children.items()})

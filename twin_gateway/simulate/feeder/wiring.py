@@ -128,10 +128,12 @@ class Wiring:
     Attributes:
         wires: by address.
         sources: addresses that a device moves by itself (on command), by what `address_of` makes of a line.
+        commands: commanded address by device and object of the command, where that is told (104).
     """
 
     wires: dict[str, Wire] = field(default_factory=dict)
     sources: dict[tuple[str, str], list[str]] = field(default_factory=dict)
+    commands: dict[tuple[str, int], str] = field(default_factory=dict)
     stations: dict[int, str] = field(default_factory=dict)
 
     def addresses_of(self, device: str, line: Mapping[str, Any]) -> tuple[list[str], int] | None:
@@ -153,6 +155,14 @@ class Wiring:
         addresses = self.sources.get(key)
         return (addresses, position) if addresses else None
 
+    def commanded(self, device: str, line: Mapping[str, Any]) -> tuple[str, float] | None:
+        """Address and value of a confirmed command that a simulator tells of in a line; None when it tells of none."""
+        match line:
+            case {"command": ioa, "value": value, "common_address": common}:
+                address = self.commands.get((self.stations.get(int(common), device), int(ioa)))
+                return None if address is None else (address, float(value))
+        return None
+
 
 def wire_up(mapping: PointMapping) -> Wiring:
     """Wires for every point that a device gives.
@@ -168,6 +178,8 @@ def wire_up(mapping: PointMapping) -> Wiring:
             wiring.sources.setdefault((device.name, source), []).append(point.address)
         if device.protocol == "iec104":
             wiring.stations[station_of(device, point.fields)] = device.name
+            if point.control is not None and point.control.get("ioa") is not None:
+                wiring.commands[device.name, int(point.control["ioa"])] = point.address
     return wiring
 
 
