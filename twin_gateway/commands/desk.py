@@ -20,12 +20,17 @@ from twin_gateway.audit.journal import AuditJournal, RequestMisusedError
 from twin_gateway.commands import gates
 from twin_gateway.commands.feedback import await_position
 from twin_gateway.commands.interlock import TwinInterlock
-from twin_gateway.commands.tags import TagStore
+from twin_gateway.commands.tags import SafetyTag, TagStore, one_line
 from twin_gateway.commands.target import ControlTarget, build_target
 from twin_gateway.commands.value import AUTOMATIC, command_value, device_value
 from twin_gateway.drivers.contract import DeviceCommand
+from twin_gateway.twin.interlock import Violation
 
 log = logging.getLogger(__name__)
+MAX_REASON = 500
+MAX_REQUEST_ID = 500
+_EARLY_S = 1.0
+"""A command may be issued so far ahead of our clock (it has been set back meanwhile)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +112,9 @@ class CommandDesk:
         self._sent: dict[str, SentCommand] = {}
         self._running: dict[str, tuple[str, asyncio.Future[Outcome]]] = {}
         self._works: set[asyncio.Future[Outcome]] = set()
+        self._leaving: dict[str, tuple[ControlTarget, Command]] = {}
+        if tags is not None:
+            tags.under_way = self._cannot_stop
         self._closing = False
         self.counters = {"commands": 0, "refused": 0, "confirmed": 0, "unknown": 0}
 
@@ -156,13 +164,17 @@ class CommandDesk:
 
     async def _take(self, command: Command, caller: Caller) -> Outcome:
         self.counters["commands"] += 1
+        command = replace(command, reason=one_line(command.reason[:MAX_REASON]))
         request = f"{caller.user}\x00{command.request_id}" if command.request_id else ""
         if request in self._running:
             # The same request again while the first is under way: one command, one answer.
             asked, running = self._running[request]
             if asked != _text_of(command):
-                return Outcome.refused("request", "The request id is in use for another command")
+                return await self._misused(command, caller, "The request id is in use for another command")
             return await asyncio.shield(running)
+        if len(request) > MAX_REQUEST_ID:
+            text = f"A request id has at most {MAX_REQUEST_ID} characters"
+            return await self._misused(replace(command, request_id=command.request_id[:40] + "…"), caller, text)
         work = asyncio.ensure_future(self._audited(command, caller, request))
         self._works.add(work)
         work.add_done_callback(self._works.discard)
@@ -171,6 +183,13 @@ class CommandDesk:
             work.add_done_callback(lambda _done: self._running.pop(request, None))
         # A client that goes away does not stop a command that may have left: its outcome is still audited.
         return await asyncio.shield(work)
+
+    async def _misused(self, command: Command, caller: Caller, text: str) -> Outcome:
+        refusal = Outcome.refused("request", text, StatusCode.BadInvalidArgument)
+        if self._audit is None:
+            return self._refused(command, refusal)
+        issued = self._record(f"command.{command.verb}", command, caller, "")
+        return self._refused(command, await self._answered(issued, "outcome", refusal))
 
     async def _audited(self, command: Command, caller: Caller, request: str) -> Outcome:
         command_id = uuid.uuid4().hex
@@ -188,7 +207,12 @@ class CommandDesk:
             return self._refused(command, Outcome.refused("audit", text, StatusCode.BadResourceUnavailable))
         if first is not None:
             return await self._answered(issued, "repeated", first)
-        outcome, notes = await self._carry_out(command, caller, command_id)
+        try:
+            outcome, notes = await self._carry_out(command, caller, command_id)
+        except Exception as error:  # of a gate: what happens from the device on is an outcome
+            log.exception("command %s: a gate failed; the command is refused", command_id)
+            text = f"A gate failed ({type(error).__name__}: {one_line(str(error))}); nothing was sent"
+            outcome, notes = Outcome.refused("internal", text, StatusCode.BadInternalError), []
         outcome = replace(outcome, command_id=command_id)
         self._count(command, outcome)
         record = replace(
@@ -230,18 +254,20 @@ class CommandDesk:
             return Outcome.refused("binding", text, StatusCode.BadNotSupported, AddCause.NOT_SUPPORTED), []
         if self._closing:
             return Outcome.refused("stop", "The gateway is stopping", StatusCode.BadResourceUnavailable), []
-        age = (clock.now() - command.issued_at) / clock.TICKS_PER_SECOND
-        if age > self._settings.max_age:
-            text = f"The command is {age:.1f} s old; commands older than {self._settings.max_age:g} s are dropped"
-            return Outcome.refused("age", text, StatusCode.BadTimeout, AddCause.TIME_LIMIT_OVER), []
+        stale = self._stale(command)
+        if stale is not None:
+            return stale, []
+        switch = self.interlock.switch_of(command.address) if self.interlock is not None else ""
         try:
+            if command.value is None and command.verb is not Verb.CANCEL:
+                raise ValueError(f"{command.verb} needs a value")
             command = replace(command, value=command_value(target.point.cdc, command.value))
             value = device_value(target.point.cdc, target.profile, command.value)
         except ValueError as error:
             text = f"{command.address}: {error}"
             refusal = Outcome.refused("value", text, StatusCode.BadInvalidArgument, AddCause.INCONSISTENT_PARAMETERS)
             return refusal, []
-        report = gates.check(self._table, self._policy, target, command, caller, tags=self.tags)
+        report = gates.check(self._table, self._policy, target, command, caller, tags=self.tags, switch=switch)
         if report.refusal is not None:
             return report.refusal, report.notes
         emergency = gates.is_emergency(target, command)
@@ -249,13 +275,14 @@ class CommandDesk:
         if not emergency:
             busy = self._one_at_a_time(keys) or self._too_soon(target, command)
             stopped = busy or await self._twin_interlock(target, command, caller, command_id, report)
-            # The audit of an override is awaited: the place may have been taken, a tag set meanwhile.
-            stopped = stopped or (self._one_at_a_time(keys) if self.interlock is not None else None)
+            # The audit of an override is awaited: the place may have been taken meanwhile, the command grown old.
+            stopped = stopped or self._stale(command) or self._one_at_a_time(keys)
             if stopped is not None:
                 return stopped, report.notes
         else:
             report.notes.append("1-of-n, rate, twin-interlock: skipped, an operator opens a breaker")
-        taken = gates.release(self._table, target, command, report) or self._selection_refusal(target, command, caller)
+        taken = gates.release(self._table, target, command, report, switch)
+        taken = taken or self._selection_refusal(target, command, caller)
         if taken is not None:
             return taken, report.notes
         self._last[command.address] = self._now()
@@ -270,12 +297,15 @@ class CommandDesk:
             origin_category=command.origin_category,
             origin=f"{caller.user.encode()[:31].decode(errors='ignore')}:{command_id}".encode(),
             timeout=float(target.control.get("timeout") or self._settings.device_timeout),
-            send_within=max(0.0, self._settings.max_age - max(0.0, age)),
+            send_within=max(0.0, self._settings.max_age - max(0.0, _age(command))),
         )
         self._busy.update(keys)
+        if gates.moves(target, switch) and command.verb is Verb.OPERATE and not command.test:
+            self._leaving[command_id] = target, command
         try:
             return await self._send(target, command, caller, device_command), report.notes
         finally:
+            self._leaving.pop(command_id, None)
             self._busy.subtract(keys)
             self._busy = +self._busy
 
@@ -283,19 +313,20 @@ class CommandDesk:
         self, target: ControlTarget, command: Command, caller: Caller, command_id: str, report: gates.GateReport
     ) -> Outcome | None:
         """The gate of the grid model; where two persons have decided otherwise, that is in the audit before."""
-        if self.interlock is None or target.point.cdc != "DPC" or command.verb is Verb.CANCEL or command.test:
+        if self.interlock is None or command.verb is Verb.CANCEL or command.test:
+            return None
+        switch = self.interlock.switch_of(command.address)
+        if not switch:
             return None
         opening = gates.opens(target, command)
         violation = self.interlock.violation(command, opening=opening)
         if violation is None:
             return None
-        refusal = Outcome.refused(
-            "twin-interlock", violation.text, StatusCode.BadInvalidState, AddCause.BLOCKED_BY_INTERLOCKING
-        )
+        refusal = self._against(violation, command, caller)
         approval = None
         if violation.overridable and command.origin_category != AUTOMATIC:
             operates = command.verb is Verb.OPERATE
-            approval = self.interlock.approval(command, caller, opening=opening, spend=operates)
+            approval = self.interlock.approval(command, caller, violation, opening=opening, spend=operates)
         if approval is None or self._audit is None:
             return refusal
         note = f"twin-interlock: overridden with the approval of {approval.user} ({approval.reason}): {violation.text}"
@@ -306,8 +337,42 @@ class CommandDesk:
         except Exception:
             log.exception("the audit journal cannot be written; the interlock is not overridden")
             return refusal
-        late = gates.check(self._table, self._policy, target, command, caller, tags=self.tags)
-        return late.refusal
+        # The audit was awaited: tags, positions and faults may be others than those that were overridden.
+        late = gates.check(self._table, self._policy, target, command, caller, tags=self.tags, switch=switch)
+        if late.refusal is not None:
+            return late.refusal
+        now = self.interlock.violation(command, opening=opening)
+        return None if now is None or now.same(violation) else self._against(now, command, caller)
+
+    def _against(self, violation: Violation, command: Command, caller: Caller) -> Outcome:
+        if violation.tagged:
+            text = f"{command.verb} against a tag: {violation.text}"
+            self._events.append(Event("S09", text, 900, command.address, actor=caller.user))
+        cause = AddCause.BLOCKED_BY_INTERLOCKING
+        return Outcome.refused("twin-interlock", violation.text, StatusCode.BadInvalidState, cause)
+
+    def _cannot_stop(self, tag: SafetyTag) -> str:
+        found = []
+        for target, command in self._leaving.values():
+            switch = self.interlock.switch_of(command.address) if self.interlock is not None else ""
+            opening = gates.opens(target, command)
+            places = ["/".join(target.address.place), *([switch] if switch else [])]
+            here = any(place == tag.address or place.startswith(f"{tag.address}/") for place in places)
+            danger = self.interlock.violation(command, opening=opening) if self.interlock is not None else None
+            if (here and tag.forbids(opening=opening)) or (danger is not None and danger.tagged):
+                found.append(f"{'opening' if opening else 'closing'} {command.address}")
+        return ", ".join(found)
+
+    def _stale(self, command: Command) -> Outcome | None:
+        age, most = _age(command), self._settings.max_age
+        if -_EARLY_S <= age <= most:
+            return None
+        text = (
+            f"The command is {age:.1f} s old; commands older than {most:g} s are dropped"
+            if age > 0
+            else f"The command was issued {-age:.1f} s ahead of the gateway's clock: its age is not known"
+        )
+        return Outcome.refused("age", text, StatusCode.BadTimeout, AddCause.TIME_LIMIT_OVER)
 
     def _one_at_a_time(self, keys: set[str]) -> Outcome | None:
         taken = keys & self._busy.keys()
@@ -420,6 +485,10 @@ class CommandDesk:
             "roles": sorted(caller.roles),
         }
         return AuditRecord(clock.now(), kind, caller.user, caller.client, command.address, command_id, 0, "", details)
+
+
+def _age(command: Command) -> float:
+    return (clock.now() - command.issued_at) / clock.TICKS_PER_SECOND
 
 
 def _text_of(command: Command) -> str:

@@ -26,14 +26,20 @@ class GateReport:
     notes: list[str] = field(default_factory=list)
 
 
+def moves(target: ControlTarget, switch: str = "") -> bool:
+    """Whether commands of a data object move a switch: double points do, others where the grid model says so."""
+    return target.point.cdc == "DPC" or bool(switch)
+
+
 def opens(target: ControlTarget, command: Command) -> bool:
-    """Whether the command (its value in the form of `command_value`) opens a switch."""
-    return target.point.cdc == "DPC" and command.value == OPEN
+    """Whether the command (its value in the form of `command_value`) opens a switch, if it moves one."""
+    return command.value == OPEN if target.point.cdc == "DPC" else command.value is False
 
 
 def is_emergency(target: ControlTarget, command: Command) -> bool:
     """Whether an operator (not an automatic function) opens a breaking-rated breaker."""
-    return opens(target, command) and target.breaks_load and command.origin_category != AUTOMATIC
+    double = target.point.cdc == "DPC"
+    return double and opens(target, command) and target.breaks_load and command.origin_category != AUTOMATIC
 
 
 def check(
@@ -44,10 +50,12 @@ def check(
     caller: Caller,
     *,
     tags: TagStore | None = None,
+    switch: str = "",
 ) -> GateReport:
     """Gates role, mode, position quality, local control and tags, in the order of the specification.
 
-    An operator opening a breaking-rated breaker skips the quality gate, never the others here.
+    `switch` is the equipment of the grid model that the command moves, where it has one. An operator opening a
+    breaking-rated breaker skips the quality gate, never the others here.
     """
     report = GateReport()
     emergency = is_emergency(target, command)
@@ -58,14 +66,18 @@ def check(
         or _mode(table, target, command)
         or (None if emergency else _quality(table, target, command, report))
         or _local(table, target, command, report)
-        or _tag(tags, target, command)
+        or _tag(tags, target, command, switch)
     )
     return report
 
 
-def release(table: PointTable, target: ControlTarget, command: Command, report: GateReport) -> Outcome | None:
+def release(
+    table: PointTable, target: ControlTarget, command: Command, report: GateReport, switch: str = ""
+) -> Outcome | None:
     """The device's own interlocking (CILO), as it says at this moment."""
-    return None if command.verb is Verb.CANCEL else _interlock(table, target, command, report)
+    if command.verb is Verb.CANCEL or not moves(target, switch):
+        return None
+    return _interlock(table, target, command, report)
 
 
 def _role(policy: AccessPolicy | None, command: Command, caller: Caller) -> Outcome | None:
@@ -129,20 +141,30 @@ def _local(table: PointTable, target: ControlTarget, command: Command, report: G
         if table.value(row) is not False or not _accepted(table, row, command):
             said = "says local control is taken" if table.value(row) else "is not known"
             text = f"{table.address(row)} {said}"
-            return Outcome.refused(
-                "local", text, StatusCode.BadUserAccessDenied, AddCause.BLOCKED_BY_SWITCHING_HIERARCHY
-            )
+            return _others_control(text)
+    for row in target.station:
+        # The gateway commands as remote control.
+        if table.value(row) is not False or not _accepted(table, row, command):
+            said = "says control is with the station" if table.value(row) else "is not known"
+            return _others_control(f"{table.address(row)} {said}")
     return None
 
 
-def _tag(tags: TagStore | None, target: ControlTarget, command: Command) -> Outcome | None:
-    if tags is None or target.point.cdc != "DPC" or command.verb is Verb.CANCEL:
+def _others_control(text: str) -> Outcome:
+    return Outcome.refused("local", text, StatusCode.BadUserAccessDenied, AddCause.BLOCKED_BY_SWITCHING_HIERARCHY)
+
+
+def _tag(tags: TagStore | None, target: ControlTarget, command: Command, switch: str) -> Outcome | None:
+    if tags is None or not moves(target, switch) or command.verb is Verb.CANCEL:
         return None
     if not tags.is_open:
         text = "The safety tags are not known: no switch is commanded"
         return Outcome.refused("tag", text, StatusCode.BadResourceUnavailable, AddCause.BLOCKED_BY_COMMAND)
     opening = opens(target, command)
-    for tag in tags.at("/".join(target.address.place)):
+    place = "/".join(target.address.place)
+    # Its name in the grid model may be another than that of the place of its command.
+    standing = dict.fromkeys((*tags.at(place), *(tags.at(switch) if switch else ())))
+    for tag in standing:
         if tag.forbids(opening=opening):
             text = f"{'Opening' if opening else 'Closing'} {target.address} is forbidden: {tag}"
             return Outcome.refused("tag", text, StatusCode.BadOutOfService, AddCause.BLOCKED_BY_COMMAND)
@@ -150,8 +172,6 @@ def _tag(tags: TagStore | None, target: ControlTarget, command: Command) -> Outc
 
 
 def _interlock(table: PointTable, target: ControlTarget, command: Command, report: GateReport) -> Outcome | None:
-    if target.point.cdc != "DPC":
-        return None
     releases = target.release_open if opens(target, command) else target.release_close
     if not releases:
         return _unmapped(target, "CILO", "interlock", report)

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
 from address_space import clock
-from address_space.ports import AccessPolicy, AuditLog, AuditRecord, Caller, Command, Right
+from address_space.ports import AccessPolicy, AuditLog, AuditRecord, Caller, Command, Right, Verb
 from address_space.quality import StatusCode
 from address_space.table import PointTable
-from twin_gateway.commands.tags import TagKind, TagStore
-from twin_gateway.commands.value import AUTOMATIC, command_value
+from twin_gateway.commands.tags import TagKind, TagStore, one_line
+from twin_gateway.commands.value import AUTOMATIC, OPEN, command_value
 from twin_gateway.grid.model import Grid, Position, Quantity
 from twin_gateway.twin.interlock import SwitchingChecks, SwitchingState, Violation
 
@@ -53,12 +54,14 @@ class Approval:
 
     Attributes:
         opening: the movement that is meant.
+        violation: the rule that stood against it when the word was given; another one is not overridden with it.
         until: monotonic time until which it stands.
     """
 
     user: str
     reason: str
     opening: bool
+    violation: Violation
     until: float
 
 
@@ -105,10 +108,23 @@ class TwinInterlock:
                 self._currents.setdefault(measurement.equipment, []).append(measurement.point)
         self._approvals: dict[str, Approval] = {}
 
+    def switch_of(self, address: str) -> str:
+        """The switch of the grid model that a data object commands; empty for none.
+
+        Further position objects at the equipment of a switch (`XCBR1/Pos` beside `CSWI1/Pos`) move it as well.
+        """
+        switch = self._switches.get(address)
+        if switch is not None:
+            return switch
+        equipment, _, name = address.rpartition("/")
+        equipment = equipment.rpartition("/")[0]
+        item = self._grid.equipment.get(equipment)
+        return equipment if name == "Pos" and item is not None and item.is_switch else ""
+
     def violation(self, command: Command, *, opening: bool) -> Violation | None:
         """The rule that a command would break; None for what the grid model does not know."""
-        switch = self._switches.get(command.address)
-        if switch is None:
+        switch = self.switch_of(command.address)
+        if not switch:
             return None
         state = self.state(switch)
         if command.origin_category == AUTOMATIC:
@@ -146,7 +162,8 @@ class TwinInterlock:
         if not rows or any(row < 0 or int(self._table.status[row]) != StatusCode.Good for row in rows):
             return {}
         values = [self._table.value(row) for row in rows]
-        return {switch: max(abs(value) for value in values if isinstance(value, int | float))}
+        known = [abs(value) for value in values if isinstance(value, int | float) and math.isfinite(value)]
+        return {switch: max(known)} if len(known) == len(rows) else {}
 
     # ---- override -------------------------------------------------------------------------------------------------
 
@@ -154,28 +171,43 @@ class TwinInterlock:
         """An engineer's approval of one command by somebody else; (StatusCode, text). Audited before it stands."""
         if not self._policy.permits(caller, Right.CONFIGURE, address):
             return StatusCode.BadUserAccessDenied, f"Only an engineer approves an override at {address}"
-        if address not in self._switches or not reason.strip():
+        reason = one_line(reason)
+        if not self.switch_of(address) or not reason:
             return StatusCode.BadInvalidArgument, "A command of a switch of the grid and a reason are needed"
         try:
-            opening = command_value("DPC", value) == 1
+            position = command_value("DPC", value)
         except ValueError as error:
             return StatusCode.BadInvalidArgument, str(error)
+        if position is None:
+            return StatusCode.BadInvalidArgument, "A value is needed"
+        opening = position == OPEN
+        violation = self.violation(Command(Verb.OPERATE, address, position, clock.now()), opening=opening)
+        if violation is None:
+            return StatusCode.BadInvalidState, "There is nothing to override: the twin interlock does not forbid it now"
+        if not violation.overridable:
+            return StatusCode.BadInvalidState, f"This is never overridden: {violation.text}"
         record = AuditRecord(
             clock.now(),
             "override.approved",
             caller.user,
             caller.client,
             address,
-            text=reason.strip(),
-            details={"opening": opening, "roles": sorted(caller.roles)},
+            text=reason,
+            details={"opening": opening, "violation": violation.text, "roles": sorted(caller.roles)},
         )
         await self._audit.append(record)
         until = self._now() + self._approval_time
-        self._approvals[address] = Approval(caller.user, reason.strip(), opening, until)
-        return StatusCode.Good, f"Another person may override the twin interlock of {address} once"
+        self._approvals[address] = Approval(caller.user, reason, opening, violation, until)
+        text = f"Another person may override the twin interlock of {address} once: {violation.text}"
+        return StatusCode.Good, text
 
-    def approval(self, command: Command, caller: Caller, *, opening: bool, spend: bool) -> Approval | None:
-        """The approval that lets a command pass: of another person, for this movement, with a reason of its own."""
+    def approval(
+        self, command: Command, caller: Caller, violation: Violation, *, opening: bool, spend: bool
+    ) -> Approval | None:
+        """The approval that lets a command pass: of another person, for this movement against this rule, with a reason.
+
+        The command needs a reason of its own.
+        """
         found = self._approvals.get(command.address)
         if found is None:
             return None
@@ -183,6 +215,8 @@ class TwinInterlock:
             del self._approvals[command.address]
             return None
         if found.user == caller.user or found.opening is not opening or not command.reason.strip():
+            return None
+        if not violation.same(found.violation):
             return None
         if spend:
             del self._approvals[command.address]

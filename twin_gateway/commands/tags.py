@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
+from typing import Any
 
 from address_space import clock
+from address_space.address import AddressError, parse
 from address_space.events import Event, EventJournal
 from address_space.ports import AccessPolicy, AuditLog, AuditRecord, Caller, Right
 from address_space.quality import StatusCode
@@ -75,6 +78,26 @@ class SafetyTag:
         return not opening or self.kind in _KEEPS_POSITION
 
 
+def tag_place(address: str) -> str:
+    """Where a tag named by an address stands: at the equipment or place that a point belongs to, without fillers.
+
+    So a tag that is set at `…/QA1/CSWI1/Pos` or at `…/C05/_` is found where commands look for it.
+    """
+    place = address.split("/")
+    while len(place) > 1 and place[-1] == "_":
+        del place[-1]
+    with contextlib.suppress(AddressError):  # what stands in the grid model under a name of its own
+        place = list(parse("/".join(place)).place)
+    while len(place) > 1 and place[-1] == "_":
+        del place[-1]
+    return "/".join(place)
+
+
+def one_line(text: str) -> str:
+    """Text of people without what could forge or break a line of a log: controls and line separators are spaces."""
+    return " ".join("".join(each if each.isprintable() else " " for each in text).split())
+
+
 @dataclass(frozen=True, slots=True)
 class TagAnswer:
     """What became of a request.
@@ -113,27 +136,35 @@ class TagStore:
         self._exists = exists
         self._lock = asyncio.Lock()
         self._tags: dict[str, list[SafetyTag]] = {}
+        self._known = False
+        self.under_way: Callable[[SafetyTag], str] = lambda _tag: ""
+        """Commands on their way that a new tag forbids but can no longer stop, in words; empty for none."""
         self.version = 0
         """Grows with every change."""
 
     @property
     def is_open(self) -> bool:
         """Whether the tags are known; before that no switch may be commanded."""
-        return self._database.is_open
+        return self._known and self._database.is_open
 
     async def open(self) -> None:
         """Read the tags that stand.
 
         Raises:
-            OSError, sqlite3.Error: they cannot be read; commands are then refused.
+            OSError, sqlite3.Error, ValueError: they cannot be read; commands are then refused.
         """
         await self._database.open()
+        read: dict[str, list[SafetyTag]] = {}
         for tag in await self._database.transaction(_read):
-            self._tags.setdefault(tag.address, []).append(tag)
+            read.setdefault(tag.address, []).append(tag)
+        self._tags = read
+        self._known = True
 
     async def close(self) -> None:
-        """Close the file."""
-        await self._database.close()
+        """Close the file, after what is being written."""
+        async with self._lock:
+            self._known = False
+            await self._database.close()
 
     def __iter__(self) -> Iterator[SafetyTag]:
         for tags in self._tags.values():
@@ -149,31 +180,41 @@ class TagStore:
         return tuple(tag for place in (address, *above) for tag in self._tags.get(place, ()))
 
     async def set(self, address: str, kind: TagKind, reason: str, caller: Caller) -> TagAnswer:
-        """Set a tag; needs the right to operate there. Each person has their own, also where one stands already."""
+        """Set a tag; needs the right to operate there. Each person has their own, also where one stands already.
+
+        A tag named by a point stands at the equipment of the point (`tag_place`).
+        """
+        given, address = address, tag_place(address)
         if not self._policy.permits(caller, Right.OPERATE, address):
             return _denied(f"{_name(caller)} may not set tags at {address}")
         if kind is TagKind.FLISR:
             return TagAnswer(StatusCode.BadInvalidArgument, "FLISR sets its own tags")
-        refusal = self._check(address, reason)
+        refusal = self._check(given, address, reason)
         if refusal is not None:
             return refusal
-        return await self._add(SafetyTag(address, kind, caller.user, clock.now(), reason.strip()), caller)
+        return await _whole(self._add(SafetyTag(address, kind, caller.user, clock.now(), reason.strip()), caller))
 
     async def set_by_flisr(self, address: str, reason: str, correlation: str) -> TagAnswer:
         """The persistent tag that FLISR leaves at a switch that isolates a fault."""
-        tag = SafetyTag(address, TagKind.FLISR, FLISR_USER, clock.now(), reason, correlation)
-        return await self._add(tag, Caller(FLISR_USER, frozenset(), "flisr"))
+        tag = SafetyTag(tag_place(address), TagKind.FLISR, FLISR_USER, clock.now(), reason, correlation)
+        return await _whole(self._add(tag, Caller(FLISR_USER, frozenset(), "flisr")))
 
     async def clear(self, address: str, kind: TagKind, reason: str, caller: Caller) -> TagAnswer:
         """Remove one's own tag, or as supervisor those of others; a lock-out tag takes two persons.
 
         Of the two persons at least one has set the tag or is a supervisor.
         """
+        given, address = address, tag_place(address)
         if not self._policy.permits(caller, Right.OPERATE, address):
             return _denied(f"{_name(caller)} may not clear tags at {address}")
-        refusal = self._check(address, reason)
+        refusal = self._check(given, address, reason)
         if refusal is not None:
             return refusal
+        return await _whole(self._clear(address, kind, reason, caller))
+
+    # ---- at work --------------------------------------------------------------------------------------------------
+
+    async def _clear(self, address: str, kind: TagKind, reason: str, caller: Caller) -> TagAnswer:
         async with self._lock:
             standing = [tag for tag in self._tags.get(address, ()) if tag.kind is kind]
             own = [tag for tag in standing if tag.user == caller.user]
@@ -185,13 +226,12 @@ class TagStore:
                 return _denied(f"Only a supervisor removes the tag of {standing[0].user} at {address}")
             return await self._remove(own or standing, reason, caller)
 
-    # ---- at work --------------------------------------------------------------------------------------------------
-
-    def _check(self, address: str, reason: str) -> TagAnswer | None:
-        if not reason.strip() or len(reason) > MAX_REASON:
-            return TagAnswer(StatusCode.BadInvalidArgument, f"A reason of 1 to {MAX_REASON} characters is needed")
-        if not self._exists(address):
-            return TagAnswer(StatusCode.BadNoMatch, f"{address} is no equipment, node or place of the grid")
+    def _check(self, given: str, address: str, reason: str) -> TagAnswer | None:
+        if not reason.strip() or len(reason) > MAX_REASON or not reason.strip().isprintable():
+            text = f"A reason of 1 to {MAX_REASON} characters on one line is needed"
+            return TagAnswer(StatusCode.BadInvalidArgument, text)
+        if not self._exists(given) or not self._exists(address):
+            return TagAnswer(StatusCode.BadNoMatch, f"{one_line(given)} is no equipment, node or place of the grid")
         return None
 
     def _supervises(self, caller: Caller, address: str) -> bool:
@@ -200,7 +240,8 @@ class TagStore:
     async def _clear_lock_out(self, tags: list[SafetyTag], reason: str, caller: Caller) -> TagAnswer:
         now, limit = clock.now(), int(CONFIRM_WITHIN_S * clock.TICKS_PER_SECOND)
         entitled = self._supervises(caller, tags[0].address) or all(tag.user == caller.user for tag in tags)
-        waiting = [tag for tag in tags if tag.clearing and now - tag.clearing_at <= limit]
+        # A clock that was set back makes no old word young again.
+        waiting = [tag for tag in tags if tag.clearing and 0 <= now - tag.clearing_at <= limit]
         if waiting and all(tag.clearing != caller.user for tag in waiting):
             return await self._remove(waiting, reason, caller)
         if not entitled:
@@ -217,13 +258,20 @@ class TagStore:
 
     async def _add(self, tag: SafetyTag, caller: Caller) -> TagAnswer:
         async with self._lock:
-            if any((each.kind, each.user) == (tag.kind, tag.user) for each in self._tags.get(tag.address, ())):
+            standing = [
+                each for each in self._tags.get(tag.address, ()) if (each.kind, each.user) == (tag.kind, tag.user)
+            ]
+            if standing and not standing[0].clearing:
                 return TagAnswer(StatusCode.Good, f"The {tag.kind} tag stands already", done=True)
             await self._audit_tag("tag.set", tag, tag.reason, caller)
             await self._database.transaction(lambda database: _write(database, [tag]))
-            self._tags.setdefault(tag.address, []).append(tag)
+            # Whose removal had been asked for and who sets it again: the word for its removal is withdrawn.
+            kept = [each for each in self._tags.get(tag.address, ()) if each not in standing]
+            self._tags[tag.address] = [*kept, tag]
             self._tell(f"Set: {tag}", tag, caller)
-            return TagAnswer(StatusCode.Good, f"Set: {tag}", done=True)
+            late = self.under_way(tag)
+            more = f"; it could not stop what is under way: {late}" if late else ""
+            return TagAnswer(StatusCode.Good, f"Set: {tag}{more}", done=True)
 
     async def _remove(self, tags: list[SafetyTag], reason: str, caller: Caller) -> TagAnswer:
         for tag in tags:
@@ -251,6 +299,11 @@ class TagStore:
             clock.now(), kind, caller.user, caller.client, tag.address, text=reason.strip(), details=details
         )
         await self._audit.append(record)
+
+
+async def _whole(work: Coroutine[Any, Any, TagAnswer]) -> TagAnswer:
+    """Work to its end, also when who asked goes away: what is on disk and what has effect must be the same."""
+    return await asyncio.shield(asyncio.ensure_future(work))
 
 
 def _denied(text: str) -> TagAnswer:

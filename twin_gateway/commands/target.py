@@ -39,6 +39,7 @@ class ControlTarget:
         profile: scale and inversion of the command's own binding; it may be another device than the value's.
         absent: gates whose points the mapping says do not exist (`Loc`, `CILO`, `Pos`).
         local: rows that say local control is taken (Loc, LocKey).
+        station: rows that say the control authority is with the station (LocSta), where some device delivers them.
         release_open, release_close: rows of CILO.EnaOpn and CILO.EnaCls.
         mode: rows of Beh.
         position: row whose value follows the command; -1 where there is none.
@@ -51,6 +52,7 @@ class ControlTarget:
     profile: PointProfile
     absent: frozenset[str] = frozenset()
     local: tuple[int, ...] = ()
+    station: tuple[int, ...] = ()
     release_open: tuple[int, ...] = ()
     release_close: tuple[int, ...] = ()
     mode: tuple[int, ...] = ()
@@ -94,7 +96,8 @@ def build_target(
         link,
         profile or table.profile(point.row),
         frozenset(control.get("absent", ())),
-        _local_points(table, address),
+        _local_points(table, address, ("Loc", "LocKey")),
+        tuple(row for row in _local_points(table, address, ("LocSta",)) if table.binding(row)[0]),
         _points(table, address, "CILO", "EnaOpn"),
         _points(table, address, "CILO", "EnaCls"),
         _mode_points(table, address),
@@ -151,9 +154,9 @@ def _ied_functions(table: PointTable, address: Address) -> list[str]:
     return found
 
 
-def _local_points(table: PointTable, address: Address) -> tuple[int, ...]:
+def _local_points(table: PointTable, address: Address, names: tuple[str, ...]) -> tuple[int, ...]:
     functions = _functions(table, address, frozenset({"CSWI", "XCBR", "XSWI"})) + _ied_functions(table, address)
-    return _existing(table, [f"{function}/{name}" for function in functions for name in ("Loc", "LocKey")])
+    return _existing(table, [f"{function}/{name}" for function in functions for name in names])
 
 
 def _mode_points(table: PointTable, address: Address) -> tuple[int, ...]:

@@ -7,7 +7,7 @@ edges. A switch whose position is not known is taken as closed wherever that is 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Set
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -34,15 +34,24 @@ NEVER_OVERRIDDEN = frozenset({Rule.ENERGISES_EARTH, Rule.ENERGISES_TAG, Rule.EAR
 
 @dataclass(frozen=True, slots=True)
 class Violation:
-    """One rule that a movement would break, with a sentence that names addresses."""
+    """One rule that a movement would break, with a sentence that names addresses.
+
+    Attributes:
+        tagged: people's tags stand against it.
+    """
 
     rule: Rule
     text: str
+    tagged: bool = False
 
     @property
     def overridable(self) -> bool:
         """Whether two persons may decide otherwise: never for tags and earths."""
         return self.rule not in NEVER_OVERRIDDEN
+
+    def same(self, other: Violation) -> bool:
+        """Whether it is about the same danger; the measured current may have changed since."""
+        return self.rule is other.rule and (self.text == other.text or self.rule is Rule.OPENS_UNDER_LOAD)
 
 
 @dataclass(slots=True)
@@ -121,12 +130,21 @@ class SwitchingChecks:
     def _closes(self, switch: str, zones: tuple[int, ...], state: SwitchingState) -> Violation | None:
         one = self._reach(zones[0], state.positions, switch)
         other = self._reach(zones[1], state.positions, switch)
-        for near, far in ((one, other), (other, one)):
+        live = self._live(one | other, state.positions, switch)
+        found: list[Violation] = []
+        for near, far in ((one, zones[1]), (other, zones[0])):
             infeed = self._first(self._infeed, near)
-            found = self._forbidden(far - near, state) if infeed else None
-            if infeed and found is not None:
-                rule, what = found
-                return Violation(rule, f"Closing {switch} {rule}: {what}, from {infeed}")
+            if not infeed:
+                continue
+            # A way that may be closed already is no proof that what lies beyond is live already.
+            energised = self._reach(far, state.positions, switch, live) - live
+            found += [
+                Violation(rule, f"Closing {switch} {rule}: {what}, from {infeed}", tagged)
+                for rule, what, tagged in self._forbidden(energised, state)
+            ]
+        if found:
+            # What nobody may override comes before what two persons may.
+            return min(found, key=lambda violation: violation.overridable)
         if switch in state.allow_parallel:
             return None
         if zones[1] in one:
@@ -160,13 +178,14 @@ class SwitchingChecks:
             return None
         return Violation(Rule.EARTHS_LIVE, f"Closing {switch} {Rule.EARTHS_LIVE}: from {infeed}")
 
-    def _forbidden(self, zones: set[int], state: SwitchingState) -> tuple[Rule, str] | None:
+    def _forbidden(self, zones: set[int], state: SwitchingState) -> Iterator[tuple[Rule, str, bool]]:
+        """Rule, what stands against energising the zones, and whether that is a tag."""
         for zone in sorted(zones & self._earths.keys()):
             for switch in self._earths[zone]:
                 position = state.positions.get(switch, Position.UNKNOWN)
                 if position is not Position.OPEN:
                     said = "is closed" if position is Position.CLOSED else "is in no known position"
-                    return Rule.ENERGISES_EARTH, f"{switch} {said}"
+                    yield Rule.ENERGISES_EARTH, f"{switch} {said}", False
         groups = (
             (Rule.ENERGISES_EARTH, state.earthed),
             (Rule.ENERGISES_TAG, state.tagged),
@@ -175,17 +194,31 @@ class SwitchingChecks:
         for rule, marked in groups:
             for address, why in marked.items():
                 if not zones.isdisjoint(self.zones_of(address)):
-                    return rule, f"{address} ({why})"
-        return None
+                    yield rule, f"{address} ({why})", rule is not Rule.FEEDS_FAULT
 
     # ---- the graph ------------------------------------------------------------------------------------------------
 
-    def _reach(self, start: int, positions: Mapping[str, Position], without: str) -> set[int]:
-        """Zones joined with one by switches that are closed or not known, leaving one switch out."""
+    def _live(self, zones: set[int], positions: Mapping[str, Position], without: str) -> set[int]:
+        """Those zones that are live for certain: joined with a source by switches known to be closed."""
+        seen = zones & self._sources.keys()
+        waiting = deque(seen)
+        while waiting:
+            for switch, zone in self._beside[waiting.popleft()]:
+                if zone not in seen and switch != without and positions.get(switch) is Position.CLOSED:
+                    seen.add(zone)
+                    waiting.append(zone)
+        return seen
+
+    def _reach(
+        self, start: int, positions: Mapping[str, Position], without: str, stops: Set[int] = frozenset()
+    ) -> set[int]:
+        """Zones joined with one by switches that are closed or not known, without one switch and not beyond `stops`."""
+        if start in stops:
+            return {start}
         seen, waiting = {start}, deque((start,))
         while waiting:
             for switch, zone in self._beside[waiting.popleft()]:
-                if zone in seen or switch == without or positions.get(switch) is Position.OPEN:
+                if zone in seen or zone in stops or switch == without or positions.get(switch) is Position.OPEN:
                     continue
                 seen.add(zone)
                 waiting.append(zone)
