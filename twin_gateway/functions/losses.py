@@ -51,6 +51,7 @@ POINTS = (
 )  # fmt: skip
 _HISTORY = ("LosWh", "LosPct", "NtlWh", "UncWh", "Cmpl", "Rev", "St")
 """What is told of older intervals, as late samples with their own time."""
+_USABLE = (OK, PROVISIONAL, TOPOLOGY_CHANGED)
 _LONGEST_WINDOW_S = 40 * DAY_S
 _DETECTION_HOUR = 6
 _LIMIT_S = 900.0
@@ -99,7 +100,7 @@ class Losses:
         if found:
             write_grid(context.grid, self._grid_file)
         self._results = LossResults(context.data_directory / "losses.sqlite", retention=settings.retention_days * DAY_S)
-        self._published: dict[str, float] = {}
+        self._published: dict[str, tuple[float, bool]] = {}
         self._conditions = MeterConditions(context, settings, self._meters, now=now)
         suspected = [*self._meters, *(key for key, kind in self._kinds.items() if kind is not RegionKind.PHASE)]
         self._suspected = StandingSuspicions(context, suspected if found else (), self._results)
@@ -144,6 +145,11 @@ class Losses:
     def suspicions(self) -> list[Suspicion]:
         """What is suspected at present, the largest energy first."""
         return self._suspected.all
+
+    @property
+    def searching(self) -> bool:
+        """Whether a search is under way."""
+        return self._searching is not None
 
     def _key(self, region: str) -> str:
         """Key of a region from its place or its function.
@@ -291,6 +297,8 @@ class Losses:
         oldest = stop - (self._settings.final_days + 1.5) * DAY_S
         ends = [end for end in touched if oldest <= end <= stop]
         start = min(stop - length, min(ends, default=stop) - 2 * length)
+        if not self._published:  # after a start, to know what to show
+            start = min(start, stop - self._settings.show_within)
         await self._update(start, stop)
         await asyncio.to_thread(self._results.put_progress, "sequence", float(sequence))
 
@@ -374,12 +382,10 @@ class Losses:
             revisions = dict(changed.get(key, []))
             row = _newest(states[key], round(self._settings.show_within / result.length))
             end = float(result.ends[row])
-            known = self._published.get(key, 0.0)
-            if known > self._now() + result.length:  # the clock was ahead
-                known = 0.0
             columns = _columns(series)
-            if end > known or (end == known and row in revisions):
-                self._published[key] = end
+            good = states[key][row] in _USABLE
+            if self._is_shown(key, end, good=good, again=row in revisions):
+                self._published[key] = end, good
                 revision = revisions.pop(row, 0) or await asyncio.to_thread(self._results.revision, key, end)
                 values = _values(columns, row, (end - result.length, end), states[key][row], revision)
                 values["Rank"] = ranks.get(key, 0)
@@ -390,6 +396,16 @@ class Losses:
                 )
             if revisions:
                 self._correct(result, key, columns | {"St": np.asarray(states[key], np.float64)}, revisions)
+
+    def _is_shown(self, key: str, end: float, *, good: bool, again: bool) -> bool:
+        """Whether an interval is to be shown in place of the one that is; `again`: it has another result."""
+        shown, shown_good = self._published.get(key, (0.0, False))
+        if shown > self._now() + DAY_S / 24:  # the clock was ahead
+            return True
+        if good != shown_good and shown:
+            # One that is complete enough stays, or comes in place of a newer one that is not.
+            return good if abs(end - shown) <= self._settings.show_within else end > shown
+        return end > shown or (end == shown and again)
 
     def _correct(self, result: LossResult, key: str, columns: dict[str, Floats], revisions: Mapping[int, int]) -> None:
         """Tell older intervals as late samples: history takes them, the live value stays."""
@@ -409,7 +425,7 @@ class Losses:
 def _newest(states: Sequence[int], rows: int) -> int:
     """Row to show: the newest of the last `rows` that may be used, else the newest."""
     for row in range(len(states) - 1, max(len(states) - 1 - rows, -1), -1):
-        if states[row] in (OK, PROVISIONAL, TOPOLOGY_CHANGED):
+        if states[row] in _USABLE:
             return row
     return len(states) - 1
 

@@ -28,7 +28,8 @@ from twin_gateway.twin.losses.regions import PHASES
 
 Floats = npt.NDArray[np.float64]
 DAY_S = 86_400.0
-HISTORY_S = 30 * DAY_S
+_OLD_DAYS, _NEW_DAYS = (30, 14, 7, 3, 1), (1, 2, 4, 8, 15)
+"""Days before the window that are looked at for the energy that a meter usually measures, in this order."""
 _COLUMNS = 1000
 """Registers whose history is looked at in one go: five weeks of them are a few dozen megabytes."""
 
@@ -150,8 +151,9 @@ def read_inputs(
             lasts[meter] = max(lasts.get(meter, 0.0), moment)
     energy = np.concatenate(energies, axis=1)
     mean = np.concatenate(usual)
-    with np.errstate(invalid="ignore"):
-        present = np.where(np.isnan(energy), 0.0, energy).sum(axis=0) / np.maximum((~np.isnan(energy)).sum(axis=0), 1)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        there = (~np.isnan(energy)).sum(axis=0)
+        present = np.where(there > 0, np.where(np.isnan(energy), 0.0, energy).sum(axis=0) / there, np.nan)
     return LossInputs(
         np.arange(first + 1, last + 1, dtype=np.float64) * length,
         length,
@@ -211,17 +213,33 @@ def part_estimated(flags: npt.NDArray[np.uint8], rows: int) -> npt.NDArray[np.bo
 
 
 def _usual(reader: IntervalReader, names: Sequence[str], rules: RegisterRules, first: int, length: float) -> Floats:
-    """Mean Wh of an interval over the last 30 days from two readings of each register; NaN where there are none."""
-    day = round(DAY_S / length)
-    back = round(HISTORY_S / length)
-    old = reader.read(names, (first - back) * length, (first - back + day) * length)
-    new = reader.read(names, (first - day) * length, first * length)
-    if not len(names):
-        return np.empty(0)
-    at_old, at_new = old.valid.argmax(axis=0), len(new.ends) - 1 - new.valid[::-1].argmax(axis=0)
-    columns = np.arange(len(names))
-    both = old.valid.any(axis=0) & new.valid.any(axis=0)
-    intervals = (new.ends[at_new] - old.ends[at_old]) / length
-    difference = (new.values[at_new, columns] - old.values[at_old, columns]) * rules.factor
-    good = both & (difference >= 0)
-    return np.asarray(np.divide(difference, intervals, out=np.full(len(names), np.nan), where=good))
+    """Mean Wh of an interval over the last 30 days from two readings of each register; NaN where there are none.
+
+    Of a meter that is younger, or silent for longer than a day, the readings nearest to that count: what it usually
+    measures must not be forgotten while it is missing.
+    """
+    found = np.full(len(names), np.nan)
+    old, old_end = _reading(reader, names, [first - round(back * DAY_S / length) for back in _OLD_DAYS], newest=False)
+    new, new_end = _reading(reader, names, [first - round(back * DAY_S / length) for back in _NEW_DAYS], newest=True)
+    difference = (new - old) * rules.factor
+    with np.errstate(invalid="ignore"):
+        good = (difference >= 0) & (new_end > old_end)
+    return np.asarray(np.divide(difference, (new_end - old_end) / length, out=found, where=good))
+
+
+def _reading(
+    reader: IntervalReader, names: Sequence[str], starts: Sequence[int], *, newest: bool
+) -> tuple[Floats, Floats]:
+    """(register, end) of the oldest or newest reading in the first of the days from `starts` that has one."""
+    day = round(DAY_S / reader.length)
+    values, ends = np.full(len(names), np.nan), np.full(len(names), np.nan)
+    for start in starts:
+        left = np.nonzero(np.isnan(values))[0]
+        if not len(left):
+            break
+        part = reader.read([names[at] for at in left.tolist()], start * reader.length, (start + day) * reader.length)
+        at = len(part.ends) - 1 - part.valid[::-1].argmax(axis=0) if newest else part.valid.argmax(axis=0)
+        some = part.valid.any(axis=0)
+        values[left[some]] = part.values[at[some], np.nonzero(some)[0]]
+        ends[left[some]] = part.ends[at[some]]
+    return values, ends

@@ -174,7 +174,10 @@ def _suspicion(kept: dict[str, Any]) -> Suspicion:
 
 
 def _digest(series: RegionSeries, row: int) -> str:
-    """What makes a result another one: its energies to a milliwatt-hour and its completeness."""
+    """What makes a result another one: its energies to a milliwatt-hour.
+
+    Completeness does not: its weights move with the 30 days before, and what it decides is the state.
+    """
     values = (
         series.loss[row],
         series.imported[row],
@@ -182,6 +185,5 @@ def _digest(series: RegionSeries, row: int) -> str:
         series.consumed[row],
         series.fed_in[row],
         series.technical[row],
-        series.complete[row],
     )
     return ";".join("-" if np.isnan(value) else f"{value:.3f}" for value in values)

@@ -96,4 +96,5 @@ def compute():
 @pytest.fixture
 def rig(tmp_path, compute):
     """Two feeders, two low-voltage areas with three customers each."""
+    compute._lock = asyncio.Lock()  # a lock that was waited for belongs to the event loop of one test
     return Rig(tmp_path, two_feeders(ohm=0.002), "g/a", compute)

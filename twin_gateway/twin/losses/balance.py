@@ -214,7 +214,8 @@ class BalancePlan:
             length: of each interval, s.
             flags: of `interval_energies`, shape as `energy`; None when all is measured.
             unmetered: E_u of each region, Wh, shape (n, r) or (r,).
-            weight: mean energy of each column over 30 days, shape (columns,); by default that of these intervals.
+            weight: mean energy of each column over 30 days, shape (columns,), NaN where not known; by default that of
+                these intervals.
         """
         count, width = len(energy), len(self.regions)
         imported, exported, consumed, fed_in, edges, inner = (np.zeros((count, width)) for _ in range(6))
@@ -280,10 +281,14 @@ class BalancePlan:
         if flags is not None:
             troubled |= (flags & doubtful).any(axis=0)
         guessed = np.broadcast_to(False, energy.shape) if flags is None else flags & np.uint8(Flag.ESTIMATED) != 0
-        weight = np.where(np.isfinite(weight), np.abs(weight), 0.0)
+        weight = np.where(np.isfinite(weight), np.abs(weight), np.nan)
         for at in range(width):
             columns = np.concatenate([self._inner_columns[at], self._edge_columns[at]])
-            shares = weight[columns] if weight[columns].any() else np.ones(len(columns))
+            shares = weight[columns]
+            # What a meter usually measures is not known: it weighs as much as the others do in the mean.
+            known = np.isfinite(shares)
+            shares = np.where(known, shares, shares[known].mean()) if known.any() else shares
+            shares = shares if known.any() and shares.any() else np.ones(len(columns))
             # Members whose energy nobody reads weigh as much as the mean of those that are read.
             whole = shares.sum() * (1.0 + self._unread[at] / max(len(self._inner_columns[at]), 1))
             if not len(columns) or whole <= 0:
