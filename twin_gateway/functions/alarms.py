@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from address_space.events import Event, EventJournal
+
+log = logging.getLogger(__name__)
+_HIGH = 800
+"""Severity from which on an alarm is a warning in the log."""
 
 
 @dataclass(slots=True)
@@ -134,6 +139,8 @@ class Alarms:
         if alarm.marked == "suppressed":
             return
         details = (*alarm.details, ("marked", alarm.marked)) if alarm.marked else alarm.details
+        level = logging.WARNING if alarm.severity >= _HIGH and state == "active" else logging.INFO
+        log.log(level, "alarm %s %s %d at %s: %s", alarm.code, state, alarm.severity, alarm.address, alarm.text)
         self._events.append(
             Event(
                 alarm.code,

@@ -397,7 +397,8 @@ class Supervision:
             elif node in links:
                 text = f"Link {links[node].name} is down: {links[node].reason or 'no connection'}"
                 if children:
-                    text += f"; {children} devices behind it are unreachable"
+                    behind = "1 device behind it is" if children == 1 else f"{children} devices behind it are"
+                    text += f"; {behind} unreachable"
             elif any("D01" in watched.holding for watched in self.index.devices[node].found.values()):
                 continue  # the device's own channel tells
             else:

@@ -103,3 +103,15 @@ def test_results_have_units(point: str, unit: str | None) -> None:
     ResultPoints(table).add([address])
     found = table.profile(table.find(address)).unit
     assert (found.symbol if found is not None else None) == unit
+
+
+def test_every_alarm_is_one_line_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    alarms = Alarms(EventJournal())
+    with caplog.at_level("INFO"):
+        alarms.raise_("P01", "dso1/north/PS01/MV1/F01", "Protection trip", 900)
+        alarms.raise_("P01", "dso1/north/PS01/MV1/F01", "Protection trip", 900)
+        alarms.clear("P01", "dso1/north/PS01/MV1/F01")
+    assert [(record.levelname, record.getMessage()) for record in caplog.records] == [
+        ("WARNING", "alarm P01 active 900 at dso1/north/PS01/MV1/F01: Protection trip"),
+        ("INFO", "alarm P01 inactive 900 at dso1/north/PS01/MV1/F01: Protection trip (over)"),
+    ]
