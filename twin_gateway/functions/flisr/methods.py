@@ -46,7 +46,7 @@ PLAN_RESULT = (
     Argument("warnings", _STRING, "What the operator should know", is_list=True),
 )
 TAG_RESULT = (
-    Argument("done", _BOOLEAN, "The tag stands, or is gone; false with a good status: a second person must confirm"),
+    Argument("done", _BOOLEAN, "It is done; false with a good status: a second person must confirm"),
     Argument("text", _STRING, "What happened, or why not"),
 )
 
