@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
 
 from twin_gateway.commands.desk import SentCommand
 from twin_gateway.functions.contract import TwinContext, TwinFunction
@@ -87,4 +88,16 @@ def make_functions(context: TwinContext, section: TwinSection, around: Surroundi
     )
     if section.injection.control:
         functions.append(make_injection(context, section.injection))
+    # Now that all results stand in the table: what is looked up there once is not looked up on the event loop.
+    for function in functions:
+        if isinstance(function, _Prepares):
+            function.prepare()
     return functions
+
+
+@runtime_checkable
+class _Prepares(Protocol):
+    """A function that has something to look up before the gateway starts."""
+
+    def prepare(self) -> None:
+        """Look it up, in a table that has the points of all functions; called once, before `run`."""

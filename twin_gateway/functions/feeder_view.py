@@ -22,7 +22,7 @@ from twin_gateway.functions.results import Value
 from twin_gateway.grid.model import Position
 from twin_gateway.grid.topology import LiveTopology
 from twin_gateway.twin.supervision.rollup import function_of
-from twin_gateway.twin.switchgear.feeder import Downstream, downstream, loading, rating_of
+from twin_gateway.twin.switchgear.feeder import Downstream, FeederAreas, loading, rating_of
 
 FUNCTION = "twFDRV1"
 SLICE_S = 0.005
@@ -60,6 +60,7 @@ class View:
     bay: str
     items: list[tuple[str, int, str]]
     below: Downstream
+    topology: object = None
     references: str = ""
     rows: npt.NDArray[np.intp] = field(default_factory=lambda: np.empty(0, np.intp))
     seen: object = None
@@ -90,6 +91,8 @@ class FeederViews:
         self._topology = topology
         self._views: dict[str, View] = {}
         self._published: dict[str, Value] = {}
+        self._ratings: dict[str, float | None] = {}
+        self._areas: FeederAreas | None = None
         self._seen: object = None
         self._size = -1
         self._bays = tuple(bays)
@@ -156,13 +159,14 @@ class FeederViews:
         start = time.perf_counter()
         for bay in self._bays:
             view = self._view(bay)
+            if view.topology is not self._seen:
+                view.below, view.topology = self._below(bay), self._seen
             # A bay of which nothing has changed has the summary that it had.
             rows = view.rows
             seen = (table.raw[rows].tobytes(), table.status[rows].tobytes(), marks[bay], view.below)
-            if seen == view.seen:
-                continue
-            view.seen = seen
-            self._write(bay, view)
+            if seen != view.seen:
+                view.seen = seen
+                self._write(bay, view)
             if time.perf_counter() - start > SLICE_S:
                 await asyncio.sleep(0)
                 start = time.perf_counter()
@@ -186,7 +190,7 @@ class FeederViews:
         if view is None:
             address = self._context.table.address
             items = [(name, row, address(row)) for name, row in self._collect(bay)]
-            view = View(bay, items, self._below(bay), ",".join(text for _, _, text in items))
+            view = View(bay, items, self._below(bay), self._seen, ",".join(text for _, _, text in items))
             view.rows = np.array([row for _, row, _ in items], np.intp)
             if bay in self._bays:
                 self._views[bay] = view
@@ -224,9 +228,7 @@ class FeederViews:
         seen = (id(live), live.positions.tobytes())
         if seen != self._seen:
             self._seen = seen
-            self._live = live
-            for view in self._views.values():
-                view.below = self._below(view.bay)
+            self._live = live  # the views follow one by one
 
     def _follow(self) -> LiveTopology | None:
         live = self._live
@@ -247,13 +249,17 @@ class FeederViews:
     def _below(self, bay: str) -> Downstream:
         if self._live is None or bay not in self._context.grid.feeders:
             return Downstream()
-        return downstream(self._context.grid, self._live, bay)
+        if self._areas is None:
+            self._areas = FeederAreas(self._context.grid, self._live.graph)
+        return self._areas.downstream(self._live, bay)
 
     # ---- summary --------------------------------------------------------------------------------------------------
 
     def _values(self, bay: str, below: Downstream) -> dict[str, Value]:
         alarms = list(self._context.alarms.active(bay))
-        load = loading(self._current(bay), rating_of(self._context.grid, bay, self._rated(bay)))
+        if bay not in self._ratings:
+            self._ratings[bay] = rating_of(self._context.grid, bay, self._rated(bay))
+        load = loading(self._current(bay), self._ratings[bay])
         fault = self._fault(bay)
         return {
             "LodPct": None if load is None else round(load, 1),

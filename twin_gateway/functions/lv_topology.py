@@ -102,8 +102,9 @@ class LvTopology:
         self.owner = _function(context.place)
         self._supplies = supplies_of(context.grid)
         self._owners = {supply.address: _function(supply.place) for supply in self._supplies}
-        for owner in (self.owner, *self._owners.values()):
-            context.results.add(f"{owner}/{name}" for name in ("DiffCnt", "AgrCnt", "Cov", "LastId"))
+        owners = (self.owner, *self._owners.values())
+        # in one go: each one sorts the whole address space
+        context.results.add(f"{owner}/{name}" for owner in owners for name in ("DiffCnt", "AgrCnt", "Cov", "LastId"))
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="lv-topology")
         self._store = TopologyStore(context.data_directory / FILE, kept=settings.kept_results)
         self._latest: dict[str, StoredFinding] = self._store.latest()

@@ -43,7 +43,8 @@ class SwitchPositions:
         """Look for points anew, after some were added; whether any was found that was not there before."""
         table, before = self._table, self.rows
         points = [rating.position for rating in self._graph.ratings]
-        self.rows = np.array([table.find(point) if point else -1 for point in points], np.int32)
+        nodes = table.tree.find_many(points)
+        self.rows = np.where(nodes >= 0, table.tree.row[nodes], -1).astype(np.int32) if len(table) else nodes
         self._device = np.full(len(table), -1, np.intp)
         told = np.flatnonzero(self.rows >= 0)
         self._device[self.rows[told]] = told

@@ -121,6 +121,10 @@ class PowerFlow:
         self.last: Report | None = None
         self.took = 0.0
 
+    def prepare(self) -> None:
+        """Look up the rows of positions and measurements."""
+        self._inputs.refresh()
+
     # ---- following ------------------------------------------------------------------------------------------------
 
     async def run(self) -> None:

@@ -46,7 +46,7 @@ class PowerFlowInputs:
 
     def positions(self) -> dict[str, Position]:
         """Positions that are not the normal ones, by address of the switch."""
-        self._refresh()
+        self.refresh()
         now = self._switches.read()
         differing = np.flatnonzero(now != self._graph.normal)
         return {self._graph.devices[index]: Position(int(now[index])) for index in differing.tolist()}
@@ -56,7 +56,7 @@ class PowerFlowInputs:
 
         Values that are invalid, old, blocked or of a lost device are not usable.
         """
-        self._refresh()
+        self.refresh()
         table, rows = self._table, self._rows
         there = np.flatnonzero(rows >= 0)
         picked = rows[there]
@@ -82,9 +82,13 @@ class PowerFlowInputs:
         touched: Indexes = self._switches.touched(chunks)
         return bool(len(touched))
 
-    def _refresh(self) -> None:
+    def refresh(self) -> None:
+        """Look up the rows anew, after points were added."""
         if self._known == len(self._table):
             return
         self._known = len(self._table)
         self._switches.refresh()
-        self._rows = np.array([self._table.find(point) for point in self._points], np.int32)
+        nodes = self._table.tree.find_many(self._points)
+        self._rows = (
+            np.where(nodes >= 0, self._table.tree.row[nodes], -1).astype(np.int32) if len(self._table) else nodes
+        )

@@ -135,6 +135,10 @@ class ProcessAlarms:
         self._starts: list[_Start] = []
         self._unexpected: dict[str, int] = {}
 
+    def prepare(self) -> None:
+        """Take up the points."""
+        self._scan()
+
     def specs(self) -> Sequence[MethodSpec]:
         """None."""
         return ()
@@ -179,10 +183,7 @@ class ProcessAlarms:
 
     def tick(self) -> None:
         """Take up new points, and judge the movements whose reasons have had time to arrive."""
-        if self._watch.scan():
-            for watched in self._watch.points.values():
-                if watched.address.endswith("/Pos") and watched.value in (_OPEN, _CLOSED):
-                    self._positions.setdefault(watched.address, int(watched.value))
+        self._scan()
         self._watch.tick()
         now = self._now()
         ripe = [movement for movement in self._movements if movement.due <= now]
@@ -193,6 +194,12 @@ class ProcessAlarms:
         self._starts = [start for start in self._starts if start.due > now]
         for start in begun:
             self._tell_start(start)
+
+    def _scan(self) -> None:
+        if self._watch.scan():
+            for watched in self._watch.points.values():
+                if watched.address.endswith("/Pos") and watched.value in (_OPEN, _CLOSED):
+                    self._positions.setdefault(watched.address, int(watched.value))
 
     # ---- what happens ---------------------------------------------------------------------------------------------
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 from address_space import clock, units
 from address_space.address import parse
@@ -11,6 +11,7 @@ from address_space.point import Batch, Point, PointProfile, TextSample
 from address_space.quality import Quality
 from address_space.table import PointTable
 
+_FUNCTION_AT = 6
 Value = bool | int | float | str | None
 
 _UNITS: Mapping[str, Mapping[str, str]] = {
@@ -53,6 +54,7 @@ class ResultPoints:
     def __init__(self, table: PointTable) -> None:
         self._table = table
         self._rows: dict[str, int] = {}
+        self._profiles: dict[str, PointProfile] = {}
 
     def add(self, addresses: Iterable[str]) -> None:
         """Add points by address (`…/twLOSS1/LosWh`); class and unit come from the catalogue, known ones are left.
@@ -61,9 +63,22 @@ class ResultPoints:
             AddressError, CatalogueError: an address is malformed, or the catalogue does not know it.
         """
         new = [text for text in dict.fromkeys(addresses) if text not in self._rows]
-        points = [Point(text, _profile(text)) for text in new if self._table.find(text) < 0]
-        self._table.add(points)
-        self._rows.update((text, self._table.find(text)) for text in new)
+        absent = self._find(new)
+        # What a result is follows from its function and data object: few kinds, many places (checked by the table).
+        self._table.add(Point(text, self._profile(text)) for text, row in zip(new, absent, strict=True) if row < 0)
+        self._rows.update(zip(new, self._find(new), strict=True))
+
+    def _find(self, addresses: Sequence[str]) -> list[int]:
+        tree = self._table.tree
+        nodes = tree.find_many(addresses)
+        return [int(tree.row[node]) if node >= 0 else -1 for node in nodes.tolist()]
+
+    def _profile(self, address: str) -> PointProfile:
+        kind = address.split("/", _FUNCTION_AT)[-1]
+        found = self._profiles.get(kind)
+        if found is None:
+            found = self._profiles[kind] = _profile(address)
+        return found
 
     def write(self, values: Mapping[str, Value], quality: int = 0, source_time: int = 0) -> None:
         """Publish values of points that have been added.

@@ -60,6 +60,11 @@ class Topology:
         self.settled = 0.0
         self._slow = False
 
+    def prepare(self) -> None:
+        """Look up the rows of positions and voltages."""
+        self.positions.refresh()
+        self._evidence.scan()
+
     # ---- following ------------------------------------------------------------------------------------------------
 
     async def run(self) -> None:
@@ -90,8 +95,9 @@ class Topology:
 
     async def _everything(self) -> None:
         """Read all positions anew: at the start, when points were added, when changes went by unread."""
-        self.positions.refresh()
-        self._evidence.scan()
+        if self.positions.stale:
+            self.positions.refresh()
+            self._evidence.scan()
         devices = np.arange(len(self.live.graph.devices))
         await self._move(devices, self.positions.read())
         self._newest = max(self._newest, self.positions.newest(devices))

@@ -73,9 +73,8 @@ class VoltageEvidence:
         self._mask[self.rows] = True
 
     def _measured(self) -> Iterator[_Witness]:
-        for item in self._grid.measurements.values():
-            if item.quantity not in (Quantity.V, Quantity.U):
-                continue
+        items = [item for item in self._grid.measurements.values() if item.quantity in (Quantity.V, Quantity.U)]
+        for item in items:
             row = self._table.find(item.point)
             equipment = self._grid.equipment.get(item.equipment)
             if row < 0 or equipment is None or item.terminal > len(equipment.nodes):

@@ -117,6 +117,8 @@ class Cases:
         self._past: list[tuple[str, float, list[Outage]]] = []
         self._tags_seen = -1
         self._weights = self._customers()
+        for feeder in self.feeders:  # while nobody waits
+            self.region(feeder)
 
     # ---- what others ask ------------------------------------------------------------------------------------------
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Mapping
+import time
+from collections.abc import Iterator, Mapping
 from collections.abc import Sequence as Items
 from typing import Any
 
@@ -19,6 +20,7 @@ from address_space.quality import worst
 from twin_gateway.commands.desk import CommandDesk
 from twin_gateway.functions.contract import TwinContext
 from twin_gateway.functions.flisr.cases import Cases, PolledLink
+from twin_gateway.functions.flisr.columns import rows_of
 from twin_gateway.functions.flisr.desk_work import DeskWork
 from twin_gateway.functions.flisr.engine import Engine
 from twin_gateway.functions.flisr.journal import FlisrJournal
@@ -36,6 +38,8 @@ from twin_gateway.twin.flisr.zones import compile_network
 log = logging.getLogger(__name__)
 PUBLISH_S = 1.0
 BREATH_S = 0.02
+SLICE_S = 0.005
+_AT_ONCE = 100
 
 
 class FlisrFunction:
@@ -99,6 +103,10 @@ class FlisrFunction:
             desk.interlock.faulted = self.cases.faulted
             desk.interlock.transfers = self.cases.transfers
 
+    def prepare(self) -> None:
+        """Look up the rows of everything that is read."""
+        self._prepare()
+
     def specs(self) -> Items[MethodSpec]:
         """Methods, all at the area's FLISR object."""
         return self.people.specs()
@@ -136,14 +144,13 @@ class FlisrFunction:
                 self._prepare()
             now = self._clock.now()
             for chunk in chunks:
-                self._take(chunk, now)
+                await in_slices(self._take(chunk, now))
             self._loads.sample(now)
-            for feeder, watch in self._watches.items():
-                self._watch(feeder, watch, now)
+            await in_slices(self._watch_all(now))
             self.cases.tick(now)
             if now - self._published >= PUBLISH_S or self.cases.changed:
                 self._published = now
-                self._publish()
+                await in_slices(self._publish())
         except Exception as error:
             log.exception("a round of FLISR failed")
             self.cases.tell_failure(error)
@@ -151,6 +158,8 @@ class FlisrFunction:
 
     def _prepare(self) -> None:
         """The rows that matter, after the table has grown."""
+        if len(self._table) == len(self._watched):
+            return
         self.eye.refresh()
         self._watchers.clear()
         watched = np.zeros(len(self._table), bool)
@@ -160,24 +169,18 @@ class FlisrFunction:
                 if row >= 0:
                     self._watchers.setdefault(row, []).append((watch, point))
                     watched[row] = True
-        for switch in self.eye.ratings.values():
-            row = self.eye.row(switch.position)
-            if row >= 0:
-                watched[row] = True
-        self._indicators.clear()
-        for address in self.eye.network.grid.indicators:
-            row = self.eye.row(address)
-            if row >= 0:
-                self._indicators[row] = address
-                watched[row] = True
+        watched[self.eye.position_rows] = True
+        indicators = list(self.eye.network.grid.indicators)
+        told = zip(rows_of(self._table, indicators).tolist(), indicators, strict=True)
+        self._indicators = {row: address for row, address in told if row >= 0}
+        watched[list(self._indicators)] = True
         self._watched = watched
 
     def _look_at_all(self) -> None:
         """What stands at the start, so that the first change is known as one."""
         self._prepare()
         now = self._clock.now()
-        for row in np.nonzero(self._watched)[0]:
-            self.eye.note(int(row), now)
+        self.eye.note_all()
         for row, address in self._indicators.items():
             self.eye.passages.change(address, self.eye.reading(row))
         for watch in self._watches.values():
@@ -185,12 +188,14 @@ class FlisrFunction:
             if head is not None:
                 watch.change(watch.points()[0], head, now)
 
-    def _take(self, chunk: Chunk, now: float) -> None:
+    def _take(self, chunk: Chunk, now: float) -> Iterator[None]:
         if chunk.texts is not None or chunk.timestamp_only:
             return
         inside = chunk.rows < len(self._watched)
         picked = np.nonzero(inside)[0]
-        for index in picked[self._watched[chunk.rows[picked]]]:
+        for number, index in enumerate(picked[self._watched[chunk.rows[picked]]]):
+            if number % _AT_ONCE == 0:
+                yield
             row = int(chunk.rows[index])
             self.eye.note(row, now)
             if row in self._indicators:
@@ -219,6 +224,11 @@ class FlisrFunction:
             local = any(self.eye.reading(row).value is True for row in self.eye.points(feeder.head)["local"])
         watch.change(point, reading, now, commanded=commanded, local=local)
 
+    def _watch_all(self, now: float) -> Iterator[None]:
+        for feeder, watch in self._watches.items():
+            self._watch(feeder, watch, now)
+            yield
+
     def _watch(self, feeder: str, watch: FeederWatch, now: float) -> None:
         head = watch.feeder.head
         lost = dead = None
@@ -232,10 +242,19 @@ class FlisrFunction:
         if trigger is not None:
             self.cases.begin(trigger)
 
-    def _publish(self) -> None:
-        rows = [row for switch in self.eye.ratings.values() if (row := self.eye.row(switch.position)) >= 0]
-        quality = worst(self._table.quality[rows]) if rows and self.cases.active() else 0
-        self.cases.publish(self.points, quality)
+    def _publish(self) -> Iterator[str]:
+        rows = self.eye.position_rows
+        quality = worst(self._table.quality[rows]) if len(rows) and self.cases.active() else 0
+        return self.cases.publish(self.points, quality)
+
+
+async def in_slices(work: Iterator[object]) -> None:
+    """Do something part by part; gives way to others every few milliseconds."""
+    start = time.perf_counter()
+    for _ in work:
+        if time.perf_counter() - start > SLICE_S:
+            await asyncio.sleep(0)
+            start = time.perf_counter()
 
 
 def make_flisr(

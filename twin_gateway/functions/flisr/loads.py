@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from address_space.quality import StatusCode
 from address_space.table import PointTable
+from twin_gateway.functions.flisr.columns import rows_of
 from twin_gateway.grid.model import CimClass, Grid, LoadData, Position, Quantity
 from twin_gateway.twin.flisr.records import LoadEstimate, LoadSource
 
@@ -48,13 +49,14 @@ class LoadMemory:
         }
         self._rows: npt.NDArray[np.int64] = np.empty(0, np.int64)
         self._rows_for = -1
+        self._nominal = self._allocated()
 
     def sample(self, now: float) -> None:
         """Take a sample when it is time for one."""
         if now - self._times[self._next - 1] < self._every or not self._columns:
             return
         if self._rows_for != len(self._table):
-            self._rows = np.array([self._table.find(item.point) for item in self._columns], np.int64)
+            self._rows = rows_of(self._table, [item.point for item in self._columns]).astype(np.int64)
             self._rows_for = len(self._table)
         known = self._rows >= 0
         rows = self._rows[known]
@@ -79,7 +81,7 @@ class LoadMemory:
         for column, count, total in zip(self._columns, counts, sums, strict=True):
             if count:
                 means[column.equipment, column.quantity] = float(total) / int(count)
-        return {**self._allocated(), **self._measured(means)}
+        return {**self._nominal, **self._measured(means)}
 
     def _measured(self, means: Mapping[tuple[str, Quantity], float]) -> dict[str, LoadEstimate]:
         found: dict[str, LoadEstimate] = {}

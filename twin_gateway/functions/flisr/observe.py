@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -14,8 +13,11 @@ from address_space import clock
 from address_space.quality import Quality, StatusCode, TimeFlag
 from address_space.table import PointTable
 from twin_gateway.commands.tags import TagKind, TagStore
+from twin_gateway.functions.flisr.columns import PositionColumn, Voltage, VoltageColumn, rows_below
 from twin_gateway.functions.flisr.passages import Passages
 from twin_gateway.functions.flisr.settings import FlisrSettings
+from twin_gateway.functions.rule_watch import points_by_data_object
+from twin_gateway.grid.arrays import components
 from twin_gateway.grid.model import Position, Quantity, SwitchRating
 from twin_gateway.twin.flisr.records import Direction, Indication, SwitchInputs, SwitchState
 from twin_gateway.twin.flisr.watch import Reading
@@ -42,14 +44,6 @@ _ROLES: Mapping[str, tuple[str, ...]] = {
 MOVES_KEPT = 20_000
 
 
-@dataclass(frozen=True, slots=True)
-class Voltage:
-    """A point that tells whether there is voltage: its address, and the volts below which there is none (0: a flag)."""
-
-    point: str
-    dead_below: float
-
-
 class GridEye:
     """Reads what FLISR needs from the table; nothing is kept but rows and the last moves of switches."""
 
@@ -66,36 +60,71 @@ class GridEye:
         self.passages = Passages(settings.clock_late)
         self._moves: deque[tuple[float, str, Position]] = deque(maxlen=MOVES_KEPT)
         self._last: dict[str, Position] = {}
-        self._prepared_for = -1
+        self._prepared_for = 0
         self._row_of: dict[str, int] = {}
-        self._points: dict[str, dict[str, tuple[int, ...]]] = {}
+        self._switches = tuple(self.ratings)
+        self._points: dict[str, dict[str, tuple[int, ...]]] = {
+            switch: dict.fromkeys(_ROLES, ()) for switch in self._switches
+        }
+        points = [rating.position for rating in self.ratings.values()]
+        self._column = PositionColumn(points, [self._normal[switch] for switch in self._switches])
+        numbers = {switch: number for number, switch in enumerate(self._switches)}
+        self._of_network = np.array([numbers[switch.address] for switch in network.switches], np.intp)
+        self._ends = np.array([switch.zones for switch in network.switches], np.intp).reshape(-1, 2)
+        self._fed = np.array([bool(zone.source) for zone in network.zones], bool)
+        self._in_bay: dict[str, list[str]] = {}
+        for switch in self._switches:
+            self._in_bay.setdefault("/".join(switch.split("/")[:5]), []).append(switch)
+        self._measured()
         self._switch_of_row: dict[int, str] = {}
         self._prints: dict[str, npt.NDArray[np.int64]] = {}
+        self._voltage = VoltageColumn({}, table)
         self.refresh()
 
     def refresh(self) -> None:
         """Look for the points again when the table has grown."""
-        if self._prepared_for == len(self.table):
+        table, begin = self.table, self._prepared_for
+        if begin == len(table):
             return
-        self._prepared_for = len(self.table)
-        self._row_of.clear()
+        self._prepared_for = len(table)
+        self._row_of = {point: row for point, row in self._row_of.items() if row >= 0}
         self._prints.clear()
-        find = self.table.find
-        self._points = {
-            switch: {
-                role: tuple(row for row in (find(f"{switch}/{name}") for name in names) if row >= 0)
-                for role, names in _ROLES.items()
-            }
-            for switch in self.ratings
-        }
-        self._switch_of_row = {
-            row: switch for switch, rating in self.ratings.items() if (row := self.row(rating.position)) >= 0
-        }
-        self._measured()
+        new = np.arange(begin, len(table), dtype=np.int32)
+        self._take_roles(new)
+        self._column.refresh(table)
+        told = zip(self._column.rows.tolist(), self._switches, strict=True)
+        self._switch_of_row = {row: switch for row, switch in told if row >= 0}
+        self._take_detectors(new)
+        self._voltage = VoltageColumn(self._voltages, table)
+
+    def _take_roles(self, new: npt.NDArray[np.int32]) -> None:
+        role_of = {name: role for role, names in _ROLES.items() for name in names}
+        changed: dict[tuple[str, str], list[tuple[int, int]]] = {}
+        for name, rows in rows_below(self.table, new, self._switches, role_of).items():
+            role = role_of[name]
+            for number, row in rows:
+                changed.setdefault((self._switches[number], role), []).append((_ROLES[role].index(name), row))
+        for (switch, role), found in changed.items():
+            # In the order of the names: what was there before is a part of it.
+            known = self._points[switch][role]
+            if known:
+                names = [self.table.address(row)[len(switch) + 1 :] for row in known]
+                found += [(_ROLES[role].index(name), row) for name, row in zip(names, known, strict=True)]
+            self._points[switch][role] = tuple(row for _, row in sorted(found))
+
+    def _take_detectors(self, new: npt.NDArray[np.int32]) -> None:
+        """Voltage detectors of bays, and of switches."""
+        for function, _, data, rows in points_by_data_object(self.table, new):
+            if (function, data) != ("SVPI1", "Prs"):
+                continue
+            for point in (self.table.address(row) for row in rows.tolist()):
+                place = point[: -len("/SVPI1/Prs")]
+                near = self._in_bay.get(place[:-2], ()) if place.endswith("/_") else (place,)
+                for switch in near:
+                    if switch in self.ratings:
+                        self._add_voltage(self._cable_side(switch), Voltage(point, 0.0))
 
     def _measured(self) -> None:
-        self._currents.clear()
-        self._voltages.clear()
         for item in self._grid.measurements.values():
             equipment = self._grid.equipment.get(item.equipment)
             if equipment is None:
@@ -106,11 +135,6 @@ class GridEye:
                 node = equipment.nodes[min(item.terminal, len(equipment.nodes)) - 1]
                 nominal = self._grid.nodes[node].nominal / (3**0.5 if item.quantity is Quantity.V else 1.0)
                 self._add_voltage(node, Voltage(item.point, nominal * self._settings.voltage_dead_below))
-        for switch in self.ratings:
-            bay = "/".join(switch.split("/")[:5])
-            for point in (f"{bay}/_/SVPI1/Prs", f"{switch}/SVPI1/Prs"):
-                if self.row(point) >= 0:
-                    self._add_voltage(self._cable_side(switch), Voltage(point, 0.0))
 
     def _add_voltage(self, node: str, voltage: Voltage) -> None:
         zone = self.network.zone_of_equipment(node)
@@ -175,7 +199,8 @@ class GridEye:
 
     def positions(self) -> dict[str, Position]:
         """Position of every switch."""
-        return {switch: self.position(switch) for switch in self.ratings}
+        found = PositionColumn.names(self._column.read(self.table))
+        return dict(zip(self._switches, found, strict=True))
 
     def reachable(self, switch: str) -> bool:
         """Whether communication with the switch is up, as its position's quality says."""
@@ -198,6 +223,18 @@ class GridEye:
             return ""
         self._moves.append((now, switch, before))
         return switch
+
+    def note_all(self) -> None:
+        """Take note of what stands at the start: no switch has moved."""
+        positions = self._column.read(self.table)
+        there = np.flatnonzero((self._column.rows >= 0) & (positions != Position.UNKNOWN))
+        found = PositionColumn.names(positions[there])
+        self._last.update(zip((self._switches[number] for number in there.tolist()), found, strict=True))
+
+    @property
+    def position_rows(self) -> npt.NDArray[np.int32]:
+        """Rows of all positions."""
+        return self._column.rows[self._column.rows >= 0]
 
     def positions_at(self, moment: float, also_open: Iterable[str] = ()) -> dict[str, Position]:
         """Positions just before a moment (within the history kept); `also_open` are taken as closed then."""
@@ -295,17 +332,17 @@ class GridEye:
 
     def reach(self, start: int, without: str = "", *, unknown_closed: bool = False) -> set[int]:
         """Zones joined with one by closed switches, leaving one switch out."""
-        network, seen, stack = self.network, {start}, [start]
-        passing = {Position.CLOSED, Position.UNKNOWN} if unknown_closed else {Position.CLOSED}
-        while stack:
-            here = stack.pop()
-            for number in network.switches_at[here]:
-                switch = network.switches[number]
-                beyond = switch.other(here)
-                if beyond not in seen and switch.address != without and self.position(switch.address) in passing:
-                    seen.add(beyond)
-                    stack.append(beyond)
-        return seen
+        passing = self._passing(unknown_closed=unknown_closed)
+        if without in self.network.switch_index:
+            passing[self.network.switch_index[without]] = False
+        ends = self._ends[passing]
+        island = components(len(self.network.zones), ends[:, 0], ends[:, 1])
+        return set(np.flatnonzero(island == island[start]).tolist())
+
+    def _passing(self, *, unknown_closed: bool = False) -> npt.NDArray[np.bool_]:
+        """Of each switch of the network: it is closed, or may be."""
+        now = self._column.read(self.table)[self._of_network]
+        return np.asarray(now != Position.OPEN if unknown_closed else now == Position.CLOSED)
 
     def target(self, subject: str) -> set[int]:
         """Zones that closing a switch would energise (its sides without source); of a zone, all that it joins."""
@@ -325,16 +362,7 @@ class GridEye:
 
     def dead(self, zones: Iterable[int]) -> bool | None:
         """Whether some zones have no voltage: one sign of voltage says no, none at all says nobody measures it."""
-        said = [self._voltage(voltage) for zone in zones for voltage in self._voltages.get(zone, ())]
-        if any(live is True for live in said):
-            return False
-        return True if any(live is False for live in said) else None
-
-    def _voltage(self, voltage: Voltage) -> bool | None:
-        reading = self.read(voltage.point)
-        if reading is None or not reading.good or isinstance(reading.value, str | None):
-            return None
-        return bool(reading.value) if not voltage.dead_below else abs(reading.value) >= voltage.dead_below
+        return self._voltage.dead(self.table, zones, len(self.network.zones))
 
     def current_zero(self, switch: str) -> bool | None:
         """Whether no current flows through a switch; None when nobody measures it with Good quality."""
@@ -392,11 +420,11 @@ class GridEye:
 
     def supplied(self) -> set[int]:
         """Zones that a source feeds through switches known to be closed."""
-        found: set[int] = set()
-        for number, zone in enumerate(self.network.zones):
-            if zone.source and number not in found:
-                found |= self.reach(number)
-        return found
+        ends = self._ends[self._passing()]
+        island = components(len(self._fed), ends[:, 0], ends[:, 1])
+        fed = np.zeros(len(self._fed), bool)
+        fed[island[self._fed]] = True
+        return set(np.flatnonzero(fed[island]).tolist())
 
     # ---- indications and the hash of the inputs -------------------------------------------------------------------
 
@@ -408,7 +436,7 @@ class GridEye:
             if reading is None:
                 found.append(Indication(address, None))
                 continue
-            passed = reading.value if reading.usable and isinstance(reading.value, bool) else None
+            passed = reading.value if reading.good and isinstance(reading.value, bool) else None
             told = self.read(f"{address}/dirGeneral")
             direction = (
                 _DIRECTIONS.get(int(told.value), Direction.UNKNOWN) if told and told.value else Direction.UNKNOWN
@@ -416,7 +444,7 @@ class GridEye:
             stamped, received = reading.time if reading.clock_good else None, reading.received
             if passed:
                 stamped, received = self.passages.set_at(address) or (stamped, received)
-            answered = reading.received if reading.usable else None
+            answered = reading.received if reading.good else None
             found.append(
                 Indication(address, passed, direction, stamped, received, answered, clock_good=stamped is not None)
             )

@@ -8,6 +8,7 @@ import numpy as np
 
 from twin_gateway.grid.model import CimClass, Grid, LineData, Position, SwitchRating, TransformerData
 from twin_gateway.grid.topology import LiveTopology, customers_in
+from twin_gateway.grid.zones import ZoneGraph
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,28 +39,51 @@ class Downstream:
     ties: tuple[Tie, ...] = ()
 
 
-def downstream(grid: Grid, live: LiveTopology, feeder: str) -> Downstream:
-    """Transformers, customers and ties of a feeder (address of its bay); empty when it is none of the grid.
+class FeederAreas:
+    """Answers what hangs from the feeders of a grid; what does not change is looked up once.
 
-    A zone belongs to the feeder when it is fed through its head for certain.
+    Args:
+        grid: with the transformers.
+        graph: its zones.
     """
-    keys = [key for key, feed in live.dark.feeds.items() if feeder in feed.feeders]
-    mine = np.isin(live.dark.fed, keys)
-    if not mine.any():
-        return Downstream()
-    graph = live.graph
-    transformers = sorted(
-        item.address for item in grid.of(CimClass.TRANSFORMER) if any(mine[graph.zone_of(node)] for node in item.nodes)
-    )
-    ties = []
-    for number in range(graph.switch_count):
-        first, second = graph.ends[number]
-        if live.positions[number] != Position.OPEN or min(first, second) < 0 or mine[first] == mine[second]:
-            continue
-        other = live.feed(int(second if mine[first] else first))
-        if other.sources:
-            ties.append(Tie(graph.devices[number], str(other)))
-    return Downstream(tuple(transformers), customers_in(graph, mine), tuple(sorted(ties, key=lambda tie: tie.switch)))
+
+    def __init__(self, grid: Grid, graph: ZoneGraph) -> None:
+        found = sorted(grid.of(CimClass.TRANSFORMER), key=lambda item: item.address)
+        self._graph = graph
+        self._transformers = tuple(item.address for item in found)
+        ends = [(at, graph.zone_of(node)) for at, item in enumerate(found) for node in item.nodes]
+        self._end = np.array(ends, np.intp).reshape(-1, 2)
+
+    def downstream(self, live: LiveTopology, feeder: str) -> Downstream:
+        """Transformers, customers and ties of a feeder (address of its bay); empty when it is none of the grid.
+
+        A zone belongs to the feeder when it is fed through its head for certain.
+        """
+        keys = [key for key, feed in live.dark.feeds.items() if feeder in feed.feeders]
+        mine = np.isin(live.dark.fed, keys)
+        if not mine.any():
+            return Downstream()
+        graph = self._graph
+        numbers = np.unique(self._end[mine[self._end[:, 1]], 0])
+        opened = np.flatnonzero(live.positions[: graph.switch_count] == Position.OPEN)
+        first, second = graph.ends[opened, 0], graph.ends[opened, 1]
+        between = (first >= 0) & (second >= 0) & (mine[first] != mine[second])
+        beyond = np.where(mine[first], second, first)[between]
+        ties = []
+        for number, zone in zip(opened[between].tolist(), beyond.tolist(), strict=True):
+            other = live.feed(zone)
+            if other.sources:
+                ties.append(Tie(graph.devices[number], str(other)))
+        return Downstream(
+            tuple(self._transformers[number] for number in numbers.tolist()),
+            customers_in(graph, mine),
+            tuple(sorted(ties, key=lambda tie: tie.switch)),
+        )
+
+
+def downstream(grid: Grid, live: LiveTopology, feeder: str) -> Downstream:
+    """What hangs from one feeder; see `FeederAreas`."""
+    return FeederAreas(grid, live.graph).downstream(live, feeder)
 
 
 def rating_of(grid: Grid, feeder: str, own: float | None = None) -> float | None:
