@@ -34,6 +34,18 @@ class IntervalStoreError(RuntimeError):
     """The file holds intervals of another length, or cannot be used."""
 
 
+class IntervalLengthError(IntervalStoreError):
+    """The file holds intervals of another length.
+
+    Attributes:
+        found: that length, s.
+    """
+
+    def __init__(self, path: Path, found: float, length: float) -> None:
+        super().__init__(f"{path} holds intervals of {found:g} s, not of {length:g} s")
+        self.found = found
+
+
 @dataclass(frozen=True, slots=True)
 class IntervalMatrix:
     """Values of many points over time.
@@ -73,7 +85,9 @@ class IntervalStore:
         retention: s; blocks that end before are deleted by `trim`.
 
     Raises:
-        IntervalStoreError: the file belongs to another interval length.
+        IntervalLengthError: the file belongs to another interval length.
+        IntervalStoreError: a day is no whole number of intervals.
+        sqlite3.DatabaseError: the file is damaged, or cannot be written.
     """
 
     def __init__(self, path: Path, *, length: float = 900.0, retention: float = 400 * 86_400.0) -> None:
@@ -84,15 +98,21 @@ class IntervalStore:
         self.retention = retention
         self.counters = StoreCounters()
         self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+        try:
+            self._open()
+        except BaseException:
+            self._db.close()
+            raise
+
+    def _open(self) -> None:
         self._db.execute("PRAGMA journal_mode=WAL")
         self._db.execute("PRAGMA synchronous=NORMAL")
         self._db.executescript(_SCHEMA)
         found = self._db.execute("SELECT value FROM setting WHERE name='length'").fetchone()
         if found is None:
-            self._db.execute("INSERT INTO setting VALUES('length', ?)", (length,))
-        elif found[0] != length:
-            self._db.close()
-            raise IntervalStoreError(f"{path} holds intervals of {found[0]:g} s, not of {length:g} s")
+            self._db.execute("INSERT INTO setting VALUES('length', ?)", (self.length,))
+        elif found[0] != self.length:
+            raise IntervalLengthError(self.path, float(found[0]), self.length)
         self._ids: dict[str, int] = dict(self._db.execute("SELECT text, id FROM address"))
         self._used = {number for (number,) in self._db.execute("SELECT id FROM address WHERE used")}
         self._sequence = int(self._db.execute("SELECT coalesce(max(sequence), 0) FROM touched").fetchone()[0])
@@ -105,12 +125,12 @@ class IntervalStore:
         """
         new = [text for text in dict.fromkeys(addresses) if text not in self._ids]
         if new:
-            with self._transaction():
-                for text in new:
-                    self._ids[text] = number = len(self._ids) + 1
-                    self._db.execute("INSERT INTO address(id, text) VALUES(?, ?)", (number, text))
-            if len(self._ids) >> _ID_BITS:
+            first = len(self._ids) + 1
+            if first + len(new) >> _ID_BITS:
                 raise IntervalStoreError("more than 16 million points in one interval store")
+            with self._transaction():
+                self._db.executemany("INSERT INTO address(id, text) VALUES(?, ?)", enumerate(new, first))
+            self._ids.update((text, number) for number, text in enumerate(new, first))
         return np.array([self._ids[text] for text in addresses], np.int64)
 
     def write(
@@ -219,7 +239,12 @@ class _Transaction:
         self._db.execute("BEGIN IMMEDIATE")
 
     def __exit__(self, kind: object, *_: object) -> None:
-        self._db.execute("COMMIT" if kind is None else "ROLLBACK")
+        try:
+            if kind is None:
+                self._db.execute("COMMIT")
+        finally:
+            if self._db.in_transaction:  # a full disk may have ended it already
+                self._db.execute("ROLLBACK")
 
 
 class IntervalReader:

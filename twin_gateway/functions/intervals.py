@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
+import sqlite3
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
@@ -24,9 +26,11 @@ from address_space.quality import Quality, StatusCode, TimeFlag
 from address_space.table import PointTable
 from twin_gateway.durations import Seconds
 from twin_gateway.functions.contract import TwinContext
-from twin_gateway.functions.interval_store import IntervalStore
+from twin_gateway.functions.durable_files import set_aside
+from twin_gateway.functions.interval_store import IntervalLengthError, IntervalStore
 from twin_gateway.grid.model import Grid, Position, Quantity
 from twin_gateway.twin.intervals import BoundaryRegisters, Emitted, IntervalMeans, of_profile, of_profile_means
+from twin_gateway.twin.losses.regions import padded
 
 log = logging.getLogger(__name__)
 
@@ -43,6 +47,10 @@ MEANS = (
     "MMXN1/Watt",
 )
 """Flows and voltages, kept as their mean over the interval (W, var, V, A)."""
+_RETRY_S = 5.0
+"""Pause after the file took nothing."""
+_POSITIONS = 100_000
+"""Positions of switches that wait to be written at most."""
 _LOST = np.uint32(Quality.COMM_LOST | Quality.INVALID)
 _UNSURE = int(Quality.INVALID | Quality.QUESTIONABLE | Quality.NOT_INITIALISED | Quality.COMM_LOST)
 
@@ -74,9 +82,20 @@ def followed(grid: Grid, table: PointTable) -> tuple[list[str], list[str]]:
     means = [f"{meter}/{name}" for meter in grid.meters for name in MEANS]
     means += [item.point for item in grid.measurements.values() if item.quantity is not Quantity.I]
     return (
-        [text for text in dict.fromkeys(registers) if table.find(text) >= 0],
-        [text for text in dict.fromkeys(means) if table.find(text) >= 0],
+        _present(table, list(dict.fromkeys(registers))),
+        _present(table, list(dict.fromkeys(means))),
     )
+
+
+def _present(table: PointTable, texts: list[str]) -> list[str]:
+    rows = _rows(table, texts)
+    return [text for text, there in zip(texts, (rows >= 0).tolist(), strict=True) if there]
+
+
+def _rows(table: PointTable, texts: Sequence[str]) -> npt.NDArray[np.int64]:
+    """Row of each address, -1 where there is none."""
+    nodes = table.tree.find_many(texts)
+    return np.where(nodes >= 0, table.tree.row[nodes], -1).astype(np.int64) if len(table) else nodes.astype(np.int64)
 
 
 class Intervals:
@@ -94,8 +113,9 @@ class Intervals:
         self._table = context.table
         self._grid = context.grid
         self._settings = settings
-        path = context.data_directory / FILE
-        self.store = IntervalStore(path, length=settings.interval, retention=settings.retention_days * 86_400.0)
+        self._alarms = context.alarms
+        self._owner = f"{padded(context.place)}/twLOSS1"
+        self.store = self._opened(context.data_directory / FILE)
         self.dropped = 0
         self.lost = 0
         self._pending: list[tuple[Emitted, npt.NDArray[np.int64], bool]] = []
@@ -104,6 +124,21 @@ class Intervals:
         self._wake = asyncio.Event()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="intervals")
         self._bound = False
+
+    def _opened(self, path: Path) -> IntervalStore:
+        """The store; a file that is damaged or of another interval length is put aside, and told."""
+        length, retention = self._settings.interval, self._settings.retention_days * 86_400.0
+        try:
+            return IntervalStore(path, length=length, retention=retention)
+        except IntervalLengthError as error:
+            kept, text = set_aside(path, f"{error.found:g}s"), str(error)
+        except sqlite3.OperationalError:  # full, or not ours to write: another file would be no better
+            raise
+        except sqlite3.DatabaseError as error:
+            kept, text = set_aside(path, "damaged"), f"{path.name} is damaged ({error})"
+        log.error("interval data begin anew: %s; kept as %s", text, kept)
+        self._alarms.event("G02", self._owner, f"Interval data begin anew: {text}; kept as {kept.name}", 600)
+        return IntervalStore(path, length=length, retention=retention)
 
     def specs(self) -> Sequence[MethodSpec]:
         """None."""
@@ -115,7 +150,9 @@ class Intervals:
 
     async def run(self) -> None:
         """Follow the table until cancelled; what is pending then is written."""
-        self._bind()
+        while not self._is_bound():  # noqa: ASYNC110 - nobody tells that a disk has room again
+            await asyncio.sleep(_RETRY_S)
+        self._present()
         journal = self._table.journal.cursor("intervals", self._wake.set)
         late = self._table.late.cursor("intervals late", self._wake.set)
         next_trim = 0.0
@@ -132,31 +169,64 @@ class Intervals:
                     for chunk in late.take(20_000):
                         self.late(chunk)
                     await asyncio.sleep(0)
-                self.lost = journal.lost + late.lost
+                self._overrun(journal.lost + late.lost)
                 now = clock.to_unix(clock.now())
                 self.close(now)
                 await self.flush()
                 if now >= next_trim:
                     next_trim = now + 3600.0
-                    await self._in_thread(self.store.trim, now)
+                    await self._kept(self.store.trim, now)
         finally:
             journal.close()
             late.close()
-            self._write(*self._taken())
+            try:
+                self._write(*self._taken())
+            except sqlite3.Error:
+                log.exception("the last interval data were not written")
             self._thread.shutdown(wait=True)
             self.store.close()
 
+    def _overrun(self, lost: int) -> None:
+        """Count what went by unread; what holds now is taken from the table, for changes were missed."""
+        if lost > self.lost:
+            self._alarms.event("G02", self._owner, f"Interval data: {lost - self.lost} samples were missed", 400)
+            self.lost = lost
+            self._present()
+
+    async def _kept(self, work: Callable[..., Any], *arguments: Any) -> bool:
+        """Whether the file took it; when it does not (full disk, damage) that is a condition until it does again."""
+        try:
+            await self._in_thread(work, *arguments)
+        except sqlite3.Error as error:
+            self._failed(error)
+            return False
+        self._alarms.clear("G02", f"{self._owner}/CnsWh")
+        return True
+
+    def _failed(self, error: sqlite3.Error) -> None:
+        log.error("interval data cannot be kept: %s", error)
+        self._alarms.raise_("G02", f"{self._owner}/CnsWh", f"Interval data cannot be kept: {error}", 600)
+
     # ---- rows -----------------------------------------------------------------------------------------------------
 
+    def prepare(self) -> None:
+        """Look up the rows of everything that is followed."""
+        self._is_bound()
+
+    def _is_bound(self) -> bool:
+        try:
+            self._bind()
+        except sqlite3.Error as error:
+            self._failed(error)
+            return False
+        return True
+
     def _bind(self) -> None:
-        """Look up the rows (points may be added until the service runs) and the present state."""
         if self._bound:
             return
-        self._bound = True
         table, length = self._table, self._settings.interval
         registers, means = followed(self._grid, table)
-        self._register_rows = np.array([table.find(text) for text in registers], np.int64)
-        self._mean_rows = np.array([table.find(text) for text in means], np.int64)
+        self._register_rows, self._mean_rows = _rows(table, registers), _rows(table, means)
         self._register_ids, self._mean_ids = self.store.ids(registers), self.store.ids(means)
         # Row -> place among the registers (from 0) or the means (from 0, after the registers); -1 not followed.
         self._place = np.full(len(table), -1, np.int64)
@@ -165,14 +235,12 @@ class Intervals:
         self._live = BoundaryRegisters(len(registers), length)
         self._means = IntervalMeans(len(means), length)
         self._closed = int(clock.to_unix(clock.now()) // length)
-        self._switches = {
-            table.find(rating.position): item.address
-            for item, rating in self._grid.switches()
-            if rating.position and table.find(rating.position) >= 0
-        }
+        switches = [(item.address, rating.position) for item, rating in self._grid.switches() if rating.position]
+        rows = _rows(table, [position for _, position in switches])
+        self._switches = {row: address for row, (address, _) in zip(rows.tolist(), switches, strict=True) if row >= 0}
         self._switch_rows = np.zeros(len(table), bool)
         self._switch_rows[list(self._switches)] = True
-        self._present()
+        self._bound = True
 
     def _present(self) -> None:
         """Take the values that are there before the first change is told."""
@@ -204,7 +272,9 @@ class Intervals:
             times = chunk.source_time[wanted]
             lost = chunk.quality[wanted] & _LOST != 0
             # The time of a loss is when it was found; the source time is still that of the last value.
-            times = np.where(lost, chunk.received, times)
+            # A device whose clock is ahead by more than an interval has no time of its own.
+            ahead = times - chunk.received > round(self._settings.interval * clock.TICKS_PER_SECOND)
+            times = np.where(lost | ahead, chunk.received, times)
             self._samples(rows[wanted], chunk.raw[wanted], times, chunk.quality[wanted])
 
     def _samples(
@@ -257,17 +327,22 @@ class Intervals:
         times: npt.NDArray[np.int64],
         quality: npt.NDArray[np.uint32],
     ) -> None:
-        for row, bits, ticks, word in zip(rows.tolist(), raw.tolist(), times.tolist(), quality.tolist(), strict=True):
-            number = bits & 0xFFFF_FFFF
-            sure = word & _UNSURE == 0
-            position = Position(number) if sure and number in (1, 2) else Position.UNKNOWN
-            self._positions.append((clock.to_unix(ticks), self._switches[row], int(position)))
+        number = raw & np.uint64(0xFFFF_FFFF)
+        sure = (quality & np.uint32(_UNSURE) == 0) & ((number == Position.OPEN) | (number == Position.CLOSED))
+        positions = np.where(sure, number, np.uint64(Position.UNKNOWN)).tolist()
+        seconds = (times - clock.UNIX_EPOCH_TICKS) / clock.TICKS_PER_SECOND
+        switches = (self._switches[row] for row in rows.tolist())
+        self._positions += zip(seconds.tolist(), switches, positions, strict=True)
 
     def close(self, now: float) -> None:
         """End the intervals that are over since the grace time."""
         length = self._settings.interval
         number = int((now - min(self._settings.grace, length)) // length)
-        if number <= self._closed:
+        if number < self._closed:  # the clock was set back
+            self._live.rewind(now)
+            self._means.rewind(now)
+            self._closed = number
+        if number == self._closed:
             return
         self._closed = number
         rows = self._register_rows
@@ -282,15 +357,26 @@ class Intervals:
             return
         self._pending.append((emitted, ids, late))
         self._waiting += len(emitted)
+        self._limit()
+
+    async def flush(self) -> None:
+        """Write what is pending; returns when it is in the file, or has been put back because that failed."""
+        if self._pending or self._positions:
+            pending, positions = self._taken()
+            if not await self._kept(self._write, pending, positions):
+                self._pending, self._positions = pending + self._pending, positions + self._positions
+                self._waiting += sum(len(emitted) for emitted, _, _ in pending)
+                self._limit()
+                await asyncio.sleep(_RETRY_S)
+
+    def _limit(self) -> None:
         while self._waiting > self._settings.pending and len(self._pending) > 1:
             gone, _, _ = self._pending.pop(0)
             self._waiting -= len(gone)
             self.dropped += len(gone)
-
-    async def flush(self) -> None:
-        """Write what is pending; returns when it is in the file."""
-        if self._pending or self._positions:
-            await self._in_thread(self._write, *self._taken())
+        if (many := len(self._positions) - _POSITIONS) > 0:
+            del self._positions[:many]
+            self.dropped += many
 
     def _taken(self) -> tuple[list[tuple[Emitted, npt.NDArray[np.int64], bool]], list[tuple[float, str, int]]]:
         pending, self._pending, self._waiting = self._pending, [], 0

@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
+import sqlite3
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import closing
+from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
@@ -16,6 +18,7 @@ from address_space.point import Batch
 from address_space.ports import Caller, MethodResult, MethodSpec
 from address_space.quality import StatusCode
 from twin_gateway.functions.contract import TwinContext
+from twin_gateway.functions.durable_files import set_aside
 from twin_gateway.functions.interval_store import IntervalReader, IntervalStoreError
 from twin_gateway.functions.intervals import FILE
 from twin_gateway.functions.losses_conditions import MeterConditions
@@ -99,7 +102,7 @@ class Losses:
             context.results.add([f"{self.owner}/St"])
         if found:
             write_grid(context.grid, self._grid_file)
-        self._results = LossResults(context.data_directory / "losses.sqlite", retention=settings.retention_days * DAY_S)
+        self._results = self._opened(context.data_directory / "losses.sqlite")
         self._published: dict[str, tuple[float, bool]] = {}
         self._conditions = MeterConditions(context, settings, self._meters, now=now)
         suspected = [*self._meters, *(key for key, kind in self._kinds.items() if kind is not RegionKind.PHASE)]
@@ -110,6 +113,19 @@ class Losses:
         self._searching: asyncio.Task[None] | None = None
         self._tried: dict[str, float] = {}
         self._lock = asyncio.Lock()
+
+    def _opened(self, path: Path) -> LossResults:
+        """The file of results; a damaged one is put aside, and told."""
+        retention = self._settings.retention_days * DAY_S
+        try:
+            return LossResults(path, retention=retention)
+        except sqlite3.OperationalError:
+            raise
+        except sqlite3.DatabaseError as error:
+            kept = set_aside(path, "damaged")
+            text = f"Results of losses begin anew: {path.name} is damaged ({error}); kept as {kept.name}"
+            self._context.alarms.event("G02", self.owner, text, 600)
+        return LossResults(path, retention=retention)
 
     # ---- methods --------------------------------------------------------------------------------------------------
 
@@ -249,12 +265,17 @@ class Losses:
         try:
             await self._suspected.restore()
             while True:
-                length, now = self._length(), self._now()
+                try:
+                    length, now = self._length(), self._now()
+                except (IntervalStoreError, sqlite3.Error) as error:
+                    self._context.alarms.raise_("G02", self.owner, f"There are no interval data: {error}", 600)
+                    await self._sleep(_PATIENCE_S)
+                    continue
                 due = math.floor((now - self._settings.delay) / length + 1) * length
                 await self._sleep(max(due + self._settings.delay - now, 0.05))
                 # A clock that was set back meanwhile: the interval is not over yet.
                 if self._now() >= due + self._settings.delay - 1.0:
-                    await self.step(due)
+                    await self._reported(self.step, due)
         finally:
             if self._searching is not None:
                 self._searching.cancel()

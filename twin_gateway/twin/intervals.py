@@ -118,6 +118,11 @@ class BoundaryRegisters:
         self._time[which], self._value[which], self._quality[which] = times, values, quality
         return Emitted.joined(parts)
 
+    def rewind(self, now: float) -> None:
+        """The clock was set back: readings of the time that has not come yet count as of now."""
+        with np.errstate(invalid="ignore"):
+            self._time[self._time > now] = now
+
     def close(self, number: int, received: Floats, quality: Words) -> Emitted:
         """End an interval for registers that stand still: read within the window, but no change was told.
 
@@ -175,6 +180,14 @@ class IntervalMeans:
         usable_now = ~np.isnan(values)
         self._quality[which[usable_now]] |= quality[usable_now]
         return out
+
+    def rewind(self, now: float) -> None:
+        """The clock was set back: points that are ahead begin again now, with the value that they have."""
+        with np.errstate(invalid="ignore"):
+            ahead = self._time > now
+        self._time[ahead] = now
+        self._open[ahead] = int(now // self._length) + 1
+        self._sum[ahead] = self._known[ahead] = 0.0
 
     def close(self, number: int) -> Emitted:
         """End an interval for all points that have told nothing since."""

@@ -211,3 +211,30 @@ def test_without_a_scaler_a_column_gives_no_energies():
     rows = [[encode_date_time(FALL_BACK), 100]]
     batch, _, _ = rows_to_batch(rows, columns, [None], zone=UTC, sign=1, after=None)
     assert len(batch.rows) == 0
+
+
+def test_a_register_that_seems_to_fall_by_a_count_counts_nothing_and_is_no_reset():
+    result = energies([5000, 5100, 5099, 5200, 5300])
+    assert result.energy[:, 0].sum() == pytest.approx(300)  # the odd reading is left out
+    assert kinds(result) == []
+    lasting = energies([5000, 5000, 4999, 4999, 4999, 5100])
+    assert kinds(lasting) == []
+    assert lasting.energy[:, 0].tolist() == [0, 0, 0, 0, 101]
+
+
+def test_two_meters_that_are_swapped_are_two_resets_and_count_on_from_their_new_registers():
+    one, other = np.arange(8) * 100.0 + 5000, np.arange(8) * 50.0 + 90_000
+    swapped = np.column_stack([np.where(np.arange(8) < 4, one, other), np.where(np.arange(8) < 4, other, one)])
+    result = interval_energies(swapped, rules(2, rating=10_000.0), QUARTER)
+    assert [(event.column, event.kind, event.interval) for event in result.events] == [
+        (0, MeterEventKind.JUMP, 3),
+        (1, MeterEventKind.RESET, 3),
+    ]
+    assert np.isnan(result.energy[3]).all()
+    assert np.isfinite(np.delete(result.energy, 3, axis=0)).all()
+
+
+def test_a_fall_back_within_an_export_register_is_feed_in_and_no_reset():
+    result = energies([1000, 1100, 1050, 1150], rating=10_000.0, export=True)
+    assert result.energy[:, 0].tolist() == [100, -50, 100]
+    assert kinds(result) == []

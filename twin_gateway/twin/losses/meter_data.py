@@ -20,6 +20,8 @@ Booleans = npt.NDArray[np.bool_]
 
 SHORT_GAP_S = 2 * 3600.0
 RATING_MARGIN = 1.2
+JITTER = 10.0
+"""Wh of the register that a drop may be without being a reset: nothing was counted."""
 WEEK_S = 7 * 86_400.0
 WEEKS = 4
 _SETTLED = 64
@@ -117,8 +119,8 @@ def interval_energies(
 
     * A drop is a rollover when the register was above 0.9 and is below 0.1 of its modulus; any other one is a reset
       (`MeterReset`, the interval is missing, the register is the new base), unless an export register exists and the
-      drop is no larger than the rating allows. Three drops in a row are no resets but a meter that counts backwards
-      (`ReversedCT`).
+      drop is no larger than the rating allows, or it is of a few counts (`JITTER`): then nothing was counted. Three
+      drops in a row are no resets but a meter that counts backwards (`ReversedCT`).
     * More than 1.2 x the rating is implausible: the energy is missing. A single wrong reading between two that fit
       each other is left out, and its two intervals are estimated.
     * Gaps up to 2 h are filled evenly from the registers around them; longer ones by the weekday profile, scaled to the
@@ -203,6 +205,9 @@ def _settle(registers: Floats, rules: RegisterRules, length: float, weekday: Flo
         allowed = drop & ~rollover & rules.export & np.isfinite(limit) & (-difference <= limit * gap)
         fall = drop & ~rollover & ~allowed
         backwards = _in_a_row(fall & last, 3)
+        # A register that is read by two ways (live and by its profile) may seem to fall by what one of them rounds.
+        jitter = fall & ~backwards & (-difference <= JITTER) & (old > 2 * JITTER)
+        difference, fall = np.where(jitter, 0.0, difference), fall & ~jitter
         flags[rollover & last] |= np.uint8(Flag.ROLLOVER)
         flags[fall & ~backwards & last] |= np.uint8(Flag.RESET)
         flags[backwards & last] |= np.uint8(Flag.NEGATIVE)
