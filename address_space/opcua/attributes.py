@@ -12,6 +12,7 @@ from asyncua.ua.ua_binary import struct_from_binary, struct_to_binary
 
 from address_space import clock
 from address_space.catalogue import CDCS, ValueType, VariableKind
+from address_space.descriptions import description
 from address_space.opcua.encoding import Stamps, Values, data_values
 from address_space.opcua.properties import arguments_value, property_value, state_text, text_value
 from address_space.opcua.space import LAST_COMMAND, GridSpace, Node, NodeClass
@@ -345,7 +346,8 @@ def _description(space: GridSpace, node: Node) -> str:
     what = f"{profile.cdc} {known.attribute}" if known is not None and known.attribute else profile.cdc
     if profile.kind is VariableKind.MULTI_STATE and profile.enumeration:
         what += f", {profile.enumeration}"
-    return what
+    meaning = description(space.table.address(node.row))
+    return f"{meaning} ({what})" if meaning else what
 
 
 # ---- nodes of namespace 0 ------------------------------------------------------------------------------------------

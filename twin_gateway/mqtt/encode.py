@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from address_space import clock
 from address_space.catalogue import ValueType, enumeration
+from address_space.descriptions import description
 from address_space.events import Event
 from address_space.journal import Chunk
 from address_space.point import Raw, Rows, Ticks, Words
@@ -184,7 +185,7 @@ def event_object(event: Event) -> str:
 
 
 def metadata_object(table: PointTable, row: int, gateway: str, binding: Binding | None = None) -> str:
-    """JSON of what does not change of a point: class, type, unit, states, name and where it comes from.
+    """JSON of what does not change of a point: class, type, unit, states, name, meaning and where it comes from.
 
     Args:
         table: the point table.
@@ -204,6 +205,9 @@ def metadata_object(table: PointTable, row: int, gateway: str, binding: Binding 
     name = table.display_name(row)
     if name:
         content["name"] = name
+    meaning = description(table.address(row))
+    if meaning:
+        content["description"] = meaning
     if profile.unit is not None:
         content["unit"] = profile.unit.symbol
         content["quantity"] = profile.unit.quantity
