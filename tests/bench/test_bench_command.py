@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 
@@ -34,7 +35,7 @@ FIGURES = {
 }
 
 
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(420)
 @pytest.mark.parametrize("name", FIGURES)
 def test_a_bench_prints_its_figures_as_one_object(name: str) -> None:
     done = subprocess.run(
@@ -42,7 +43,9 @@ def test_a_bench_prints_its_figures_as_one_object(name: str) -> None:
         check=False,
         capture_output=True,
         text=True,
-        timeout=230,
+        timeout=400,
+        # Without reference data only the cases of our own are measured, which is enough to see that they run.
+        env={name: value for name, value in os.environ.items() if name != "TWIN_REFERENCE_DATA"},
     )
     assert done.returncode == 0, done.stderr
     figures = json.loads(done.stdout)

@@ -60,6 +60,8 @@ async def test_interlocked_switch_is_refused_with_add_cause_10(ied, tmp_path):
     async with Bed(port_of(ied), tmp_path) as bed:
         await bed.ready()
         await ied.tell({"ref": "LD0/CSWI1.Pos", "interlocked": True})
+        await ied.tell({"ref": "LD0/CILO3.EnaCls", "value": True})  # orders are taken one after the other
+        await until(lambda: bed.value("LD0/CILO3.EnaCls") is True)
         outcome = await bed.command("operate", "LD0/CSWI1.Pos", 2)
         assert (outcome.add_cause, outcome.status) == (10, StatusCode.BadInvalidState)
         assert "interlocking" in outcome.text
