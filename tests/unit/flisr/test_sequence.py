@@ -233,6 +233,13 @@ def test_an_unknown_outcome_counts_by_what_the_grid_shows() -> None:
     assert play.run(60).sent == ALL
 
 
+def test_a_switch_that_was_confirmed_closed_and_is_open_again_is_not_closed_once_more() -> None:
+    play = Play(world=World(stuck={"T"}, answers={"T": Answer(True)}))
+    play.run(120)
+    assert play.sent.count("close T") == 1
+    assert play.sequence.state is State.BLOCKED
+
+
 # ---- aborts ----------------------------------------------------------------------------------------------------------
 
 

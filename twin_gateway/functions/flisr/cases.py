@@ -167,8 +167,7 @@ class Cases:
         found: dict[str, str] = {}
         for case in self._cases.values():
             sequence = case.sequence
-            offer = sequence.offer
-            if sequence.state is State.RETURNING or (offer is not None and offer.purpose is Purpose.RETURN):
+            if sequence.state is State.RETURNING:  # that a return is planned is nobody's word that the repair is done
                 continue
             for zone in self.fault_zones(sequence):
                 found[zone] = f"fault of event {sequence.trigger.event}"
@@ -312,7 +311,9 @@ class Cases:
                 log.exception("the journal of FLISR cannot be written; nothing is commanded")
                 answer = Answer(False, f"the journal cannot be written ({error})", "journal")
             else:
-                order = Order(sequence.trigger.event, action, case.authority, self.now())
+                order = Order(
+                    sequence.trigger.event, action, case.authority, self.now(), lambda: _wanted(sequence, action)
+                )
                 answer = await self._work.carry_out(order)
         self._handle(case, sequence.answered(action.request, answer, self.now()))
 
@@ -360,6 +361,8 @@ class Cases:
         sequence = case.sequence
         try:
             offer, text = await self._offer(case, ask)
+            if sequence.mode is Mode.AUTO and case.view.fingerprint(sequence.trigger.feeder) != offer.fingerprint:
+                offer = replace(offer, auto_refusals=(*offer.auto_refusals, "the grid changed while it was planned"))
         except Exception as error:
             log.exception("the plan of %s failed", sequence.trigger.event)
             self._handle(case, sequence.planned(None, f"the computation failed ({error})", self.now()))
@@ -674,3 +677,9 @@ class Cases:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+
+
+def _wanted(sequence: Sequence, action: Operate) -> bool:
+    """Whether a sequence still asks for a command that was written down meanwhile."""
+    under_way = sequence.under_way
+    return action.request.endswith(":reopen") or (under_way is not None and under_way.step is action.step)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from address_space import clock
@@ -22,12 +23,17 @@ _MODE_OFF, _MODE_ON = 5, 1
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """An `Operate` of an event, on somebody's authority."""
+    """An `Operate` of an event, on somebody's authority.
+
+    Attributes:
+        wanted: whether the event still asks for it; looked at last before it leaves, after everything that takes time.
+    """
 
     event: str
     operate: Operate
     authority: Caller
     time: float
+    wanted: Callable[[], bool] = lambda: True
 
 
 class DeskWork:
@@ -63,7 +69,9 @@ class DeskWork:
         except Exception as error:
             log.exception("the journal of FLISR cannot be written; nothing is commanded")
             return Answer(False, f"the journal cannot be written ({error})", "journal")
-        outcome = await self.command(address, value, order.authority, step.reason, order.operate.request)
+        outcome = await self.command(
+            address, value, order.authority, step.reason, order.operate.request, wanted=order.wanted
+        )
         body = {**entry.body, "status": outcome.status, "outcome": outcome.text, "command": outcome.command_id}
         try:
             await self._journal.put_step(replace(entry, body=body))
@@ -71,8 +79,19 @@ class DeskWork:
             log.exception("the outcome of %s is missing in the journal of FLISR", order.operate.request)
         return _answer(outcome)
 
-    async def command(self, address: str, value: bool | int, authority: Caller, reason: str, request: str) -> Outcome:
-        """One command through the desk, selected before where its control model says so."""
+    async def command(
+        self,
+        address: str,
+        value: bool | int,
+        authority: Caller,
+        reason: str,
+        request: str,
+        *,
+        wanted: Callable[[], bool] = lambda: True,
+    ) -> Outcome:
+        """One command through the desk, selected before where its control model says so; dropped when not `wanted`."""
+        if not wanted():
+            return Outcome.refused("stop", "The event does not ask for it any more; nothing was sent")
         caller = replace(authority, client=f"flisr for {authority.client}", session=f"flisr:{request}")
         command = Command(
             Verb.OPERATE,
@@ -87,6 +106,9 @@ class DeskWork:
             selected = await self._desk.select(replace(command, request_id=f"{request}:select"), caller)
             if not selected.good:
                 return selected
+            if not wanted():
+                await self._desk.cancel(replace(command, value=None, request_id=""), caller)
+                return Outcome.refused("stop", "The event does not ask for it any more; the selection was given back")
             command = replace(command, issued_at=clock.now())
         return await self._desk.operate(command, caller)
 

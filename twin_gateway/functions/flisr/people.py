@@ -10,7 +10,7 @@ from address_space import clock
 from address_space.ports import AuditRecord, Caller, MethodResult, MethodSpec, Right
 from address_space.quality import StatusCode
 from twin_gateway.commands.desk import CommandDesk
-from twin_gateway.commands.tags import TagAnswer, TagKind, TagStore
+from twin_gateway.commands.tags import TagAnswer, TagKind, TagStore, one_line
 from twin_gateway.functions.contract import TwinContext
 from twin_gateway.functions.flisr.cases import Case, Cases
 from twin_gateway.functions.flisr.methods import empty_outputs, event_outputs, location_outputs, plan_outputs, specs
@@ -29,6 +29,7 @@ MAX_TEXT = 500
 _MODES = {"off": Mode.OFF, "monitor": Mode.MONITOR, "advise": Mode.ADVISE, "confirm-step": Mode.CONFIRM_STEP,
           "auto": Mode.AUTO}  # fmt: skip
 _GOOD = int(StatusCode.Good)
+_BAD = 0x8000_0000
 
 
 class _RefusedError(Exception):
@@ -77,15 +78,31 @@ class People:
         """Run a method; a refusal has as many outputs as an answer."""
         spec = self._specs[name]
         try:
-            if any(isinstance(each, str) and len(each) > MAX_TEXT for each in arguments):
-                raise _RefusedError(StatusCode.BadInvalidArgument, f"texts have at most {MAX_TEXT} characters")
-            return await self._calls[name](["" if each is None else each for each in arguments], caller)
+            if any(isinstance(each, str) and not _readable(each) for each in arguments):
+                text = f"texts have at most {MAX_TEXT} characters, on one line"
+                raise _RefusedError(StatusCode.BadInvalidArgument, text)
+            result = await self._calls[name](["" if each is None else each for each in arguments], caller)
         except _RefusedError as error:
-            return MethodResult(error.status, self._said(spec, str(error)), str(error))
+            result = MethodResult(error.status, self._said(spec, str(error)), str(error))
         except Exception as error:
             log.exception("%s failed", name)
             text = f"{name} failed: {error}"
-            return MethodResult(StatusCode.BadInternalError, self._said(spec, text), text)
+            result = MethodResult(StatusCode.BadInternalError, self._said(spec, text), text)
+        if result.status & _BAD and spec.right is not Right.READ:
+            await self._refused(name, arguments, caller, result)
+        return result
+
+    async def _refused(self, name: str, arguments: Sequence[Any], caller: Caller, result: MethodResult) -> None:
+        """That somebody tried is in the audit as well; nothing has been done, so the answer stands without."""
+        record = AuditRecord(
+            clock.now(), f"flisr.{name}.refused", caller.user, caller.client, self._owner, status=int(result.status),
+            text=one_line(result.text), details={"arguments": [one_line(str(each)[:MAX_TEXT]) for each in arguments],
+                                                 "roles": sorted(caller.roles)},
+        )  # fmt: skip
+        try:
+            await self._audit.append(record)
+        except Exception:
+            log.exception("the audit journal cannot be written")
 
     @staticmethod
     def _said(spec: MethodSpec, text: str) -> tuple[Any, ...]:
@@ -118,6 +135,12 @@ class People:
             raise _RefusedError(StatusCode.BadInvalidState, f"Plan {plan!r} is not offered (any more)")
         self._allowed(caller, Right.OPERATE, case.sequence.trigger.feeder)
         return case
+
+    def _may_switch(self, caller: Caller, case: Case) -> None:
+        """Who lets a plan run may operate all its switches, those of neighbours too: no plan ends half-way for that."""
+        offer = case.sequence.offer
+        for step in offer.plan.steps if offer is not None else ():
+            self._allowed(caller, Right.OPERATE, step.address)
 
     async def _record(self, kind: str, caller: Caller, address: str, text: str, **details: Any) -> None:
         """On disk before it has effect; without audit nothing happens."""
@@ -175,6 +198,7 @@ class People:
         plan, inputs = arguments
         case = self._by_plan(caller, plan)
         event = case.sequence.trigger.event
+        self._may_switch(caller, case)
         await self._record("confirm", caller, case.sequence.trigger.feeder, plan, hash=inputs, event=event)
         verdict, actions = case.sequence.confirm(plan, inputs, self._cases.now(), case.view)
         if verdict.ok and actions:
@@ -185,9 +209,10 @@ class People:
     async def _execute(self, arguments: Sequence[Any], caller: Caller) -> MethodResult:
         case = self._by_plan(caller, arguments[0])
         event = case.sequence.trigger.event
+        self._may_switch(caller, case)
         await self._record("execute", caller, case.sequence.trigger.feeder, arguments[0], event=event)
         verdict, actions = case.sequence.release(arguments[0], self._cases.now())
-        if verdict.ok:
+        if verdict.ok and actions:
             case.authority = caller
         self._cases.apply(case, actions)
         return self._answer_plan(case, verdict)
@@ -291,6 +316,10 @@ class People:
             raise _RefusedError(StatusCode.BadResourceUnavailable, str(error)) from error
         text = f"a simulation: {len(offer.plan.steps)} steps, nothing is switched"
         return MethodResult(_GOOD, plan_outputs(None, location, offer, (), text))
+
+
+def _readable(text: str) -> bool:
+    return len(text) <= MAX_TEXT and text.isprintable()
 
 
 def _kind(text: str) -> TagKind:

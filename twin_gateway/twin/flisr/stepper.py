@@ -57,6 +57,7 @@ class Stepper:
         self._not_before = 0.0
         self._held: dict[Condition, float] = {}
         self._settling: float | None = None
+        self._confirmed = False
 
     @property
     def current(self) -> StepRecord | None:
@@ -91,6 +92,7 @@ class Stepper:
         if record is None or record.state is not StepState.SENT:
             return None
         record.text = answer.text
+        self._confirmed = answer.good
         if answer.good or answer.unknown:
             # Confirmed or not known: what counts is what the grid shows.
             record.state, self._since = StepState.VERIFYING, now
@@ -165,6 +167,9 @@ class Stepper:
             return self._give_up(record, Failure(Trouble.ISLAND, step, alive))
         if wanted is not None and position is wanted:
             return self._give_up(record, Failure(Trouble.HOLD, step, f"moved, but not seen: {text}"))
+        if step.action is Move.CLOSE and self._confirmed:
+            # Something has opened it again, a fault perhaps: to close it once more is no retry.
+            return self._give_up(record, Failure(Trouble.HOLD, step, f"it was confirmed closed and is open: {text}"))
         return self._retry(record, now, f"not seen within {step.timeout:g} s: {text}")
 
     def _retry(self, record: StepRecord, now: float, text: str) -> Failure | None:
