@@ -13,11 +13,11 @@ from twin_gateway.grid.zones import ZoneGraph
 
 @dataclass(frozen=True, slots=True)
 class Tie:
-    """An open switch between a feeder and something else that is live.
+    """An open switch over which a part of a feeder could be fed another way.
 
     Attributes:
         switch: its address.
-        other: feeders, or else sources, on its other side.
+        other: feeders, or else sources, on its other side: the feeder itself when the switch joins two of its branches.
     """
 
     switch: str
@@ -67,7 +67,9 @@ class FeederAreas:
         numbers = np.unique(self._end[mine[self._end[:, 1]], 0])
         opened = np.flatnonzero(live.positions[: graph.switch_count] == Position.OPEN)
         first, second = graph.ends[opened, 0], graph.ends[opened, 1]
-        between = (first >= 0) & (second >= 0) & (mine[first] != mine[second])
+        # Inside the feeder those count that rest open: they are there to feed one branch from the other.
+        inside = mine[first] & mine[second] & (first != second) & (graph.normal[opened] == Position.OPEN)
+        between = (first >= 0) & (second >= 0) & ((mine[first] != mine[second]) | inside)
         beyond = np.where(mine[first], second, first)[between]
         ties = []
         for number, zone in zip(opened[between].tolist(), beyond.tolist(), strict=True):
