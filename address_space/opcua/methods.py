@@ -107,6 +107,14 @@ class _RefusedError(Exception):
         self.arguments = tuple(arguments)
 
 
+class _ForbiddenMethodError(_RefusedError):
+    """A method of a provider, called by someone who may not."""
+
+    def __init__(self, node: Node, text: str) -> None:
+        super().__init__(ua.StatusCodes.BadUserAccessDenied, text)
+        self.node = node
+
+
 class _ForbiddenCommandError(_RefusedError):
     """A command of someone who may not command here."""
 
@@ -188,6 +196,9 @@ async def _call_one(server: InternalServer, session: Session, issued_at: int, wa
         name = given[0].Value if given and isinstance(given[0].Value, str) else ""
         outcome = Outcome.refused("role", str(error), error.status, AddCause.NO_ACCESS_AUTHORITY)
         return await _refused(server, session, (error.node, name), outcome)
+    except _ForbiddenMethodError as error:
+        await _note_forbidden(server, session, error)
+        return _Answer(error.status, (), str(error), error.arguments)
     except _RefusedError as error:
         return _Answer(error.status, (), str(error), error.arguments)
     good = (0,) * len(arguments)
@@ -222,7 +233,7 @@ def _find(server: InternalServer, access: Access, wanted: Any) -> tuple[Node, No
         text = f"{node.member} needs the right to {node.method.right}"
         if node.method in COMMANDS.values():
             raise _ForbiddenCommandError(node, text)
-        raise _RefusedError(ua.StatusCodes.BadUserAccessDenied, text)
+        raise _ForbiddenMethodError(node, text)
     return owner, node, node.method
 
 
@@ -417,6 +428,23 @@ async def _refused(
         except Exception:  # nothing left the gateway; the refusal stands
             _log.exception("the audit journal cannot be written")
     return _outcome(outcome, arguments)
+
+
+async def _note_forbidden(server: InternalServer, session: Session, error: _ForbiddenMethodError) -> None:
+    """That somebody tried what they may not is in the audit; the refusal stands without."""
+    caller, audit = session.caller, server.ports.audit
+    if audit is None:
+        return
+    user, client = (caller.user, caller.client) if caller is not None else ("", "")
+    kind, status = "method.refused", int(error.status)
+    details = {"method": error.node.member}
+    record = AuditRecord(
+        clock.now(), kind, user, client, error.node.owner, status=status, text=str(error), details=details
+    )
+    try:
+        await audit.append(record)
+    except Exception:
+        _log.exception("the audit journal cannot be written")
 
 
 def _flag(values: Mapping[str, Any], name: str, *, default: bool) -> bool:

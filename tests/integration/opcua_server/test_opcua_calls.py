@@ -172,6 +172,13 @@ async def test_methods_of_providers(client: Any) -> None:
         await client.get_node(GRID).call_method("2:Forbidden")
 
 
+async def test_who_may_not_call_a_providers_method_is_in_the_audit(rig: Rig, client: Any) -> None:
+    rig.audit.records.clear()
+    with pytest.raises(BadUserAccessDenied):
+        await client.get_node(GRID).call_method("2:Forbidden")
+    assert [(each.kind, each.details["method"]) for each in rig.audit.records] == [("method.refused", "Forbidden")]
+
+
 async def test_standard_methods_are_not_callable_by_anyone(client: Any) -> None:
     with pytest.raises(BadNotImplemented):
         await client.nodes.server.call_method(ua.NodeId(11492), ua.Variant(1, ua.VariantType.UInt32))
