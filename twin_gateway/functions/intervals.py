@@ -121,6 +121,7 @@ class Intervals:
         self._pending: list[tuple[Emitted, npt.NDArray[np.int64], bool]] = []
         self._waiting = 0
         self._positions: list[tuple[float, str, int]] = []
+        self._stands_since: dict[int, float] = {}
         self._wake = asyncio.Event()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="intervals")
         self._bound = False
@@ -265,7 +266,9 @@ class Intervals:
         switch = known.copy()
         switch[known] = self._switch_rows[rows[known]]
         if switch.any():
-            self._moved(rows[switch], chunk.raw[switch], chunk.source_time[switch], chunk.quality[switch])
+            words = chunk.quality[switch]
+            times = np.where(words & _LOST != 0, chunk.received, chunk.source_time[switch])
+            self._moved(rows[switch], chunk.raw[switch], times, words)
         wanted = known.copy()
         wanted[known] = self._place[rows[known]] >= 0
         if wanted.any():
@@ -331,8 +334,11 @@ class Intervals:
         sure = (quality & np.uint32(_UNSURE) == 0) & ((number == Position.OPEN) | (number == Position.CLOSED))
         positions = np.where(sure, number, np.uint64(Position.UNKNOWN)).tolist()
         seconds = (times - clock.UNIX_EPOCH_TICKS) / clock.TICKS_PER_SECOND
-        switches = (self._switches[row] for row in rows.tolist())
-        self._positions += zip(seconds.tolist(), switches, positions, strict=True)
+        for row, moment, position in zip(rows.tolist(), seconds.tolist(), positions, strict=True):
+            # A device may tell since when a switch stands as it does: what was not known after that is known now.
+            since = max(moment, self._stands_since.get(row, moment))
+            self._stands_since[row] = since
+            self._positions.append((since, self._switches[row], position))
 
     def close(self, now: float) -> None:
         """End the intervals that are over since the grace time."""
@@ -341,6 +347,7 @@ class Intervals:
         if number < self._closed:  # the clock was set back
             self._live.rewind(now)
             self._means.rewind(now)
+            self._stands_since = {row: min(since, now) for row, since in self._stands_since.items()}
             self._closed = number
         if number == self._closed:
             return

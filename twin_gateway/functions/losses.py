@@ -74,7 +74,8 @@ class Losses:
         settings: of the function.
         now: Unix seconds of the present.
         sleep: waits for some seconds of that time.
-        worker: compute process of the daily search; None starts one for each search.
+        worker: compute process; None makes one of its own, and another one for each search, so that neither
+            switching plans nor the power flow wait for a balance of many days, nor a balance for them.
     """
 
     name = "losses"
@@ -107,9 +108,18 @@ class Losses:
         self._conditions = MeterConditions(context, settings, self._meters, now=now)
         suspected = [*self._meters, *(key for key, kind in self._kinds.items() if kind is not RegionKind.PHASE)]
         self._suspected = StandingSuspicions(context, suspected if found else (), self._results)
+        self._worker = worker or Worker()
         self._search = LossSearch(
-            context, settings, self._results, kinds=self._kinds, suspected=self._suspected, job=self._job, worker=worker
+            context,
+            settings,
+            self._results,
+            kinds=self._kinds,
+            suspected=self._suspected,
+            job=self._job,
+            compute=self._worker,
+            worker=worker,
         )
+        self._own_worker = worker is None
         self._searching: asyncio.Task[None] | None = None
         self._tried: dict[str, float] = {}
         self._lock = asyncio.Lock()
@@ -280,6 +290,8 @@ class Losses:
             if self._searching is not None:
                 self._searching.cancel()
                 await asyncio.wait([self._searching])
+            if self._own_worker:
+                self._worker.close()
             await asyncio.to_thread(self._results.close)
 
     async def _reported(self, work: Callable[[float], Awaitable[object]], moment: float) -> bool:
@@ -370,7 +382,7 @@ class Losses:
         return LossJob(self._store, self._grid_file, start, stop, self._settings, await self._conditions.clocks())
 
     async def _work(self, function: Callable[..., T], *arguments: object) -> T:
-        return await self._context.worker.run_within(_LIMIT_S, function, *arguments)
+        return await self._worker.run_within(_LIMIT_S, function, *arguments)
 
     async def _update(self, start: float, stop: float) -> dict[str, list[tuple[int, int]]]:
         """Balance a window and publish what is new; returns (row, revision) by region."""

@@ -31,12 +31,13 @@ class LossSearch:
     """Windows and suspicions of a grid's regions.
 
     Args:
-        context: for alarms and the compute process.
+        context: for alarms.
         settings: of the loss function.
         results: for daily results.
         kinds: of the regions, by key.
         suspected: where suspicions stand.
         job: makes a job for a window (Unix seconds).
+        compute: for hourly windows.
         worker: for the search; None starts a process for each search, so that nobody else waits for it.
     """
 
@@ -49,6 +50,7 @@ class LossSearch:
         kinds: Mapping[str, RegionKind],
         suspected: StandingSuspicions,
         job: Callable[[float, float], Awaitable[LossJob]],
+        compute: Worker,
         worker: Worker | None = None,
     ) -> None:
         self._context = context
@@ -57,13 +59,14 @@ class LossSearch:
         self._kinds = kinds
         self._suspected = suspected
         self._job = job
+        self._compute = compute
         self._worker = worker
         self._outside: dict[str, set[str]] = {}
 
     async def hours(self, stop: float) -> None:
         """Loss rates of the last four hours against their bands (L01)."""
         job = await self._job(stop - HOURS * 3600.0, stop)
-        found = await self._context.worker.run_within(_LIMIT_S, window_losses, job, 3600.0)
+        found = await self._compute.run_within(_LIMIT_S, window_losses, job, 3600.0)
         for key, windows in found.windows.items():
             if key in self._kinds and windows.usable.any():
                 self._band(key, windows, "hours", least=3)

@@ -107,6 +107,38 @@ async def test_switch_positions_are_remembered(rig, tmp_path):
     reader.close()
 
 
+async def test_a_position_that_is_told_with_the_time_of_its_last_change_holds_from_the_start(rig, tmp_path):
+    rig.add([f"{RIGHT}/XSWI1/Pos"])
+    row = rig.table.find(f"{RIGHT}/XSWI1/Pos")
+    intervals = make_intervals(rig.context, IntervalSettings())
+    now = clock.to_unix(clock.now())
+
+    async def work():  # nothing is known at the start; then the device says that it has been closed for a day
+        rig.table.ingest(Batch.of([row], [2], 0, clock.from_unix(now - 86_400.0)))
+
+    await running(intervals, work)
+    reader = IntervalReader(tmp_path / FILE)
+    assert [(switch, position) for _, switch, position in reader.positions(now + 1, now + 900)] == [(RIGHT, 2)]
+    reader.close()
+
+
+async def test_a_position_is_unknown_since_the_loss_of_the_link_and_not_since_its_last_change(rig, tmp_path):
+    rig.add([f"{RIGHT}/XSWI1/Pos"])
+    row = rig.table.find(f"{RIGHT}/XSWI1/Pos")
+    now = clock.to_unix(clock.now())
+    rig.table.ingest(Batch.of([row], [2], 0, clock.from_unix(now - 5000.0)))
+    intervals = make_intervals(rig.context, IntervalSettings())
+    intervals.prepare()
+    cursor = rig.table.journal.cursor("test")
+    rig.table.ingest(Batch.of([row], [2], int(Quality.COMM_LOST), clock.from_unix(now - 5000.0)))
+    for chunk in cursor.take():
+        intervals.live(chunk)
+    (moment, switch, position) = intervals._positions[-1]
+    assert (switch, position) == (RIGHT, 0)
+    assert moment == pytest.approx(clock.to_unix(clock.now()), abs=5.0)
+    intervals.store.close()
+
+
 async def test_a_burst_of_profile_rows_does_not_hold_up_the_event_loop(rig, loop_watch):
     intervals = make_intervals(rig.context, IntervalSettings())
     end = boundary()

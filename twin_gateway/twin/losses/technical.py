@@ -76,6 +76,8 @@ def loss_model(
 ) -> LossModel | None:
     """The loss model of a cell; None when it is no single tree behind one infeed, or has neither line nor transformer.
 
+    A load that the infeed does not reach in this state makes it None, too: what it causes is not known.
+
     Lines without zero-sequence data are taken to have a neutral like their phases in low voltage.
 
     Args:
@@ -121,6 +123,8 @@ def loss_model(
     position[order.node] = np.arange(len(order.node))
     at = position[loads]
     reached = np.nonzero(at >= 0)[0]
+    if len(reached) < len(loads):  # fed from elsewhere, or over a switch that is open here
+        return None
     reached = reached[np.argsort(at[reached], kind="stable")]
     sorted_at = at[reached]
     fed = np.nonzero(order.branch >= 0)[0]
@@ -146,12 +150,12 @@ def loss_model(
 
 
 def closed_switches(grid: Grid, positions: Mapping[str, Position] | None = None) -> list[Equipment]:
-    """Switches that conduct in a switching state."""
+    """Switches that conduct in a switching state; those of unknown position do, as in the regions."""
     state = {**grid.normal_positions(), **(positions or {})}
     return [
         item
         for item in grid.equipment.values()
-        if item.is_switch and len(item.nodes) == 2 and state.get(item.address) == Position.CLOSED
+        if item.is_switch and len(item.nodes) == 2 and state.get(item.address) in (Position.CLOSED, Position.UNKNOWN)
     ]
 
 
