@@ -103,6 +103,21 @@ def test_a_trip_after_the_end_of_a_sequence_begins_an_event_of_its_own(ended: st
     assert trigger.time == second
 
 
+def test_a_trip_signal_that_is_only_told_again_is_no_new_trip_but_a_later_pulse_is() -> None:
+    bay = Bay().set(TRIP, True)
+    stamp = bay.now
+    bay.now += 5
+    bay.set(TRIP, True, time=stamp)
+    assert bay.watch.last_trip == stamp
+    bay.set(TRIP, True)
+    assert bay.watch.last_trip == bay.now
+    bay.now += 5
+    bay.set(TRIP, True, clock_good=False)
+    assert bay.watch.last_trip == bay.now - 5
+    bay.set(TRIP, False).set(TRIP, True)
+    assert bay.watch.last_trip == bay.now
+
+
 @pytest.mark.parametrize("how", ["none", "blocked"])
 def test_reclosing_that_is_absent_by_declaration_or_blocked_needs_no_state(how: str) -> None:
     bay = Bay(replace(FEEDER, reclosing="none") if how == "none" else FEEDER)

@@ -38,6 +38,8 @@ class FlisrSettings(BaseModel):
         clock_late: a passage that is told so long after its device time, by a device in reach, goes by its arrival.
         p_fn, p_fp, need, max_zones_auto: of the location.
         v_min, v_max, k_line, k_transformer, max_operations: constraints of the restoration.
+        reach, pickup_load: protection must see a two-phase fault at the far end with so many times its pick-up, and the
+            load must stay below this share of it.
         margin_measured, margin_allocated: added to loads.
         allow_parallel: two sources may be tied for the moment of a transfer.
         deadline: longest search for a restoration.
@@ -88,6 +90,8 @@ class FlisrSettings(BaseModel):
     k_line: float = 1.0
     k_transformer: float = 1.2
     max_operations: Annotated[int, Field(ge=1, le=30)] = 8
+    reach: Annotated[float, Field(ge=1)] = 1.5
+    pickup_load: Share = 0.8
     margin_measured: float = 0.10
     margin_allocated: float = 0.25
     allow_parallel: bool = False
@@ -151,6 +155,8 @@ class FlisrSettings(BaseModel):
             k_line=self.k_line,
             k_transformer=self.k_transformer,
             max_operations=self.max_operations,
+            reach=self.reach,
+            pickup_load=self.pickup_load,
             margin_measured=self.margin_measured,
             margin_allocated=self.margin_allocated,
             allow_parallel=self.allow_parallel,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
+from twin_gateway.twin.flisr.case import Case
 from twin_gateway.twin.flisr.forest import solve
 from twin_gateway.twin.flisr.plan import StepWriter, problem_hash
 from twin_gateway.twin.flisr.problem import RestorationProblem, surroundings_problem
@@ -20,6 +21,7 @@ from twin_gateway.twin.flisr.records import (
     Stage,
     SwitchState,
 )
+from twin_gateway.twin.flisr.restore import as_before
 from twin_gateway.twin.flisr.search import do_no_harm
 from twin_gateway.twin.flisr.zones import CLOSED, OPEN, Network, Positions
 
@@ -112,8 +114,17 @@ class _Returning:
         self.done: set[int] = set()
         self._edge = {address: i for i, address in enumerate(problem.switches) if address}
         start = solve(problem.case, problem.case.closed)
-        self._case = replace(do_no_harm(problem.case, start), max_operations=len(problem.switches))
+        case = do_no_harm(self._as_in_normal_state(), start)
+        self._case = replace(case, max_operations=len(problem.switches))
         self._closed = problem.case.closed.copy()
+
+    def _as_in_normal_state(self) -> Case:
+        """The case without limits that the normal state itself does not keep: it is the goal, whatever they say."""
+        case, closed = self.problem.case, self.problem.case.closed.copy()
+        for address, edge in self._edge.items():
+            closed[edge] = not self.network.switches[self.network.switch_index[address]].rating.normal_open
+        normal = solve(case, closed)
+        return as_before(case, normal) if normal.converged and not normal.looped else case
 
     def run(self, opening: list[int], closing: list[int]) -> None:
         """Close what energises dead parts, then exchange ties, then open what is left."""

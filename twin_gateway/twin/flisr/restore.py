@@ -118,16 +118,7 @@ def _base(problem: RestorationProblem) -> tuple[Case, Forest, Forest]:
     case = problem.case
     before = solve(case.derive(load=problem.load_before), problem.before)
     if before.converged and not before.looped:
-        depth = np.zeros(case.n)
-        if case.reach:
-            rooted = before.edge < 0
-            above = np.repeat(
-                case.root_impedance[case.root_of[before.order[rooted]]],
-                np.diff(np.append(np.flatnonzero(rooted), len(before.order))),
-            )
-            depth[before.order] = np.abs(above + Paths(before.last)(case.impedance_above[before.edge]))
-        relaxed = do_no_harm(case, before)
-        case = relaxed.derive(keep=case.keep, z_before=depth)
+        case = as_before(case, before)
     base = solve(case, case.closed)
     if problem.trip_edge >= 0:
         closed = case.closed.copy()
@@ -136,6 +127,19 @@ def _base(problem: RestorationProblem) -> tuple[Case, Forest, Forest]:
         if again.feasible:
             case, base = case.derive(closed=closed), again
     return do_no_harm(_held(case, base), base), replace(base, operations=0, barred=0), before
+
+
+def as_before(case: Case, before: Forest) -> Case:
+    """The case without the limits that did not hold in a state that was good enough, protection reach included."""
+    depth = np.zeros(case.n)
+    if case.reach:
+        rooted = before.edge < 0
+        above = np.repeat(
+            case.root_impedance[case.root_of[before.order[rooted]]],
+            np.diff(np.append(np.flatnonzero(rooted), len(before.order))),
+        )
+        depth[before.order] = np.abs(above + Paths(before.last)(case.impedance_above[before.edge]))
+    return do_no_harm(case, before).derive(keep=case.keep, z_before=depth)
 
 
 def _held(case: Case, base: Forest) -> Case:

@@ -72,6 +72,8 @@ class FeederWatch:
         self._opened: Reading | None = None
         self._opened_at = 0.0
         self._closed_at: float | None = None
+        self._raised: dict[str, float] = {}
+        """Device time of each trip signal that is up: one that is only told again is no new trip."""
         self._explained = ""
         self._trip_at: float | None = None
         self._begun: Reading | None = None
@@ -115,9 +117,16 @@ class FeederWatch:
             if self._position is Position.CLOSED:
                 self._sequence_over()
             return
-        if not reading.usable or reading.value is not True:
+        if not reading.usable:
             return
+        if reading.value is not True:
+            self._raised.pop(point, None)
+            return
+        again = point in self._raised and not (reading.clock_good and reading.time > self._raised[point])
+        self._raised[point] = reading.time
         if point in feeder.trip:
+            if again:
+                return
             self._begun = self._begun or reading
             self._trip_at = self.last_trip = now
         elif point in feeder.start:
