@@ -203,7 +203,7 @@ class Gateway(Talker):
 
     def __init__(self, folder: Path, opcua: int, http: int) -> None:
         super().__init__("gateway", (sys.executable, "-m", "twin_gateway", "run", "gateway.yaml"), folder)
-        self.url = f"opc.tcp://127.0.0.1:{opcua}"
+        self.url, self.http_port = f"opc.tcp://127.0.0.1:{opcua}", http
         self._http = f"http://127.0.0.1:{http}"
 
     def start(self) -> None:

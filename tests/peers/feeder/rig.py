@@ -93,6 +93,7 @@ class FieldRig:
         folder: for everything.
         arguments: of `simulate feeder`.
         files: mapping files of the demo that take part; fewer devices start faster.
+        grid: instead of the demo's own.
         more_grid: further grid files, to put something into the grid.
         more_mappings: further mapping texts by name of the file.
     """
@@ -103,12 +104,13 @@ class FieldRig:
         *,
         arguments: Sequence[object] = FAST,
         files: Sequence[str] = ("ps01", "rmu"),
+        grid: Path = DEMO / "grid.yaml",
         more_grid: Sequence[Path] = (),
         more_mappings: dict[str, str] | None = None,
     ) -> None:
         self.folder = folder
         self.mappings = folder / "mappings"
-        self.grid = [DEMO / "grid.yaml", *more_grid]
+        self.grid = [grid, *more_grid]
         copy_mappings(self.mappings, files)
         for name, text in (more_mappings or {}).items():
             (self.mappings / name).write_text(text, "utf-8")
