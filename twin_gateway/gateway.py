@@ -7,6 +7,7 @@ import contextlib
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from address_space.alias import AddressBook
@@ -23,8 +24,8 @@ from twin_gateway.config import GatewayConfig
 from twin_gateway.drivers.link import Backoff, LinkState
 from twin_gateway.functions.alarms import Alarms
 from twin_gateway.functions.compose import Surroundings, make_functions
-from twin_gateway.functions.contract import TwinContext, TwinFunction
-from twin_gateway.functions.host import FunctionHost
+from twin_gateway.functions.contract import TwinContext
+from twin_gateway.functions.host import FunctionHost, Hosted
 from twin_gateway.functions.results import ResultPoints
 from twin_gateway.functions.worker import Worker
 from twin_gateway.gateway_metrics import collect
@@ -101,7 +102,7 @@ class Gateway:
             self.system.add_link(link)
         self.alarms = Alarms(self.events)
         self.worker = Worker()
-        self.twin = FunctionHost(self._make_functions(), self.alarms)
+        self.twin = FunctionHost(self._make_functions(), self.alarms, self.place)
         self.book: AddressBook = make_book(mapping, self.plant, self.table, config.authority, _mqtt_root(config))
         for alias, address in self.grid.aliases().items():
             self.book.add_alias(alias, address)
@@ -136,8 +137,8 @@ class Gateway:
         for link in self.plant.links:
             self._spawn(f"link {link.name}", link.run)
         self._spawn("whole models", self._whole_models.run)
-        for function in self.twin.functions:
-            self._spawn(f"twin function {function.name}", function.run)
+        for hosted in self.twin.hosted:
+            self._spawn(f"twin function {hosted.function.name}", partial(self.twin.keep, hosted))
         if self.twin.functions:
             self._spawn("delayed alarms", self.twin.tick)
         log.info(
@@ -212,11 +213,12 @@ class Gateway:
     # ---- what it counts -------------------------------------------------------------------------------------------
 
     def _make_tags(self) -> TagStore | None:
-        if self.config.twin is None:
-            return None
+        path = self.config.data_directory / "tags.sqlite"
+        if self.config.twin is None and not path.exists():
+            return None  # tags that were once set stand, also when the twin functions have been switched off
         known = {*self.grid.equipment, *self.grid.nodes}
         return TagStore(
-            self.config.data_directory / "tags.sqlite",
+            path,
             policy=self.policy,
             audit=self.audit,
             events=self.events,
@@ -228,7 +230,7 @@ class Gateway:
             return None
         return TwinInterlock(self.table, self.grid, self.tags, policy=self.policy, audit=self.audit)
 
-    def _make_functions(self) -> Sequence[TwinFunction]:
+    def _make_functions(self) -> Sequence[Hosted]:
         section = self.config.twin
         if section is None:
             return ()
@@ -333,7 +335,9 @@ class Gateway:
             details["mqtt"] = "connected" if self.mirror.counters.connected else self.mirror.counters.last_error
         if ended:
             details["ended"] = ended
-        return not ended, details
+        if self.twin.failed:
+            details["twin_failed"] = dict(self.twin.failed)
+        return not ended and not self.twin.failed, details
 
 
 def _mqtt_root(config: GatewayConfig) -> str:

@@ -104,6 +104,10 @@ class ResultPoints:
             words.append(word)
         self._table.ingest(Batch.of(rows, numbers, words, ticks, texts=texts))
 
+    def invalidate(self) -> None:
+        """Make every result bad: nobody computes them any more."""
+        self.write(dict.fromkeys(self._rows))
+
     def __contains__(self, address: str) -> bool:
         return address in self._rows
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,7 +15,7 @@ from address_space.ports import Caller, MethodResult, MethodSpec
 from address_space.quality import Quality, StatusCode
 from address_space.table import PointTable
 from twin_gateway.functions.alarms import Alarms
-from twin_gateway.functions.host import FunctionHost
+from twin_gateway.functions.host import FunctionHost, Hosted
 from twin_gateway.functions.results import ResultPoints
 
 PLACE = "dso1/north/TS14/LV1/_/_/twLOSS1"
@@ -68,8 +69,48 @@ class Echo:
     async def run(self) -> None: ...
 
 
+def hosted(*functions: Any, results: ResultPoints | None = None) -> list[Hosted]:
+    return [Hosted(function, results or ResultPoints(PointTable())) for function in functions]
+
+
+class Failing(Echo):
+    """Fails the first time it runs."""
+
+    runs = 0
+
+    async def run(self) -> None:
+        self.runs += 1
+        if self.runs == 1:
+            raise ValueError("no such island")
+        await asyncio.sleep(60)
+
+
+async def test_a_function_that_fails_is_told_its_results_are_bad_and_it_runs_again() -> None:
+    table, events = PointTable(), EventJournal()
+    results, cursor = ResultPoints(table), events.cursor("test")
+    results.add([f"{PLACE}/LosWh"])
+    results.write({f"{PLACE}/LosWh": 12.5})
+    failing = Failing("losses", "a")
+    host = FunctionHost(hosted(failing, results=results), Alarms(events), "dso1/_sys/gw1", pause=0.2)
+    task = asyncio.create_task(host.keep(host.hosted[0]))
+    async with asyncio.timeout(5):
+        while not host.failed:
+            await asyncio.sleep(0.01)
+        assert host.failed == {"losses": "ValueError: no such island"}
+        assert table.sample(table.find(f"{PLACE}/LosWh")).status & 0x8000_0000
+        while failing.runs < 2:
+            await asyncio.sleep(0.01)
+    assert not host.failed
+    (event,) = cursor.take()
+    assert (event.code, event.severity, event.address) == ("G02", 800, "dso1/_sys/gw1")
+    assert "no such island" in event.text
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+
 async def test_the_host_hands_each_call_to_the_function_that_offers_it() -> None:
-    host = FunctionHost([Echo("one", "a"), Echo("two", "b")], Alarms(EventJournal()))
+    host = FunctionHost(hosted(Echo("one", "a"), Echo("two", "b")), Alarms(EventJournal()))
     caller = Caller("anna", frozenset({"Observer"}))
     assert len(host.specs()) == 2
     assert (await host.call("b", "Say", (), caller)).outputs == ("two", "b", "Say")
@@ -78,7 +119,7 @@ async def test_the_host_hands_each_call_to_the_function_that_offers_it() -> None
 
 def test_one_method_has_one_function() -> None:
     with pytest.raises(ValueError, match="offered twice"):
-        FunctionHost([Echo("one", "a"), Echo("two", "a")], Alarms(EventJournal()))
+        FunctionHost(hosted(Echo("one", "a"), Echo("two", "a")), Alarms(EventJournal()))
 
 
 @pytest.mark.parametrize(
