@@ -37,6 +37,7 @@ class MeterConditions:
         self._told: OrderedDict[tuple[object, ...], None] = OrderedDict()
         self._point_rows: dict[str, list[tuple[str, int]]] = {}
         self._held: set[tuple[str, MeterEventKind]] = set()
+        self._heard: dict[str, float] = {}
         self._serials: dict[str, object] = {}
         self._swapped: dict[str, float] = {}
 
@@ -54,7 +55,7 @@ class MeterConditions:
             kind = kinds.get(key)
             if kind in (None, RegionKind.PHASE, RegionKind.VLEVEL, RegionKind.AREA):
                 continue
-            silent = [m for m in members if now - result.last.get(m, 0.0) > self._settings.missing_after]
+            silent = [m for m in members if now - self._since(m, now, result) > self._settings.missing_after]
             text = f"{len(silent)} of {len(members)} meters silent for more than a day, first {min(silent, default='')}"
             alarms.set(bool(silent), "L03", key, text, 300)
             await asyncio.sleep(0)
@@ -77,6 +78,12 @@ class MeterConditions:
             fresh = newest and result.last.get(meter, 0.0) >= now
             if held is MeterEventKind.REVERSED and meter not in reversed_now and fresh:
                 self._hold(meter, held, False, "")
+
+    def _since(self, meter: str, now: float, result: LossResult) -> float:
+        """When a meter was heard last; of one never heard yet the time since which it is waited for."""
+        seen = max(result.last.get(meter, 0.0), self._heard.get(meter, 0.0)) or now
+        self._heard[meter] = min(seen, now)
+        return self._heard[meter]
 
     def _hold(self, meter: str, kind: MeterEventKind, holds: bool, text: str) -> None:
         """One L04 condition a meter, as long as one of the kinds holds."""

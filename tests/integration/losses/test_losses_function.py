@@ -133,6 +133,17 @@ async def test_an_incomplete_region_is_bad_and_a_silent_meter_is_told(rig, plant
     assert customer(1, 2) in found[0].text
 
 
+async def test_meters_that_have_not_been_heard_yet_are_not_silent_for_a_day_after_the_first_start(rig, plant):
+    silent = f"{customer(1, 2)}/MMTR1/DmdWh"
+    plant.write_all(but=[silent])
+    losses = make_losses(rig.context, worker=rig.worker, settings=LossSettings())
+    await losses.step(plant.stop)
+    assert not [event for event in rig.told() if event.code == "L03"]
+    losses._conditions._heard[customer(1, 2)] -= 90_000.0
+    await losses.step(plant.stop)
+    assert [event.address for event in rig.told() if event.code == "L03"] == [A1]
+
+
 async def test_a_meter_that_is_swapped_is_told_once_and_its_interval_is_missing(rig, plant):
     address = f"{customer(1, 1)}/MMTR1/DmdWh"
     plant.write_all(but=[address])
