@@ -98,6 +98,7 @@ def test_a_trip_after_the_end_of_a_sequence_begins_an_event_of_its_own(ended: st
     if ended in ("successful", "ready"):
         bay.set(STATE, 3 if ended == "successful" else 1)
     bay.run(70 if ended == "long ago" else 15)
+    assert bay.watch.last_trip is not None
     second = bay.now
     ((_, trigger),) = tripped(bay, 10).run(10)
     assert trigger.time == second
@@ -156,6 +157,18 @@ def test_a_trip_within_ten_seconds_after_a_manual_close_never_triggers() -> None
         bay.set(POS, 2, commanded=True)
         bay.run(seconds)
         assert len(tripped(bay).run(30)) == events
+
+
+@pytest.mark.parametrize("sign", [BUSBAR, FAIL])
+def test_busbar_protection_and_a_failed_breaker_count_however_long_the_breaker_has_been_closed(sign: str) -> None:
+    bay = Bay()
+    bay.run(300)
+    bay.set(sign, True)
+    ((_, trigger),) = bay.run(5)
+    assert trigger.advise_only
+    bay.set(sign, False).set(STATE, 1)
+    bay.run(30)
+    assert [trigger.cause for _, trigger in tripped(bay).run(10)] == [Cause.TRIP]
 
 
 def test_load_shedding_never_triggers() -> None:

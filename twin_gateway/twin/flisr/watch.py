@@ -79,6 +79,9 @@ class FeederWatch:
         self._begun: Reading | None = None
         """The first trip of the reclosing sequence that goes on: fault passages are set with it, not with the last."""
         self._first_opened: Reading | None = None
+        self._ready = False
+        self._told_at: float | None = None
+        """When protection was last heard of: a trip, a failed breaker, the busbar."""
         self._manual_close_at: float | None = None
         self._shed_at: float | None = None
         self._busbar: Reading | None = None
@@ -113,9 +116,8 @@ class FeederWatch:
         if point == self._head:
             self._moved(reading, now, "a command" if commanded else "local control" if local else "")
             return
-        if point == feeder.reclosing and reading.good and reading.value in _OVER:
-            if self._position is Position.CLOSED:
-                self._sequence_over()
+        if point == feeder.reclosing:
+            self._ready = reading.good and reading.value in _OVER
             return
         if not reading.usable:
             return
@@ -128,15 +130,15 @@ class FeederWatch:
             if again:
                 return
             self._begun = self._begun or reading
-            self._trip_at = self.last_trip = now
+            self._trip_at = self._told_at = self.last_trip = now
         elif point in feeder.start:
             self._fault = _kind(point, self._fault)
         elif point in feeder.breaker_failure:
             self._failure = reading
-            self.last_trip = now
+            self._told_at = self.last_trip = now
         elif point in feeder.busbar_trip:
             self._busbar = reading
-            self.last_trip = now
+            self._told_at = self.last_trip = now
         elif point in feeder.load_shedding:
             self._shed_at = now
 
@@ -164,6 +166,7 @@ class FeederWatch:
     def _sequence_over(self) -> None:
         """What trips next is another fault."""
         self._begun = self._first_opened = self._trip_at = None
+        self._busbar = self._failure = None
         self._fault = FaultKind.UNKNOWN
 
     def tick(self, now: float, read: Read, *, current_lost: bool | None, dead: bool | None) -> Trigger | None:
@@ -187,11 +190,12 @@ class FeederWatch:
 
     def _forget(self, now: float) -> None:
         """A trip after which the breaker stays closed is over (the fault has disappeared, or it was another's)."""
-        if self._position is Position.CLOSED and self._closed_at is not None:
-            quiet = now - max(self._closed_at, self._trip_at or self._closed_at)
-            if quiet > self._times.trip_memory:
-                self._sequence_over()
-                self._busbar = self._failure = None
+        if self._position is not Position.CLOSED or self._closed_at is None:
+            return
+        told = self._closed_at if self._told_at is None else self._told_at
+        if now - max(self._closed_at, told) > (self._times.manual if self._ready else self._times.trip_memory):
+            self._sequence_over()
+            self._fired = False
 
     def _after_opening(self, now: float, read: Read, supply_lost: bool) -> Trigger | None:
         times, opened = self._times, self._opened
