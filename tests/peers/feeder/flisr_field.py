@@ -2,7 +2,7 @@
 what the devices were told.
 
 world = await FlisrField.make(folder)                    # the demo's field with fast protection
-world = await FlisrField.make(folder, two_feeders=True)  # lines 38 and 19 to 21 on a feeder of their own, a generator
+world = await FlisrField.make(folder, two_feeders=True)  # lines 38 and 19 to 21 on a feeder of their own
 await world.fresh()                                      # everything as at the start, no event, no tags
 await world.fault("L08"); await world.reach("WAIT_CONFIRM"); await world.confirm()
 """
@@ -54,7 +54,6 @@ equipment:
   PS01/MV1/F02/QA1: {class: Breaker, nodes: [PS01/MV1/_/CN1, L38/MV1/_/CN1]}
   L38/MV1/_/WB1: {class: ACLineSegment, nodes: [L38/MV1/_/CN1, L38/MV1/_/CN2], r: 0.2 ohm, x: 0.1 ohm, i_max: 300 A}
   RMU19/MV1/C38/QB1: {class: LoadBreakSwitch, nodes: [L38/MV1/_/CN2, RMU19/MV1/_/CN1]}
-  RMU13/MV1/G01/GE1: {class: PowerElectronicsConnection, node: RMU13/MV1/_/CN1, p: 100 kW, rating: 120 kVA}
   RMU17/MV1/T02/LD1: {class: EnergyConsumer, node: RMU17/MV1/_/CN1, customers: 3}
 indicators:
   RMU19/MV1/C38/_/SFPI1/FltInd: {at: RMU19/MV1/C38/QB1, terminal: 1}

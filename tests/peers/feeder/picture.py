@@ -62,7 +62,7 @@ def picture(grid: Grid, closed: set[str], fault: str) -> str:
     for item, rating in grid.switches():
         sites = {node.split("/")[2]: node for node in item.nodes}
         line = next((int(site[1:]) for site in sites if site.startswith("L")), None)
-        if line is not None:
+        if line is not None and len(sites) == 2:
             bus = next(_bus(node) for site, node in sites.items() if not site.startswith("L"))
             ends.setdefault(line, []).append((bus, item.address, rating.normal_open))
     lines = {number: (found[0][0], found[1][0]) for number, found in ends.items()}

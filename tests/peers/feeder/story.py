@@ -14,10 +14,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import yaml
 from peers.acceptance.feeder import Gateway
 from peers.acceptance.processes import OpcUaClient, until
 from peers.feeder.picture import picture
-from peers.feeder.rig import AREA, HEAD, IED, FieldRig
+from peers.feeder.rig import AREA, DEMO, HEAD, IED, FieldRig
 from peers.ports import free_port
 
 from twin_gateway.grid.model import Grid
@@ -134,7 +135,7 @@ class Story:
         self.began = time.monotonic()
         answer = self.call(AREA, "InjectFault", ("String", line), ("String", ""), ("Boolean", False))
         assert answer["status"] == "Good", answer
-        self._did(f"calls InjectFault({line})")
+        self.own.append(Seen(0.0, "the client", f"calls InjectFault({line}): {answer['status']}"))
 
     def confirm(self) -> None:
         """Confirm what is offered; loads that change meanwhile make it stale."""
@@ -205,7 +206,8 @@ def _short(address: str) -> str:
 def tell(line: str, folder: Path) -> None:
     """Run it and write it down."""
     with tempfile.TemporaryDirectory() as place:
-        story = Story(Path(place))
+        settings = yaml.safe_load((DEMO / "gateway.yaml").read_text("utf-8"))
+        story = Story(Path(place), flisr=settings["twin"]["flisr"])
         try:
             story.start()
             story.inject(line)
