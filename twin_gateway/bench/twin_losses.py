@@ -28,7 +28,8 @@ def measure() -> dict[str, float]:
     Returns:
         `meters`, `intervals`, `areas`; `balance_s`: from aligned registers to balances with uncertainty and
         completeness of all areas and their sum, all readings there; `balance_gaps_s`: with 1 % of the readings
-        missing, `balance_gaps_cpu_s` its processor time; `align_s`: interpolation of readings up to 30 s off the boundary; `total_s`: `align_s` + `balance_s`,
+        missing, `balance_gaps_cpu_s` its processor time; `align_s`: interpolation of readings up to 30 s off the
+        boundary; `total_s`: `align_s` + `balance_s`,
         `total_cpu_s` its processor time (less than the wall only on a busy machine);
         `regression_s` of 55 meters over 7 days; `store_write_s` of one interval of all meters, `store_read_s` of two
         days of all meters.

@@ -40,7 +40,7 @@ def check(
     """Check mapping files and folders of them together.
 
     Args:
-        paths: files, or folders whose `.yaml` files are all taken (`gateway.yaml` and `grid.yaml` are no mapping files).
+        paths: files, or folders whose `.yaml` files are all taken (but `gateway.yaml` and `grid.yaml`).
         environ: where `${NAME}` is looked up; the process environment unless given.
         secrets_required: whether a missing secret is an error (as it is for running) or only a warning.
 
