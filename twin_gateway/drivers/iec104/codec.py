@@ -6,7 +6,7 @@ import struct
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from twin_gateway.drivers.iec104.times import Stamp, TagFlag, decode_cp24, decode_cp56, encode_cp24, encode_cp56
+from twin_gateway.drivers.iec104.times import Stamp, decode_cp24, decode_cp56, encode_cp24, encode_cp56
 from twin_gateway.drivers.iec104.types import MAX_ADDRESS, TYPES, AsduError, AsduType, Family, TimeTag
 
 MAX_ASDU = 249
