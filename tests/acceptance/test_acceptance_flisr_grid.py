@@ -152,8 +152,8 @@ async def test_a_restart_in_the_middle_is_blocked_shows_what_was_done_and_never_
     assert world.value(BREAKER) == CLOSED
     # A person may have a new plan made; it starts from what has been done.
     await world.call("Plan", HEAD)
-    await world.set_mode("advise")
     await world.confirm()
+    await world.release_all()
     await world.reach("RESTORED", "PARTIAL")
     assert world.commanded()[: len(done)] == done
     assert sorted(world.commanded()) == sorted(set(world.commanded()))

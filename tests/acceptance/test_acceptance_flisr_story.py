@@ -14,7 +14,7 @@ OPEN, CLOSED = 1, 2
 
 @pytest.fixture(scope="module")
 def told(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Story]:
-    story = Story(tmp_path_factory.mktemp("story"), arguments=FIELD, flisr=QUICK)
+    story = Story(tmp_path_factory.mktemp("story"), arguments=[*FIELD, "--dead-times", "1"], flisr=QUICK, before=2.0)
     try:
         story.start()
         story.inject("L12")
@@ -40,14 +40,15 @@ def test_the_client_sees_trip_reclosing_lockout_location_plan_confirmation_each_
         times(seen, "PS01 F01 IED1", "protection trips"),
         times(seen, "PS01 F01 QA1", "closed"),
         times(seen, "PS01 F01 IED1", "locked out"),
-        times(seen, "PS01", "**LOCATED**"),
-        times(seen, "PS01", "**WAIT_CONFIRM**"),
+        times(seen, "FLISR", "**LOCATED** L12/WB1"),
+        times(seen, "FLISR", "**PLANNED**"),
+        times(seen, "FLISR", "**WAIT_CONFIRM**"),
         times(seen, "the client", "Confirm"),
         times(seen, "RMU12 C12 QB1", "open"),
         times(seen, "RMU13 C12 QB1", "open"),
         times(seen, "PS01 F01 QA1", "closed")[-1:],
         times(seen, "RMU15 C34 QB1", "closed"),
-        times(seen, "PS01", "**RESTORED**"),
+        times(seen, "FLISR", "**RESTORED**"),
     ]
     assert all(course), told.text()
     firsts = [moments[0] for moments in course]

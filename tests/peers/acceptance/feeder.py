@@ -206,9 +206,9 @@ class Gateway(Talker):
         self.url, self.http_port = f"opc.tcp://127.0.0.1:{opcua}", http
         self._http = f"http://127.0.0.1:{http}"
 
-    def start(self) -> None:
+    def start(self, seconds: float = 20.0) -> None:
         super().start()
-        until(self._serves, 20, self.complaint)
+        until(self._serves, seconds, self.complaint)
 
     def start_only(self) -> None:
         """Start without waiting for it to serve."""

@@ -265,13 +265,17 @@ class FlisrField:
         await self.set_mode("confirm-step")
         await self.fault(fault)
         await self.confirm()
+        await self.release_all(until=lambda: "close PS01/F01" in self.commanded() and self.state() == "WAIT_CONFIRM")
+        assert self.state() == "WAIT_CONFIRM", self.sequence().reason
+        await asyncio.sleep(1.5)  # longer than a trip counts as closed onto the fault
+
+    async def release_all(self, until: Callable[[], bool] = lambda: False) -> None:
+        """Give the word for every step that waits for one, until the plan is over or something else is so."""
         async with asyncio.timeout(60):
-            while "close PS01/F01" not in self.commanded() or self.state() != "WAIT_CONFIRM":
+            while not until() and self.state() not in OVER:
                 if self.state() == "WAIT_CONFIRM":
                     await self.call("Execute", self.sequence().offer.id)  # type: ignore[union-attr]
-                assert self.state() not in OVER, self.sequence().reason
                 await asyncio.sleep(0.1)
-        await asyncio.sleep(1.5)  # longer than a trip counts as closed onto the fault
 
     async def set_mode(self, mode: str, feeder: str = HEAD) -> None:
         if mode == "auto":

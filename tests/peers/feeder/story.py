@@ -11,6 +11,7 @@ import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -66,9 +67,18 @@ class Story:
     Args:
         arguments: of `simulate feeder`; none for the demo's own times.
         flisr: settings of FLISR; none for the defaults.
+        before: s that it only watches at first.
     """
 
-    def __init__(self, folder: Path, *, arguments: Sequence[object] = (), flisr: dict[str, Any] | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        arguments: Sequence[object] = (),
+        flisr: dict[str, Any] | None = None,
+        before: float = 12.0,
+    ) -> None:
+        self._before = before
         self.rig = FieldRig(folder, arguments=arguments)
         self._folder, self._flisr = folder, flisr or {}
         grid, _ = read_grid(self.rig.grid)
@@ -77,7 +87,7 @@ class Story:
         self.switches = {rating.position: item.address for item, rating in grid.switches()}
         self.gateway = Gateway(folder, free_port(), free_port())
         self.client = OpcUaClient("client", folder)
-        self.began = 0.0
+        self.began = self._wall = 0.0
         self.own: list[Seen] = []
 
     def start(self) -> None:
@@ -90,12 +100,12 @@ class Story:
             users=str(self._folder / "users.yaml"),
             twin=self.rig.twin(flisr=self._flisr),
         )
-        self.gateway.start()
+        self.gateway.start(60)
         until(lambda: not self.gateway.health()["links_down"], 60, self.gateway.health)
         self.client.connect(self.gateway.url, secure=True, user=USER, password=PASSWORD)
         self.client.watch(self.points())
         until(lambda: (self.value(f"{HEAD}/_/MMXU1/TotW") or 0) > 1e6, 30)
-        time.sleep(12.0)  # the loads before the fault are a mean
+        time.sleep(self._before)  # the loads before the fault are a mean
 
     def stop(self) -> None:
         self.client.stop()
@@ -105,7 +115,9 @@ class Story:
     def points(self) -> list[str]:
         """What is watched."""
         loads = [f"{AREA}/RMU{number:02}/MV1/T01/_/MMXU1/TotW" for number in (7, 9, 18)]
-        results = [f"{EVENT}/{name}" for name in ("PlanSt", "FltSect", "PlanId", "PlanHash", "CusOut", "CusRst")]
+        results = [
+            f"{EVENT}/{name}" for name in ("PlanSt", "StTm", "FltSect", "PlanId", "PlanHash", "CusOut", "CusRst")
+        ]
         return [*self.switches, *self.grid.indicators, RECLOSER, TRIP, f"{HEAD}/_/MMXU1/TotW", *loads, *results]
 
     # ---- the client -----------------------------------------------------------------------------------------------
@@ -132,7 +144,7 @@ class Story:
         self.own.append(Seen(time.monotonic() - self.began, "the client", what))
 
     def inject(self, line: str) -> None:
-        self.began = time.monotonic()
+        self.began, self._wall = time.monotonic(), time.time()
         answer = self.call(AREA, "InjectFault", ("String", line), ("String", ""), ("Boolean", False))
         assert answer["status"] == "Good", answer
         self.own.append(Seen(0.0, "the client", f"calls InjectFault({line}): {answer['status']}"))
@@ -153,7 +165,7 @@ class Story:
 
     def seen(self) -> list[Seen]:
         """What happened since the injection, in order; measured values only where supply goes or comes back."""
-        found, last = list(self.own), {}
+        found, last = [*self.own, *self._states()], {}
         for change in list(self.client.changes):
             address, value, at = change["address"], change["value"], change["at"] - self.began
             if at >= 0 and address in last and value != last[address]:
@@ -162,6 +174,14 @@ class Story:
                     found.append(Seen(at, _short(address), what))
             last[address] = value
         return sorted(found, key=lambda each: each.at)
+
+    def _states(self) -> list[Seen]:
+        """States of the sequence with their own times: some last for milliseconds only."""
+        stamps = json.loads(self.value(f"{EVENT}/StTm") or "[]")
+        return [
+            Seen(datetime.fromisoformat(time).timestamp() - self._wall, "FLISR", f"**{name}** {_plain(why)}")
+            for name, time, why in stamps
+        ]
 
     def _words(self, address: str, value: Any, before: Any) -> str:
         if value is None:
@@ -178,8 +198,6 @@ class Story:
         if name == "TotW":
             gone, back = not value and before, value and not before
             return "without supply" if gone else f"{value / 1e3:.0f} kW again" if back else ""
-        if name == "PlanSt":
-            return f"**{State(int(value)).name}**"
         if name == "FltSect":
             zones = list(json.loads(value or "{}").items())
             return f"fault section {zones[0][0]} ({100 * zones[0][1]:.1f} %)" if zones else ""
@@ -200,7 +218,11 @@ class Story:
 
 def _short(address: str) -> str:
     place = [part for part in address.removeprefix(f"{AREA}/").split("/") if part not in ("_", "MV1")]
-    return " ".join(place[: 1 if "twFLSR1" in place else 3 if place[2:3] in (["QA1"], ["QB1"], ["IED1"]) else 2])
+    return "FLISR" if "twFLSR1" in place else " ".join(place[: 3 if place[2:3] in (["QA1"], ["QB1"], ["IED1"]) else 2])
+
+
+def _plain(why: str) -> str:
+    return why.replace(f"{AREA}/", "").replace("/MV1/_/", "/").replace("/MV1/", "/").replace("|", "/")
 
 
 def tell(line: str, folder: Path) -> None:
