@@ -122,16 +122,22 @@ def _add_street(grid: Grid, place: str, k: int) -> None:
 class LargeTwin:
     """The table, the links and the functions.
 
+    Args:
+        folder: for durable state.
+        tiles: number of towns.
+        concentrators: the meters of a street have one link; else every meter has its own.
+        sections: settings of functions, as in the section `twin` of the configuration.
+
     Attributes:
         positions: row of the position of each switch by address.
         readings: rows of all measured values.
     """
 
-    def __init__(self, folder: Path, tiles: int = TILES, **sections: Any) -> None:
+    def __init__(self, folder: Path, tiles: int = TILES, *, concentrators: bool = True, **sections: Any) -> None:
         self.grid = large_grid(tiles)
         self.table, self.events = PointTable(), EventJournal()
         self.lines: dict[str, Line] = {}
-        self._fill()
+        self._fill(concentrators)
         policy: Any = _Roles()
         self._audit = AuditJournal(folder / "audit.sqlite")
         self._tags = TagStore(folder / "tags.sqlite", policy=policy, audit=self._audit, events=self.events)
@@ -171,7 +177,7 @@ class LargeTwin:
         self.host = FunctionHost(make_functions(context, TwinSection(place="dso1", **sections), around), self._alarms)
         self._tasks: list[asyncio.Task[None]] = []
 
-    def _fill(self) -> None:
+    def _fill(self, concentrators: bool) -> None:
         grid = self.grid
         found: list[tuple[str, str]] = []
         for item, rating in grid.switches():
@@ -179,7 +185,8 @@ class LargeTwin:
             found += [(rating.position, line), (f"{rating.position.rsplit('/', 1)[0]}/Loc", line)]
         found += [(point, f"rtu-{point.split('/')[1]}") for point in (*grid.indicators, *grid.measurements)]
         for meter in grid.meters:
-            line = f"meter-{meter.split('/')[1]}-{meter.split('/')[2]}"
+            place, site = meter.split("/")[1:3]
+            line = f"meter-{place}-{site[:4]}" if concentrators else f"meter-{place}-{site}"
             found += [(f"{meter}/{name}", line) for name in _METER]
         self.table.add(Point(text, PointProfile.of(classify(parse(text))), line) for text, line in found)
         for line in dict.fromkeys(line for _, line in found):

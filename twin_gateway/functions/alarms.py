@@ -112,8 +112,15 @@ class Alarms:
 
     def tick(self) -> None:
         """Let conditions whose delay is over become alarms; to be called about every second."""
-        for alarm in list(self._alarms.values()):
-            self._ripen(alarm)
+        for _ in self.ripening():
+            pass
+
+    def ripening(self) -> Iterator[None]:
+        """The same in parts: thousands become alarms together when a large part of the grid has changed."""
+        for key, alarm in list(self._alarms.items()):
+            if self._alarms.get(key) is alarm:
+                self._ripen(alarm)
+            yield
 
     def event(self, code: str, address: str, text: str, severity: int, **more: object) -> None:
         """A record that has no state; further members as of `Event`."""

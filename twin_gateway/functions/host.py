@@ -13,6 +13,7 @@ from address_space.quality import StatusCode
 from twin_gateway.functions.alarms import Alarms
 from twin_gateway.functions.contract import TwinFunction
 from twin_gateway.functions.results import ResultPoints
+from twin_gateway.functions.slices import in_slices
 
 log = logging.getLogger(__name__)
 TICK_S = 1.0
@@ -90,4 +91,4 @@ class FunctionHost:
         """Let delayed conditions become alarms; never returns."""
         while True:
             await asyncio.sleep(TICK_S)
-            self._alarms.tick()
+            await in_slices(self._alarms.ripening())

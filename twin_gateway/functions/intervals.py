@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
@@ -28,6 +28,7 @@ from twin_gateway.durations import Seconds
 from twin_gateway.functions.contract import TwinContext
 from twin_gateway.functions.durable_files import set_aside
 from twin_gateway.functions.interval_store import IntervalLengthError, IntervalStore
+from twin_gateway.functions.slices import each, in_slices
 from twin_gateway.grid.model import Grid, Position, Quantity
 from twin_gateway.twin.intervals import BoundaryRegisters, Emitted, IntervalMeans, of_profile, of_profile_means
 from twin_gateway.twin.losses.regions import padded
@@ -153,7 +154,7 @@ class Intervals:
         """Follow the table until cancelled; what is pending then is written."""
         while not self._is_bound():  # noqa: ASYNC110 - nobody tells that a disk has room again
             await asyncio.sleep(_RETRY_S)
-        self._present()
+        await in_slices(self._presenting())
         journal = self._table.journal.cursor("intervals", self._wake.set)
         late = self._table.late.cursor("intervals late", self._wake.set)
         next_trim = 0.0
@@ -165,10 +166,8 @@ class Intervals:
                 self._wake.clear()
                 # A piece at a time: a burst of a million samples must not hold up the event loop.
                 while journal.pending or late.pending:
-                    for chunk in journal.take(20_000):
-                        self.live(chunk)
-                    for chunk in late.take(20_000):
-                        self.late(chunk)
+                    await each(self.live, journal.take(20_000))
+                    await each(self.late, late.take(20_000))
                     await asyncio.sleep(0)
                 self._overrun(journal.lost + late.lost)
                 now = clock.to_unix(clock.now())
@@ -244,13 +243,19 @@ class Intervals:
         self._bound = True
 
     def _present(self) -> None:
-        """Take the values that are there before the first change is told."""
+        """Take the values that are there."""
+        for _ in self._presenting():
+            pass
+
+    def _presenting(self) -> Iterator[None]:
+        """Take the values that are there before the first change is told, in parts."""
         table = self._table
         now = clock.now()
         for rows, mean in ((self._register_rows, False), (self._mean_rows, True)):
             if len(rows):
                 times = np.full(len(rows), now, np.int64) if mean else table.source_time[rows]
                 self._samples(rows, table.raw[rows], times, table.quality[rows])
+            yield
         if self._switches:
             rows = np.array(list(self._switches), np.int64)
             self._moved(rows, table.raw[rows], np.full(len(rows), now, np.int64), table.quality[rows])

@@ -20,6 +20,7 @@ from twin_gateway.functions.powerflow_job import Report, Snapshot, StateNumbers,
 from twin_gateway.functions.powerflow_job import report as compute_here
 from twin_gateway.functions.powerflow_points import PowerFlowPoints
 from twin_gateway.functions.powerflow_settings import PowerFlowSettings
+from twin_gateway.functions.slices import in_slices
 from twin_gateway.functions.topology_points import function_of
 from twin_gateway.functions.worker import ComputeError, Worker
 from twin_gateway.grid.arrays import GridArrays
@@ -169,8 +170,8 @@ class PowerFlow:
         self.last = found
         counts = self._tell(found)
         if self._points is not None:
-            for _ in self._points.write(found, quality, ticks, counts):
-                await asyncio.sleep(0)
+            await in_slices(self._points.write(found, quality, ticks, counts))
+            await asyncio.sleep(0)
 
     def _snapshot(self, *, estimate: bool = True) -> tuple[Snapshot, int, int]:
         values, quality, ticks = self._inputs.values()

@@ -73,8 +73,7 @@ class PowerFlowPoints:
             bad: number of bad values by area.
         """
         numbers = merged(report)
-        self._write_totals(report, numbers, (quality, ticks), bad)
-        yield len(self._owners)
+        yield from self._write_totals(report, numbers, (quality, ticks), bad)
         if not len(self._rows):
             return
         values = self._estimates(numbers)
@@ -97,7 +96,9 @@ class PowerFlowPoints:
             self._results.write({f"{owner}/PFConv": False, f"{owner}/SEObs": False}, 0, ticks)
             self._results.write({f"{owner}/{name}": None for name in _TOTALS[3:]}, 0, ticks)
 
-    def _write_totals(self, report: Report, numbers: StateNumbers, mark: tuple[int, int], bad: dict[str, int]) -> None:
+    def _write_totals(
+        self, report: Report, numbers: StateNumbers, mark: tuple[int, int], bad: dict[str, int]
+    ) -> Iterator[int]:
         quality, ticks = mark
         loss = np.bincount(self._branch_area, np.nan_to_num(numbers.loss.real), len(self._areas))
         part = np.bincount(self._branch_area, np.isnan(numbers.loss.real), len(self._areas)) > 0
@@ -129,6 +130,7 @@ class PowerFlowPoints:
                 quality | Quality.ESTIMATED | partial,
                 ticks,
             )
+            yield len(_TOTALS)
 
     def _estimates(self, numbers: StateNumbers) -> Floats:
         """Values of all estimates, by equipment and in it by `ESTIMATES`; NaN where nothing is known."""

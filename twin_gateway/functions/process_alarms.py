@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -18,16 +18,18 @@ from address_space.quality import Quality, StatusCode, time_names
 from twin_gateway.durations import Seconds
 from twin_gateway.functions.contract import TwinContext
 from twin_gateway.functions.rule_watch import RuleWatch, Watched
+from twin_gateway.functions.slices import each, in_slices, pieces
 from twin_gateway.grid.model import SwitchRating
 from twin_gateway.twin.rules import Check, Rule, RuleTable, Value
 from twin_gateway.twin.supervision.process import PROCESS_RULES, STARTS, TRIPS
 
 TICK_S = 0.5
 BATCH = 5_000
-SLICE_S = 0.005
+AT_ONCE = 200
 PAUSE_S = 0.02
 _OPEN, _CLOSED = 1, 2
 _MOVED, _RECLOSING = "moved", "reclosing"
+_LOCAL = "S04"
 _RULES = RuleTable(
     (
         *PROCESS_RULES.rules,
@@ -134,6 +136,7 @@ class ProcessAlarms:
         self._movements: list[_Movement] = []
         self._starts: list[_Start] = []
         self._unexpected: dict[str, int] = {}
+        self._local: dict[str, list[Watched]] = {}
 
     def prepare(self) -> None:
         """Take up the points."""
@@ -159,18 +162,13 @@ class ProcessAlarms:
                     async with asyncio.timeout(max(0.0, due - self._now())):
                         await wake.wait()
                 wake.clear()
-                start = time.perf_counter()
-                for chunk in cursor.take(BATCH):
-                    self.take(chunk)
-                    if time.perf_counter() - start > SLICE_S:
-                        await asyncio.sleep(0)
-                        start = time.perf_counter()
+                await each(self.take, (piece for chunk in cursor.take(BATCH) for piece in pieces(chunk, AT_ONCE)))
                 if cursor.lost > lost:
                     lost = cursor.lost
-                    self._watch.renew_all()
+                    await in_slices(self._watch.renew_all())
                 if self._now() >= due:
                     due = self._now() + TICK_S
-                    self.tick()
+                    await in_slices(self._ticking())
                 await asyncio.sleep(PAUSE_S)
                 if cursor.pending:
                     wake.set()
@@ -183,6 +181,10 @@ class ProcessAlarms:
 
     def tick(self) -> None:
         """Take up new points, and judge the movements whose reasons have had time to arrive."""
+        for _ in self._ticking():
+            pass
+
+    def _ticking(self) -> Iterator[None]:
         self._scan()
         self._watch.tick()
         now = self._now()
@@ -190,13 +192,19 @@ class ProcessAlarms:
         self._movements = [movement for movement in self._movements if movement.due > now]
         for movement in ripe:
             self._judge(movement)
+            yield
         begun = [start for start in self._starts if start.due <= now]
         self._starts = [start for start in self._starts if start.due > now]
         for start in begun:
             self._tell_start(start)
+            yield
 
     def _scan(self) -> None:
         if self._watch.scan():
+            self._local.clear()
+            for watched in self._watch.points.values():
+                if any(rule.code == _LOCAL for rule in watched.rules):
+                    self._local.setdefault(_bay(watched.address), []).append(watched)
             for watched in self._watch.points.values():
                 if watched.address.endswith("/Pos") and watched.value in (_OPEN, _CLOSED):
                     self._positions.setdefault(watched.address, int(watched.value))
@@ -278,10 +286,8 @@ class ProcessAlarms:
                 continue
             if movement.ticks - sent.time <= settings.command_window * clock.TICKS_PER_SECOND:
                 return True
-        return any("S04" in watched.holding and _rules(watched, equipment, bay) for watched in self._local(bay))
-
-    def _local(self, bay: str) -> list[Watched]:
-        return [watched for watched in self._watch.points.values() if watched.address.startswith(f"{bay}/")]
+        near = self._local.get(bay, ())
+        return any(_LOCAL in watched.holding and _rules(watched, equipment, bay) for watched in near)
 
 
 def _rules(watched: Watched, equipment: str, bay: str) -> bool:

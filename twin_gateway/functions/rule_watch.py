@@ -157,12 +157,13 @@ class RuleWatch:
             for dependent in self._dependents.get(row, ()):
                 self.renew(self.points[dependent])
 
-    def renew_all(self) -> None:
-        """Judge every point by the table: after changes were lost, or when marks have changed."""
+    def renew_all(self) -> Iterator[None]:
+        """Judge every point by the table, in parts: after changes were lost, or when marks have changed."""
         rows = np.fromiter(self.points, np.int64, len(self.points))
         heard = self._table.quality[rows] & np.uint32(Quality.NOT_INITIALISED) == 0
         for row in rows[heard].tolist():
             self.renew(self.points[row])
+            yield
 
     def renew(self, watched: Watched) -> None:
         """Judge one point by what the table says now."""

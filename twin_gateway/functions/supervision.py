@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import sqlite3
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,7 @@ from address_space.quality import Quality, TimeFlag
 from twin_gateway.drivers.link import LinkState
 from twin_gateway.functions.contract import TwinContext
 from twin_gateway.functions.rule_watch import RuleWatch, Watched
+from twin_gateway.functions.slices import Slices, each, in_slices, pieces
 from twin_gateway.functions.supervision_checks import Checks
 from twin_gateway.functions.supervision_devices import Device, DeviceIndex, SupervisedLink
 from twin_gateway.functions.supervision_methods import SupervisionMethods
@@ -37,10 +38,14 @@ SLICE_S = 0.005
 SHARE = 20.0
 """A pass over all devices takes at most one twentieth of the time."""
 BATCH = 5_000
+AT_ONCE = 500
+PUBLISHED = 8
 PAUSE_S = 0.02
+LOOK_S = 0.1
+"""Links are looked at so often."""
 CERTIFICATES_S = 3600.0
 FROZEN_S = 10.0
-_S = DeviceState
+_S, _UP = DeviceState, LinkState.UP
 _NO_DEVICE_TIME = int(TimeFlag.RECEIVED | TimeFlag.INVALID | TimeFlag.SUBSTITUTED | TimeFlag.FUTURE)
 _STALE = int(Quality.COMM_LOST | Quality.NOT_INITIALISED | Quality.INVALID | Quality.OLD_DATA | Quality.SUBSTITUTED)
 _AHEAD_S = 2.0
@@ -75,6 +80,7 @@ class Supervision:
     ) -> None:
         self.context, self.settings, self.gateway = context, settings, gateway
         self.links = {link.name: link for link in links}
+        self._current = [link for link in self.links.values() if link.address not in settings.retired]
         self.index = DeviceIndex(context.table, links, protocols)
         self.store = SupervisionStore(context.data_directory)
         self.maintenance: dict[str, Maintenance] = {}
@@ -98,7 +104,7 @@ class Supervision:
         self._texts: dict[str, str] = {}
         self._dirty: set[int] = set()
         self._reasons: dict[str, str] = {}
-        self._due = {"whole": 0.0, "save": monotonic() + settings.save_every, "certificates": 0.0}
+        self._due = {"whole": 0.0, "save": monotonic() + settings.save_every, "certificates": 0.0, "links": 0.0}
         self._heard: frozenset[int] = frozenset()
         self._prepare()
         self.checks = Checks(
@@ -148,6 +154,10 @@ class Supervision:
 
     # ---- contract -------------------------------------------------------------------------------------------------
 
+    def prepare(self) -> None:
+        """Take up the points of all functions."""
+        self._scan()
+
     def specs(self) -> Sequence[MethodSpec]:
         """Methods of the supervision, all at `twSUPV1` of the area."""
         return self._methods.specs()
@@ -166,25 +176,22 @@ class Supervision:
             for link in self.links.values():
                 link.announces = False
             self._scan()
-            self._watch.renew_all()
+            await in_slices(self._watch.renew_all())
             lost, due = 0, 0.0
             while True:
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(max(0.0, due - self._now())):
                         await wake.wait()
                 wake.clear()
-                start = time.perf_counter()
-                for chunk in cursor.take(BATCH):
-                    self.take(chunk)
-                    if time.perf_counter() - start > SLICE_S:
-                        await asyncio.sleep(0)
-                        start = time.perf_counter()
+                chunks = cursor.take(BATCH)
+                await each(self.take, (piece for chunk in chunks for piece in pieces(chunk, AT_ONCE)))
                 if cursor.lost > lost:
                     lost = cursor.lost
-                    self._watch.renew_all()
+                    await in_slices(self._watch.renew_all())
                 if self._now() >= due or self._links_changed():
                     due = self._now() + TICK_S
                     await self.tick()
+                    await asyncio.sleep(0)
                     await self._keep()
                 await asyncio.sleep(0 if cursor.pending else PAUSE_S)
                 if cursor.pending:
@@ -200,10 +207,11 @@ class Supervision:
     # ---- what comes in --------------------------------------------------------------------------------------------
 
     async def _open(self) -> None:
-        kept = await self.store.open()
+        kept, slices = await self.store.open(), Slices()
         for device in self.index.order:
             device.ledger.days.update(kept.days.get(device.place, {}))
             device.accepted.update(kept.accepted.get(device.place, {}))
+            await slices.pause()
         self.maintenance.update(kept.maintenance)
 
     def _scan(self) -> None:
@@ -305,24 +313,30 @@ class Supervision:
     # ---- every second ---------------------------------------------------------------------------------------------
 
     def _links_changed(self) -> bool:
-        return any(self._counts_as_down(link) != (link.address in self._down) for link in self._all())
-
-    def _all(self) -> Sequence[SupervisedLink]:
-        return [link for link in self.links.values() if link.address not in self.settings.retired]
+        now = self._now()
+        if now < self._due["links"]:
+            return False
+        self._due["links"] = now + LOOK_S
+        settled, down = self._is_settled(), self._down
+        return any(
+            (link.state is not _UP and (settled or link.counters["connects"] > 0)) != (link.address in down)
+            for link in self._current
+        )
 
     async def tick(self) -> None:
         """Bring states, alarms and results up to date: changed devices at once, all of them now and then."""
         self._scan()
         self._watch.tick()
-        self.checks.count_links()
+        await in_slices(self.checks.count_links())
         self.checks.find_frozen()
         await asyncio.sleep(0)
-        down = self._find_down()
+        down = await self._find_down()
+        await asyncio.sleep(0)
         outage = self._roots.evaluate(down, self._now())
         reasons = {node: f"unreachable because of {root}" for node, root in outage.suppressed.items()}
         reasons |= dict.fromkeys(outage.waiting, "not back yet after the recovery of what it hangs from")
         await asyncio.sleep(0)
-        self._tell_roots(outage.roots)
+        await in_slices(self._tell_roots(outage.roots))
         numbers = self.index.numbers
         changed = (down ^ self._down) | {node for node in reasons if self._reasons.get(node) != reasons[node]}
         self._dirty |= {numbers[place] for place in changed if place in numbers}
@@ -331,6 +345,7 @@ class Supervision:
         whole = began >= self._due["whole"]
         due = range(len(self.index.order)) if whole else sorted(self._dirty)
         self._dirty = set()
+        await asyncio.sleep(0)
         spent = await self._supervise_all(due)
         if whole:
             self._due["whole"] = began + max(TICK_S, SHARE * spent)
@@ -345,9 +360,11 @@ class Supervision:
             device = order[number]
             self._supervise(number, device, self._reasons.get(device.place, ""), now)
             done.append(device)
+            if len(done) < PUBLISHED:
+                continue
+            self.results.publish_devices(done)
+            done = []
             if time.perf_counter() - slice_start > SLICE_S:
-                self.results.publish_devices(done)
-                done = []
                 paused = time.perf_counter()
                 await asyncio.sleep(0)
                 slice_start = time.perf_counter()
@@ -356,12 +373,13 @@ class Supervision:
         await self.results.publish_places()
         return time.perf_counter() - start - waited
 
-    def _find_down(self) -> set[str]:
+    async def _find_down(self) -> set[str]:
         index, retired = self.index, self.settings.retired
-        links = self._all()
-        down = {link.address for link in links if self._counts_as_down(link)}
+        links, settled = self._current, self._is_settled()
+        down = {link.address for link in links if link.state is not _UP and (settled or link.counters["connects"] > 0)}
         if self.gateway and len(links) > 2 and len(down) == len(links):
             down.add(self.gateway)
+        await asyncio.sleep(0)
         heard, lost = self._reach()
         self._heard = frozenset(np.nonzero(heard)[0].tolist())
         behind = np.array([link.address in down for link in self.links.values()] + [False])[index.link_of_device]
@@ -375,23 +393,23 @@ class Supervision:
         }
         return down.difference(retired)
 
-    def _counts_as_down(self, link: SupervisedLink) -> bool:
-        # Before a link has been up for the first time it is given time to come up.
-        settled = self._now() - self._started > self.settings.settle
-        return link.state is not LinkState.UP and (settled or link.counters["connects"] > 0)
+    def _is_settled(self) -> bool:
+        """Before a link has been up for the first time it is given time to come up."""
+        return self._now() - self._started > self.settings.settle
 
     def _reach(self) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
         """(points heard of at any time, of these lost now) of each device."""
-        owner, quality = self.index.owner, self.context.table.quality[: len(self.index.owner)]
-        count = len(self.index.order)
-        mine = (owner >= 0) & (quality & np.uint32(Quality.NOT_INITIALISED) == 0)
+        rows, count = self.index.owned, len(self.index.order)
+        owner, quality = self.index.owner[rows], self.context.table.quality[rows]
+        mine = quality & np.uint32(Quality.NOT_INITIALISED) == 0
         lost = mine & (quality & np.uint32(Quality.COMM_LOST) != 0)
         return np.bincount(owner[mine], minlength=count), np.bincount(owner[lost], minlength=count)
 
-    def _tell_roots(self, roots: Mapping[str, int]) -> None:
+    def _tell_roots(self, roots: Mapping[str, int]) -> Iterator[None]:
         alarms = self.context.alarms
         links = {link.address: link for link in self.links.values()}
         for node, children in roots.items():
+            yield
             if node == self.gateway:
                 text = f"The gateway reaches none of its {children} links and devices"
             elif node in links:
@@ -410,6 +428,7 @@ class Supervision:
                 alarms.raise_("D01", node, text, 700, marked=marked, details=(("children", str(children)),))
                 self._alarmed.add(node)
         for node in [node for node in self._alarmed if node not in roots]:
+            yield
             device = self.index.devices.get(node)
             if device is not None and device.flapping.check(self._now()):
                 continue
@@ -468,8 +487,10 @@ class Supervision:
 
     async def _save(self) -> None:
         now = self._wall()
+        slices = Slices()
         for device in self.index.order:
             device.ledger.account(device.state.state, now)
+            await slices.pause()
         ledgers = {device.place: device.ledger for device in self.index.order}
         await self.store.save(ledgers, int(now // 86_400))
 

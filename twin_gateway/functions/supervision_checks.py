@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 import numpy as np
 
@@ -116,10 +116,11 @@ class Checks:
         except sqlite3.Error as error:
             self._context.alarms.event("G02", self._gateway or place, f"Revisions cannot be kept: {error}", 600)
 
-    def count_links(self) -> None:
-        """Counters of links that should not rise: the alarm stands while they do, and ten minutes more."""
+    def count_links(self) -> Iterator[None]:
+        """Counters of links that should not rise, in parts: the alarm stands while they do, and ten minutes more."""
         now = self._now()
         for link in self._links.values():
+            yield
             for rule in LINK_COUNTERS:
                 count = link.counters[rule.counter]
                 key = (link.address, rule.counter)

@@ -111,6 +111,7 @@ class DeviceIndex:
         order, numbers: the same in order, and number of each place in it.
         link_of_device: number of the link of each device, -1 for none.
         owner: number of the device of each row, -1 for none.
+        owned: the rows that have one.
         measurand: index into `movements` of each row, -1 for what is no measurand.
     """
 
@@ -122,7 +123,9 @@ class DeviceIndex:
         self._nodes: list[int] = []
         self._place: npt.NDArray[np.int32] = np.empty(0, np.int32)
         self._protecting: set[int] = set()
+        self._behind: dict[str, list[Device]] = {}
         self.owner: npt.NDArray[np.int32] = np.empty(0, np.int32)
+        self.owned: npt.NDArray[np.intp] = np.empty(0, np.intp)
         self.measurand: npt.NDArray[np.int32] = np.empty(0, np.int32)
         self.measurand_rows: npt.NDArray[np.int32] = np.empty(0, np.int32)
         self.movements = Movements(0)
@@ -209,6 +212,7 @@ class DeviceIndex:
         alone: dict[str, list[int]] = {}
         for number, device in enumerate(self.order[len(self._links) :], len(self._links)):
             alone.setdefault(device.link, []).append(number)
+        self._behind = {link: [self.order[number] for number in found] for link, found in alone.items()}
         # What stands elsewhere belongs to the only device of its link, else to the link.
         of_link = np.array(
             [alone[link.name][0] if len(alone.get(link.name, ())) == 1 else k for k, link in enumerate(self._links)]
@@ -221,6 +225,7 @@ class DeviceIndex:
         # Only what the device itself delivers: results of the twin stand at its place too.
         own = np.where((self._place >= 0) & (self.link_of_row >= 0), number_of_node[self._place], -1)
         self.owner = np.where(own >= 0, own, of_link[self.link_of_row]).astype(np.int32)
+        self.owned = np.flatnonzero(self.owner >= 0)
         for device, link in zip(self.order, self.link_of_device.tolist(), strict=True):
             device.critical |= link in self._protecting and not device.meter
 
@@ -247,4 +252,4 @@ class DeviceIndex:
 
     def of_link(self, name: str) -> list[Device]:
         """The devices behind a link, without the link itself."""
-        return [device for device in self.order[len(self._links) :] if device.link == name]
+        return self._behind.get(name, [])

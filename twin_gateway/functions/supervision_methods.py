@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +12,8 @@ from address_space.address import AddressError, parse
 from address_space.ports import Argument, AuditRecord, Caller, MethodResult, MethodSpec, Right
 from address_space.quality import StatusCode
 from twin_gateway.drivers.contract import LinkService
-from twin_gateway.functions.supervision_results import FUNCTION, members
+from twin_gateway.functions.slices import Slices
+from twin_gateway.functions.supervision_results import FUNCTION, members, with_places_above
 from twin_gateway.functions.supervision_store import Maintenance
 from twin_gateway.twin.supervision.rollup import function_of, roll_up
 
@@ -77,7 +79,7 @@ class SupervisionMethods:
         """Run one."""
         match name:
             case "DeviceReport":
-                return self._report(str(arguments[0]), caller)
+                return await self._report(str(arguments[0]), caller)
             case "ReadRevisionDiff":
                 return self._revisions(str(arguments[0]), caller)
             case "AcceptRevision":
@@ -92,7 +94,7 @@ class SupervisionMethods:
 
     # ---- reading --------------------------------------------------------------------------------------------------
 
-    def _report(self, place: str, caller: Caller) -> MethodResult:
+    async def _report(self, place: str, caller: Caller) -> MethodResult:
         empty: tuple[Any, ...] = ((),) * 8
         if not self._permits(caller, Right.READ, place):
             return MethodResult(StatusCode.BadUserAccessDenied, (*empty, ""), "not allowed there")
@@ -104,7 +106,15 @@ class SupervisionMethods:
         if not devices:
             return MethodResult(StatusCode.BadNoMatch, (*empty, ""), f"there is no device at {place}")
         counted, devices = len(devices), devices[:MOST_DEVICES]
-        rows = [self._line(device) for device in devices]
+        slices = Slices()
+        alarms: Counter[str] = Counter()
+        for alarm in list(self._of.context.alarms.active()):
+            alarms.update(with_places_above(alarm.address))
+            await slices.pause()
+        rows = []
+        for device in devices:
+            rows.append(self._line(device, alarms[device.place]))
+            await slices.pause()
         roll = roll_up(members(devices))
         counts = ", ".join(f"{number} {state.name.lower()}" for state, number in sorted(roll.counts.items()))
         summary = f"{counted} devices: {counts}" + (f"; {roll.reason}" if roll.reason else "")
@@ -112,7 +122,7 @@ class SupervisionMethods:
             summary += f"; only the first {MOST_DEVICES} are listed"
         return MethodResult(StatusCode.Good, (*(list(column) for column in zip(*rows, strict=True)), summary))
 
-    def _line(self, device: Device) -> tuple[Any, ...]:
+    def _line(self, device: Device, alarms: int) -> tuple[Any, ...]:
         availability, link = device.ledger.availability(), self._of.links.get(device.link)
         timed = self._of.index.devices[link.address] if link is not None else device
         return (
@@ -123,7 +133,7 @@ class SupervisionMethods:
             clock.iso(device.changed) if device.changed else "",
             -1.0 if availability is None else availability,
             float("nan") if timed.clock.offset is None else timed.clock.offset,
-            sum(1 for _ in self._of.context.alarms.active(device.place)),
+            alarms,
         )
 
     def _revisions(self, place: str, caller: Caller) -> MethodResult:

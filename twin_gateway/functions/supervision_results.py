@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
-import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from address_space import clock
 from twin_gateway.functions.contract import TwinContext
 from twin_gateway.functions.results import Value
+from twin_gateway.functions.slices import Slices
 from twin_gateway.functions.supervision_devices import Device, DeviceIndex, SupervisedLink
 from twin_gateway.twin.rules import DeviceState
 from twin_gateway.twin.supervision.rollup import Member, Roll, function_of, places_above, roll_up
@@ -17,7 +16,7 @@ from twin_gateway.twin.supervision.rollup import Member, Roll, function_of, plac
 FUNCTION = "twSUPV1"
 _S = DeviceState
 ROLL_S = 30.0
-SLICE_S = 0.005
+_TOGETHER = 100
 _DEVICE = ("St", "StRsn", "Avl", "MTBF", "TmOfs", "LastChg", "CntAlm", "FrzCnt", "ConfRevOk", "SwRevOk", "SerNumOk")
 _METER = ("St", "StRsn", "Avl", "TmOfs", "LastChg")
 _COUNTS = {
@@ -111,8 +110,10 @@ class SupervisionResults:
         """Count alarms, and write what has changed of the places since the last time."""
         counts: Counter[str] = Counter()
         oldest: dict[str, float] = {}
-        for alarm in self._context.alarms.active():
-            for place in _with_places_above(alarm.address):
+        slices = Slices()
+        for alarm in list(self._context.alarms.active()):
+            await slices.pause()
+            for place in with_places_above(alarm.address):
                 counts[place] += 1
                 oldest[place] = min(oldest.get(place, alarm.since), alarm.since)
         # Since when an alarm stands, on the wall clock: worked out once, or it would change by itself.
@@ -120,14 +121,15 @@ class SupervisionResults:
         values: dict[str, Value] = {}
         for place in counts.keys() | self._counts.keys():
             device = self._index.devices.get(place)
+            await slices.pause()
             if device is not None and not self._brief(device):
                 values[f"{function_of(place, FUNCTION)}/CntAlm"] = counts[place]
         self._counts = counts
-        start = time.perf_counter()
         for place, devices in list(self.places.items()):
-            if time.perf_counter() - start > SLICE_S:
-                await asyncio.sleep(0)
-                start = time.perf_counter()
+            if len(values) > _TOGETHER:
+                self._write(values)
+                values = {}
+            await slices.pause()
             head = f"{function_of(place, FUNCTION)}/"
             values |= {head + name: value for name, value in self._of_place(place, devices, oldest).items()}
         sent, failed = self._commands()
@@ -194,7 +196,8 @@ def members(devices: Iterable[Device]) -> list[Member]:
     return [device.member or Member(device.place, device.state.state, device.critical) for device in devices]
 
 
-def _with_places_above(address: str) -> list[str]:
+def with_places_above(address: str) -> list[str]:
+    """What an alarm about an address is counted at: the equipment place, and the places above it."""
     parts = address.split("/")
     if len(parts) < 6:
         return [address, *places_above(address)]

@@ -23,6 +23,7 @@ from twin_gateway.functions.contract import TwinContext
 from twin_gateway.functions.feeder_view import FeederViews
 from twin_gateway.functions.results import Value
 from twin_gateway.functions.rule_watch import UNUSABLE, RuleWatch, Watched
+from twin_gateway.functions.slices import Slices, each, in_slices, pieces
 from twin_gateway.functions.switchgear_assessment import INDEX_RESULTS, RESULTS, Assessor
 from twin_gateway.functions.switchgear_equipment import Operation, Switchgear, class_of, find_switchgear
 from twin_gateway.functions.switchgear_nameplates import read_nameplates
@@ -39,6 +40,7 @@ log = logging.getLogger(__name__)
 TICK_S = 1.0
 SLICE_S = 0.005
 BATCH = 5_000
+AT_ONCE = 200
 PAUSE_S = 0.05
 IDLE_PASS_S = 60.0
 COMMAND_WINDOW_S = 5.0
@@ -149,15 +151,11 @@ class SwitchgearCondition:
                     async with asyncio.timeout(max(0.0, due - self._now())):
                         await wake.wait()
                 wake.clear()
-                start = time.perf_counter()
-                for chunk in cursor.take(BATCH):
-                    self.take(chunk)
-                    if time.perf_counter() - start > SLICE_S:
-                        await asyncio.sleep(0)
-                        start = time.perf_counter()
+                chunks = cursor.take(BATCH)
+                await each(self.take, (piece for chunk in chunks for piece in pieces(chunk, AT_ONCE)))
                 if cursor.lost > lost:
                     lost = cursor.lost
-                    self._watch.renew_all()
+                    await in_slices(self._watch.renew_all())
                 if self._now() >= due:
                     due = self._now() + TICK_S
                     await self.tick()
@@ -172,17 +170,19 @@ class SwitchgearCondition:
 
     async def open(self) -> None:
         """Read what was kept and what the table has already."""
-        kept = await self._store.open()
+        kept, slices = await self._store.open(), Slices()
         for one in self.equipment.values():
             one.restore(kept.get(one.place))
             for role, row in one.rows.items():
                 self._roles.setdefault(row, []).append((one, role))
             for row in one.joints.values():
                 self._roles.setdefault(row, []).append((one, "STMP/Tmp"))
+            await slices.pause()
         self._grow()
-        self._watch.renew_all()
+        await in_slices(self._watch.renew_all())
         table = self.context.table
-        for row, owners in self._roles.items():
+        for row, owners in list(self._roles.items()):
+            await slices.pause()
             sample = table.sample(row)
             if sample.quality & UNUSABLE or not isinstance(sample.value, int):
                 continue

@@ -13,6 +13,7 @@ from address_space.ports import Argument, Caller, MethodResult, MethodSpec, Righ
 from address_space.quality import StatusCode
 from twin_gateway.functions.contract import TwinContext
 from twin_gateway.functions.positions import SwitchPositions
+from twin_gateway.functions.slices import Slices
 from twin_gateway.functions.topology_conditions import TopologyConditions
 from twin_gateway.functions.topology_evidence import VoltageEvidence
 from twin_gateway.functions.topology_points import TopologyPoints
@@ -87,6 +88,7 @@ class Topology:
                 concerned = self._evidence.concerned(chunks)
                 if len(devices):
                     await self._take(devices)
+                    await asyncio.sleep(0)
                 elif concerned:
                     self._conditions.voltages(self.live, self._evidence)
                 self.settled = time.perf_counter()
@@ -97,21 +99,27 @@ class Topology:
         """Read all positions anew: at the start, when points were added, when changes went by unread."""
         if self.positions.stale:
             self.positions.refresh()
-            self._evidence.scan()
+        self._evidence.scan()
         devices = np.arange(len(self.live.graph.devices))
         await self._move(devices, self.positions.read())
         self._newest = max(self._newest, self.positions.newest(devices))
-        self._conditions.switches(self.live, self.positions, devices)
+        await self._tell(devices)
         await self._publish()
 
     async def _take(self, devices: Indexes) -> None:
         changed = await self._move(devices, self.positions.of(devices))
-        self._conditions.switches(self.live, self.positions, devices)
+        await self._tell(devices)
         if changed:
             self._newest = max(self._newest, self.positions.newest(devices))
             await self._publish()
         else:
             self._conditions.voltages(self.live, self._evidence)
+
+    async def _tell(self, devices: Indexes) -> None:
+        slices = Slices()
+        for start in range(0, len(devices), _MANY):
+            self._conditions.switches(self.live, self.positions, devices[start : start + _MANY])
+            await slices.pause()
 
     async def _move(self, devices: Indexes, positions: Positions) -> bool:
         """Put devices into positions; many at once, or where it last took long, beside the event loop."""
@@ -129,7 +137,9 @@ class Topology:
     async def _publish(self) -> None:
         for _ in self._points.write(self.live, self._newest):
             await asyncio.sleep(0)
+        await asyncio.sleep(0)
         self._conditions.areas(self.live)
+        await asyncio.sleep(0)
         self._conditions.voltages(self.live, self._evidence)
 
     def _tell_missing(self) -> None:

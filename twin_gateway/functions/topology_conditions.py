@@ -48,7 +48,8 @@ class TopologyConditions:
         deviates = (live.positions[devices] != graph.normal[devices]) & (live.positions[devices] != Position.UNKNOWN)
         # A position that is not known says neither that the switch has gone back nor that it has not.
         known = live.positions[devices] != Position.UNKNOWN
-        for device, now in zip(devices[known].tolist(), deviates[known].tolist(), strict=True):
+        new = known & (deviates != self._deviating[devices])
+        for device, now in zip(devices[new].tolist(), deviates[new].tolist(), strict=True):
             if now != self._deviating[device]:
                 self._deviating[device] = now
                 is_now = _NAMES[Position(int(live.positions[device]))]
@@ -61,7 +62,8 @@ class TopologyConditions:
             return
         told = devices[positions.rows[devices] >= 0]
         between = positions.told_between(told)
-        for device, now in zip(told.tolist(), between.tolist(), strict=True):
+        new = between != self._between[told]
+        for device, now in zip(told[new].tolist(), between[new].tolist(), strict=True):
             if now != self._between[device]:
                 self._between[device] = now
                 point = graph.ratings[device].position
@@ -76,19 +78,23 @@ class TopologyConditions:
         count = len(graph.feeders)
         texts: dict[int, list[str]] = {}
         looped = live.looped & ~graph.meshed
-        concerned = np.unique(home[looped])
+        places = np.flatnonzero(looped)
+        places = places[np.argsort(home[places], kind="stable")]
+        concerned, first = np.unique(home[places], return_index=True)
+        groups = dict(zip(concerned.tolist(), np.split(places, first[1:]), strict=True)) if len(places) else {}
         # Busbars that a loop goes over are told by its feeders.
         for number in concerned[concerned >= 0].tolist() or concerned.tolist():
-            zones = looped & (home == number)
+            zones = groups[number]
             feeds = [live.light.feeds[key] for key in set(live.light.fed[zones].tolist())]
             sure = "" if live.dark.looped[zones].any() else "perhaps "
             parallel = any(len(feed.sources) > 1 for feed in feeds)
             texts.setdefault(number, []).append(sure + ("sources in parallel" if parallel else "a closed loop"))
         unknown = live.unknown
         unknown = unknown[unknown < graph.switch_count]
-        touched = home[graph.ends[unknown]]
-        for number in np.unique(touched).tolist():
-            many = int(np.count_nonzero(np.any(touched == number, axis=1)))
+        one, other = home[graph.ends[unknown]].reshape(-1, 2).T
+        touching = np.bincount(np.concatenate([one, other[other != one]]) + 1, minlength=count + 1)
+        for number in (np.flatnonzero(touching) - 1).tolist():
+            many = int(touching[number + 1])
             texts.setdefault(number, []).append(f"{many} switch{'es' if many > 1 else ''} of unknown position")
         dead = np.bincount(home + 1, weights=graph.customers * ~live.energised, minlength=count + 1)
         for index in np.flatnonzero(dead > self._settings.dead_customers).tolist():

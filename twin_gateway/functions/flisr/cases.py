@@ -527,8 +527,8 @@ class Cases:
         found = self._regions.get(feeder)
         if found is None:
             network = self.eye.network
-            normal = network.grid.normal_positions()
             if not self._areas:
+                normal = network.grid.normal_positions()
                 self._areas = {each: self._area(each, normal) for each in network.heads}
             feeder_of = {zone: each for each, zones in self._areas.items() for zone in zones}
             near = {feeder}

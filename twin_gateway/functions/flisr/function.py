@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import time
 from collections.abc import Iterator, Mapping
 from collections.abc import Sequence as Items
 from typing import Any
@@ -30,15 +29,14 @@ from twin_gateway.functions.flisr.people import People
 from twin_gateway.functions.flisr.points import FlisrPoints
 from twin_gateway.functions.flisr.settings import FlisrSettings
 from twin_gateway.functions.flisr.steady_clock import SteadyClock
+from twin_gateway.functions.slices import in_slices
 from twin_gateway.functions.worker import Worker
-from twin_gateway.grid.model import Position
 from twin_gateway.twin.flisr.watch import FeederWatch, Reading
 from twin_gateway.twin.flisr.zones import compile_network
 
 log = logging.getLogger(__name__)
 PUBLISH_S = 1.0
 BREATH_S = 0.02
-SLICE_S = 0.005
 _AT_ONCE = 100
 
 
@@ -121,7 +119,7 @@ class FlisrFunction:
         cursor = self._table.journal.cursor("flisr", self._wake.set)
         try:
             await self.cases.restore()
-            self._look_at_all()
+            await in_slices(self._look_at_all())
             self.cases.spawn(self.cases.engine.warm(), "compute process")
             while True:
                 await self._round(cursor.take())
@@ -143,8 +141,7 @@ class FlisrFunction:
             if len(self._table) != len(self._watched):
                 self._prepare()
             now = self._clock.now()
-            for chunk in chunks:
-                await in_slices(self._take(chunk, now))
+            await in_slices(part for chunk in chunks for part in self._take(chunk, now))
             self._loads.sample(now)
             await in_slices(self._watch_all(now))
             self.cases.tick(now)
@@ -161,6 +158,7 @@ class FlisrFunction:
         if len(self._table) == len(self._watched):
             return
         self.eye.refresh()
+        self._loads.refresh()
         self._watchers.clear()
         watched = np.zeros(len(self._table), bool)
         for watch in self._watches.values():
@@ -176,19 +174,22 @@ class FlisrFunction:
         watched[list(self._indicators)] = True
         self._watched = watched
 
-    def _look_at_all(self) -> None:
+    def _look_at_all(self) -> Iterator[None]:
         """What stands at the start, so that the first change is known as one."""
         self._prepare()
         now = self._clock.now()
         self.eye.note_all()
         for row, address in self._indicators.items():
             self.eye.passages.change(address, self.eye.reading(row))
+            yield
         for watch in self._watches.values():
             head = self.eye.read(watch.points()[0])
             if head is not None:
                 watch.change(watch.points()[0], head, now)
+            yield
 
     def _take(self, chunk: Chunk, now: float) -> Iterator[None]:
+        yield
         if chunk.texts is not None or chunk.timestamp_only:
             return
         inside = chunk.rows < len(self._watched)
@@ -225,14 +226,15 @@ class FlisrFunction:
         watch.change(point, reading, now, commanded=commanded, local=local)
 
     def _watch_all(self, now: float) -> Iterator[None]:
+        opened = self.eye.opened()
         for feeder, watch in self._watches.items():
-            self._watch(feeder, watch, now)
+            self._watch(feeder, watch, now, opened=watch.feeder.head in opened)
             yield
 
-    def _watch(self, feeder: str, watch: FeederWatch, now: float) -> None:
+    def _watch(self, feeder: str, watch: FeederWatch, now: float, *, opened: bool) -> None:
         head = watch.feeder.head
         lost = dead = None
-        if self.eye.position(head) is Position.OPEN:
+        if opened:
             lost, dead = self.eye.current_zero(head), self.eye.dead(self.eye.target(head))
         trigger = watch.tick(now, self.eye.read, current_lost=lost, dead=dead)
         trip = watch.last_trip
@@ -246,15 +248,6 @@ class FlisrFunction:
         rows = self.eye.position_rows
         quality = worst(self._table.quality[rows]) if len(rows) and self.cases.active() else 0
         return self.cases.publish(self.points, quality)
-
-
-async def in_slices(work: Iterator[object]) -> None:
-    """Do something part by part; gives way to others every few milliseconds."""
-    start = time.perf_counter()
-    for _ in work:
-        if time.perf_counter() - start > SLICE_S:
-            await asyncio.sleep(0)
-            start = time.perf_counter()
 
 
 def make_flisr(

@@ -51,13 +51,17 @@ class LoadMemory:
         self._rows_for = -1
         self._nominal = self._allocated()
 
+    def refresh(self) -> None:
+        """Look up the rows anew, after the table has grown."""
+        if self._rows_for != len(self._table):
+            self._rows = rows_of(self._table, [item.point for item in self._columns]).astype(np.int64)
+            self._rows_for = len(self._table)
+
     def sample(self, now: float) -> None:
         """Take a sample when it is time for one."""
         if now - self._times[self._next - 1] < self._every or not self._columns:
             return
-        if self._rows_for != len(self._table):
-            self._rows = rows_of(self._table, [item.point for item in self._columns]).astype(np.int64)
-            self._rows_for = len(self._table)
+        self.refresh()
         known = self._rows >= 0
         rows = self._rows[known]
         values = np.full(len(self._columns), np.nan)

@@ -231,6 +231,11 @@ class GridEye:
         found = PositionColumn.names(positions[there])
         self._last.update(zip((self._switches[number] for number in there.tolist()), found, strict=True))
 
+    def opened(self) -> set[str]:
+        """Switches known to be open."""
+        found = np.flatnonzero(self._column.read(self.table) == Position.OPEN)
+        return {self._switches[number] for number in found.tolist()}
+
     @property
     def position_rows(self) -> npt.NDArray[np.int32]:
         """Rows of all positions."""
@@ -332,12 +337,20 @@ class GridEye:
 
     def reach(self, start: int, without: str = "", *, unknown_closed: bool = False) -> set[int]:
         """Zones joined with one by closed switches, leaving one switch out."""
-        passing = self._passing(unknown_closed=unknown_closed)
-        if without in self.network.switch_index:
-            passing[self.network.switch_index[without]] = False
-        ends = self._ends[passing]
-        island = components(len(self.network.zones), ends[:, 0], ends[:, 1])
+        island = self._islands(self.network.switch_index.get(without, -1), unknown_closed=unknown_closed)
         return set(np.flatnonzero(island == island[start]).tolist())
+
+    def _sides(self, number: int) -> list[set[int]]:
+        """What is joined with either side of a switch, leaving it out."""
+        island = self._islands(number)
+        return [set(np.flatnonzero(island == island[zone]).tolist()) for zone in self.network.switches[number].zones]
+
+    def _islands(self, without: int = -1, *, unknown_closed: bool = False) -> npt.NDArray[np.intp]:
+        passing = self._passing(unknown_closed=unknown_closed)
+        if without >= 0:
+            passing[without] = False
+        ends = self._ends[passing]
+        return components(len(self._fed), ends[:, 0], ends[:, 1])
 
     def _passing(self, *, unknown_closed: bool = False) -> npt.NDArray[np.bool_]:
         """Of each switch of the network: it is closed, or may be."""
@@ -349,7 +362,7 @@ class GridEye:
         number = self.network.switch_index.get(subject)
         if number is None:
             return {zone for start in self.zones_of(subject) for zone in self.reach(start)}
-        sides = [self.reach(zone, subject) for zone in self.network.switches[number].zones]
+        sides = self._sides(number)
         without = [side for side in sides if not any(self.network.zones[zone].source for zone in side)]
         return set().union(*without) if without else set()
 
@@ -420,8 +433,7 @@ class GridEye:
 
     def supplied(self) -> set[int]:
         """Zones that a source feeds through switches known to be closed."""
-        ends = self._ends[self._passing()]
-        island = components(len(self._fed), ends[:, 0], ends[:, 1])
+        island = self._islands()
         fed = np.zeros(len(self._fed), bool)
         fed[island[self._fed]] = True
         return set(np.flatnonzero(fed[island]).tolist())
