@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import logging
 import resource
@@ -22,7 +23,6 @@ from address_space.opcua.settings import SettingsError
 from address_space.table import PointTable
 from twin_gateway.config import ConfigError, GatewayConfig, load_config
 from twin_gateway.functions.switchgear import NameplateError
-from twin_gateway.garbage import settle
 from twin_gateway.gateway import Gateway
 from twin_gateway.grid.cim import read_cim
 from twin_gateway.grid.model import Grid
@@ -115,7 +115,9 @@ async def _serve(gateway: Gateway, started: Callable[[Gateway], None] | None) ->
     except (OSError, CertificateError, SettingsError) as error:
         print(f"error: {error}", file=sys.stderr)  # noqa: T201 - the command line's own output
         return 1
-    settle()
+    # What has been built stays: a collection that looks at all of it again would hold up the event loop for long.
+    gc.collect()
+    gc.freeze()
     if started is not None:
         started(gateway)
     await stop.wait()

@@ -165,7 +165,8 @@ class PowerFlow:
                 _NO_FLOW, self._context.place, f"no power flow: {error}", 500, delay=self._settings.alarm_delay
             )
             if self._points is not None:
-                self._points.nothing(ticks)
+                await in_slices(self._points.nothing(ticks))
+                await asyncio.sleep(0)
             return
         self.last = found
         counts = self._tell(found)

@@ -90,11 +90,12 @@ class PowerFlowPoints:
             self._table.ingest(Batch.of(self._rows[part].tolist(), values[part].tolist(), words[part].tolist(), ticks))
             yield len(part)
 
-    def nothing(self, ticks: int) -> None:
-        """Say that there is neither power flow nor estimate."""
+    def nothing(self, ticks: int) -> Iterator[int]:
+        """Say that there is neither power flow nor estimate, in parts."""
         for owner in self._owners:
             self._results.write({f"{owner}/PFConv": False, f"{owner}/SEObs": False}, 0, ticks)
             self._results.write({f"{owner}/{name}": None for name in _TOTALS[3:]}, 0, ticks)
+            yield len(_TOTALS)
 
     def _write_totals(
         self, report: Report, numbers: StateNumbers, mark: tuple[int, int], bad: dict[str, int]

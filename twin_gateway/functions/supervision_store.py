@@ -69,12 +69,14 @@ class SupervisionStore:
 
     async def save(self, ledgers: Mapping[str, Ledger], today: int) -> None:
         """Write the books of today and yesterday, and drop what is older than the window."""
-        rows = [
-            (place, number, day.up, day.counted, day.failures)
-            for place, ledger in ledgers.items()
-            for number, day in ledger.days.items()
-            if number >= today - 1
-        ]
+        rows: list[tuple[str, int, float, float, int]] = []
+        slices = Slices()
+        for place, ledger in ledgers.items():
+            for number in (today - 1, today):
+                day = ledger.days.get(number)
+                if day is not None:
+                    rows.append((place, number, day.up, day.counted, day.failures))
+            await slices.pause()
 
         def work(database: sqlite3.Connection) -> None:
             database.executemany("INSERT OR REPLACE INTO day VALUES (?, ?, ?, ?, ?)", rows)
