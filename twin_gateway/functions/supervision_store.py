@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from twin_gateway.audit.database import Database
+from twin_gateway.functions.slices import Slices
 from twin_gateway.twin.supervision.ledger import Day, Ledger
 
 _SCHEMA = """
@@ -72,10 +73,11 @@ class SupervisionStore:
         rows: list[tuple[str, int, float, float, int]] = []
         slices = Slices()
         for place, ledger in ledgers.items():
-            for number in (today - 1, today):
-                day = ledger.days.get(number)
-                if day is not None:
-                    rows.append((place, number, day.up, day.counted, day.failures))
+            rows += [
+                (place, number, day.up, day.counted, day.failures)
+                for number, day in ledger.days.items()
+                if number >= today - 1
+            ]
             await slices.pause()
 
         def work(database: sqlite3.Connection) -> None:
