@@ -230,6 +230,10 @@ class FlisrField:
                 found.append(f"{verb} {place[2]}/{place[4]}")
         return found
 
+    def last_trip(self, feeder: str = HEAD) -> float | None:
+        """When FLISR has last taken note of a trip."""
+        return self.flisr._watches[feeder].last_trip
+
     def stays_dead(self, number: int) -> bool:
         """Whether a ring-main unit has no voltage, as its devices tell."""
         return not self.value(f"{AREA}/RMU{number:02}/MV1/T01/_/MMXU1/PhV/phsA")

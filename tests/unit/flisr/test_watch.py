@@ -166,6 +166,8 @@ def test_busbar_protection_and_a_failed_breaker_count_however_long_the_breaker_h
     bay.set(sign, True)
     ((_, trigger),) = bay.run(5)
     assert trigger.advise_only
+    bay.set(STATE, 1)
+    assert bay.run(100) == []
     bay.set(sign, False).set(STATE, 1)
     bay.run(30)
     assert [trigger.cause for _, trigger in tripped(bay).run(10)] == [Cause.TRIP]

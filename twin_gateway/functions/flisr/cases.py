@@ -187,9 +187,12 @@ class Cases:
         if mode is Mode.OFF or trigger.event in self._known:
             return None
         now = self.now()
+        before = self._cases.get(trigger.feeder)
+        if before is not None and before.sequence.trigger.cause is Cause.BUSBAR and trigger.cause is not Cause.OPERATOR:
+            # What opens after the busbar has a fault is part of it: people look first, and end that event.
+            return None
         self._remember(trigger.event)
         sequence = Sequence(trigger, mode, self._settings.sequence_times(), now)
-        before = self._cases.get(trigger.feeder)
         if before is not None:
             sequence.fault_zones |= self.fault_zones(before.sequence)
             self._handle(before, before.sequence.supersede(trigger.event, now))

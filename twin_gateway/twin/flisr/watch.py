@@ -192,6 +192,8 @@ class FeederWatch:
         """A trip after which the breaker stays closed is over (the fault has disappeared, or it was another's)."""
         if self._position is not Position.CLOSED or self._closed_at is None:
             return
+        if any(point in self._raised for point in (*self.feeder.busbar_trip, *self.feeder.breaker_failure)):
+            return
         told = self._closed_at if self._told_at is None else self._told_at
         if now - max(self._closed_at, told) > (self._times.manual if self._ready else self._times.trip_memory):
             self._sequence_over()
