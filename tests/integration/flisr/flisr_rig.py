@@ -397,5 +397,6 @@ async def build(
     flisr = FlisrFunction(context, FlisrSettings(**{**QUICK, **settings}), {"rtu": device}, worker)
     rig = Rig(table, device, desk, flisr, events, audit, tags, [], asyncio.create_task(flisr.run()), worker)
     rig.events_cursor = events.cursor("test")  # type: ignore[attr-defined]
+    await rig.until(lambda: len(flisr._watched) > 0, 30.0)  # it has looked at what stands at the start
     await asyncio.sleep(0.3)
     return rig
