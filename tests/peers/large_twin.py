@@ -20,7 +20,7 @@ from address_space import clock
 from address_space.address import parse
 from address_space.catalogue import classify
 from address_space.events import EventJournal
-from address_space.point import Batch, Point, PointProfile
+from address_space.point import Batch, PointProfile
 from address_space.ports import Caller, MethodResult, Outcome, Right
 from address_space.table import PointTable
 from twin_gateway.audit.journal import AuditJournal
@@ -188,10 +188,18 @@ class LargeTwin:
             place, site = meter.split("/")[1:3]
             line = f"meter-{place}-{site[:4]}" if concentrators else f"meter-{place}-{site}"
             found += [(f"{meter}/{name}", line) for name in _METER]
-        self.table.add(Point(text, PointProfile.of(classify(parse(text))), line) for text, line in found)
+        table = self.table
+        kinds = {text.split("/", 6)[6]: text for text, _ in found}  # what a point is follows from its data object
+        numbers = {kind: table.profile_number(PointProfile.of(classify(parse(text)))) for kind, text in kinds.items()}
+        table.add_columns(
+            [text for text, _ in found],
+            [numbers[text.split("/", 6)[6]] for text, _ in found],
+            [table.link_number(line) for _, line in found],
+            [0] * len(found),
+        )
         for line in dict.fromkeys(line for _, line in found):
             self.lines[line] = Line(line, f"dso1/_sys/gw1/_/_/{line}")
-        table, normal = self.table, grid.normal_positions()
+        normal = grid.normal_positions()
         self.positions = {item.address: table.find(rating.position) for item, rating in grid.switches()}
         flags = [table.find(text) for text, _ in found if text.endswith(("/Loc", "/FltInd"))]
         self.readings = np.array(
@@ -217,6 +225,11 @@ class LargeTwin:
         while True:
             self.table.sweep()
             await asyncio.sleep(1.0)
+
+    @property
+    def alarms(self) -> int:
+        """Number of active alarms."""
+        return sum(1 for _ in self._alarms.active())
 
     def check(self) -> None:
         """Raise what a task has ended with."""
@@ -245,10 +258,11 @@ class LargeTwin:
         rows = [self.positions[switch] for switch in switches]
         self._write(rows, [float(position)] * len(rows))
 
-    def measure(self, value: float) -> None:
+    async def measure(self, value: float) -> None:
         """All measured values have changed, told in batches as links deliver them."""
         for rows in np.array_split(self.readings, len(self.readings) // 500 + 1):
             self._write(rows.tolist(), (value + np.arange(len(rows)) % 7).tolist())
+            await asyncio.sleep(0)
 
     def lose(self, lines: Iterable[str]) -> None:
         """Links are down."""

@@ -16,7 +16,7 @@ from twin_gateway.twin.supervision.rollup import Member, Roll, function_of, plac
 FUNCTION = "twSUPV1"
 _S = DeviceState
 ROLL_S = 30.0
-_TOGETHER = 100
+_TOGETHER = 40
 _DEVICE = ("St", "StRsn", "Avl", "MTBF", "TmOfs", "LastChg", "CntAlm", "FrzCnt", "ConfRevOk", "SwRevOk", "SerNumOk")
 _METER = ("St", "StRsn", "Avl", "TmOfs", "LastChg")
 _COUNTS = {
@@ -117,7 +117,8 @@ class SupervisionResults:
                 counts[place] += 1
                 oldest[place] = min(oldest.get(place, alarm.since), alarm.since)
         # Since when an alarm stands, on the wall clock: worked out once, or it would change by itself.
-        self._since = {since: self._since.get(since) or self._clock_text(since) for since in set(oldest.values())}
+        shown = {oldest[place] for place in self.places if place in oldest}
+        self._since = {since: self._since.get(since) or self._clock_text(since) for since in shown}
         values: dict[str, Value] = {}
         for place in counts.keys() | self._counts.keys():
             device = self._index.devices.get(place)
@@ -127,6 +128,7 @@ class SupervisionResults:
         self._counts = counts
         for place, devices in list(self.places.items()):
             if len(values) > _TOGETHER:
+                await slices.pause()
                 self._write(values)
                 values = {}
             await slices.pause()

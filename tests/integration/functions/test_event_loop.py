@@ -7,12 +7,15 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import logging
 from pathlib import Path
 
 from peers.feeder.rig import AREA, HEAD, FieldRig, until_true
+from peers.large_twin import LargeTwin
 from peers.loop_watch import LoopWatch
 
 from address_space.ports import Caller
+from twin_gateway.grid.model import Position
 
 LONGEST_S = 0.020
 AREA_TOPOLOGY = f"{AREA}/_/_/_/_/twTOPO1"
@@ -54,3 +57,39 @@ async def test_the_service_answers_while_the_twin_computes(tmp_path: Path) -> No
     finally:
         gc.unfreeze()
         rig.stop()
+
+
+async def test_ten_thousand_switches_and_meters_do_not_hold_it_up(tmp_path: Path) -> None:
+    # Fewer results than usual, for the sake of the time that it takes to make them.
+    twin = LargeTwin(tmp_path, powerflow={"estimates": False}, topology={"nodes": False})
+    switches, links = list(twin.positions), list(twin.lines)
+    assert min(len(switches), len(twin.grid.meters)) > 10_000
+    dead = twin.table.find("dso1/_/_/_/_/_/twTOPO1/DeadCnt")
+    gc.collect()
+    gc.freeze()
+    logging.disable(logging.WARNING)  # a line for each of thousands of alarms, for nobody
+    try:
+        with LoopWatch() as watch:
+            await twin.start()
+            await asyncio.sleep(1)
+            for volts in (229.0, 231.0):
+                await twin.measure(volts)
+                await asyncio.sleep(0.3)
+            twin.move(switches[::3], Position.OPEN)
+            await until_true(lambda: (twin.table.value(dead) or 0) > 1000 and twin.alarms > 1000, 60)
+            twin.move(switches[::3], Position.CLOSED)
+            await until_true(lambda: twin.table.value(dead) == 0, 60)
+            for link in links[:300]:
+                twin.lose([link])
+                await asyncio.sleep(0)
+            await asyncio.sleep(1)
+            for name, argument in (("DeviceReport", "dso1"), ("Trace", switches[100]), ("Neighbours", switches[100])):
+                assert (await twin.call(name, argument)).status == 0, name
+        twin.check()
+        assert watch.calls > 500
+        # Full collections come about once in a million new objects, and pytest's own objects are looked at with them.
+        assert watch.worst_own.own < LONGEST_S, watch.report()
+    finally:
+        logging.disable(logging.NOTSET)
+        gc.unfreeze()
+        await twin.stop()

@@ -44,19 +44,25 @@ class Roll:
 
 def roll_up(members: Iterable[Member]) -> Roll:
     """Roll up the devices of one place."""
-    counts: Counter[DeviceState] = Counter()
-    weights: dict[DeviceState, float] = {}
     first: dict[tuple[DeviceState, bool], str] = {}
+    numbers: dict[tuple[DeviceState, bool], int] = {}
     up = known = 0.0
     for member in members:
-        state, weight = member.state, CRITICAL_WEIGHT if member.critical else ORDINARY_WEIGHT
-        counts[state] += 1
-        weights[state] = weights.get(state, 0.0) + weight
-        if state > DeviceState.OK:
-            first.setdefault((state, member.critical), member.place)
+        kind = member.state, member.critical
+        if kind in numbers:
+            numbers[kind] += 1
+        else:
+            numbers[kind], first[kind] = 1, member.place
         if member.availability is not None:
+            weight = CRITICAL_WEIGHT if member.critical else ORDINARY_WEIGHT
             up += weight * member.availability
             known += weight
+    counts: Counter[DeviceState] = Counter()
+    weights: dict[DeviceState, float] = {}
+    for (state, is_critical), number in numbers.items():
+        counts[state] += number
+        weight = CRITICAL_WEIGHT if is_critical else ORDINARY_WEIGHT
+        weights[state] = weights.get(state, 0.0) + number * weight
     availability = up / known if known else None
     relevant = sorted((state for state in counts if state not in _EXCLUDED), reverse=True)
     if not relevant:
