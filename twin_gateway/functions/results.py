@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from address_space import clock, units
 from address_space.address import parse
 from address_space.catalogue import ValueType, classify
-from address_space.point import Batch, Point, PointProfile, TextSample
+from address_space.point import Batch, PointProfile, TextSample
 from address_space.quality import Quality
 from address_space.table import PointTable
 
@@ -54,7 +54,7 @@ class ResultPoints:
     def __init__(self, table: PointTable) -> None:
         self._table = table
         self._rows: dict[str, int] = {}
-        self._profiles: dict[str, PointProfile] = {}
+        self._kinds: dict[str, int] = {}
 
     def add(self, addresses: Iterable[str]) -> None:
         """Add points by address (`…/twLOSS1/LosWh`); class and unit come from the catalogue, known ones are left.
@@ -63,9 +63,11 @@ class ResultPoints:
             AddressError, CatalogueError: an address is malformed, or the catalogue does not know it.
         """
         new = [text for text in dict.fromkeys(addresses) if text not in self._rows]
-        absent = self._find(new)
+        absent = [text for text, row in zip(new, self._find(new), strict=True) if row < 0]
         # What a result is follows from its function and data object: few kinds, many places (checked by the table).
-        self._table.add(Point(text, self._profile(text)) for text, row in zip(new, absent, strict=True) if row < 0)
+        kinds = [self._kind(text) for text in absent]
+        none = [self._table.link_number("")] * len(absent)
+        self._table.add_columns(absent, kinds, none, [self._table.source_number(0)] * len(absent))
         self._rows.update(zip(new, self._find(new), strict=True))
 
     def _find(self, addresses: Sequence[str]) -> list[int]:
@@ -73,11 +75,12 @@ class ResultPoints:
         nodes = tree.find_many(addresses)
         return [int(tree.row[node]) if node >= 0 else -1 for node in nodes.tolist()]
 
-    def _profile(self, address: str) -> PointProfile:
+    def _kind(self, address: str) -> int:
+        """Number of the profile of a point."""
         kind = address.split("/", _FUNCTION_AT)[-1]
-        found = self._profiles.get(kind)
+        found = self._kinds.get(kind)
         if found is None:
-            found = self._profiles[kind] = _profile(address)
+            found = self._kinds[kind] = self._table.profile_number(_profile(address))
         return found
 
     def write(self, values: Mapping[str, Value], quality: int = 0, source_time: int = 0) -> None:

@@ -22,8 +22,9 @@ from twin_gateway.functions.flisr.points import FlisrPoints
 from twin_gateway.functions.flisr.remember import event_body, location_of, snapshot_of, step_record, trigger_of
 from twin_gateway.functions.flisr.settings import FlisrSettings
 from twin_gateway.functions.flisr.steady_clock import SteadyClock
+from twin_gateway.functions.slices import each
 from twin_gateway.grid.model import LoadData, Position
-from twin_gateway.twin.flisr.records import LoadEstimate
+from twin_gateway.twin.flisr.records import Indication, LoadEstimate
 from twin_gateway.twin.flisr.sequence import Sequence
 from twin_gateway.twin.flisr.states import (
     ENDED_WELL,
@@ -323,7 +324,8 @@ class Cases:
     async def _locate(self, case: Case) -> None:
         sequence, trigger = case.sequence, case.sequence.trigger
         await self._poll(trigger.feeder)
-        indications = self.eye.indications()
+        indications: list[Indication] = []
+        await each(indications.append, self.eye.indications())
         if not trigger.clock_good:
             # Without the time of the trip no other device's time says anything: everything goes by arrival.
             indications = [replace(each, time=None, clock_good=False) for each in indications]

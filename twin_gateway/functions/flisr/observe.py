@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 import numpy as np
 import numpy.typing as npt
@@ -440,13 +440,12 @@ class GridEye:
 
     # ---- indications and the hash of the inputs -------------------------------------------------------------------
 
-    def indications(self) -> list[Indication]:
-        """Every fault passage indicator as it stands."""
-        found = []
+    def indications(self) -> Iterator[Indication]:
+        """Every fault passage indicator as it stands, one by one."""
         for address in self._grid.indicators:
             reading = self.read(address)
             if reading is None:
-                found.append(Indication(address, None))
+                yield Indication(address, None)
                 continue
             passed = reading.value if reading.good and isinstance(reading.value, bool) else None
             told = self.read(f"{address}/dirGeneral")
@@ -457,10 +456,7 @@ class GridEye:
             if passed:
                 stamped, received = self.passages.set_at(address) or (stamped, received)
             answered = reading.received if reading.good else None
-            found.append(
-                Indication(address, passed, direction, stamped, received, answered, clock_good=stamped is not None)
-            )
-        return found
+            yield Indication(address, passed, direction, stamped, received, answered, clock_good=stamped is not None)
 
     def fingerprint(self, region: frozenset[str], key: str) -> str:
         """Hash of what plans in a region of switches look at; `key` names the region."""
