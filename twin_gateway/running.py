@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import json
 import logging
@@ -22,6 +23,7 @@ from address_space.opcua.security import CertificateError
 from address_space.opcua.settings import SettingsError
 from address_space.table import PointTable
 from twin_gateway.config import ConfigError, GatewayConfig, load_config
+from twin_gateway.data_lock import DirectoryInUseError, locked
 from twin_gateway.functions.switchgear import NameplateError
 from twin_gateway.gateway import Gateway
 from twin_gateway.grid.cim import read_cim
@@ -80,18 +82,26 @@ def load_grid(config: GatewayConfig) -> Grid:
 
 def run_gateway(path: Path, *, started: Callable[[Gateway], None] | None = None) -> int:
     """Run until SIGTERM or SIGINT; the exit code."""
-    try:
-        config, mapping = load(path)
-        grid = load_grid(config)
-        set_up_logging(config.log.level, config.log.format)
-        users = load_users(config.users) if config.users.exists() or config.opcua.anonymous == "none" else {}
-        raise_file_limit()
-        gateway = Gateway(config, mapping, users, grid=grid)
-    except (ConfigError, UsersError, NameplateError) as error:
-        print(f"error: {error}", file=sys.stderr)  # noqa: T201 - the command line's own output
-        return 1
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+    with contextlib.ExitStack() as stack:
+        try:
+            config, mapping = load(path)
+            grid = load_grid(config)
+            set_up_logging(config.log.level, config.log.format)
+            users = load_users(config.users) if config.users.exists() or config.opcua.anonymous == "none" else {}
+            raise_file_limit()
+            stack.enter_context(locked(config.data_directory))
+            gateway = Gateway(config, mapping, users, grid=grid)
+        except (ConfigError, UsersError, NameplateError, DirectoryInUseError, OSError) as error:
+            return _complain(error)
+        except sqlite3.Error as error:
+            return _complain(f"a database in {config.data_directory} cannot be used: {error}")
+        runner = stack.enter_context(asyncio.Runner(loop_factory=uvloop.new_event_loop))
         return runner.run(_serve(gateway, started))
+
+
+def _complain(error: Exception | str) -> int:
+    print(f"error: {error}", file=sys.stderr)  # noqa: T201 - the command line's own output
+    return 1
 
 
 def raise_file_limit() -> None:
@@ -109,12 +119,9 @@ async def _serve(gateway: Gateway, started: Callable[[Gateway], None] | None) ->
     try:
         await gateway.start()
     except sqlite3.Error as error:
-        text = f"error: the audit journal in {gateway.config.data_directory} cannot be used: {error}"
-        print(text, file=sys.stderr)  # noqa: T201 - the command line's own output
-        return 1
+        return _complain(f"the audit journal in {gateway.config.data_directory} cannot be used: {error}")
     except (OSError, CertificateError, SettingsError) as error:
-        print(f"error: {error}", file=sys.stderr)  # noqa: T201 - the command line's own output
-        return 1
+        return _complain(error)
     # What has been built stays: a collection that looks at all of it again would hold up the event loop for long.
     gc.collect()
     gc.freeze()
@@ -131,8 +138,7 @@ def resolve_text(path: Path, text: str, *, as_json: bool) -> int:
     try:
         config, mapping = load(path)
     except ConfigError as error:
-        print(f"error: {error}", file=sys.stderr)  # noqa: T201 - the command line's own output
-        return 1
+        return _complain(error)
     table = PointTable()
     plant = build_plant(
         mapping,

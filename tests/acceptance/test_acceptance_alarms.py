@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
-from peers.feeder.rig import AREA, HEAD, IED, FieldRig, until_true
+from peers.feeder.rig import AREA, HEAD, IED, FieldRig
+from peers.waiting import patient, until
 
 from address_space.events import Event
 from address_space.ports import Caller
@@ -19,7 +20,7 @@ from twin_gateway.functions.supervision import Supervision
 from twin_gateway.gateway import Gateway
 from twin_gateway.security.users import User
 
-pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(600)]
 OLGA, EVE = Caller("olga", frozenset({"Operator"})), Caller("eve", frozenset({"Engineer"}))
 _PASSWORD = "$argon2id$v=19$m=8,t=1,p=1$c2FsdHNhbHQ$aGFzaA"
 USERS = {"olga": User(password=_PASSWORD, roles=("Operator",)), "eve": User(password=_PASSWORD, roles=("Engineer",))}
@@ -86,8 +87,8 @@ async def gateway(rig: FieldRig) -> AsyncIterator[Gateway]:
     twin = rig.twin(supervision=supervision, switchgear=switchgear, flisr={"mode": "off"})
     made = await rig.gateway(USERS, twin=twin)
     tasks = [asyncio.create_task(function.run()) for function in _process_alarms(made)]
-    await until_true(lambda: made.table.find(f"{IED}/GSAL1/AuthFail") >= 0)
-    await until_true(lambda: made.table.status[made.table.find(f"{IED}/GSAL1/AuthFail")] == 0)
+    await until(lambda: made.table.find(f"{IED}/GSAL1/AuthFail") >= 0)
+    await until(lambda: made.table.status[made.table.find(f"{IED}/GSAL1/AuthFail")] == 0)
     await asyncio.sleep(2.0)
     yield made
     for task in tasks:
@@ -117,7 +118,7 @@ async def all_of(conditions: dict[str, Callable[[], bool]], seconds: float = 20.
     """Wait until every condition has held once; fails with the names of those that have not."""
     missing = dict(conditions)
     try:
-        async with asyncio.timeout(seconds):
+        async with patient(seconds):
             while missing:
                 missing = {name: condition for name, condition in missing.items() if not condition()}
                 await asyncio.sleep(0.05)
@@ -155,12 +156,12 @@ async def test_every_alarm_is_raised_and_cleared(rig: FieldRig, gateway: Gateway
 async def test_a_lost_device_is_one_alarm_and_its_return_ends_it(rig: FieldRig, gateway: Gateway) -> None:
     told = gateway.events.cursor("test")
     await inject(rig, "lose", device="ied-f01")
-    await until_true(lambda: gateway.alarms.holds("D01", LINK))
+    await until(lambda: gateway.alarms.holds("D01", LINK))
     state = gateway.table.find(f"{IED}/twSUPV1/St")
-    await until_true(lambda: gateway.table.value(state) == 7)
+    await until(lambda: gateway.table.value(state) == 7)
     await inject(rig, "restore", device="ied-f01")
-    await until_true(lambda: not gateway.alarms.holds("D01", LINK), 20)
-    await until_true(lambda: gateway.table.value(state) == 2, 20)
+    await until(lambda: not gateway.alarms.holds("D01", LINK), 20)
+    await until(lambda: gateway.table.value(state) == 2, 20)
     lost = [(event.address, event.state) for event in told.take() if event.code == "D01"]
     assert lost == [(LINK, "active"), (LINK, "inactive")]
     told.close()
@@ -171,12 +172,12 @@ async def test_a_wrong_clock_is_told(rig: FieldRig, gateway: Gateway) -> None:
     for k in range(6):  # what changes by itself is too slow for a test
         await inject(rig, "value", address=f"{HEAD}/_/STMP2/Tmp", value=30.0 + k)
         await asyncio.sleep(0.3)
-    await until_true(lambda: gateway.alarms.holds("D02", IED))
+    await until(lambda: gateway.alarms.holds("D02", IED))
     await inject(rig, "clock", device="ied-f01", offset=0.0)
     for k in range(6):
         await inject(rig, "value", address=f"{HEAD}/_/STMP2/Tmp", value=40.0 - k)
         await asyncio.sleep(0.3)
-    await until_true(lambda: not gateway.alarms.holds("D02", IED))
+    await until(lambda: not gateway.alarms.holds("D02", IED))
     await inject(rig, "reset")
 
 

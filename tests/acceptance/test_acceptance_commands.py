@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 from peers.acceptance.feeder import BAY104, BAY61850, Feeder
-from peers.acceptance.processes import OpcUaClient, until
+from peers.acceptance.processes import OpcUaClient
+from peers.waiting import wait_until
 
 OPEN, CLOSED = False, True
 SWITCH = {"ied": f"{BAY61850}/QA1", "rtu": f"{BAY104}/QA1"}
@@ -42,7 +43,7 @@ def carried_out(feeder: Feeder) -> int:
 def other(client: OpcUaClient, equipment: str) -> bool:
     """The position that the switch is not in."""
     time.sleep(MIN_INTERVAL)  # what was operated just now has been notified
-    return until(lambda: {1: [CLOSED], 2: [OPEN]}.get(client.now[f"{equipment}/XCBR1/Pos"]["value"]), 5)[0]
+    return wait_until(lambda: {1: [CLOSED], 2: [OPEN]}.get(client.now[f"{equipment}/XCBR1/Pos"]["value"]), 5)[0]
 
 
 @pytest.mark.parametrize("device", SWITCH)
@@ -63,7 +64,7 @@ def test_an_operator_operates_a_breaker_and_sees_it_follow(
         position = 2 if wanted else 1
         for function in ("XCBR1", "CSWI1"):
             address = f"{equipment}/{function}/Pos"
-            until(lambda address=address, position=position: watching.now[address]["value"] == position, 3)
+            wait_until(lambda address=address, position=position: watching.now[address]["value"] == position, 3)
             assert watching.now[address]["status"] == "Good"
             way = [each["value"] for each in watching.changes[first:] if each["address"] == address]
             assert way == [0, position], "it leaves its position before it arrives"
@@ -75,10 +76,10 @@ def test_current_stops_when_the_breaker_opens(feeder: Feeder, watching: OpcUaCli
     if other(watching, equipment) is CLOSED:
         assert select(operator, equipment, CLOSED)["status"] == "Good"
         assert operate(operator, equipment, CLOSED)["status"] == "Good"
-    until(lambda: watching.now[current]["value"] > 50, 5)
+    wait_until(lambda: watching.now[current]["value"] > 50, 5)
     assert select(operator, equipment, OPEN)["status"] == "Good"
     assert operate(operator, equipment, OPEN)["status"] == "Good"
-    until(lambda: watching.now[current]["value"] == 0, 5)
+    wait_until(lambda: watching.now[current]["value"] == 0, 5)
 
 
 @pytest.mark.parametrize("device", SWITCH)
@@ -94,7 +95,7 @@ def test_observers_may_not_operate(feeder: Feeder, watching: OpcUaClient, observ
 def test_a_wrong_password_is_no_session(feeder: Feeder) -> None:
     with pytest.raises(ConnectionError, match="BadUserAccessDenied"):
         feeder.client("intruder", secure=True, user="olga", password="guessed")
-    until(lambda: any(each["kind"] == "login.refused" and each["user"] == "olga" for each in feeder.audit()), 5)
+    wait_until(lambda: any(each["kind"] == "login.refused" and each["user"] == "olga" for each in feeder.audit()), 5)
 
 
 def test_the_interlock_of_the_device_refuses_with_its_reason(
@@ -112,7 +113,7 @@ def test_the_interlock_of_the_device_refuses_with_its_reason(
     command_id, add_cause, gate, text = refused["outputs"]
     assert (add_cause, gate) == (10, "device")
     assert "interlock" in text.lower()
-    event = until(lambda: subscriber.of("e").get(f"{equipment}/CSWI1/Pos"), 5)
+    event = wait_until(lambda: subscriber.of("e").get(f"{equipment}/CSWI1/Pos"), 5)
     assert (event["code"], event["correlation"]) == ("S05", command_id)
     assert carried_out(feeder) == done
     # The refusal is over as soon as its cause is.
@@ -128,7 +129,7 @@ def test_a_release_that_is_missing_refuses_before_anything_is_sent(
     wanted = other(watching, equipment)
     release, ioa = ("EnaCls", 1007) if wanted else ("EnaOpn", 1006)
     feeder.devices["rtu"].order(ioa=ioa, value=0)
-    until(lambda: watching.now[f"{equipment}/CILO1/{release}"]["value"] is False, 5)
+    wait_until(lambda: watching.now[f"{equipment}/CILO1/{release}"]["value"] is False, 5)
     try:
         refused = select(operator, equipment, wanted)
     finally:
@@ -137,7 +138,7 @@ def test_a_release_that_is_missing_refuses_before_anything_is_sent(
     assert (refused["status"], add_cause, gate) == ("BadInvalidState", 10, "interlock")
     assert f"{release} does not release" in text
     assert carried_out(feeder) == done
-    until(lambda: watching.now[f"{equipment}/CILO1/{release}"]["value"] is True, 5)
+    wait_until(lambda: watching.now[f"{equipment}/CILO1/{release}"]["value"] is True, 5)
 
 
 def test_a_negative_confirmation_of_a_104_device_is_a_refusal(

@@ -20,7 +20,8 @@ from peers.acceptance.feeder import (
     Subscriber,
     recently,
 )
-from peers.acceptance.processes import OpcUaClient, until
+from peers.acceptance.processes import OpcUaClient
+from peers.waiting import wait_until
 
 INVALID, BLOCKED, NOT_TOPICAL, SUBSTITUTED = 0x80, 0x10, 0x40, 0x20
 
@@ -29,7 +30,7 @@ INVALID, BLOCKED, NOT_TOPICAL, SUBSTITUTED = 0x80, 0x10, 0x40, 0x20
 def subscriber(feeder: Feeder) -> Iterator[Subscriber]:
     """mosquitto_sub with all that is retained."""
     subscribed = feeder.subscriber()
-    until(lambda: subscribed.of("v") and subscribed.of("s"), 5)
+    wait_until(lambda: subscribed.of("v") and subscribed.of("s"), 5)
     yield subscribed
     subscribed.stop()
 
@@ -81,7 +82,7 @@ def test_measured_values_have_their_engineering_unit(
 
 
 def test_all_points_of_all_devices_are_good(feeder: Feeder, watching: OpcUaClient) -> None:
-    until(
+    wait_until(
         lambda: set(watching.statuses(watching.now).values()) == {"Good"},
         10,
         lambda: {name: status for name, status in watching.statuses(watching.now).items() if status != "Good"},
@@ -93,22 +94,22 @@ def test_changes_carry_the_time_of_the_device(feeder: Feeder, watching: OpcUaCli
     feeder.devices["ied"].order(ref="LD0/XSWI1.Pos", value=1, time=at)
     feeder.devices["rtu"].order(ioa=1001, value=1, time=at)
     for address in (f"{BAY61850}/QB1/XSWI1/Pos", f"{BAY104}/QB1/XSWI1/Pos"):
-        change = until(lambda address=address: watching.now[address]["value"] == 1 and watching.now[address], 5)
+        change = wait_until(lambda address=address: watching.now[address]["value"] == 1 and watching.now[address], 5)
         assert change["status"] == "Good"
         assert milliseconds(change["source"]) == pytest.approx(at * 1000, abs=1)
         assert milliseconds(change["server"]) > at * 1000 + 100
     back = recently(0.1)
     feeder.devices["ied"].order(ref="LD0/XSWI1.Pos", value=2, time=back)
     feeder.devices["rtu"].order(ioa=1001, value=2, time=back)
-    until(lambda: watching.now[f"{BAY61850}/QB1/XSWI1/Pos"]["value"] == 2, 5)
-    until(lambda: watching.now[f"{BAY104}/QB1/XSWI1/Pos"]["value"] == 2, 5)
+    wait_until(lambda: watching.now[f"{BAY61850}/QB1/XSWI1/Pos"]["value"] == 2, 5)
+    wait_until(lambda: watching.now[f"{BAY104}/QB1/XSWI1/Pos"]["value"] == 2, 5)
 
 
 def test_values_of_meter_and_sensor_follow_the_device(feeder: Feeder, watching: OpcUaClient) -> None:
     feeder.devices["meter"].order(meter="m1", obis="1-0:16.7.0", value=987)
     feeder.devices["sensor"].order(device="sensor", path="/senml", name="temp", value=55.5)
-    until(lambda: watching.now[f"{METER}/MMXU1/TotW"]["value"] == 987, 5)
-    until(lambda: watching.now[f"{SENSOR}/STMP1/Tmp"]["value"] == 55.5, 5)
+    wait_until(lambda: watching.now[f"{METER}/MMXU1/TotW"]["value"] == 987, 5)
+    wait_until(lambda: watching.now[f"{SENSOR}/STMP1/Tmp"]["value"] == 55.5, 5)
 
 
 @pytest.mark.parametrize(
@@ -126,8 +127,8 @@ def test_mqtt_shows_the_quality_that_opc_ua_shows(
     address = f"{BAY104}/_/MMXU1/A/phsA"
     for given, name, said in ((octet, status, word), (0, "Good", "good")):
         feeder.devices["rtu"].order(ioa=1012, value=60, quality=given)
-        until(lambda name=name: watching.now[address]["status"] == name, 5)
-        until(lambda said=said: said in subscriber.of("v").get(address, {"q": ""})["q"], 5)
+        wait_until(lambda name=name: watching.now[address]["status"] == name, 5)
+        wait_until(lambda said=said: said in subscriber.of("v").get(address, {"q": ""})["q"], 5)
         change, payload = watching.now[address], subscriber.of("v")[address]
         assert (payload["v"], payload["s"]) == (change["value"], change["code"])
         assert milliseconds(payload["t"]) == pytest.approx(milliseconds(change["source"]), abs=1)
@@ -137,11 +138,13 @@ def test_mqtt_shows_another_quality_also_where_the_status_stays(feeder: Feeder, 
     address = f"{BAY104}/_/MMXU1/A/phsC"
     for octet, word in ((BLOCKED, "operatorBlocked"), (NOT_TOPICAL, "oldData"), (0, "good")):
         feeder.devices["rtu"].order(ioa=1014, value=52, quality=octet)
-        until(lambda word=word: word in subscriber.of("v").get(address, {"q": ""})["q"], 5, lambda: subscriber.of("v"))
+        wait_until(
+            lambda word=word: word in subscriber.of("v").get(address, {"q": ""})["q"], 5, lambda: subscriber.of("v")
+        )
 
 
 def test_mqtt_shows_the_values_that_opc_ua_shows(feeder: Feeder, watching: OpcUaClient, subscriber: Subscriber) -> None:
-    until(lambda: len(subscriber.of("v")) == len(watching.now), 10, lambda: len(subscriber.of("v")))
+    wait_until(lambda: len(subscriber.of("v")) == len(watching.now), 10, lambda: len(subscriber.of("v")))
     retained = len(subscriber.all)
     time.sleep(3)
     messages = [
@@ -165,7 +168,7 @@ def test_mqtt_shows_the_values_that_opc_ua_shows(feeder: Feeder, watching: OpcUa
 def test_mqtt_says_what_every_point_is_and_how_the_links_do(
     feeder: Feeder, watching: OpcUaClient, subscriber: Subscriber
 ) -> None:
-    until(lambda: len(subscriber.of("m")) == len(watching.now), 10)
+    wait_until(lambda: len(subscriber.of("m")) == len(watching.now), 10)
     power = subscriber.of("m")[f"{BAY104}/_/MMXU1/TotW"]
     assert (power["unit"], power["type"], power["link"]) == ("W", "Double", "rtu")
     assert power["binding"] == "104:rtu/7/1010"
@@ -204,8 +207,8 @@ def test_health_and_metrics_tell_how_the_gateway_does(feeder: Feeder, watching: 
 
 def test_the_gateway_shows_its_links_as_points(feeder: Feeder, watching: OpcUaClient) -> None:
     own = f"{SYSTEM}/_/_/_/twGWAY1"
-    until(lambda: watching.now[f"{own}/LnkUpCnt"]["value"] == 4, 5)
+    wait_until(lambda: watching.now[f"{own}/LnkUpCnt"]["value"] == 4, 5)
     assert watching.now[f"{own}/LnkCnt"]["value"] == 4
     assert all(watching.now[f"{LINK[name]}/LCCH1/ChLiv"]["value"] is True for name in DEVICES)
     received = watching.now[f"{LINK['rtu']}/LCCH1/RxCnt"]["value"]
-    until(lambda: watching.now[f"{LINK['rtu']}/LCCH1/RxCnt"]["value"] > received, 5)
+    wait_until(lambda: watching.now[f"{LINK['rtu']}/LCCH1/RxCnt"]["value"] > received, 5)

@@ -8,7 +8,8 @@ from collections.abc import Callable
 
 import pytest
 from peers.acceptance.feeder import BAY61850, DEVICES, LINK, OPERATOR, SLOW104, STATE_TOPIC, Feeder, Subscriber
-from peers.acceptance.processes import OpcUaClient, until
+from peers.acceptance.processes import OpcUaClient
+from peers.waiting import wait_until
 
 
 def complete(feeder: Feeder, subscriber: Subscriber, points: int) -> Callable[[], bool]:
@@ -26,24 +27,24 @@ def complete(feeder: Feeder, subscriber: Subscriber, points: int) -> Callable[[]
 
 def test_the_mirror_recovers_from_a_killed_broker(feeder: Feeder, watching: OpcUaClient) -> None:
     points = len(watching.now)
-    until(lambda: feeder.gateway.health()["mqtt"] == "connected", 10)
+    wait_until(lambda: feeder.gateway.health()["mqtt"] == "connected", 10)
     feeder.broker.kill()
-    until(lambda: feeder.gateway.health()["mqtt"] != "connected", 10)
+    wait_until(lambda: feeder.gateway.health()["mqtt"] != "connected", 10)
     # The rest goes on without a broker.
     changes = len(watching.changes)
     feeder.devices["rtu"].order(ioa=1013, value=77)
-    until(lambda: watching.now["dso1/north/PS01/MV1/F05/_/MMXU1/A/phsB"]["value"] == 77, 5)
+    wait_until(lambda: watching.now["dso1/north/PS01/MV1/F05/_/MMXU1/A/phsB"]["value"] == 77, 5)
     assert {each["status"] for each in watching.changes[changes:]} == {"Good"}
     feeder.broker.start()  # with nothing retained any more
-    until(lambda: feeder.gateway.health()["mqtt"] == "connected", 10)
+    wait_until(lambda: feeder.gateway.health()["mqtt"] == "connected", 10)
     subscriber = feeder.subscriber("after-broker")
-    until(complete(feeder, subscriber, points), 10, lambda: len(subscriber.last))
+    wait_until(complete(feeder, subscriber, points), 10, lambda: len(subscriber.last))
     assert subscriber.of("v")["dso1/north/PS01/MV1/F05/_/MMXU1/A/phsB"]["v"] == 77
-    until(lambda: feeder.gateway.metrics()["twin_gateway_mqtt_due"] == 0, 10)
+    wait_until(lambda: feeder.gateway.metrics()["twin_gateway_mqtt_due"] == 0, 10)
     fresh = feeder.subscriber("retained")  # what a subscriber that comes later finds
-    until(complete(feeder, fresh, points), 10, lambda: len(fresh.last))
+    wait_until(complete(feeder, fresh, points), 10, lambda: len(fresh.last))
     feeder.devices["rtu"].order(ioa=1013, value=51)
-    until(lambda: subscriber.of("v")["dso1/north/PS01/MV1/F05/_/MMXU1/A/phsB"]["v"] == 51, 5)
+    wait_until(lambda: subscriber.of("v")["dso1/north/PS01/MV1/F05/_/MMXU1/A/phsB"]["v"] == 51, 5)
     subscriber.stop()
     fresh.stop()
 
@@ -53,7 +54,7 @@ def test_a_killed_gateway_comes_back_and_repeats_no_command(feeder: Feeder) -> N
     points = watching.addresses()
     watching.watch(points)
     subscriber = feeder.subscriber("will")
-    until(complete(feeder, subscriber, len(points)), 10)
+    wait_until(complete(feeder, subscriber, len(points)), 10)
     ied, rtu = feeder.devices["ied"], feeder.devices["rtu"]
     moving = {"ied": f"{BAY61850}/QA1", "rtu": f"{SLOW104}/QA1"}
     shown = {"ied": f"{BAY61850}/QA1/XCBR1/Pos", "rtu": f"{SLOW104}/QA1/CSWI1/Pos"}
@@ -73,10 +74,10 @@ def test_a_killed_gateway_comes_back_and_repeats_no_command(feeder: Feeder) -> N
         )
         for name, equipment in moving.items()
     }
-    until(lambda: all(watching.now[address]["value"] == 0 for address in shown.values()), 5)
+    wait_until(lambda: all(watching.now[address]["value"] == 0 for address in shown.values()), 5)
     killed, reconnects = time.monotonic(), len(watching.events)
     feeder.gateway.kill()
-    until(lambda: subscriber.last[STATE_TOPIC]["state"] == "offline", 30, lambda: subscriber.last[STATE_TOPIC])
+    wait_until(lambda: subscriber.last[STATE_TOPIC]["state"] == "offline", 30, lambda: subscriber.last[STATE_TOPIC])
     will = time.monotonic() - killed
     for number in asked.values():  # the clients are told; they do not wait for ever
         with pytest.raises((ConnectionError, AssertionError)):
@@ -84,22 +85,22 @@ def test_a_killed_gateway_comes_back_and_repeats_no_command(feeder: Feeder) -> N
     feeder.gateway.start()
     feeder.settle()
     # Both clients come back by themselves, the subscription with them.
-    until(lambda: "connection_reestablished" in watching.events[reconnects:], 30, lambda: watching.events)
+    wait_until(lambda: "connection_reestablished" in watching.events[reconnects:], 30, lambda: watching.events)
     first = len(watching.changes)
-    until(
+    wait_until(
         lambda: {each["address"] for each in watching.changes[first:]} >= {LINK["rtu"] + "/LCCH1/RxCnt"},
         30,
         lambda: watching.events,
     )
-    until(
+    wait_until(
         lambda: set(watching.statuses(points).values()) == {"Good"},
         20,
         lambda: {name: each for name, each in watching.statuses(points).items() if each != "Good"},
     )
-    until(complete(feeder, subscriber, len(points)), 15)
+    wait_until(complete(feeder, subscriber, len(points)), 15)
     # The devices went on with what they had been told, once.
     for name, address in shown.items():
-        until(lambda name=name, address=address: watching.now[address]["value"] == (2 if wanted[name] else 1), 10)
+        wait_until(lambda name=name, address=address: watching.now[address]["value"] == (2 if wanted[name] else 1), 10)
     assert len(ied.said("operated")) == before["ied"] + 1
     assert len(rtu.said("command")) == before["rtu"] + 1
     # Asked again under the same request id: nobody knows what came of it, and nothing is sent.

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from peers.acceptance.feeder import LINK, STATE_TOPIC, Feeder, owner
-from peers.acceptance.processes import until
+from peers.waiting import wait_until
 
 # What each protocol says when it ends an association: STOPDT act, MMS conclude-request, RLRQ with its reason.
 FAREWELL = {"rtu": b"\x68\x04\x13\x00\x00\x00", "ied": b"\x8b\x00", "meter": b"\x62\x03\x80\x01\x00"}
@@ -44,21 +44,21 @@ def test_starts_alone_takes_in_what_comes_and_stops_in_good_order(lonely: Feeder
     # Then everything comes by itself.
     lonely.broker.start()
     lonely.start_devices()
-    until(
+    wait_until(
         lambda: set(client.statuses(addresses).values()) == {"Good"},
         60,
         lambda: {name: status for name, status in client.statuses(addresses).items() if status != "Good"},
     )
-    until(lambda: lonely.gateway.health()["mqtt"] == "connected", 10)
+    wait_until(lambda: lonely.gateway.health()["mqtt"] == "connected", 10)
     subscriber = lonely.subscriber()
-    until(lambda: len(subscriber.of("v")) == len(addresses), 10)
+    wait_until(lambda: len(subscriber.of("v")) == len(addresses), 10)
     assert subscriber.last[STATE_TOPIC]["state"] == "online"
 
     # And it leaves within five seconds, telling everybody.
     began = time.monotonic()
     assert lonely.gateway.terminate() == 0
     assert time.monotonic() - began < 5
-    until(lambda: subscriber.last[STATE_TOPIC]["state"] == "offline", 5)
+    wait_until(lambda: subscriber.last[STATE_TOPIC]["state"] == "offline", 5)
     assert subscriber.last[STATE_TOPIC]["t"] is not None, "said by itself; the Will cannot know the time"
     for name, octets in FAREWELL.items():
         ends = [bytes(sent[-64:]).hex() for sent in lonely.taps[name].sent]
@@ -71,7 +71,7 @@ def test_a_port_that_is_taken_is_said_in_a_sentence(lonely: Feeder) -> None:
     second.errors = lonely.folder / "second.stderr"
     second.start_only()
     try:
-        assert until(lambda: None if second.running else [second.process.returncode], 20) == [1]
+        assert wait_until(lambda: None if second.running else [second.process.returncode], 20) == [1]
         assert "Traceback" not in second.complaint()
         assert "address already in use" in second.complaint().lower()
     finally:

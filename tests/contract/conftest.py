@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
-import signal
 import socket
 import sys
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import pytest
 from peers.ports import free_port
+from peers.waiting import patient, pause
 
 from address_space.point import Batch, TextSample
 from twin_gateway.drivers.contract import BoundPoint, Driver
@@ -152,7 +150,7 @@ class Bed:
             cwd=ROOT,
         )
         assert self.process.stdout is not None
-        async with asyncio.timeout(30):
+        async with patient(30):
             line = await self.process.stdout.readline()
         assert json.loads(line)["ready"]
 
@@ -165,7 +163,7 @@ class Bed:
 
     def freeze(self) -> None:
         assert self.process is not None
-        os.kill(self.process.pid, signal.SIGSTOP)
+        pause(self.process.pid)
 
     def device(self, port: int | None = None) -> MappedDevice:
         path = self.folder / "mapping.yaml"
@@ -193,10 +191,3 @@ async def bed(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[B
     made = Bed(case, tmp_path, free_port(socket.SOCK_DGRAM if case.datagrams else socket.SOCK_STREAM))
     yield made
     await made.kill()
-
-
-async def until(condition: Callable[[], Any], seconds: float = 15.0) -> None:
-    """Wait for a condition; the test fails when it does not come."""
-    async with asyncio.timeout(seconds):
-        while not condition():
-            await asyncio.sleep(0.02)

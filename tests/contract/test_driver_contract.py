@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
-from collections.abc import Callable
 from dataclasses import replace
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from peers.waiting import patient, until
 
 from address_space.ports import Verb
 from address_space.quality import Quality, StatusCode
@@ -21,12 +21,6 @@ if TYPE_CHECKING:
     from contract.conftest import Bed, Recorder
 else:
     Bed = Recorder = Any
-
-
-async def until(condition: Callable[[], Any], seconds: float = 15.0) -> None:
-    async with asyncio.timeout(seconds):
-        while not condition():
-            await asyncio.sleep(0.02)
 
 
 @contextlib.asynccontextmanager
@@ -75,7 +69,7 @@ async def test_a_refused_connection_ends_the_run_with_an_os_error(bed: Bed) -> N
     if bed.case.datagrams:
         pytest.skip("datagrams have no connection that could be refused")
     with pytest.raises(OSError, match=r"\w"):
-        await asyncio.wait_for(bed.driver().run(bed.recorder()), 10)
+        await asyncio.wait_for(bed.driver().run(bed.recorder()), 40)
 
 
 async def test_the_run_ends_when_the_device_is_killed_and_works_again_afterwards(bed: Bed) -> None:
@@ -86,7 +80,7 @@ async def test_the_run_ends_when_the_device_is_killed_and_works_again_afterwards
         await until(lambda: hertz in link.last)
         await bed.kill()
         with contextlib.suppress(OSError):
-            await asyncio.wait_for(asyncio.shield(task), bed.case.silence + 10)
+            await asyncio.wait_for(asyncio.shield(task), bed.case.silence + 40)
         assert task.done()
     await bed.start()
     again = bed.recorder()
@@ -101,7 +95,7 @@ async def test_a_device_that_goes_silent_is_noticed(bed: Bed) -> None:
         await until(lambda: row_of(bed, "MMXU1/Hz") in link.last)
         bed.freeze()
         with contextlib.suppress(OSError):
-            await asyncio.wait_for(asyncio.shield(task), bed.case.silence + 10)
+            await asyncio.wait_for(asyncio.shield(task), bed.case.silence + 40)
         assert task.done()
 
 
@@ -123,7 +117,7 @@ async def test_it_can_be_cancelled_at_any_moment(bed: Bed, moment: float) -> Non
     await asyncio.sleep(moment)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
-        await asyncio.wait_for(task, 10)
+        await asyncio.wait_for(task, 40)
     link = bed.recorder()
     async with running(driver, link):
         await until(lambda: link.ups)
@@ -144,7 +138,7 @@ async def test_garbage_from_the_peer_ends_the_run_as_a_lost_link_never_as_a_faul
     async with server:
         link = bed.recorder()
         try:
-            await asyncio.wait_for(bed.driver(port=server.sockets[0].getsockname()[1]).run(link), 20)
+            await asyncio.wait_for(bed.driver(port=server.sockets[0].getsockname()[1]).run(link), 60)
         except OSError as error:
             assert str(error)
         assert link.ups == 0
@@ -169,7 +163,7 @@ async def test_points_are_added_and_removed_without_a_new_connection(bed: Bed) -
 async def test_without_an_association_commands_are_refused_and_nothing_is_offered(bed: Bed) -> None:
     driver = bed.driver()
     point = replace(bed.bound(bed.device())[0], control={"model": "direct-normal", "ioa": 4010, "type": "C_DC_NA_1"})
-    async with asyncio.timeout(5):
+    async with patient(5):
         outcome = await driver.execute(DeviceCommand(Verb.OPERATE, point, 2, "c1", timeout=1))
     assert outcome.status & 0x8000_0000
     assert not outcome.sent

@@ -183,7 +183,7 @@ async def test_nothing_answers_within_its_time_and_the_link_is_lost(recorder: Re
         began = time.monotonic()
         with pytest.raises(LinkLost, match="does not answer"):
             await device.run(recorder)
-        assert 0.5 < time.monotonic() - began < 2.0
+        assert 0.5 < time.monotonic() - began < 8.0
         assert recorder.ups == 0
         assert recorder.last == {}
     finally:

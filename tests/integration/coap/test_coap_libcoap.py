@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from peers.coap.rig import Recorder, free_port, point
+from peers.waiting import patient
 
 from address_space.catalogue import ValueType, VariableKind
 from address_space.events import EventJournal
@@ -41,7 +42,7 @@ devices:
 
 async def client(*arguments: str, seconds: float = 8.0) -> str:
     process = await asyncio.create_subprocess_exec(CLIENT or "", *arguments, stdout=asyncio.subprocess.PIPE)
-    async with asyncio.timeout(seconds):
+    async with patient(seconds):
         out, _ = await process.communicate()
     return out.decode()
 
@@ -149,12 +150,12 @@ async def test_a_lossy_device_is_read_all_the_same(tmp_path: Any) -> None:
     task = asyncio.create_task(link.run())
     try:
         told: set[int] = set()
-        async with asyncio.timeout(60):
+        async with patient(60):
             while len(told) < 8:
                 told |= {row for row, status in expected.items() if table.sample(row).status == status}
                 await asyncio.sleep(0.02)
         first = table.sample(0).value
-        async with asyncio.timeout(40):
+        async with patient(40):
             while table.sample(0).value == first:
                 await asyncio.sleep(0.02)
     finally:
@@ -172,7 +173,7 @@ async def test_libcoap_reads_and_observes_the_simulator(simulator: Callable[...,
     assert '</temp>;ct=0;obs;rt="temperature"' in core
     await peer.say(path="/state", name="/battery/level", value=0.5)
     steered = {"flt": False, "battery": {"level": 0.5}}
-    async with asyncio.timeout(10):  # the order takes its way through another process
+    async with patient(10):  # the order takes its way through another process
         while json.loads(await client("-B", "3", "-m", "get", f"{base}/state")) != steered:
             await asyncio.sleep(0.1)
     seen = await client("-s", "1", "-m", "get", f"{base}/moving")
@@ -215,7 +216,7 @@ async def test_the_driver_follows_the_steered_simulator(simulator: Callable[...,
 async def test_what_an_order_does_not_name_is_told_and_not_fatal(simulator: Callable[..., Any]) -> None:
     peer = await simulator(SENSOR)
     await peer.say(path="/nowhere", value=1)
-    async with asyncio.timeout(5):
+    async with patient(5):
         answer = json.loads(await peer.process.stdout.readline())
     assert "nowhere" in answer["error"]
     port = peer.ready["ports"]["sensor"]

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from peers.coap.rig import free_port
+from peers.waiting import patient
 
 from address_space.catalogue import ValueType, VariableKind
 from address_space.events import EventJournal
@@ -46,7 +47,7 @@ async def test_a_killed_sensor_changes_its_own_points_alone_and_comes_back(
         peers.append(peer)
 
     async def until(*states: StatusCode) -> None:
-        async with asyncio.timeout(8):
+        async with patient(8):
             while [table.sample(row).status for row in range(2)] != list(states):
                 await asyncio.sleep(0.02)
 
@@ -61,7 +62,7 @@ async def test_a_killed_sensor_changes_its_own_points_alone_and_comes_back(
         await peers[1].start()
         await peers[1].say(path="/temp", payload="25", maxAge=60)
         await until(StatusCode.Good, StatusCode.Good)
-        async with asyncio.timeout(5):
+        async with patient(5):
             while table.sample(1).value != 25.0:
                 await asyncio.sleep(0.02)
     finally:

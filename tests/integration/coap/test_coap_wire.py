@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from aiocoap import Message
 from peers.coap.rig import Recorder, free_port, point
+from peers.waiting import patient
 
 from twin_gateway.drivers.coap.client import Client
 from twin_gateway.drivers.coap.config import CoapConfig
@@ -132,7 +133,7 @@ async def test_what_overflows_the_queue_is_counted_and_the_newest_stays(raw: Raw
 async def test_the_device_is_told_when_an_observation_ends(raw: RawDevice, recorder: Recorder) -> None:
     async with running(raw, recorder):
         token = raw.requests[0].token
-    async with asyncio.timeout(3):
+    async with patient(3):
         while raw.requests[-1].opt.observe != 1:
             await asyncio.sleep(0.01)
     assert raw.requests[-1].token == token

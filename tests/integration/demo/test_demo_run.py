@@ -23,6 +23,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import ExtendedKeyUsageOID
 from peers.ports import free_port
+from peers.waiting import patient, wait_until
 
 NORTH = "dso1/north"
 DEVICE_PORTS = (10101, 10102, *range(12401, 12434), 14214, 14222)
@@ -35,26 +36,18 @@ def taken(port: int) -> bool:
         return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
-def until(condition: Callable[[], Any], seconds: float, what: str) -> Any:
-    deadline = time.monotonic() + seconds
-    while not (found := condition()):
-        assert time.monotonic() < deadline, f"within {seconds:g} s: {what}"
-        time.sleep(0.1)
-    return found
-
-
 class Demo:
     """One running demo."""
 
     def __init__(self, folder: Path) -> None:
         # The ports of the devices stand in the mapping files: only one demo at a time.
-        until(lambda: not any(map(taken, DEVICE_PORTS)), 60, "the ports of the devices are free")
+        wait_until(lambda: not any(map(taken, DEVICE_PORTS)), 60, "the ports of the devices are free")
         self.folder, self.out = folder, folder.with_suffix(".out")
         command = [sys.executable, "-m", "twin_gateway", "demo", "--port", str(free_port()), "--folder", str(folder)]
         began = time.monotonic()
         with self.out.open("wb") as out:
             self.process = subprocess.Popen(command, stdout=out, stderr=subprocess.STDOUT)
-        until(lambda: (folder / "demo.json").exists() or self.process.poll() is not None, 60, self.text())
+        wait_until(lambda: (folder / "demo.json").exists() or self.process.poll() is not None, 60, self.text())
         assert self.process.poll() is None, self.text()
         self.seconds = time.monotonic() - began
         self.children = psutil.Process(self.process.pid).children(recursive=True)
@@ -127,7 +120,7 @@ async def with_eyes(
             str(certificate[1]),
             mode=ua.MessageSecurityMode.SignAndEncrypt,
         )
-    async with asyncio.timeout(60), client:
+    async with patient(60), client:
         await look(Eyes(client, await client.get_namespace_index("https://dso1.example.org")))
 
 
@@ -154,7 +147,7 @@ def test_it_is_up_within_thirty_seconds_with_every_link_and_more_than_1500_point
 
 
 def test_it_says_what_to_try(demo):
-    text = until(lambda: "Ctrl-C ends" in demo.text() and demo.text(), 5, "the demo has said everything")
+    text = wait_until(lambda: "Ctrl-C ends" in demo.text() and demo.text(), 5, "the demo has said everything")
     for expected in (demo.facts["endpoint"], "mosquitto_sub", "/healthz", demo.facts["password"], "QA1/CSWI1"):
         assert expected in text
 
@@ -163,7 +156,7 @@ async def test_values_move_and_agree_with_each_other(demo):
     async def look(eyes: Eyes) -> None:
         feeder = "PS01/MV1/F01/_/MMXU1/TotW"
         first = await eyes.value(feeder)
-        async with asyncio.timeout(20):
+        async with patient(20):
             while await eyes.value(feeder) == first:
                 await asyncio.sleep(0.2)
         behind = [await eyes.value(f"RMU{number:02}/MV1/T01/_/MMXU1/TotW") for number in range(2, 34)]
@@ -185,7 +178,7 @@ async def test_an_opened_breaker_takes_the_voltage_from_the_meters_behind_it(dem
             await eyes.operate(switch, "Select", position)
             await eyes.operate(switch, "Operate", position)
             assert await eyes.value("PS01/MV1/F01/QA1/XCBR1/Pos") == position
-            async with asyncio.timeout(15):
+            async with patient(15):
                 while not wanted(await eyes.value(meter)):
                     await asyncio.sleep(0.2)
             # The rate limit of the command desk.
@@ -202,7 +195,7 @@ async def test_a_fault_from_the_command_line_is_seen_by_the_indicators(demo):
 
     async def look(eyes: Eyes) -> None:
         await asyncio.to_thread(inject, "fault", "L08", "--temporary")
-        async with asyncio.timeout(10):
+        async with patient(10):
             while not await eyes.value("RMU08/MV1/C08/_/SFPI1/FltInd"):
                 await asyncio.sleep(0.1)
             while await eyes.value("PS01/MV1/F01/IED1/RREC1/AutoRecSt") != 7:
@@ -216,10 +209,10 @@ async def test_a_fault_from_the_command_line_is_seen_by_the_indicators(demo):
 def test_a_killed_simulator_is_started_again_and_its_link_comes_back(demo):
     before = demo.facts["processes"]["ied-e01"]
     psutil.Process(before).kill()
-    until(lambda: set(demo.health()["links_down"]) == {"ied-e01"}, 10, "its link alone is down")
-    after = until(lambda: demo.facts["processes"]["ied-e01"] not in (0, before), 25, "it runs again")
+    wait_until(lambda: set(demo.health()["links_down"]) == {"ied-e01"}, 10, "its link alone is down")
+    after = wait_until(lambda: demo.facts["processes"]["ied-e01"] not in (0, before), 25, "it runs again")
     assert after
-    until(lambda: not demo.health()["links_down"], 40, "its link is up again")
+    wait_until(lambda: not demo.health()["links_down"], 40, "its link is up again")
 
 
 def test_sigterm_ends_it_with_no_process_left(demo):
@@ -233,11 +226,11 @@ def test_sigterm_ends_it_with_no_process_left(demo):
 
 
 def test_a_demo_that_is_killed_while_it_starts_takes_its_children_with_it(tmp_path):
-    until(lambda: not any(map(taken, DEVICE_PORTS)), 60, "the ports of the devices are free")
+    wait_until(lambda: not any(map(taken, DEVICE_PORTS)), 60, "the ports of the devices are free")
     command = [sys.executable, "-m", "twin_gateway", "demo", "--port", str(free_port()), "--folder", tmp_path / "r"]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     # The broker, the field and its simulators, one of them grandchildren.
-    until(lambda: len(psutil.Process(process.pid).children(recursive=True)) >= 9, 40, "all simulators run")
+    wait_until(lambda: len(psutil.Process(process.pid).children(recursive=True)) >= 9, 40, "all simulators run")
     children = psutil.Process(process.pid).children(recursive=True)
     process.kill()
     assert process.wait(10) == -signal.SIGKILL

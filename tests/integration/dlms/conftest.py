@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from peers.waiting import patient
 
 from address_space.catalogue import ValueType
 from address_space.point import Batch
@@ -184,7 +185,7 @@ class MemoryLink:
 
     async def until(self, what, timeout=8.0):
         """Waits until `what()` holds."""
-        async with asyncio.timeout(timeout):
+        async with patient(timeout):
             while not what():
                 try:
                     async with asyncio.timeout(0.05):

@@ -6,13 +6,14 @@ from itertools import pairwise
 
 import pytest
 import uvloop
+from peers.waiting import patient
 
 from address_space import clock
 from address_space.ports import Verb
 from address_space.quality import Quality, StatusCode, status_of
 from twin_gateway.drivers.contract import DeviceCommand, LinkLost, PointChange
 
-pytestmark = pytest.mark.timeout(60)
+pytestmark = pytest.mark.timeout(300)
 
 REGISTERS = {
     0: ("1-0:1.8.0", "active energy", 123456.0),
@@ -267,7 +268,7 @@ async def test_killed_meters_are_noticed_and_read_again_after_their_restart(dlms
         await link.until(lambda: link.batches)
         peer.kill()
         with pytest.raises(LinkLost):
-            async with asyncio.timeout(5):
+            async with patient(5):
                 await asyncio.shield(task)
     with pytest.raises(LinkLost):
         await driver.run(link)
@@ -289,7 +290,7 @@ async def test_a_silent_host_costs_a_time_out_not_a_hang(dlms, link):
     driver = dlms.Driver("m1", dlms.config(port, timeout=0.3), registers(dlms))
     try:
         with pytest.raises(LinkLost, match="no answer within"):
-            async with asyncio.timeout(3):
+            async with patient(3):
                 await driver.run(link)
     finally:
         server.close()
@@ -307,7 +308,7 @@ def test_the_driver_runs_under_uvloop_too(dlms, pydlms_meters, link):
             await link.until(lambda: len(link.batches) >= 2)
             peer.kill()
             with pytest.raises(LinkLost):
-                async with asyncio.timeout(5):
+                async with patient(5):
                     await asyncio.shield(task)
 
     uvloop.run(main())

@@ -7,6 +7,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
+from peers.waiting import until
 
 from address_space.catalogue import ValueType, VariableKind
 from address_space.events import EventJournal
@@ -23,13 +24,7 @@ from twin_gateway.drivers.link import Backoff, LinkSupervisor
 from twin_gateway.simulate.dlms_meter import Meter
 from twin_gateway.simulate.dlms_server import Access, ServerAssociation
 
-pytestmark = pytest.mark.timeout(60)
-
-
-async def until(what, seconds=10.0):
-    async with asyncio.timeout(seconds):
-        while not what():
-            await asyncio.sleep(0.02)
+pytestmark = pytest.mark.timeout(300)
 
 
 async def test_points_of_killed_meters_turn_uncertain_and_come_back_by_themselves(dlms, pydlms_meters, tmp_path):

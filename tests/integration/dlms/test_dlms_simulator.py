@@ -10,7 +10,7 @@ import pytest
 from address_space.ports import Verb
 from twin_gateway.drivers.contract import DeviceCommand
 
-pytestmark = pytest.mark.timeout(60)
+pytestmark = pytest.mark.timeout(300)
 
 KEYS = {"authentication": bytes(range(0xD0, 0xE0)).hex(), "encryption": bytes(range(16)).hex()}
 METERS = {

@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from peers.waiting import patient
+
 from address_space import clock
 from address_space.address import parse
 from address_space.catalogue import classify
@@ -312,7 +314,7 @@ class Rig:
         return "IDLE" if case is None else case.sequence.state.name
 
     async def until(self, what: Callable[[], bool], seconds: float = 15.0) -> None:
-        async with asyncio.timeout(seconds):
+        async with patient(seconds):
             while not what():
                 await asyncio.sleep(0.02)
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from integration.flisr.flisr_rig import F1, OLGA, OTTO, PAUL, SOFIA, TIE, Rig, Roles, build, cubicle, line
+from peers.waiting import patient
 
 from address_space.ports import Caller, Right
 from address_space.quality import StatusCode
@@ -124,7 +125,7 @@ async def test_a_fault_is_guarded_until_its_return_is_confirmed(make: Make) -> N
     await rig.call("ReturnToNormal", F1)
     await rig.reach("WAIT_CONFIRM")
     assert line(12) in rig.flisr.cases.faulted()
-    async with asyncio.timeout(10.0):  # while passages are being reset the plan is made anew
+    async with patient(10.0):  # while passages are being reset the plan is made anew
         while await confirm(rig) != StatusCode.Good:
             await asyncio.sleep(0.1)
     await rig.reach("IDLE", seconds=20.0)

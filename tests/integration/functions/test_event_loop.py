@@ -10,9 +10,10 @@ import gc
 import logging
 from pathlib import Path
 
-from peers.feeder.rig import AREA, HEAD, FieldRig, until_true
+from peers.feeder.rig import AREA, HEAD, FieldRig
 from peers.large_twin import LargeTwin
 from peers.loop_watch import LoopWatch
+from peers.waiting import until
 
 from address_space.ports import Caller
 from twin_gateway.grid.model import Position
@@ -46,7 +47,7 @@ async def test_the_service_answers_while_the_twin_computes(tmp_path: Path) -> No
             with LoopWatch() as watch:
                 await asyncio.sleep(2)
                 await asyncio.to_thread(rig.inject, "fault", line="L08")
-                await until_true(lambda: gateway.table.value(state) == 4, 30)
+                await until(lambda: gateway.table.value(state) == 4, 30)
                 for owner, name, arguments in READERS:
                     result = await gateway.twin.call(owner, name, arguments, caller)
                     assert result.status == 0, (name, result)
@@ -76,9 +77,9 @@ async def test_ten_thousand_switches_and_meters_do_not_hold_it_up(tmp_path: Path
                 await twin.measure(volts)
                 await asyncio.sleep(0.3)
             twin.move(switches[::3], Position.OPEN)
-            await until_true(lambda: (twin.table.value(dead) or 0) > 1000 and twin.alarms > 1000, 60)
+            await until(lambda: (twin.table.value(dead) or 0) > 1000 and twin.alarms > 1000, 60)
             twin.move(switches[::3], Position.CLOSED)
-            await until_true(lambda: twin.table.value(dead) == 0, 60)
+            await until(lambda: twin.table.value(dead) == 0, 60)
             for link in links[:300]:
                 twin.lose([link])
                 await asyncio.sleep(0)

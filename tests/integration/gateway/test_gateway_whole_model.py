@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 from peers.acceptance.processes import ROOT, Simulator
 from peers.ports import free_port
+from peers.waiting import until
 
 from address_space.quality import StatusCode
 from twin_gateway.config import GatewayConfig
@@ -31,12 +32,6 @@ devices:
       MV1/F07/IED1: {all: LD0}
 """
 BAY = "dso1/north/PS01/MV1/F07"
-
-
-async def until(condition: Callable[[], object], seconds: float = 15.0) -> None:
-    async with asyncio.timeout(seconds):
-        while not condition():
-            await asyncio.sleep(0.05)
 
 
 @pytest.fixture

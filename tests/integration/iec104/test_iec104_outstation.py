@@ -8,6 +8,7 @@ import time
 import pytest
 from peers.iec104.outstation import Outstation
 from peers.iec104.scripted import Recorder, association, point
+from peers.waiting import until
 
 from address_space import clock
 from address_space.catalogue import ValueType, VariableKind
@@ -225,12 +226,6 @@ async def test_killed_and_restarted_it_comes_back_by_itself_with_its_values(tmp_
                 await running
 
 
-async def until(condition, seconds=8.0):
-    async with asyncio.timeout(seconds):
-        while not condition():
-            await asyncio.sleep(0.02)
-
-
 async def test_a_process_that_stands_still_is_noticed_by_the_timers(tmp_path):
     async with Outstation(tmp_path / "rtu.yaml", [station([BREAKER])]) as rtu:
         config = Iec104Config(host="127.0.0.1", port=rtu.port, t1=0.8, t2=0.4, t3=0.6)
@@ -240,5 +235,5 @@ async def test_a_process_that_stands_still_is_noticed_by_the_timers(tmp_path):
         rtu.signal(signal.SIGSTOP)
         began = time.monotonic()
         with pytest.raises(ConnectionError, match="t1"):
-            await asyncio.wait_for(running, 5)
-        assert time.monotonic() - began < 3
+            await asyncio.wait_for(running, 20)
+        assert time.monotonic() - began < 10

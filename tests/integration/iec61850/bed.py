@@ -5,8 +5,9 @@ import json
 import os
 import signal
 import sys
-import time
 from pathlib import Path
+
+from peers.waiting import pause, until
 
 from address_space import clock
 from address_space.catalogue import CDCS
@@ -27,15 +28,6 @@ QUANTITIES = {"TotW": "active power", "TotVAr": "reactive power", "PhV": "voltag
               "SupWh": "active energy", "DmdWh": "active energy", "TotPF": "ratio"}  # fmt: skip
 
 
-async def until(condition, seconds=8.0, what="condition"):
-    """Wait until a condition holds; fail when it does not in time."""
-    end = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > end:
-            raise AssertionError(f"{what} did not come within {seconds} s")
-        await asyncio.sleep(0.02)
-
-
 class Process:
     """A peer in a process of its own; ended by its process id."""
 
@@ -48,7 +40,7 @@ class Process:
         self.process = await asyncio.create_subprocess_exec(
             sys.executable, *map(str, self.arguments), stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE
         )
-        self.first = await asyncio.wait_for(self.process.stdout.readline(), 20)
+        self.first = await asyncio.wait_for(self.process.stdout.readline(), 60)
         assert self.first, "the peer did not start"
         self.reader = asyncio.create_task(self._read())
         return self
@@ -78,10 +70,7 @@ class Process:
 
     def pause(self):
         """Stop the process; it has stopped when this returns, not a moment later."""
-        os.kill(self.process.pid, signal.SIGSTOP)
-        threads = Path(f"/proc/{self.process.pid}/task")
-        while any((of / "stat").read_text().rpartition(")")[2].split()[0] != "T" for of in threads.iterdir()):
-            time.sleep(0.005)
+        pause(self.process.pid)
 
 
 def libiec61850(port, file=BAY):

@@ -110,7 +110,7 @@ async def test_nonsense_closes_the_association_with_a_reason(kind):
         link = await Association.connect(Peer("127.0.0.1", server.port))
         with pytest.raises((MmsConnectionError, MmsReject)):
             await names(link, 9)
-        reason = await asyncio.wait_for(link.watch(), 3)
+        reason = await asyncio.wait_for(link.watch(), 12)
         assert reason
         with pytest.raises(MmsConnectionError):
             await names(link, 9)

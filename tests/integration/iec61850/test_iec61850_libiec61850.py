@@ -4,8 +4,9 @@ import asyncio
 import importlib.util
 
 import pytest
-from integration.iec61850.bed import BAY, Bed, libiec61850, unix, until
+from integration.iec61850.bed import BAY, Bed, libiec61850, unix
 from peers.ports import free_port
+from peers.waiting import until
 
 from address_space.addcause import AddCause
 from address_space.quality import Quality, StatusCode

@@ -7,8 +7,9 @@ import signal
 import sys
 
 import pytest
-from integration.iec61850.bed import BAY, Bed, simulator, unix, until
+from integration.iec61850.bed import BAY, Bed, simulator, unix
 from peers.ports import free_port
+from peers.waiting import until
 
 from address_space.quality import Quality, StatusCode
 
@@ -149,7 +150,8 @@ async def test_full_buffer_is_an_event(ied, tmp_path):
         await ied.tell({"ref": "LD0/PTRC1.Str", "value": number % 2 == 0})
     last = {"ref": "LD0/PTOC1.StrVal", "value": 1.5}
     await ied.tell(last)
-    await asyncio.sleep(1.0)
+    before = await ied.tell("nonsense")  # orders are taken one after the other, and this one is answered
+    await until(lambda: len(ied.lines) > before, 15, "all orders taken")
     async with Bed(port_of(ied), tmp_path, only=references) as bed:
         await bed.ready("LD0/PTRC1.Str")
         await until(lambda: "D08" in bed.event_codes(), what="the event")
@@ -187,7 +189,7 @@ async def test_nonsense_on_stdin_is_answered_and_harms_nothing(ied, tmp_path):
 
 async def test_simulator_ends_cleanly_on_sigterm(ied):
     os.kill(ied.process.pid, signal.SIGTERM)
-    assert await asyncio.wait_for(ied.process.wait(), 8) == 0
+    assert await asyncio.wait_for(ied.process.wait(), 30) == 0
 
 
 async def test_file_that_is_none_ends_the_simulator_with_an_error(tmp_path):
@@ -195,5 +197,5 @@ async def test_file_that_is_none_ends_the_simulator_with_an_error(tmp_path):
         sys.executable, "-m", "twin_gateway.simulate.iec61850", tmp_path / "none.cid", "--port", str(free_port()),
         stderr=asyncio.subprocess.PIPE,
     )  # fmt: skip
-    _, errors = await asyncio.wait_for(process.communicate(), 20)
+    _, errors = await asyncio.wait_for(process.communicate(), 60)
     assert (process.returncode, b"cannot read" in errors) == (1, True)

@@ -6,6 +6,7 @@ import sqlite3
 import numpy as np
 import pytest
 from loss_grids import HEAD_METERS, RIGHT, customer
+from peers.waiting import until
 
 from address_space import clock
 from address_space.point import Batch
@@ -21,12 +22,6 @@ METER = f"{customer(1, 1)}/MMTR1/DmdWh"
 def late(rig, times, values):
     row = rig.table.find(METER)
     rig.table.ingest(Batch.of([row] * len(times), values, 0, [clock.from_unix(t) for t in times], late=True))
-
-
-async def until(condition):
-    async with asyncio.timeout(5):
-        while not condition():
-            await asyncio.sleep(0.02)
 
 
 async def ended(task):

@@ -7,6 +7,7 @@ import sys
 import numpy as np
 import pytest
 from loss_grids import customer
+from peers.waiting import patient
 
 from address_space.catalogue import ValueType
 from twin_gateway.drivers.contract import BoundPoint
@@ -59,7 +60,7 @@ async def test_load_profile_rows_become_energies(rig, tmp_path, meter_port):
     intervals = make_intervals(rig.context, IntervalSettings())
     tasks = [asyncio.create_task(intervals.run()), asyncio.create_task(link.run())]
     try:
-        async with asyncio.timeout(15):
+        async with patient(15):
             while intervals.store.counters.written < ROWS:
                 await asyncio.sleep(0.05)
     finally:

@@ -5,6 +5,7 @@ import asyncio
 import numpy as np
 import pytest
 from loss_grids import HEAD_METERS, P, customer
+from peers.waiting import patient
 
 from address_space import clock
 from twin_gateway.functions.interval_store import IntervalStore
@@ -80,7 +81,7 @@ class Days:
         self.until, self.done = until, asyncio.Event()
         task = asyncio.create_task(losses.run())
         try:
-            async with asyncio.timeout(30):
+            async with patient(30):
                 await self.done.wait()
                 while losses.searching:
                     await asyncio.sleep(0.02)

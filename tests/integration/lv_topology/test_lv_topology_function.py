@@ -12,6 +12,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from peers.waiting import patient
 
 from address_space import clock
 from address_space.ports import Caller, Right
@@ -223,7 +224,7 @@ async def test_identify_answers_early_and_progress_tells_the_rest(make_context: 
         assert (early.outputs[0], early.outputs[1]) == ("", "reading and computing")
         second = await identify(function, bench)
         assert second.status == StatusCode.BadResourceUnavailable
-        async with asyncio.timeout(90):
+        async with patient(90):
             while (await call(function, "Progress")).outputs[1] != "done":
                 await asyncio.sleep(0.05)
         assert (await call(function, "Progress")).outputs[0] == "LV1"

@@ -138,13 +138,6 @@ async def subscribed(port: int, *arguments: str, topic: str = "twin/#") -> Async
         await subscriber.close()
 
 
-async def until(condition: Callable[[], object], seconds: float = 10.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "did not come about in time"
-        await asyncio.sleep(0.02)
-
-
 BAY = (
     "QA1/XCBR1/Pos",
     "_/MMXU1/TotW",

@@ -16,8 +16,8 @@ from integration.mqtt.brokers import (
     settled,
     subscribed,
     table_of_bays,
-    until,
 )
+from peers.waiting import patient, until
 
 from address_space import clock
 from address_space.events import Event, EventJournal
@@ -249,7 +249,7 @@ async def test_an_independent_dissector_finds_nothing_wrong_with_our_packets(bro
         stdout=asyncio.subprocess.DEVNULL,
         stderr=asyncio.subprocess.PIPE,
     )
-    async with asyncio.timeout(15):
+    async with patient(15):
         assert sniffer.stderr is not None
         line = ""
         while "Capturing on" not in line:

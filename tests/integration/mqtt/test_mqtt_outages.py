@@ -20,9 +20,9 @@ from integration.mqtt.brokers import (
     settled,
     subscribed,
     table_of_bays,
-    until,
 )
 from peers.ports import free_port
+from peers.waiting import until
 
 from address_space import clock
 from address_space.events import Event, EventJournal

@@ -22,6 +22,7 @@ from asyncua.ua.uaerrors import (
 from cryptography.x509.oid import ExtendedKeyUsageOID
 from peers.opcua.requests import browse, read, status
 from peers.opcua.rig import BAY, CONTROL, POSITION, POWER, Rig
+from peers.waiting import patient
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 GRID = "ns=2;s=#Grid"
@@ -135,14 +136,14 @@ async def test_a_refusal_has_outputs_and_diagnostics_for_who_asks(rig: Rig) -> N
 
 
 async def test_other_requests_are_served_while_a_command_is_under_way(rig: Rig) -> None:
-    rig.desk.delay = 0.5
+    rig.desk.delay = 3.0
     try:
         async with operator(rig) as client:
             call = asyncio.create_task(
                 client.get_node(f"ns=2;s={CONTROL}").call_method("2:Operate", *arguments(*OPERATE))
             )
             await asyncio.sleep(0.1)
-            async with asyncio.timeout(0.3):
+            async with asyncio.timeout(2.5):
                 assert await client.get_node(f"ns=2;s={POSITION}").read_value() == 2
             assert not call.done()
             await call
@@ -283,7 +284,7 @@ async def test_properties_can_be_monitored_and_what_is_not_watched_says_so(clien
     good, bad = await subscription.subscribe_data_change(nodes)
     assert isinstance(good, int)
     assert bad.name == "BadNotSupported"
-    async with asyncio.timeout(3):
+    async with patient(3):
         while not heard.values:
             await asyncio.sleep(0.02)
     assert heard.values[0].UnitId == 5723220

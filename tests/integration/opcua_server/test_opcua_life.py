@@ -11,6 +11,7 @@ import pytest
 from asyncua import Client, ua
 from asyncua.ua.uaerrors import BadNotSupported, BadSessionIdInvalid, BadUserAccessDenied
 from peers.opcua.rig import AUTHORITY, BAY, CONTROL, POSITION, Rig, grid, point
+from peers.waiting import patient
 
 from address_space.opcua.server import GatewayServer
 from address_space.opcua.settings import Ports, ServerSettings, SettingsError
@@ -25,7 +26,7 @@ async def test_stops_with_clients_connected_and_starts_again_with_its_certificat
     await client.connect()
     assert (first.server.connections, first.server.sessions) == (1, 1)
     certificate, port = first.server.identity.certificate, first.server.port
-    async with asyncio.timeout(5):
+    async with patient(5):
         await first.server.stop()
         await first.server.stop()
     client.disconnect_socket()

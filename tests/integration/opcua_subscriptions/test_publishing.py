@@ -7,6 +7,7 @@ import pytest
 from asyncua import ua
 from integration.opcua_subscriptions.grid_server import Place, data, item, monitor, names, subscribe, values
 from integration.opcua_subscriptions.wire_client import FaultError, WireClient
+from peers.waiting import patient
 
 from address_space.opcua.server import GatewayServer
 
@@ -179,7 +180,7 @@ async def test_a_subscription_without_publish_requests_ends_after_its_lifetime(
     subscription = await subscribe(client, interval=10, keep_alive=1, lifetime=3)
     await monitor(client, subscription, item(place.double, 1))
     assert cursors(server, subscription)
-    async with asyncio.timeout(5):
+    async with patient(5):
         while cursors(server, subscription):
             await asyncio.sleep(0.01)
     client.publish()
@@ -239,7 +240,7 @@ async def test_a_client_that_closes_its_session_and_is_gone_at_once_leaves_nothi
     close.DeleteSubscriptions = True
     client.post(close)
     client._writer.write_eof()
-    async with asyncio.timeout(5):
+    async with patient(5):
         while any(cursors(server, subscription) for subscription in subscriptions):
             await asyncio.sleep(0.01)
     await client.close()

@@ -112,7 +112,7 @@ class WireClient:
         number = self.post(request)
         future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         self._waiting[number] = future
-        return await asyncio.wait_for(future, 10)
+        return await asyncio.wait_for(future, 40)
 
     def publish(self, *acknowledge: tuple[int, int], timeout_hint: int = 0) -> int:
         request = ua.PublishRequest()
@@ -124,14 +124,14 @@ class WireClient:
         self._publishing.add(number)
         return number
 
-    async def message(self, seconds: float = 5.0) -> Any:
+    async def message(self, seconds: float = 20.0) -> Any:
         """Parameters of the next PublishResponse; raises `FaultError` for a ServiceFault."""
         answer = await asyncio.wait_for(self.published.get(), seconds)
         if isinstance(answer, FaultError):
             raise answer
         return answer
 
-    async def news(self, seconds: float = 5.0) -> Any:
+    async def news(self, seconds: float = 20.0) -> Any:
         """The next message with notifications; keep-alives are answered with another publish request."""
         while not (message := await self.message(seconds)).NotificationMessage.NotificationData:
             self.publish()

@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import math
-import time
 
 import pytest
 from peers.twin.bench import ENGINEER, Bench
+from peers.waiting import until
 
 from address_space.quality import Quality, StatusCode
 from twin_gateway.functions.powerflow import make_powerflow
@@ -117,13 +117,6 @@ async def rig(tmp_path):
         task.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await task
-
-
-async def until(holds, seconds=15.0):
-    limit = time.monotonic() + seconds
-    while not holds():
-        assert time.monotonic() < limit, "it did not come"
-        await asyncio.sleep(0.02)
 
 
 def number(bench, address):

@@ -16,9 +16,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from peers.acceptance.processes import ROOT, OpcUaClient, Simulator, Talker, until
+from peers.acceptance.processes import ROOT, OpcUaClient, Simulator, Talker
 from peers.acceptance.tap import Tap
 from peers.ports import free_port
+from peers.waiting import wait_until
 
 OPERATOR = {"secure": True, "user": "olga", "password": "olga's password"}
 OBSERVER = {"secure": True, "user": "otto", "password": "otto's password"}
@@ -191,7 +192,7 @@ class Broker(Talker):
 
     def start(self) -> None:
         super().start()
-        until(self._listens, 10, self.complaint)
+        wait_until(self._listens, 10, self.complaint)
 
     def _listens(self) -> bool:
         with socket.socket() as probe:
@@ -208,7 +209,7 @@ class Gateway(Talker):
 
     def start(self, seconds: float = 20.0) -> None:
         super().start()
-        until(self._serves, seconds, self.complaint)
+        wait_until(self._serves, seconds, self.complaint)
 
     def start_only(self) -> None:
         """Start without waiting for it to serve."""
@@ -287,7 +288,7 @@ class Feeder:
         for device in self.devices.values():
             Talker.start(device)  # all at a time; each takes about a second to import what it needs
         for device in self.devices.values():
-            until(lambda device=device: device.said("ready"), 30, device.complaint)
+            wait_until(lambda device=device: device.said("ready"), 30, device.complaint)
 
     def start(self) -> None:
         self.add_users()
@@ -298,7 +299,7 @@ class Feeder:
 
     def settle(self, seconds: float = 20.0) -> None:
         """Wait until all links are up."""
-        until(lambda: not self.gateway.health()["links_down"], seconds, self.gateway.health)
+        wait_until(lambda: not self.gateway.health()["links_down"], seconds, self.gateway.health)
 
     def client(self, name: str, **how: Any) -> OpcUaClient:
         """A connected OPC UA client; it ends with the feeder."""

@@ -11,27 +11,17 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, TypeVar
 
 from peers.opcua.install import node_opcua
+from peers.waiting import wait_until
 
 ROOT = Path(__file__).resolve().parents[3]
 VARIABLE = 2
 """Its NodeClass."""
 _Found = TypeVar("_Found")
-
-
-def until(condition: Callable[[], _Found], seconds: float = 15.0, what: Callable[[], object] | str = "") -> _Found:
-    """What the condition gives as soon as it is something; the test fails when that does not come about."""
-    deadline = time.monotonic() + seconds
-    while not (found := condition()):
-        if time.monotonic() > deadline:
-            said = what() if callable(what) else what
-            raise AssertionError(f"did not come about within {seconds:g} s: {said}")
-        time.sleep(0.02)
-    return found
 
 
 class Talker:
@@ -136,7 +126,7 @@ class Simulator(Talker):
 
     def start(self) -> None:
         super().start()
-        until(lambda: self.said("ready") or not self.running, 30, self.complaint)
+        wait_until(lambda: self.said("ready") or not self.running, 30, self.complaint)
         assert self.running, self.complaint()
 
 
@@ -180,7 +170,7 @@ class OpcUaClient(Talker):
 
     def answer(self, number: int, seconds: float = 30.0) -> Any:
         """The answer to what was asked; ConnectionError with the client's words when there is none."""
-        said = until(lambda: self._answers.get(number), seconds, lambda: f"{self.name}: {self.lines[-5:]}")
+        said = wait_until(lambda: self._answers.get(number), seconds, lambda: f"{self.name}: {self.lines[-5:]}")
         if "error" in said:
             raise ConnectionError(said["error"])
         return said["result"]
@@ -215,7 +205,7 @@ class OpcUaClient(Talker):
         wanted = list(addresses)
         answers = self("monitor", nodes=[f"ns=2;s={address}" for address in wanted])
         assert set(answers) == {"Good"}, answers
-        until(lambda: all(address in self.now for address in wanted), 10)
+        wait_until(lambda: all(address in self.now for address in wanted), 10)
 
     def statuses(self, among: Iterable[str]) -> dict[str, str]:
         return {address: self.now[address]["status"] for address in among}

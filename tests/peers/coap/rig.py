@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from peers import ports
+from peers.waiting import patient
 
 from address_space.catalogue import ValueType
 from address_space.point import Batch
@@ -67,7 +68,7 @@ class Recorder:
         self.counters[counter] += by
 
     async def until(self, condition: Callable[[], bool], seconds: float = 8.0) -> None:
-        async with asyncio.timeout(seconds):
+        async with patient(seconds):
             while not condition():
                 await asyncio.sleep(0.02)
 
@@ -85,7 +86,7 @@ class Peer:
             *self.command, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, cwd=PEER.parents[2]
         )
         assert self.process.stdout is not None
-        async with asyncio.timeout(20):
+        async with patient(20):
             self.ready = json.loads(await self.process.stdout.readline())
 
     async def say(self, **order: Any) -> None:

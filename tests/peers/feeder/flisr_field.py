@@ -10,13 +10,13 @@ await world.fault("L08"); await world.reach("WAIT_CONFIRM"); await world.confirm
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from peers.feeder.rig import AREA, BREAKER, DEMO, HEAD, IED, FieldRig, until_true
+from peers.feeder.rig import AREA, BREAKER, DEMO, HEAD, IED, FieldRig
 from peers.ports import free_port
+from peers.waiting import patient, until
 
 from address_space import clock
 from address_space.events import Event
@@ -201,7 +201,7 @@ class FlisrField:
     async def reach(self, *states: str, feeder: str = HEAD, seconds: float = 40.0) -> Sequence:
         """The sequence, once it is in one of these states."""
         try:
-            await until_true(lambda: self.state(feeder) in states, seconds)
+            await until(lambda: self.state(feeder) in states, seconds)
         except TimeoutError as error:
             case = self.flisr.cases.case(feeder)
             said = (case.sequence.stamps, case.sequence.reason, case.sequence.history) if case else self.events()[-9:]
@@ -209,7 +209,7 @@ class FlisrField:
         return self.sequence(feeder) if states != ("IDLE",) else None  # type: ignore[return-value]
 
     async def until(self, what: Callable[[], object], seconds: float = 20.0) -> None:
-        await until_true(what, seconds)
+        await until(what, seconds)
 
     def events(self, code: str = "") -> list[str]:
         """Texts of the events since the last `fresh`."""
@@ -275,7 +275,7 @@ class FlisrField:
 
     async def release_all(self, until: Callable[[], bool] = lambda: False) -> None:
         """Give the word for every step that waits for one, until the plan is over or something else is so."""
-        async with asyncio.timeout(60):
+        async with patient(60):
             while not until() and self.state() not in OVER:
                 if self.state() == "WAIT_CONFIRM":
                     await self.call("Execute", self.sequence().offer.id)  # type: ignore[union-attr]
@@ -311,21 +311,20 @@ class FlisrField:
         for tag in list(self.gateway.tags or ()):
             for who in (SOFIA, PAUL):
                 await self.call("ClearTag", tag.address, str(tag.kind), "test over", caller=who)
-        await until_true(lambda: not self.gateway.health()[1]["links_down"], 25)
+        await until(lambda: not self.gateway.health()[1]["links_down"], 25)
         for feeder in feeders:
             recloser = IED if feeder == HEAD else f"{feeder}/_"
-            await until_true(lambda feeder=feeder: self.value(f"{feeder}/QA1/XCBR1/Pos") == 2)
-            await until_true(lambda recloser=recloser: self.value(f"{recloser}/RREC1/AutoRecSt") == 1)
+            await until(lambda feeder=feeder: self.value(f"{feeder}/QA1/XCBR1/Pos") == 2)
+            await until(lambda recloser=recloser: self.value(f"{recloser}/RREC1/AutoRecSt") == 1)
             block = f"{feeder}/QA1/GGIO1/SPCSO1"
-            await until_true(lambda block=block: not self.value(block))
+            await until(lambda block=block: not self.value(block))
         eye = self.flisr.eye
         normal = eye.network.grid.normal_positions()
-        await until_true(lambda: eye.positions() == normal)
-        await until_true(lambda: not any(self.value(each) for each in eye.network.grid.indicators))
-        await until_true(lambda: eye.supplied() == set(range(len(eye.network.zones))))
-        await until_true(lambda: not self.stays_dead(18) and not self.stays_dead(33))
-        until = time.monotonic() + 1.2
-        await until_true(lambda: time.monotonic() > until)  # some samples of the loads, and trips that are over
+        await until(lambda: eye.positions() == normal)
+        await until(lambda: not any(self.value(each) for each in eye.network.grid.indicators))
+        await until(lambda: eye.supplied() == set(range(len(eye.network.zones))))
+        await until(lambda: not self.stays_dead(18) and not self.stays_dead(33))
+        await asyncio.sleep(1.2)  # some samples of the loads, and trips that are over
         assert all(self.state(feeder) == "IDLE" for feeder in feeders)
         self.events()
         self.told.clear()

@@ -10,7 +10,6 @@ rig.write_config(...)                # or run `twin-gateway run` on the file you
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
 import re
@@ -22,8 +21,9 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import yaml
-from peers.acceptance.processes import ROOT, Talker, until
+from peers.acceptance.processes import ROOT, Talker
 from peers.ports import free_port
+from peers.waiting import until, wait_until
 
 from twin_gateway.config import GatewayConfig
 from twin_gateway.drivers.link import Backoff
@@ -77,7 +77,7 @@ class Field(Talker):
 
     def start(self) -> None:
         super().start()
-        until(lambda: self.said("ready") or not self.running, 40, self.complaint)
+        wait_until(lambda: self.said("ready") or not self.running, 40, self.complaint)
         assert self.running, self.complaint()
 
     @property
@@ -176,13 +176,5 @@ class FieldRig:
         made = Gateway(config, mapping, users or {}, grid=grid, backoff=Backoff(0.1, 0.5, 1.0))
         prepare(made)
         await made.start()
-        await until_true(lambda: not made.health()[1]["links_down"], 30)
+        await until(lambda: not made.health()[1]["links_down"], 30)
         return made
-
-
-async def until_true(condition: Callable[[], _Found], seconds: float = 15.0) -> _Found:
-    """What the condition gives as soon as it is something; TimeoutError when that does not come about."""
-    async with asyncio.timeout(seconds):
-        while not (found := condition()):
-            await asyncio.sleep(0.02)
-    return found

@@ -17,10 +17,11 @@ from typing import Any
 
 import yaml
 from peers.acceptance.feeder import Gateway
-from peers.acceptance.processes import OpcUaClient, until
+from peers.acceptance.processes import OpcUaClient
 from peers.feeder.picture import picture
 from peers.feeder.rig import AREA, DEMO, HEAD, IED, FieldRig
 from peers.ports import free_port
+from peers.waiting import wait_until
 
 from twin_gateway.grid.model import Grid
 from twin_gateway.grid.yaml_grid import read_grid
@@ -101,10 +102,10 @@ class Story:
             twin=self.rig.twin(flisr=self._flisr),
         )
         self.gateway.start(60)
-        until(lambda: not self.gateway.health()["links_down"], 60, self.gateway.health)
+        wait_until(lambda: not self.gateway.health()["links_down"], 60, self.gateway.health)
         self.client.connect(self.gateway.url, secure=True, user=USER, password=PASSWORD)
         self.client.watch(self.points())
-        until(lambda: (self.value(f"{HEAD}/_/MMXU1/TotW") or 0) > 1e6, 30)
+        wait_until(lambda: (self.value(f"{HEAD}/_/MMXU1/TotW") or 0) > 1e6, 30)
         time.sleep(self._before)  # the loads before the fault are a mean
 
     def stop(self) -> None:
@@ -129,13 +130,13 @@ class Story:
         return State(self.value(f"{EVENT}/PlanSt") or 0).name
 
     def reach(self, *states: str, seconds: float = 90.0) -> None:
-        until(lambda: self.state() in states, seconds, lambda: (self.state(), self.text()[-2000:]))
+        wait_until(lambda: self.state() in states, seconds, lambda: (self.state(), self.text()[-2000:]))
 
     def settle(self) -> None:
         """Wait until the loads of both sides of the fault are told again."""
         sides = [f"{AREA}/RMU{number:02}/MV1/T01/_/MMXU1/TotW" for number in (7, 18)]
-        until(lambda: all((self.value(point) or 0) > 0 for point in sides), 20, self.text)
-        until(lambda: self.value(f"{EVENT}/CusOut") == 0, 20, self.text)
+        wait_until(lambda: all((self.value(point) or 0) > 0 for point in sides), 20, self.text)
+        wait_until(lambda: self.value(f"{EVENT}/CusOut") == 0, 20, self.text)
 
     def call(self, owner: str, method: str, *inputs: tuple[str, Any]) -> dict[str, Any]:
         return self.client.command(owner, method, *inputs)

@@ -25,7 +25,7 @@ class Outstation:
         )
         self.port = (await self.line())["port"]
 
-    async def line(self, seconds=15.0):
+    async def line(self, seconds=60.0):
         """The next line that the outstation says."""
         return json.loads(await asyncio.wait_for(self.process.stdout.readline(), seconds))
 

@@ -5,6 +5,8 @@ import contextlib
 from collections import Counter
 from pathlib import Path
 
+from peers.waiting import patient
+
 from address_space.catalogue import ValueType
 from twin_gateway.drivers.contract import BoundPoint
 from twin_gateway.drivers.iec104.apci import Limits
@@ -79,7 +81,7 @@ class Recorder:
 
     async def until(self, condition, seconds=5.0):
         """Wait until something is so; fails the test when it never is."""
-        async with asyncio.timeout(seconds):
+        async with patient(seconds):
             while not condition():
                 self._news.clear()
                 with contextlib.suppress(TimeoutError):

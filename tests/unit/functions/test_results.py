@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytest
+from peers.waiting import patient
 
 from address_space import clock
 from address_space.catalogue import CatalogueError
@@ -93,7 +94,7 @@ async def test_a_function_that_fails_is_told_its_results_are_bad_and_it_runs_aga
     failing = Failing("losses", "a")
     host = FunctionHost(hosted(failing, results=results), Alarms(events), "dso1/_sys/gw1", pause=0.2)
     task = asyncio.create_task(host.keep(host.hosted[0]))
-    async with asyncio.timeout(5):
+    async with patient(5):
         while not host.failed:
             await asyncio.sleep(0.01)
         assert host.failed == {"losses": "ValueError: no such island"}

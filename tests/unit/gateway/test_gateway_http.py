@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
 import pytest
+from peers.waiting import patient
 
 from twin_gateway.http import HttpServer
 from twin_gateway.metrics import counter, gauge, labelled, render
@@ -41,7 +42,7 @@ async def get(server: HttpServer, path: str) -> tuple[int, str, str]:
     """Status, content type and body."""
     reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
     writer.write(f"GET {path} HTTP/1.0\r\nHost: x\r\n\r\n".encode())
-    async with asyncio.timeout(5):
+    async with patient(5):
         head, _, body = (await reader.read()).decode().partition("\r\n\r\n")
     writer.close()
     await writer.wait_closed()

@@ -40,7 +40,7 @@ def solved_by(pandapower, model, positions):
     return float(net.res_line.pl_mw.sum()) * 1e3, net.res_bus.vm_pu.to_numpy()[state.joined]
 
 
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize(
     ("case", "open_lines"),
     [

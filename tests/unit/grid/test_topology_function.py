@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 from peers.twin.bench import ENGINEER, Bench
+from peers.waiting import until
 
 from address_space.point import Point
 from address_space.quality import Quality, StatusCode
@@ -83,14 +84,6 @@ async def at_work(
 async def settle() -> None:
     for _ in range(20):
         await asyncio.sleep(0)
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    for _ in range(500):
-        if condition():
-            return
-        await asyncio.sleep(0.002)
-    raise AssertionError("did not happen")
 
 
 async def write(bench: Bench, values: dict[str, float], quality: int = 0) -> None:

@@ -6,8 +6,11 @@ import asyncio
 import logging
 import uuid
 from collections.abc import Coroutine, Iterable, Iterator, Mapping
+from collections.abc import Sequence as Items
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
+
+import numpy as np
 
 from address_space.ports import Caller, Outcome
 from twin_gateway.drivers.contract import LinkService
@@ -24,6 +27,7 @@ from twin_gateway.functions.flisr.settings import FlisrSettings
 from twin_gateway.functions.flisr.steady_clock import SteadyClock
 from twin_gateway.functions.slices import each
 from twin_gateway.grid.model import LoadData, Position
+from twin_gateway.grid.zones import Flags
 from twin_gateway.twin.flisr.records import Indication, LoadEstimate
 from twin_gateway.twin.flisr.sequence import Sequence
 from twin_gateway.twin.flisr.states import (
@@ -406,7 +410,7 @@ class Cases:
 
     def _not_normal(self, feeder: str, touched: Iterable[str]) -> tuple[str, ...]:
         """Switches of a region that a plan does not bring to their normal positions."""
-        normal, steps = self.eye.network.grid.normal_positions(), set(touched)
+        normal, steps = self.eye.network.normal, set(touched)
         return tuple(
             switch
             for switch in sorted(self.region(feeder))
@@ -494,10 +498,7 @@ class Cases:
 
     def _begin_interruption(self, case: Case) -> None:
         network, before = self.eye.network, case.snapshot.positions
-        was: set[int] = set()
-        for number, zone in enumerate(network.zones):
-            if zone.source and number not in was:
-                was |= self._reach(number, before)
+        was = self.eye.fed(self._closed(before))
         lost: dict[int, tuple[int, float]] = {}
         for number in was - self.eye.supplied():
             estimates = [case.snapshot.loads.get(load) for load in network.zones[number].loads]
@@ -505,27 +506,22 @@ class Cases:
             lost[number] = (self._weights[number], load)
         case.interruption.begin(lost, case.snapshot.time)
 
-    def _reach(self, start: int, positions: Mapping[str, Position], stops: frozenset[str] = frozenset()) -> set[int]:
-        network, seen, stack = self.eye.network, {start}, [start]
-        while stack:
-            here = stack.pop()
-            for number in network.switches_at[here]:
-                switch = network.switches[number]
-                beyond = switch.other(here)
-                closed = positions.get(switch.address) is Position.CLOSED
-                if closed and beyond not in seen and switch.address not in stops:
-                    seen.add(beyond)
-                    stack.append(beyond)
-        return seen
+    def _closed(self, positions: Mapping[str, Position]) -> Flags:
+        switches = self.eye.network.switches
+        return np.array([positions.get(switch.address) is Position.CLOSED for switch in switches], bool)
 
-    def _area(self, feeder: str, positions: Mapping[str, Position]) -> set[int]:
-        """Zones behind the head of a feeder, for some positions."""
+    def _sections(self, positions: Mapping[str, Position]) -> list[int]:
+        """Number of the section of each zone: what is joined by closed switches that are no heads of feeders."""
+        closed = self._closed(positions)
+        closed[list(self.eye.network.heads.values())] = False
+        sections: list[int] = self.eye.islands(closed).tolist()
+        return sections
+
+    def _behind(self, feeder: str, sections: Items[int]) -> set[int]:
+        """Sections behind the head of a feeder."""
         network = self.eye.network
         head = network.switches[network.heads[feeder]]
-        heads = frozenset(network.switches[number].address for number in network.heads.values())
-        return {
-            zone for start in head.zones if not network.trunk[start] for zone in self._reach(start, positions, heads)
-        }
+        return {sections[zone] for zone in head.zones if not network.trunk[zone]}
 
     def region(self, feeder: str) -> frozenset[str]:
         """Switches of a feeder and of its neighbours over at most two ties: what its plans look at."""
@@ -533,8 +529,12 @@ class Cases:
         if found is None:
             network = self.eye.network
             if not self._areas:
-                normal = network.grid.normal_positions()
-                self._areas = {each: self._area(each, normal) for each in network.heads}
+                sections = self._sections(network.normal)
+                members: dict[int, set[int]] = {}
+                for zone, section in enumerate(sections):
+                    members.setdefault(section, set()).add(zone)
+                for each in network.heads:
+                    self._areas[each] = {z for section in self._behind(each, sections) for z in members[section]}
             feeder_of = {zone: each for each, zones in self._areas.items() for zone in zones}
             near = {feeder}
             for _ in range(2):
@@ -555,18 +555,20 @@ class Cases:
     def _involved(self, feeder: str, touched: Iterable[str]) -> frozenset[str]:
         """Feeders that switches of a plan border on, as things stand."""
         zones = {zone for switch in touched for zone in self.eye.zones_of(switch)}
-        positions = self.eye.positions()
-        return frozenset({feeder, *(each for each in self.feeders if zones & self._area(each, positions))})
+        sections = self._sections(self.eye.positions())
+        at = {sections[zone] for zone in zones}
+        return frozenset({feeder, *(each for each in self.feeders if at & self._behind(each, sections))})
 
     def feeding(self, switch: str) -> frozenset[str]:
         """Feeders whose closed head feeds a switch, or whose head it is."""
         zones, positions = self.eye.zones_of(switch), self.eye.positions()
-        grid = self.eye.network.grid
+        grid, sections = self.eye.network.grid, self._sections(positions)
+        at = {sections[zone] for zone in zones}
         return frozenset(
             feeder
             for feeder in self.feeders
             if (head := grid.feeders[feeder].head) == switch
-            or (positions[head] is not Position.OPEN and zones & self._area(feeder, positions))
+            or (positions[head] is not Position.OPEN and at & self._behind(feeder, sections))
         )
 
     def transfers(self) -> frozenset[str]:
@@ -580,7 +582,8 @@ class Cases:
 
     def feeder_of(self, zone: int, positions: Mapping[str, Position]) -> str:
         """The feeder whose head feeds a zone; empty for none."""
-        return next((feeder for feeder in self.feeders if zone in self._area(feeder, positions)), "")
+        sections = self._sections(positions)
+        return next((feeder for feeder in self.feeders if sections[zone] in self._behind(feeder, sections)), "")
 
     def loads_now(self) -> dict[str, LoadEstimate]:
         """Estimates of the loads up to this moment."""

@@ -13,7 +13,7 @@ from address_space import clock
 from address_space.quality import Quality, StatusCode, TimeFlag
 from address_space.table import PointTable
 from twin_gateway.commands.tags import TagKind, TagStore
-from twin_gateway.functions.flisr.columns import PositionColumn, Voltage, VoltageColumn, rows_below
+from twin_gateway.functions.flisr.columns import PositionColumn, Voltage, VoltageColumn, rows_below, rows_of
 from twin_gateway.functions.flisr.passages import Passages
 from twin_gateway.functions.flisr.settings import FlisrSettings
 from twin_gateway.functions.rule_watch import points_by_data_object
@@ -89,6 +89,8 @@ class GridEye:
         self._prepared_for = len(table)
         self._row_of = {point: row for point, row in self._row_of.items() if row >= 0}
         self._prints.clear()
+        for points in (list(self._grid.indicators), [f"{each}/dirGeneral" for each in self._grid.indicators]):
+            self._row_of.update(zip(points, rows_of(table, points).tolist(), strict=True))
         new = np.arange(begin, len(table), dtype=np.int32)
         self._take_roles(new)
         self._column.refresh(table)
@@ -349,8 +351,19 @@ class GridEye:
         passing = self._passing(unknown_closed=unknown_closed)
         if without >= 0:
             passing[without] = False
-        ends = self._ends[passing]
+        return self.islands(passing)
+
+    def islands(self, closed: npt.NDArray[np.bool_]) -> npt.NDArray[np.intp]:
+        """For each zone the lowest number of a zone that it is joined with by some switches (flags of the network's)."""
+        ends = self._ends[closed]
         return components(len(self._fed), ends[:, 0], ends[:, 1])
+
+    def fed(self, closed: npt.NDArray[np.bool_]) -> set[int]:
+        """Zones that a source feeds through some switches."""
+        island = self.islands(closed)
+        live = np.zeros(len(self._fed), bool)
+        live[island[self._fed]] = True
+        return set(np.flatnonzero(live[island]).tolist())
 
     def _passing(self, *, unknown_closed: bool = False) -> npt.NDArray[np.bool_]:
         """Of each switch of the network: it is closed, or may be."""
@@ -433,10 +446,7 @@ class GridEye:
 
     def supplied(self) -> set[int]:
         """Zones that a source feeds through switches known to be closed."""
-        island = self._islands()
-        fed = np.zeros(len(self._fed), bool)
-        fed[island[self._fed]] = True
-        return set(np.flatnonzero(fed[island]).tolist())
+        return self.fed(self._passing())
 
     # ---- indications and the hash of the inputs -------------------------------------------------------------------
 

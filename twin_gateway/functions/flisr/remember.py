@@ -26,7 +26,7 @@ from twin_gateway.twin.flisr.zones import Network
 def event_body(sequence: Sequence, snapshot: Snapshot, network: Network, region: Iterable[str]) -> dict[str, Any]:
     """What is kept of an event. Of the snapshot: what is not normal, and the measured loads of the region."""
     trigger, location = sequence.trigger, sequence.location
-    normal = network.grid.normal_positions()
+    normal = network.normal
     zones = {zone for switch in region for zone in network.switches[network.switch_index[switch]].zones}
     consumers = {load for zone in zones for load in network.zones[zone].loads}
     return {
@@ -98,7 +98,7 @@ def snapshot_of(body: Mapping[str, Any], network: Network, loads: Mapping[str, L
     told = body["snapshot"]
     changed = {switch: Position(position) for switch, position in told["positions"].items()}
     measured = {address: LoadEstimate(*row) for address, row in told["loads"].items()}
-    return Snapshot({**network.grid.normal_positions(), **changed}, {**loads, **measured}, told["time"])
+    return Snapshot({**network.normal, **changed}, {**loads, **measured}, told["time"])
 
 
 def step_record(entry: StepEntry) -> StepRecord:

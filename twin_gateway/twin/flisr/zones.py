@@ -149,6 +149,11 @@ class Network:
     heads: Mapping[str, int]
 
     @cached_property
+    def normal(self) -> Mapping[str, Position]:
+        """Normal position of every switch of the grid."""
+        return self.grid.normal_positions()
+
+    @cached_property
     def zone_index(self) -> dict[str, int]:
         """Number by address of the zone."""
         return {zone.address: i for i, zone in enumerate(self.zones)}
