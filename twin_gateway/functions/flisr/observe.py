@@ -354,7 +354,7 @@ class GridEye:
         return self.islands(passing)
 
     def islands(self, closed: npt.NDArray[np.bool_]) -> npt.NDArray[np.intp]:
-        """For each zone the lowest number of a zone that it is joined with by some switches (flags of the network's)."""
+        """For each zone the lowest number of a zone that switches of the network (flags) join it with."""
         ends = self._ends[closed]
         return components(len(self._fed), ends[:, 0], ends[:, 1])
 
