@@ -85,6 +85,8 @@ def write_gateway(demo: Path, folder: Path, *, opcua: int, http: int, mqtt: int 
     config["data_directory"], config["users"] = str(folder / "data"), str(folder / "users.yaml")
     config["opcua"]["port"], config["http"]["port"] = opcua, http
     config["twin"]["grid"] = [os.path.normpath(demo / path) for path in config["twin"]["grid"]]
+    plates = config["twin"]["switchgear"]["nameplates"]
+    config["twin"]["switchgear"]["nameplates"] = os.path.normpath(demo / plates)
     config["twin"]["injection"]["control"] = control
     if mqtt is None:
         del config["mqtt"]

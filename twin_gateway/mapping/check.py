@@ -18,7 +18,7 @@ from twin_gateway.drivers.contract import DeviceConfig, ProtocolSpec
 from twin_gateway.drivers.registry import protocol, protocol_names
 from twin_gateway.mapping.device import DeviceReader
 from twin_gateway.mapping.expand import Expander
-from twin_gateway.mapping.fields import kind_of
+from twin_gateway.mapping.field_error import kind_of
 from twin_gateway.mapping.model import MappedDevice
 from twin_gateway.mapping.model import Mapping as Mapped
 from twin_gateway.mapping.place import PlaceError, Places
@@ -31,7 +31,8 @@ VERSION: Final = 1
 _LAST: Final = sys.maxsize
 _TOP_KEYS: Final = ("mapping", "grid", "place", "templates", "devices")
 _SUFFIXES: Final = (".yaml", ".yml")
-_NOT_MAPPINGS: Final = ("gateway.yaml", "gateway.yml", "grid.yaml", "grid.yml")
+_NOT_MAPPINGS: Final = tuple(f"{name}{suffix}" for name in ("gateway", "grid", "plates") for suffix in _SUFFIXES)
+"""Configuration, grid model and nameplates have formats of their own."""
 
 
 def check(
@@ -40,7 +41,7 @@ def check(
     """Check mapping files and folders of them together.
 
     Args:
-        paths: files, or folders whose `.yaml` files are all taken (but `gateway.yaml` and `grid.yaml`).
+        paths: files, or folders whose `.yaml` files are all taken (but `gateway.yaml`, `grid.yaml` and `plates.yaml`).
         environ: where `${NAME}` is looked up; the process environment unless given.
         secrets_required: whether a missing secret is an error (as it is for running) or only a warning.
 

@@ -108,7 +108,7 @@ class Eyes:
 async def with_eyes(
     demo: Demo, look: Callable[[Eyes], Awaitable[None]], certificate: tuple[Path, Path] | None = None
 ) -> None:
-    client = Client(demo.facts["endpoint"])
+    client = Client(demo.facts["endpoint"], timeout=30)
     client.session_timeout = 60_000
     if certificate is not None:
         client.application_uri = CLIENT
@@ -166,6 +166,22 @@ async def test_values_move_and_agree_with_each_other(demo):
         # The meter at the transformer counts into it, and is read every 5 s, one after the other.
         assert -await eyes.value("TS14/LV1/_/M0/MMXU1/TotW") == pytest.approx(sum(customers), rel=0.15)
         assert await eyes.value("L01/MV1/_/WB1/STMP1/Tmp") > 5
+
+    await with_eyes(demo, look)
+
+
+async def test_the_nameplates_make_figures_of_the_condition_of_switchgear(demo):
+    async def look(eyes: Eyes) -> None:
+        for place in ("PS01/MV1/F01/QA1", "RMU06/MV1/C05/QB1"):
+            assert await eyes.value(f"{place}/twHLTH1/RemOps") > 50
+            assert 50 < await eyes.value(f"{place}/twHLTH1/RemLifePct") < 100
+        # Of the ring-main unit too little is known for an index that is certain.
+        async with patient(15):
+            while await eyes.value("PS01/MV1/F01/QA1/twHLTH1/Conf") < 0.9:
+                await asyncio.sleep(0.2)
+        assert await eyes.value("PS01/MV1/F01/QA1/twHLTH1/HealthIdx") > 85
+        assert await eyes.value("PS01/MV1/F01/QA1/twHLTH1/PresN") == pytest.approx(140_000, rel=0.01)
+        assert await eyes.value("PS01/MV1/F01/QA1/twHLTH1/Gas") > 90
 
     await with_eyes(demo, look)
 

@@ -13,7 +13,8 @@ import yaml
 
 from twin_gateway.config import load_config
 from twin_gateway.demo.files import DemoError, find_mappings, make_operator, make_secrets, ports_of, write_gateway
-from twin_gateway.grid.model import Grid
+from twin_gateway.functions.switchgear_nameplates import read_nameplates
+from twin_gateway.grid.model import CimClass, Grid
 from twin_gateway.grid.yaml_grid import read_grid
 from twin_gateway.mapping.check import check, run_check
 from twin_gateway.mapping.model import Mapping
@@ -181,8 +182,20 @@ def test_the_gateway_of_the_demo_is_made_from_the_documented_file(tmp_path: Path
     assert config.twin is not None
     assert config.twin.injection.control == 14998
     assert all(path.is_file() for path in config.twin.grid)
+    assert config.twin.switchgear.nameplates is not None
+    assert config.twin.switchgear.nameplates.is_file()
     assert [place.name for place in config.mappings] == ["templates", "demo"]
     assert yaml.safe_load((MAPPINGS / "demo" / "gateway.yaml").read_text("utf-8"))["opcua"]["host"] == "127.0.0.1"
+
+
+def test_every_breaker_and_some_switches_of_the_grid_have_nameplates(grid: Grid) -> None:
+    plates, problems = read_nameplates(MAPPINGS / "demo" / "plates.yaml")
+    assert [str(problem) for problem in problems] == []
+    assert set(plates) <= set(grid.equipment)
+    breakers = {item.address for item in grid.equipment.values() if item.cim_class is CimClass.BREAKER}
+    assert breakers <= set(plates)
+    assert len(plates) >= len(breakers) + 5
+    assert all(plate.wear is not None and plate.gas is not None and plate.gas.limits for plate in plates.values())
 
 
 def test_the_operator_has_a_password_of_the_run_that_only_the_owner_can_read(tmp_path: Path) -> None:
