@@ -20,8 +20,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from address_space.address import AddressError, Kind, parse
-from twin_gateway.grid.fields import FieldError, Reader, kind_of, measure, number, whole
+from twin_gateway.grid.fields import Reader, measure, number, whole
 from twin_gateway.grid.fields import text as text_value
+from twin_gateway.mapping.field_error import FieldError, kind_of
 from twin_gateway.mapping.problem import Problem, did_you_mean
 from twin_gateway.mapping.read import BROKEN, Map, Seq, Source, TooManyProblemsError, read_file
 from twin_gateway.twin.switchgear.gas import GASES, Gas, GasLimits

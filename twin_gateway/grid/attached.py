@@ -8,7 +8,6 @@ from typing import Any, Final
 from address_space.address import Kind, parse
 from twin_gateway.grid import fields as f
 from twin_gateway.grid.check import Located
-from twin_gateway.grid.fields import FieldError
 from twin_gateway.grid.gridfile import Field, GridFile
 from twin_gateway.grid.model import (
     CimClass,
@@ -21,6 +20,7 @@ from twin_gateway.grid.model import (
     MeterRole,
     Quantity,
 )
+from twin_gateway.mapping.field_error import FieldError, bool_value, kind_of
 from twin_gateway.mapping.problem import did_you_mean
 from twin_gateway.mapping.read import Map
 
@@ -123,8 +123,8 @@ def read_indicators(file: GridFile, grid: Grid, where: Where, complete: bool) ->
     readers = {
         "at": _equipment(file, grid, where if complete else None),
         "terminal": _TERMINAL,
-        "directional": f.flag,
-        "poll": f.flag,
+        "directional": bool_value,
+        "poll": bool_value,
     }
     for key, at, entry in file.entries("indicators"):
         with file.at(at):
@@ -173,7 +173,7 @@ def read_measurements(file: GridFile, grid: Grid, where: Where, complete: bool) 
 def _direction(value: Any) -> int:
     if value in (1, -1) and type(value) is int:
         return int(value)
-    raise FieldError("TG204", f"{f.kind_of(value)} is not 1 (into the equipment) or -1 (out of it)")
+    raise FieldError("TG204", f"{kind_of(value)} is not 1 (into the equipment) or -1 (out of it)")
 
 
 def read_meters(file: GridFile, grid: Grid, where: Where, complete: bool) -> None:

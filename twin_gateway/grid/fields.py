@@ -10,6 +10,7 @@ from decimal import Decimal
 from typing import Any, Final
 
 from address_space import units
+from twin_gateway.mapping.field_error import FieldError, kind_of
 from twin_gateway.mapping.problem import did_you_mean
 from twin_gateway.mapping.quantity import QuantityError
 from twin_gateway.mapping.read import Map, Seq
@@ -27,15 +28,6 @@ _COMPLEX = re.compile(
 _MOST: Final = 1e15
 
 
-class FieldError(ValueError):
-    """A value is wrong for its field; `code` is that of the problem."""
-
-    def __init__(self, code: str, message: str, hint: str = "") -> None:
-        super().__init__(message)
-        self.code = code
-        self.hint = hint
-
-
 @dataclass(frozen=True, slots=True)
 class PerLength:
     """A value per kilometre that becomes a total with the length of the line."""
@@ -47,22 +39,6 @@ class PerLength:
         if isinstance(self.per_km, tuple):
             return tuple(value * km for value in self.per_km)
         return self.per_km * km
-
-
-def kind_of(value: object) -> str:
-    """What a value is, in the words of the messages."""
-    if value is None:
-        return "nothing"
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, Map):
-        return "a mapping"
-    if isinstance(value, Seq):
-        return "a list"
-    if isinstance(value, int | float):
-        return f"the number {value}"
-    text = str(value)
-    return f"the text '{text if len(text) <= 40 else text[:37] + '...'}'"
 
 
 def number(low: float = -_MOST, high: float = _MOST, *, above: float | None = None) -> Reader:
@@ -218,13 +194,6 @@ def text(value: Any) -> str:
     if not value or len(value) > 1024 or "\n" in value:
         raise FieldError("TG207", "the text is empty" if not value else "one line of at most 1024 characters expected")
     return value
-
-
-def flag(value: Any) -> bool:
-    """True or false."""
-    if type(value) is bool:
-        return value
-    raise FieldError("TG203", f"true or false expected, not {kind_of(value)}")
 
 
 def choice(*words: str) -> Reader:

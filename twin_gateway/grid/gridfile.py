@@ -10,8 +10,9 @@ from typing import Any, Final
 from address_space import catalogue
 from address_space.address import AddressError, Kind, parse
 from address_space.catalogue import CatalogueError
-from twin_gateway.grid.fields import FieldError, Reader, kind_of
+from twin_gateway.grid.fields import Reader
 from twin_gateway.grid.fields import text as text_value
+from twin_gateway.mapping.field_error import FieldError, kind_of
 from twin_gateway.mapping.problem import did_you_mean
 from twin_gateway.mapping.read import BROKEN, Map, Source
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from twin_gateway.grid import fields as f
-from twin_gateway.grid.fields import FieldError, PerLength, Reader
+from twin_gateway.grid.fields import PerLength, Reader
 from twin_gateway.grid.model import (
     SWITCHES,
     CimClass,
@@ -22,6 +22,7 @@ from twin_gateway.grid.model import (
     SwitchRating,
     TransformerData,
 )
+from twin_gateway.mapping.field_error import FieldError, bool_value
 
 Values = Mapping[str, Any]
 ADDRESS: Final = "address"
@@ -99,9 +100,9 @@ def _switch(cim_class: CimClass) -> Record:
 
     table: dict[str, Reader | str] = {
         "normal": f.choice("open", "closed"),
-        "remote": f.flag,
-        "load_break": f.flag,
-        "fault_make": f.flag,
+        "remote": bool_value,
+        "load_break": bool_value,
+        "fault_make": bool_value,
         "i_max": _CURRENT,
         "position": ADDRESS,
         "command": ADDRESS,
@@ -289,7 +290,7 @@ RECORDS: Final[Mapping[CimClass, Record]] = {
             "customers": f.whole(0, 10_000_000),
             "weight": _weight,
             "rating": _APPARENT,
-            "delta": f.flag,
+            "delta": bool_value,
             "model": f.choice("power", "current", "impedance"),
         },
         (),
@@ -309,7 +310,7 @@ RECORDS: Final[Mapping[CimClass, Record]] = {
         _source,
     ),
     CimClass.GENERATOR: Record({"p": _POWER, "q": _REACTIVE, "rating": _APPARENT}, (), _generator),
-    CimClass.SHUNT: Record({"q": _REACTIVE, "delta": f.flag}, ("q",), _shunt),
+    CimClass.SHUNT: Record({"q": _REACTIVE, "delta": bool_value}, ("q",), _shunt),
 }
 """The record of every class."""
 COMMON: Final = ("class", "node", "nodes", "type", "phases", "name", "mrid")

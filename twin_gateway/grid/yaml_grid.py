@@ -25,10 +25,10 @@ from address_space.address import Kind
 from twin_gateway.grid import attached
 from twin_gateway.grid import fields as f
 from twin_gateway.grid.check import Located, check_grid
-from twin_gateway.grid.fields import FieldError
 from twin_gateway.grid.gridfile import BEGINS, Field, GridFile, mrid
 from twin_gateway.grid.model import CimClass, ConnectivityNode, Equipment, Grid, terminals_of
 from twin_gateway.grid.records import ADDRESS, COMMON, RECORDS
+from twin_gateway.mapping.field_error import FieldError, kind_of
 from twin_gateway.mapping.problem import Problem, did_you_mean
 from twin_gateway.mapping.read import BROKEN, MAX_BYTES, MAX_PROBLEMS, Map, Seq, Source, TooManyProblemsError, read_file
 
@@ -177,7 +177,7 @@ class _Reader:
         except ValueError:
             names = [item.value for item in CimClass]
             hint = did_you_mean(str(value), names) or ", ".join(names)
-            source.report(offset, "TG701", f"no class {f.kind_of(value)} of equipment", hint)
+            source.report(offset, "TG701", f"no class {kind_of(value)} of equipment", hint)
             return
         record = RECORDS[cim_class]
         known = (*COMMON, *record.fields)
@@ -229,7 +229,7 @@ class _Reader:
         value, source, offset = fields.pop("type")
         if not isinstance(value, str) or value not in self.types:
             if self.complete or not isinstance(value, str):
-                source.report(offset, "TG708", f"no type {f.kind_of(value)}", did_you_mean(str(value), self.types))
+                source.report(offset, "TG708", f"no type {kind_of(value)}", did_you_mean(str(value), self.types))
             return None
         other, base = self.types[value]
         return {**other.fields(base, _Anything(), ""), **fields}
@@ -243,7 +243,7 @@ class _Reader:
             return None
         value, source, offset = fields["node"] if "node" in fields else fields["nodes"]
         if isinstance(value, Map) or value is None:
-            source.report(offset, "TG203", f"addresses of nodes expected, not {f.kind_of(value)}", "nodes: [T1, T2]")
+            source.report(offset, "TG203", f"addresses of nodes expected, not {kind_of(value)}", "nodes: [T1, T2]")
             return None
         items = value if isinstance(value, Seq) else [value]
         marks = value.marks if isinstance(value, Seq) else [offset]

@@ -7,7 +7,8 @@ from typing import Any, Final
 from address_space import units
 from address_space.catalogue import PointClass, VariableKind
 from address_space.point import PointProfile
-from twin_gateway.mapping.fields import COMMON, Check, FieldError, NotTextError, kind_of, point_table
+from twin_gateway.mapping.field_error import FieldError, kind_of
+from twin_gateway.mapping.fields import COMMON, Check, NotTextError, point_table
 from twin_gateway.mapping.lines import Line
 from twin_gateway.mapping.model import MappedDevice, MappedPoint, Role
 from twin_gateway.mapping.place import PlaceError, Places

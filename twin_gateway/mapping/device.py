@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from twin_gateway.drivers.contract import DeviceConfig, ProtocolSpec
-from twin_gateway.mapping.fields import kind_of
+from twin_gateway.mapping.field_error import kind_of
 from twin_gateway.mapping.problem import did_you_mean, nearest
 from twin_gateway.mapping.read import BROKEN, Map, Seq, Source
 

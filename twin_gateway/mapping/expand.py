@@ -11,7 +11,8 @@ from typing import Any, Final
 from twin_gateway.drivers.contract import DeviceConfig
 from twin_gateway.drivers.registry import protocol
 from twin_gateway.mapping.bind import Binder, Shared
-from twin_gateway.mapping.fields import FieldError, alias_list, kind_of
+from twin_gateway.mapping.field_error import FieldError, kind_of
+from twin_gateway.mapping.fields import alias_list
 from twin_gateway.mapping.lines import Drop, Line, LineReader, Several
 from twin_gateway.mapping.model import MappedDevice, MappedPoint, Mapping, Role, WholeModel
 from twin_gateway.mapping.pattern import PatternError, choices

@@ -13,6 +13,7 @@ from address_space import units
 from address_space.address import parse
 from twin_gateway.drivers.contract import FieldKind, FieldSpec, ProtocolSpec
 from twin_gateway.durations import duration
+from twin_gateway.mapping.field_error import FieldError, bool_value, kind_of
 from twin_gateway.mapping.problem import did_you_mean
 from twin_gateway.mapping.quantity import QuantityError, quantity
 from twin_gateway.mapping.read import Map, Seq
@@ -28,33 +29,8 @@ _ALIAS = {
 }
 
 
-class FieldError(ValueError):
-    """A value is wrong for its field; `code` is that of the problem."""
-
-    def __init__(self, code: str, message: str, hint: str = "") -> None:
-        super().__init__(message)
-        self.code = code
-        self.hint = hint
-
-
 class NotTextError(FieldError):
     """A plain number or word stands where text is wanted: the caller may try again with what was written."""
-
-
-def kind_of(value: object) -> str:
-    """What a value is, in the words of the messages."""
-    if value is None:
-        return "nothing"
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, Map):
-        return "a mapping"
-    if isinstance(value, Seq):
-        return "a list"
-    if isinstance(value, int | float):
-        return f"the number {value}"
-    text = str(value)
-    return f"the text '{text if len(text) <= 40 else text[:37] + '...'}'"
 
 
 def text_value(value: Any) -> str:
@@ -66,13 +42,6 @@ def text_value(value: Any) -> str:
     if not value or len(value) > _MAX_TEXT or "\n" in value:
         raise FieldError("TG207", "the text is empty" if not value else "one line of at most 1024 characters expected")
     return value
-
-
-def bool_value(value: Any) -> bool:
-    """True or false."""
-    if type(value) is bool:
-        return value
-    raise FieldError("TG203", f"true or false expected, not {kind_of(value)}")
 
 
 def number_value(value: Any) -> float:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from twin_gateway.mapping.fields import kind_of
+from twin_gateway.mapping.field_error import kind_of
 from twin_gateway.mapping.pattern import PatternError, Scalar, choices, fill, spread, substitute
 from twin_gateway.mapping.read import BROKEN, Map, Seq, Source
 

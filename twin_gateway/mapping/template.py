@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from twin_gateway.drivers.registry import protocol_names
-from twin_gateway.mapping.fields import kind_of
+from twin_gateway.mapping.field_error import kind_of
 from twin_gateway.mapping.lines import Drop, Line, LineReader, Several, merged
 from twin_gateway.mapping.pattern import Scalar, fill
 from twin_gateway.mapping.problem import did_you_mean, nearest
