@@ -14,7 +14,7 @@ OPEN, CLOSED = 1, 2
 
 @pytest.fixture(scope="module")
 def told(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Story]:
-    story = Story(tmp_path_factory.mktemp("story"), arguments=[*FIELD, "--dead-times", "1"], flisr=QUICK, before=2.0)
+    story = Story(tmp_path_factory.mktemp("story"), arguments=[*FIELD, "--dead-times", "3"], flisr=QUICK, before=2.0)
     try:
         story.start()
         story.inject("L12")
