@@ -27,7 +27,7 @@ from address_space.table import PointTable
 from twin_gateway.durations import Seconds
 from twin_gateway.functions.contract import TwinContext
 from twin_gateway.functions.durable_files import set_aside
-from twin_gateway.functions.interval_store import IntervalLengthError, IntervalStore
+from twin_gateway.functions.interval_store import IntervalLengthError, IntervalStore, StoreCounters
 from twin_gateway.functions.slices import each, in_slices
 from twin_gateway.grid.model import Grid, Position, Quantity
 from twin_gateway.twin.intervals import BoundaryRegisters, Emitted, IntervalMeans, of_profile, of_profile_means
@@ -102,8 +102,10 @@ def _rows(table: PointTable, texts: Sequence[str]) -> npt.NDArray[np.int64]:
 class Intervals:
     """Feeds the interval store; a twin function without methods and results.
 
+    A file that cannot be opened (not ours to write, no room) is a condition, and is tried again every few seconds.
+
     Attributes:
-        store: the writer.
+        counters: of the writer, over all runs.
         dropped: values that were never written because too many waited.
         lost: samples that went by unread (journal overrun).
     """
@@ -116,7 +118,9 @@ class Intervals:
         self._settings = settings
         self._alarms = context.alarms
         self._owner = f"{padded(context.place)}/twLOSS1"
-        self.store = self._opened(context.data_directory / FILE)
+        self._path = context.data_directory / FILE
+        self._store: IntervalStore | None = None
+        self.counters = StoreCounters()
         self.dropped = 0
         self.lost = 0
         self._pending: list[tuple[Emitted, npt.NDArray[np.int64], bool]] = []
@@ -124,14 +128,32 @@ class Intervals:
         self._positions: list[tuple[float, str, int]] = []
         self._stands_since: dict[int, float] = {}
         self._wake = asyncio.Event()
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="intervals")
+        self._thread: ThreadPoolExecutor | None = None
         self._bound = False
+        try:
+            self._store = self._opened(self._path)
+        except (sqlite3.Error, OSError) as error:
+            self._failed(error)
+
+    @property
+    def store(self) -> IntervalStore:
+        """The writer; its file is opened when it is not yet.
+
+        Raises:
+            sqlite3.Error, OSError: it cannot be opened.
+        """
+        if self._store is None:
+            self._store = self._opened(self._path)
+        return self._store
 
     def _opened(self, path: Path) -> IntervalStore:
-        """The store; a file that is damaged or of another interval length is put aside, and told."""
-        length, retention = self._settings.interval, self._settings.retention_days * 86_400.0
+        """The store; a file that is damaged or of another interval length is put aside, and told.
+
+        Raises:
+            sqlite3.Error, OSError: it cannot be opened, or not be put aside.
+        """
         try:
-            return IntervalStore(path, length=length, retention=retention)
+            return self._made(path)
         except IntervalLengthError as error:
             kept, text = set_aside(path, f"{error.found:g}s"), str(error)
         except sqlite3.OperationalError:  # full, or not ours to write: another file would be no better
@@ -140,7 +162,13 @@ class Intervals:
             kept, text = set_aside(path, "damaged"), f"{path.name} is damaged ({error})"
         log.error("interval data begin anew: %s; kept as %s", text, kept)
         self._alarms.event("G02", self._owner, f"Interval data begin anew: {text}; kept as {kept.name}", 600)
-        return IntervalStore(path, length=length, retention=retention)
+        return self._made(path)
+
+    def _made(self, path: Path) -> IntervalStore:
+        retention = self._settings.retention_days * 86_400.0
+        store = IntervalStore(path, length=self._settings.interval, retention=retention)
+        store.counters = self.counters
+        return store
 
     def specs(self) -> Sequence[MethodSpec]:
         """None."""
@@ -154,6 +182,8 @@ class Intervals:
         """Follow the table until cancelled; what is pending then is written."""
         while not self._is_bound():  # noqa: ASYNC110 - nobody tells that a disk has room again
             await asyncio.sleep(_RETRY_S)
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="intervals")
+        self._alarms.clear("G02", f"{self._owner}/CnsWh")
         await in_slices(self._presenting())
         journal = self._table.journal.cursor("intervals", self._wake.set)
         late = self._table.late.cursor("intervals late", self._wake.set)
@@ -184,7 +214,10 @@ class Intervals:
             except sqlite3.Error:
                 log.exception("the last interval data were not written")
             self._thread.shutdown(wait=True)
-            self.store.close()
+            if self._store is not None:
+                self._store.close()
+            # A next run opens the file again and looks up its numbers anew.
+            self._thread, self._store, self._bound = None, None, False
 
     def _overrun(self, lost: int) -> None:
         """Count what went by unread; what holds now is taken from the table, for changes were missed."""
@@ -203,7 +236,7 @@ class Intervals:
         self._alarms.clear("G02", f"{self._owner}/CnsWh")
         return True
 
-    def _failed(self, error: sqlite3.Error) -> None:
+    def _failed(self, error: Exception) -> None:
         log.error("interval data cannot be kept: %s", error)
         self._alarms.raise_("G02", f"{self._owner}/CnsWh", f"Interval data cannot be kept: {error}", 600)
 
@@ -216,7 +249,7 @@ class Intervals:
     def _is_bound(self) -> bool:
         try:
             self._bind()
-        except sqlite3.Error as error:
+        except (sqlite3.Error, OSError) as error:
             self._failed(error)
             return False
         return True

@@ -8,7 +8,6 @@ import math
 import sqlite3
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import closing
-from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
@@ -41,6 +40,7 @@ from twin_gateway.functions.losses_search import LossSearch
 from twin_gateway.functions.losses_settings import LossSettings
 from twin_gateway.functions.losses_suspicions import StandingSuspicions
 from twin_gateway.functions.results import Value
+from twin_gateway.functions.slices import each
 from twin_gateway.functions.worker import ComputeError, Worker
 from twin_gateway.twin.losses.detection import Suspicion
 from twin_gateway.twin.losses.regions import RegionKind, meters_of, padded, regions
@@ -101,9 +101,12 @@ class Losses:
         context.results.add(f"{key}/{name}" for key in found for name in POINTS)
         if self.owner not in found:
             context.results.add([f"{self.owner}/St"])
-        if found:
-            write_grid(context.grid, self._grid_file)
-        self._results = self._opened(context.data_directory / "losses.sqlite")
+        retention = settings.retention_days * DAY_S
+        self._results = LossResults(context.data_directory / "losses.sqlite", retention=retention)
+        try:
+            self._open()
+        except (sqlite3.Error, OSError) as error:  # `run` tries again, and tells of it
+            log.error("losses cannot keep anything: %s", error)
         self._published: dict[str, tuple[float, bool]] = {}
         self._conditions = MeterConditions(context, settings, self._meters, now=now)
         suspected = [*self._meters, *(key for key, kind in self._kinds.items() if kind is not RegionKind.PHASE)]
@@ -124,18 +127,26 @@ class Losses:
         self._tried: dict[str, float] = {}
         self._lock = asyncio.Lock()
 
-    def _opened(self, path: Path) -> LossResults:
-        """The file of results; a damaged one is put aside, and told."""
-        retention = self._settings.retention_days * DAY_S
+    def _open(self) -> None:
+        """Open the file of results and leave the grid for the compute process; a damaged file is put aside, and told.
+
+        Raises:
+            sqlite3.Error, OSError: something cannot be written.
+        """
+        if self._results.is_open:
+            return
+        if self._kinds:
+            write_grid(self._context.grid, self._grid_file)
         try:
-            return LossResults(path, retention=retention)
+            self._results.open()
         except sqlite3.OperationalError:
             raise
         except sqlite3.DatabaseError as error:
+            path = self._results.path
             kept = set_aside(path, "damaged")
             text = f"Results of losses begin anew: {path.name} is damaged ({error}); kept as {kept.name}"
             self._context.alarms.event("G02", self.owner, text, 600)
-        return LossResults(path, retention=retention)
+            self._results.open()
 
     # ---- methods --------------------------------------------------------------------------------------------------
 
@@ -159,7 +170,7 @@ class Losses:
             return await methods[name](*arguments)
         except (ValueError, KeyError) as error:
             status, text = StatusCode.BadInvalidArgument, str(error).strip("'\"")
-        except (ComputeError, IntervalStoreError) as error:
+        except (ComputeError, IntervalStoreError, sqlite3.Error) as error:
             status, text = StatusCode.BadResourceUnavailable, str(error)
         nothing = {6: 0, 7: 0, 11: math.nan, 12: ""}
         outputs = tuple([] if out.is_list else nothing[out.type_id] for out in spec.outputs)
@@ -268,12 +279,18 @@ class Losses:
     # ---- at work --------------------------------------------------------------------------------------------------
 
     async def run(self) -> None:
-        """Compute after every interval, every hour and every day, until cancelled."""
+        """Compute after every interval, every hour and every day, until cancelled.
+
+        Raises:
+            sqlite3.Error, OSError: results cannot be kept.
+        """
         if not self._kinds:
             log.info("the grid model names no region with a closed metered boundary: no losses are computed")
             return
         try:
+            self._open()
             await self._suspected.restore()
+            await self._first_data()
             while True:
                 try:
                     length, now = self._length(), self._now()
@@ -293,6 +310,28 @@ class Losses:
             if self._own_worker:
                 self._worker.close()
             await asyncio.to_thread(self._results.close)
+
+    async def _first_data(self) -> None:
+        """Wait until a meter has told something; until then the results are bad, which is no trouble in itself."""
+        told = False
+        while not await asyncio.to_thread(self._has_data):
+            if not told:
+                told = True
+                log.info("no meter has told anything yet: losses are computed when one has")
+                await each(self._nothing, self._kinds)
+            await self._sleep(_PATIENCE_S)
+
+    def _nothing(self, key: str) -> None:
+        """Say of a region that there are no data: bad, with the state `invalid`."""
+        values: dict[str, Value] = dict.fromkeys(f"{key}/{name}" for name in POINTS)
+        self._context.results.write(values | {f"{key}/St": INVALID}, int(quality.Quality.INVALID))
+
+    def _has_data(self) -> bool:
+        try:
+            with closing(IntervalReader(self._store)) as reader:
+                return bool(reader.addresses())
+        except (IntervalStoreError, sqlite3.Error):
+            return self._store.is_file()  # the loop tells what is wrong with it
 
     async def _reported(self, work: Callable[[float], Awaitable[object]], moment: float) -> bool:
         """Whether the work was done; what fails is told."""

@@ -41,23 +41,53 @@ class DayLoss:
 class LossResults:
     """Revisions of published results. Calls take milliseconds: use it in a thread.
 
+    Before `open` and after `close` all of them raise `sqlite3.ProgrammingError`.
+
     Args:
         path: of the file; made when missing.
         retention: s.
     """
 
     def __init__(self, path: Path, *, retention: float) -> None:
-        self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
-        self._db.execute("PRAGMA journal_mode=WAL")
-        self._db.execute("PRAGMA synchronous=NORMAL")
-        self._db.executescript(_SCHEMA)
+        self.path = path
+        self._connection: sqlite3.Connection | None = None
         self._retention = retention
         self._lock = threading.Lock()
 
+    @property
+    def is_open(self) -> bool:
+        """Whether it can be read and written."""
+        return self._connection is not None
+
+    def open(self) -> None:
+        """Open or make the file.
+
+        Raises:
+            sqlite3.OperationalError: it cannot be opened or written.
+            sqlite3.DatabaseError: it is damaged.
+        """
+        database = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False)
+        try:
+            database.execute("PRAGMA journal_mode=WAL")
+            database.execute("PRAGMA synchronous=NORMAL")
+            database.executescript(_SCHEMA)
+        except BaseException:
+            database.close()
+            raise
+        self._connection = database
+
     def close(self) -> None:
-        """Close the file."""
+        """Close the file; nothing happens when it is not open."""
         with self._lock:
-            self._db.close()
+            if self._connection is not None:
+                self._connection.close()
+            self._connection = None
+
+    @property
+    def _db(self) -> sqlite3.Connection:
+        if self._connection is None:
+            raise sqlite3.ProgrammingError(f"{self.path.name} is not open")
+        return self._connection
 
     def revise(self, result: LossResult, states: dict[str, list[int]]) -> dict[str, list[tuple[int, int]]]:
         """Compare with what is known and keep what is new.

@@ -21,6 +21,7 @@ from address_space.ports import Argument, AuditRecord, Caller, MethodResult, Met
 from address_space.quality import StatusCode
 from twin_gateway.durations import Seconds
 from twin_gateway.functions.contract import TwinContext
+from twin_gateway.functions.durable_files import set_aside
 from twin_gateway.functions.interval_store import IntervalStoreError
 from twin_gateway.functions.intervals import FILE as INTERVALS_FILE
 from twin_gateway.functions.lv_topology_export import as_cim, as_csv
@@ -105,17 +106,47 @@ class LvTopology:
         owners = (self.owner, *self._owners.values())
         # in one go: each one sorts the whole address space
         context.results.add(f"{owner}/{name}" for owner in owners for name in ("DiffCnt", "AgrCnt", "Cov", "LastId"))
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="lv-topology")
+        self._thread: ThreadPoolExecutor | None = None
         self._store = TopologyStore(context.data_directory / FILE, kept=settings.kept_results)
-        self._latest: dict[str, StoredFinding] = self._store.latest()
-        self._references: dict[str, Reference] = self._store.references()
-        results = self._store.results()
-        self._last = results[0].id if results else ""
+        self._latest: dict[str, StoredFinding] = {}
+        self._references: dict[str, Reference] = {}
+        self._last = ""
+        try:
+            self._open()
+        except (sqlite3.Error, OSError) as error:  # `run` tries again, and tells of it
+            log.error("findings of low-voltage topology cannot be kept: %s", error)
         self._worker = worker or Worker()
         self._owns_worker = worker is None
         self._run: _Run | None = None
         self._job: asyncio.Task[None] | None = None
         self._runs = 0
+
+    def _open(self) -> None:
+        """Open the file and read what is known from before; a damaged file is put aside, and told.
+
+        Raises:
+            sqlite3.Error, OSError: it cannot be opened or written.
+        """
+        if self._store.is_open:
+            return
+        try:
+            self._read()
+        except sqlite3.OperationalError:
+            self._store.close()
+            raise
+        except sqlite3.DatabaseError as error:
+            self._store.close()
+            path = self._store.path
+            kept = set_aside(path, "damaged")
+            text = f"Findings of LV topology begin anew: {path.name} is damaged ({error}); kept as {kept.name}"
+            self._context.alarms.event("G02", self.owner, text, 600)
+            self._read()
+
+    def _read(self) -> None:
+        self._store.open()
+        self._latest, self._references = self._store.latest(), self._store.references()
+        results = self._store.results()
+        self._last = results[0].id if results else ""
 
     def meter(self, address: str) -> Meter | None:
         """A meter with its references as accepted so far; None when the grid model has none of this address."""
@@ -198,6 +229,14 @@ class LvTopology:
 
     async def call(self, owner: str, name: str, arguments: Sequence[Any], caller: Caller) -> MethodResult:
         """Run one of the methods."""
+        try:
+            return await self._called(name, arguments, caller)
+        except sqlite3.Error as error:  # the file of findings is not open, full or damaged
+            text = f"Findings cannot be kept: {error}"
+            outputs = {"Accept": (0, text), "Reject": (text,)}
+            return MethodResult(StatusCode.BadResourceUnavailable, outputs[name], text)
+
+    async def _called(self, name: str, arguments: Sequence[Any], caller: Caller) -> MethodResult:
         if name == "Identify":
             return await self._identify(arguments, caller)
         if name == "Progress":
@@ -214,8 +253,14 @@ class LvTopology:
         return MethodResult(StatusCode.Good, self._table(chosen))
 
     async def run(self) -> None:
-        """Publish what is known from before; identifications run on demand. Ends their process when cancelled."""
+        """Publish what is known from before; identifications run on demand. Ends their process when cancelled.
+
+        Raises:
+            sqlite3.Error, OSError: the file of findings cannot be opened.
+        """
         try:
+            self._open()
+            self._thread = ThreadPoolExecutor(1, thread_name_prefix="lv-topology")
             self._publish()
             await asyncio.Event().wait()
         finally:
@@ -224,7 +269,9 @@ class LvTopology:
                 await asyncio.gather(self._job, return_exceptions=True)
             if self._owns_worker:
                 self._worker.close()
-            self._thread.shutdown(wait=True)
+            if self._thread is not None:
+                self._thread.shutdown(wait=True)
+                self._thread = None
             self._store.close()
 
     # ---- identification -------------------------------------------------------------------------------------------

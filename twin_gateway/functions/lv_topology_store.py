@@ -74,23 +74,53 @@ class FindingError(LookupError):
 class TopologyStore:
     """The file. Calls take milliseconds (they wait for the disk): from one thread, not the event loop's.
 
+    Before `open` and after `close` all of them raise `sqlite3.ProgrammingError`.
+
     Args:
         path: of the file; made when missing.
         kept: number of results whose findings are kept, beside the newest finding of every meter.
     """
 
     def __init__(self, path: Path, *, kept: int = 50) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        path.touch(mode=0o600, exist_ok=True)
+        self.path = path
         self._kept = kept
-        self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
-        self._db.execute("PRAGMA journal_mode=WAL")
-        self._db.execute("PRAGMA synchronous=FULL")
-        self._db.executescript(_SCHEMA)
+        self._connection: sqlite3.Connection | None = None
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it can be read and written."""
+        return self._connection is not None
+
+    def open(self) -> None:
+        """Open or make the file.
+
+        Raises:
+            OSError, sqlite3.OperationalError: it cannot be opened or written.
+            sqlite3.DatabaseError: it is damaged.
+        """
+        self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self.path.touch(mode=0o600, exist_ok=True)
+        database = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False)
+        try:
+            database.execute("PRAGMA journal_mode=WAL")
+            database.execute("PRAGMA synchronous=FULL")
+            database.executescript(_SCHEMA)
+        except BaseException:
+            database.close()
+            raise
+        self._connection = database
 
     def close(self) -> None:
-        """Close the file."""
-        self._db.close()
+        """Close the file; nothing happens when it is not open."""
+        if self._connection is not None:
+            self._connection.close()
+        self._connection = None
+
+    @property
+    def _db(self) -> sqlite3.Connection:
+        if self._connection is None:
+            raise sqlite3.ProgrammingError(f"{self.path.name} is not open")
+        return self._connection
 
     def add(self, result: StoredResult, findings: Sequence[Finding]) -> tuple[str, list[StoredFinding]]:
         """Keep a result (its id is given here); findings whose answer an engineer has rejected come back as rejected.

@@ -71,7 +71,7 @@ async def test_a_row_that_comes_again_is_no_revision_and_a_corrected_one_is(rig,
     reader = IntervalReader(tmp_path / FILE)
     matrix = reader.read([address], end, end)
     assert (matrix.values[0, 0], matrix.revision[0, 0]) == (107.0, 2)
-    assert intervals.store.counters.duplicates == 1
+    assert intervals.counters.duplicates == 1
     reader.close()
 
 
@@ -159,7 +159,7 @@ async def test_a_burst_of_profile_rows_does_not_hold_up_the_event_loop(rig, loop
             await asyncio.sleep(0.5)
 
     await running(intervals, work)
-    assert intervals.store.counters.written == 12 * 96 * len(rows)
+    assert intervals.counters.written == 12 * 96 * len(rows)
     assert loop_watch.longest < 0.02
     assert intervals.dropped == 0
 

@@ -10,10 +10,13 @@ from peers.waiting import until
 
 from address_space import clock
 from address_space.point import Batch
+from address_space.ports import Caller
+from address_space.quality import Quality, StatusCode
 from twin_gateway.functions import intervals as module
 from twin_gateway.functions.interval_store import IntervalReader, IntervalStore
 from twin_gateway.functions.intervals import FILE, IntervalSettings, make_intervals
 from twin_gateway.functions.losses import make_losses
+from twin_gateway.functions.losses_job import INVALID
 from twin_gateway.functions.losses_settings import LossSettings
 
 METER = f"{customer(1, 1)}/MMTR1/DmdWh"
@@ -150,3 +153,74 @@ async def test_a_device_whose_clock_is_far_ahead_does_not_silence_its_register(r
         for chunk in cursor.take():
             made.live(chunk)
     assert made._live._time[made._place[row]] == pytest.approx(now + 0.5, abs=0.01)
+
+
+async def test_a_file_that_cannot_be_opened_is_a_condition_until_it_can_and_then_values_are_kept(
+    rig, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(module, "_RETRY_S", 0.05)
+    (tmp_path / FILE).mkdir()
+    made = make_intervals(rig.context, IntervalSettings())
+    made.prepare()
+    assert [alarm.code for alarm in rig.alarms.active()] == ["G02"]
+    task = asyncio.create_task(made.run())
+    await asyncio.sleep(0.1)
+    assert not task.done()
+    (tmp_path / FILE).rmdir()
+    await until(lambda: not any(alarm.code == "G02" for alarm in rig.alarms.active()))
+    end = clock.to_unix(clock.now()) // 900 * 900
+    late(rig, [end], [7.0])
+    await until(lambda: stored(tmp_path / FILE, end) == 7.0)
+    await ended(task)
+
+
+async def test_interval_data_that_are_run_again_after_their_end_go_on_in_the_same_file(rig, tmp_path):
+    made = make_intervals(rig.context, IntervalSettings())
+    end = clock.to_unix(clock.now()) // 900 * 900
+    for value in (1.0, 2.0):
+        task = asyncio.create_task(made.run())
+        await asyncio.sleep(0.05)
+        late(rig, [end], [value])
+        await until(lambda value=value: stored(tmp_path / FILE, end) == value)
+        await ended(task)
+
+
+async def test_results_of_losses_that_cannot_be_opened_fail_the_function_and_not_its_making(rig, tmp_path):
+    (tmp_path / "losses.sqlite").mkdir()
+    IntervalStore(tmp_path / FILE).close()
+    losses = make_losses(rig.context, LossSettings(), worker=rig.worker)
+    result = await losses.call(losses.owner, "TopSuspects", [3], Caller("ann", frozenset({"Observer"})))
+    assert result.status == StatusCode.BadResourceUnavailable
+    with pytest.raises(sqlite3.OperationalError):
+        await losses.run()
+    (tmp_path / "losses.sqlite").rmdir()
+    task = asyncio.create_task(losses.run())
+    await until(lambda: losses._results.is_open)
+    assert not task.done()
+    await ended(task)
+
+
+async def test_losses_wait_quietly_for_the_first_meter_and_say_that_there_are_no_data(rig, tmp_path):
+    waits = []
+
+    async def sleep(seconds):
+        waits.append(seconds)
+        await asyncio.sleep(0.02)
+
+    losses = make_losses(rig.context, LossSettings(), worker=rig.worker, sleep=sleep)
+    task = asyncio.create_task(losses.run())
+    await until(lambda: len(waits) > 2)
+    key = f"{rig.context.place}/TS1/LV1/_/_/twLOSS1"
+    sample = rig.table.sample(rig.table.find(f"{key}/St"))
+    assert (sample.value, sample.quality & Quality.INVALID) == (INVALID, Quality.INVALID)
+    assert rig.table.sample(rig.table.find(f"{key}/LosWh")).quality & Quality.INVALID
+    assert rig.told() == []
+    store = IntervalStore(tmp_path / FILE)
+    last = int(clock.to_unix(clock.now()) // 900)
+    numbers = np.array([last - 1, last])
+    ids = np.full(2, store.ids([METER])[0])
+    store.write(ids, numbers, np.array([0.0, 10.0]), np.zeros(2, np.uint32))
+    await until(lambda: any(seconds != 30.0 for seconds in waits))  # until the end of an interval
+    assert not task.done()
+    await ended(task)
+    store.close()
