@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -17,14 +16,14 @@ from address_space.ports import Caller, MethodResult, MethodSpec
 from address_space.quality import Quality, StatusCode, time_names
 from twin_gateway.durations import Seconds
 from twin_gateway.functions.contract import TwinContext
+from twin_gateway.functions.following import Following
 from twin_gateway.functions.rule_watch import RuleWatch, Watched
-from twin_gateway.functions.slices import each, in_slices, pieces
+from twin_gateway.functions.slices import in_slices
 from twin_gateway.grid.model import SwitchRating
 from twin_gateway.twin.rules import Check, Rule, RuleTable, Value
 from twin_gateway.twin.supervision.process import PROCESS_RULES, STARTS, TRIPS
 
 TICK_S = 0.5
-BATCH = 5_000
 AT_ONCE = 200
 PAUSE_S = 0.02
 _OPEN, _CLOSED = 1, 2
@@ -152,28 +151,15 @@ class ProcessAlarms:
 
     async def run(self) -> None:
         """Follow until cancelled."""
-        wake = asyncio.Event()
-        cursor = self.context.table.journal.cursor("process", wake.set)
-        try:
-            due, lost = 0.0, 0
-            self.tick()
-            while True:
-                with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(max(0.0, due - self._now())):
-                        await wake.wait()
-                wake.clear()
-                await each(self.take, (piece for chunk in cursor.take(BATCH) for piece in pieces(chunk, AT_ONCE)))
-                if cursor.lost > lost:
-                    lost = cursor.lost
-                    await in_slices(self._watch.renew_all())
-                if self._now() >= due:
-                    due = self._now() + TICK_S
-                    await in_slices(self._ticking())
-                await asyncio.sleep(PAUSE_S)
-                if cursor.pending:
-                    wake.set()
-        finally:
-            cursor.close()
+        with closing(Following(self.context.table, "process", monotonic=self._now)) as changes:
+            await changes.run(
+                self.take,
+                self._watch.renew_all,
+                lambda: in_slices(self._ticking()),
+                every=TICK_S,
+                rest=PAUSE_S,
+                at_once=AT_ONCE,
+            )
 
     def take(self, chunk: Chunk) -> None:
         """Follow one chunk of changes."""

@@ -17,8 +17,9 @@ from address_space.ports import Caller, MethodResult, MethodSpec
 from address_space.quality import Quality, TimeFlag
 from twin_gateway.drivers.link import LinkState
 from twin_gateway.functions.contract import TwinContext
+from twin_gateway.functions.following import Following
 from twin_gateway.functions.rule_watch import RuleWatch, Watched
-from twin_gateway.functions.slices import Slices, each, in_slices, pieces
+from twin_gateway.functions.slices import Slices, in_slices
 from twin_gateway.functions.supervision_checks import Checks
 from twin_gateway.functions.supervision_devices import Device, DeviceIndex, SupervisedLink
 from twin_gateway.functions.supervision_methods import SupervisionMethods
@@ -37,7 +38,6 @@ TICK_S = 1.0
 SLICE_S = 0.005
 SHARE = 20.0
 """A pass over all devices takes at most one twentieth of the time."""
-BATCH = 5_000
 AT_ONCE = 500
 PUBLISHED = 8
 PAUSE_S = 0.02
@@ -168,36 +168,24 @@ class Supervision:
 
     async def run(self) -> None:
         """Supervise until cancelled."""
-        table = self.context.table
-        wake = asyncio.Event()
-        cursor = table.journal.cursor("supervision", wake.set)
+        changes = Following(self.context.table, "supervision", monotonic=self._now)
         try:
             await self._open()
             for link in self.links.values():
                 link.announces = False
             self._scan()
             await in_slices(self._watch.renew_all())
-            lost, due = 0, 0.0
-            while True:
-                with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(max(0.0, due - self._now())):
-                        await wake.wait()
-                wake.clear()
-                chunks = cursor.take(BATCH)
-                await each(self.take, (piece for chunk in chunks for piece in pieces(chunk, AT_ONCE)))
-                if cursor.lost > lost:
-                    lost = cursor.lost
-                    await in_slices(self._watch.renew_all())
-                if self._now() >= due or self._links_changed():
-                    due = self._now() + TICK_S
-                    await self.tick()
-                    await asyncio.sleep(0)
-                    await self._keep()
-                await asyncio.sleep(0 if cursor.pending else PAUSE_S)
-                if cursor.pending:
-                    wake.set()
+            await changes.run(
+                self.take,
+                self._watch.renew_all,
+                self._every_second,
+                every=TICK_S,
+                rest=PAUSE_S,
+                at_once=AT_ONCE,
+                urgent=self._links_changed,
+            )
         finally:
-            cursor.close()
+            changes.close()
             for link in self.links.values():
                 link.announces = True
             with contextlib.suppress(sqlite3.Error):
@@ -472,6 +460,11 @@ class Supervision:
         if flapping and self._roots.parents.get(device.place, "") not in self._down:
             self.context.alarms.raise_("D01", device.place, "Degraded (flapping): lost more than five times", 700)
             self._alarmed.add(device.place)
+
+    async def _every_second(self) -> None:
+        await self.tick()
+        await asyncio.sleep(0)
+        await self._keep()
 
     async def _keep(self) -> None:
         now = self._now()

@@ -21,9 +21,10 @@ from address_space.ports import Argument, AuditRecord, Caller, MethodResult, Met
 from address_space.quality import Quality, StatusCode, TimeFlag
 from twin_gateway.functions.contract import TwinContext
 from twin_gateway.functions.feeder_view import FeederViews
+from twin_gateway.functions.following import Following
 from twin_gateway.functions.results import Value
 from twin_gateway.functions.rule_watch import UNUSABLE, RuleWatch, Watched
-from twin_gateway.functions.slices import Slices, each, in_slices, pieces
+from twin_gateway.functions.slices import Slices, in_slices
 from twin_gateway.functions.switchgear_assessment import INDEX_RESULTS, RESULTS, Assessor
 from twin_gateway.functions.switchgear_equipment import Operation, Switchgear, class_of, find_switchgear
 from twin_gateway.functions.switchgear_nameplates import read_nameplates
@@ -39,7 +40,6 @@ from twin_gateway.twin.switchgear.wear import POLES
 log = logging.getLogger(__name__)
 TICK_S = 1.0
 SLICE_S = 0.005
-BATCH = 5_000
 AT_ONCE = 200
 PAUSE_S = 0.05
 IDLE_PASS_S = 60.0
@@ -141,29 +141,12 @@ class SwitchgearCondition:
 
     async def run(self) -> None:
         """Follow until cancelled."""
-        wake = asyncio.Event()
-        cursor = self.context.table.journal.cursor("switchgear", wake.set)
+        changes = Following(self.context.table, "switchgear", monotonic=self._now)
         try:
             await self.open()
-            due, lost = 0.0, 0
-            while True:
-                with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(max(0.0, due - self._now())):
-                        await wake.wait()
-                wake.clear()
-                chunks = cursor.take(BATCH)
-                await each(self.take, (piece for chunk in chunks for piece in pieces(chunk, AT_ONCE)))
-                if cursor.lost > lost:
-                    lost = cursor.lost
-                    await in_slices(self._watch.renew_all())
-                if self._now() >= due:
-                    due = self._now() + TICK_S
-                    await self.tick()
-                await asyncio.sleep(PAUSE_S)
-                if cursor.pending:
-                    wake.set()
+            await changes.run(self.take, self._watch.renew_all, self.tick, every=TICK_S, rest=PAUSE_S, at_once=AT_ONCE)
         finally:
-            cursor.close()
+            changes.close()
             with contextlib.suppress(sqlite3.Error):
                 await self._save(list(self.equipment.values()))
             await self._store.close()
