@@ -5,6 +5,7 @@ import json
 import os
 import signal
 import sys
+import time
 
 import pytest
 from integration.iec61850.bed import BAY, Bed, simulator, unix
@@ -127,8 +128,9 @@ async def test_entries_since_the_last_one_on_disk_are_replayed(ied, tmp_path):
         await bed.ready(reference)
         await ied.tell({"ref": reference, "value": True, "time": 1_767_225_600.0})
         await until(lambda: bed.value(reference) is True)
-        await asyncio.sleep(2.3)  # two saves
-        saved = (tmp_path / "ied-f07.entries.json").read_text()
+        file, seen = tmp_path / "ied-f07.entries.json", time.time()
+        await until(lambda: file.exists() and file.stat().st_mtime > seen, what="the next save")
+        saved = file.read_text()
     # a killed process writes nothing at its end and gives nothing back
     (tmp_path / "ied-f07.entries.json").write_text(saved)
     await ied.tell({"ref": reference, "value": False, "time": 1_767_225_601.0})
