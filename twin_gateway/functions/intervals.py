@@ -28,6 +28,7 @@ from twin_gateway.durations import Seconds
 from twin_gateway.functions.contract import TwinContext
 from twin_gateway.functions.durable_files import set_aside
 from twin_gateway.functions.interval_store import IntervalLengthError, IntervalStore, StoreCounters
+from twin_gateway.functions.losses_reactive import REGISTERS as REACTIVE_REGISTERS
 from twin_gateway.functions.slices import each, in_slices
 from twin_gateway.grid.model import Grid, Position, Quantity
 from twin_gateway.twin.intervals import BoundaryRegisters, Emitted, IntervalMeans, of_profile, of_profile_means
@@ -36,8 +37,8 @@ from twin_gateway.twin.losses.regions import padded
 log = logging.getLogger(__name__)
 
 FILE = "intervals.sqlite"
-REGISTERS = ("MMTR1/DmdWh", "MMTR1/SupWh")
-"""Energy registers of a meter, kept as they stand at the end of the interval (Wh)."""
+REGISTERS = ("MMTR1/DmdWh", "MMTR1/SupWh", *REACTIVE_REGISTERS)
+"""Energy registers of a meter, kept as they stand at the end of the interval (Wh, varh)."""
 MEANS = (
     "MMXU1/TotW",
     "MMXU1/TotVAr",

@@ -35,6 +35,7 @@ from twin_gateway.functions.losses_job import (
     write_grid,
 )
 from twin_gateway.functions.losses_methods import STATES, TOTALS, evidence, iso, seconds, specs
+from twin_gateway.functions.losses_reactive import said
 from twin_gateway.functions.losses_results import LossResults
 from twin_gateway.functions.losses_search import LossSearch
 from twin_gateway.functions.losses_settings import LossSettings
@@ -253,6 +254,9 @@ class Losses:
             for word, guess, energy in zip(found.words, found.estimated, found.energies, strict=True)
         ]
         text = f"{len(marks)} terms from {iso(start)} to {iso(start + length)}"
+        if found.reactive:
+            basis = said(found.reactive, self._settings.power_factor)
+            text += f"; reactive power of the technical loss: {basis}"
         lists = (found.addresses, found.sides, found.energies, marks, found.uncertainties)
         return MethodResult(StatusCode.Good, (*lists, found.loss, text), text)
 

@@ -24,9 +24,9 @@ from twin_gateway.functions.losses_job import (
     rated_energy,
     register_of,
     segments,
-    technical_losses,
     unmetered_energy,
 )
+from twin_gateway.functions.losses_technical import TechnicalLosses, technical_losses
 from twin_gateway.grid.model import Grid, Meter
 from twin_gateway.twin.losses import detection
 from twin_gateway.twin.losses.balance import USABLE_COMPLETENESS, BalancePlan
@@ -80,7 +80,7 @@ class Detections:
 
 def _whole(
     job: LossJob, reader: IntervalReader, model: tuple[Grid, dict[str, Meter]]
-) -> tuple[LossInputs, Segment, BalancePlan, dict[str, Floats], frozenset[str]]:
+) -> tuple[LossInputs, Segment, BalancePlan, TechnicalLosses, frozenset[str]]:
     """Inputs of a window, balanced in the state of its end; keys of the regions that were another before."""
     grid, meters = model
     inputs = read_inputs(reader, meters, job.start, job.stop, job.settings)
@@ -96,7 +96,9 @@ def _whole(
         or other.uncertain
         or other.shape() != region.shape()
     )
-    return inputs, last, plan, technical_losses(job.settings, model, last, inputs, plan, reader=reader), unsteady
+    rows = slice(0, len(inputs.ends))
+    technical = technical_losses(job.settings, model, last.positions, inputs, plan, rows=rows, reader=reader)
+    return inputs, last, plan, technical, unsteady
 
 
 def window_losses(job: LossJob, length: float) -> Detections:
@@ -104,7 +106,8 @@ def window_losses(job: LossJob, length: float) -> Detections:
     with closing(IntervalReader(job.store)) as reader:
         model = grid_of(job.grid)
         inputs, _, plan, technical, unsteady = _whole(job, reader, model)
-    return Detections(_windows(job, model[0], length, inputs=inputs, plan=plan, technical=technical, unsteady=unsteady))
+    windows = _windows(job, model[0], length, inputs=inputs, plan=plan, technical=technical.loss, unsteady=unsteady)
+    return Detections(windows)
 
 
 def _windows(
@@ -164,7 +167,8 @@ def find_suspicions(job: LossJob) -> Detections:
     """Daily windows of the job's window, and the quick methods that look for meters (see `suspect_meters`)."""
     with closing(IntervalReader(job.store)) as reader:
         model = grid_of(job.grid)
-        inputs, state, plan, technical, unsteady = _whole(job, reader, model)
+        inputs, state, plan, found, unsteady = _whole(job, reader, model)
+        technical = found.loss
         days = _windows(job, model[0], DAY_S, inputs=inputs, plan=plan, technical=technical, unsteady=unsteady)
         suspicions: list[Suspicion] = []
         residuals: dict[str, Floats] = {}
@@ -314,6 +318,7 @@ class Explanation:
         sides: `import`, `export`, `consumption`, `feedIn`, `unmetered`, `technical` of each term.
         energies: Wh; NaN where missing. uncertainties: Wh.
         words: quality words; estimated: whether the energy is an estimate.
+        reactive: number of loads by `Basis` of the reactive power that the technical loss rests on.
     """
 
     addresses: list[str] = field(default_factory=list)
@@ -323,6 +328,7 @@ class Explanation:
     words: list[int] = field(default_factory=list)
     estimated: list[bool] = field(default_factory=list)
     loss: float = float("nan")
+    reactive: tuple[int, ...] = ()
 
     def add(self, address: str, side: str, energy: float, uncertainty: float, *, word: int, estimated: bool) -> None:
         """One more term."""
@@ -359,8 +365,9 @@ def explain(job: LossJob, key: str) -> Explanation | None:
     unmetered = unmetered_energy(job.settings, plan.regions, inputs.ends, inputs.length)
     if unmetered is not None and unmetered[0, at]:
         result.add(key, "unmetered", float(unmetered[0, at]), 0.0, word=0, estimated=True)
-    if key in technical:
-        loss = float(technical[key][0])
+    if key in technical.loss:
+        loss = float(technical.loss[key][0])
+        result.reactive = tuple(technical.reactive[key][0].tolist()) if key in technical.reactive else ()
         result.add(key, "technical", loss, loss * job.settings.technical_uncertainty, word=0, estimated=True)
     balances = plan.balance(inputs.energy, inputs.length, unmetered=unmetered, weight=inputs.usual)
     result.loss = float(balances.loss[0, at])

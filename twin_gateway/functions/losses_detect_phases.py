@@ -10,12 +10,14 @@ import numpy.typing as npt
 from twin_gateway.functions.interval_store import IntervalReader
 from twin_gateway.functions.losses_inputs import DAY_S, LossInputs
 from twin_gateway.functions.losses_job import LossJob
+from twin_gateway.functions.losses_reactive import LoadRatios, measured_reactive
+from twin_gateway.functions.losses_technical import load_powers
 from twin_gateway.functions.losses_voltage import voltage_points
 from twin_gateway.grid.model import Grid, Meter, Position
 from twin_gateway.twin.losses import detection
 from twin_gateway.twin.losses.detection import Method, Suspicion
 from twin_gateway.twin.losses.regions import PHASES, Region
-from twin_gateway.twin.losses.technical import LossModel, loss_model, technical_loss, term_power
+from twin_gateway.twin.losses.technical import LossModel, loss_model, technical_loss
 
 Floats = npt.NDArray[np.float64]
 _LEAST_SCORE = 0.7
@@ -87,8 +89,10 @@ def by_voltage(
     tree = loss_model(grid, region, meters, positions)
     if tree is None or not suspected:
         return []
-    watts = term_power(tree.terms, inputs.columns, inputs.energy, inputs.length)
-    drop = technical_loss(tree, watts, inputs.length, power_factor=job.settings.power_factor).drop
+    ((_, measured),) = measured_reactive(reader, model, {region.key: tree}, inputs.ends)
+    rows = slice(0, len(inputs.ends))
+    watts, reactive = load_powers(job.settings, LoadRatios(model), tree, inputs, measured, rows=rows)
+    drop = technical_loss(tree, watts, inputs.length, reactive=reactive.var).drop
     source = meters[tree.source.meter]
     node = grid.equipment[source.equipment].nodes[source.terminal - 1]
     nominal = grid.nodes[node].nominal / np.sqrt(3)

@@ -20,7 +20,7 @@ from address_space.quality import Quality
 from twin_gateway.functions.interval_store import IntervalReader
 from twin_gateway.functions.losses_inputs import LossInputs, read_inputs
 from twin_gateway.functions.losses_settings import LossSettings
-from twin_gateway.functions.losses_voltage import infeed_voltages
+from twin_gateway.functions.losses_technical import technical_losses
 from twin_gateway.grid.model import Grid, LoadData, Meter, Position, TransformerData
 from twin_gateway.twin.losses.balance import (
     GOOD_COMPLETENESS,
@@ -29,8 +29,7 @@ from twin_gateway.twin.losses.balance import (
     Balances,
 )
 from twin_gateway.twin.losses.meter_data import MeterEvent
-from twin_gateway.twin.losses.regions import PHASES, Region, RegionKind, meters_of, regions, regions_over
-from twin_gateway.twin.losses.technical import LossModel, closed_switches, loss_model, technical_loss, term_power
+from twin_gateway.twin.losses.regions import Region, RegionKind, meters_of, regions, regions_over
 
 Floats = npt.NDArray[np.float64]
 UNKNOWN, OK, PROVISIONAL, INCOMPLETE, TOPOLOGY_CHANGED, INVALID = range(6)
@@ -219,7 +218,7 @@ def _balance_segment(
     balances = plan.balance(
         inputs.energy[rows], inputs.length, flags=inputs.flags[rows], unmetered=unmetered, weight=inputs.usual
     )
-    technical = technical_losses(job.settings, model, segment, inputs, plan, reader=reader)
+    technical = technical_losses(job.settings, model, segment.positions, inputs, plan, rows=rows, reader=reader).loss
     quality = _qualities(plan, inputs, rows)
     for at, region in enumerate(plan.regions):
         whole = series.get(region.key)
@@ -316,56 +315,3 @@ def rated_energy(grid: Grid, region: Region, length: float) -> float:
         loads = [grid.equipment[address].data for address in region.unmetered]
         power = sum(load.p for load in loads if isinstance(load, LoadData))
     return power / (3.0 if region.phase else 1.0) * length / 3600.0
-
-
-def technical_losses(
-    settings: LossSettings,
-    model: tuple[Grid, dict[str, Meter]],
-    segment: Segment,
-    inputs: LossInputs,
-    plan: BalancePlan,
-    *,
-    reader: IntervalReader,
-) -> dict[str, Floats]:
-    """Technical loss of each region, Wh, (n,): of cells from their power flow, of sums from their cells."""
-    grid, meters = model
-    closed = closed_switches(grid, segment.positions)
-    rows = slice(segment.begin, segment.end)
-    found: dict[str, Floats] = {}
-    trees: dict[str, LossModel] = {}
-    cells = {region.key: region for region in plan.regions if region.cells == (region.key,)}
-    for key, region in cells.items():
-        tree = loss_model(grid, region, meters, closed=closed)
-        if tree is not None:
-            trees[key] = tree
-        elif not region.equipment:
-            found[key] = np.zeros(segment.end - segment.begin)
-    sources = {key: tree.source for key, tree in trees.items()}
-    voltages = infeed_voltages(reader, model, closed, sources, inputs.ends[rows])
-    for key, tree in trees.items():
-        region = cells[key]
-        result = _technical(settings, region, tree, inputs, rows, voltage=voltages.get(key, 1.0))
-        found[region.key] = result.sum(axis=1)
-        for index in range(len(PHASES)):
-            found[f"{region.key[:-1]}{index + 2}"] = result[:, index]
-    for region in plan.regions:
-        if region.kind in (RegionKind.VLEVEL, RegionKind.AREA) and all(cell in found for cell in region.cells):
-            found[region.key] = np.sum([found[cell] for cell in region.cells], axis=0)
-    return found
-
-
-def _technical(
-    settings: LossSettings,
-    region: Region,
-    tree: LossModel,
-    inputs: LossInputs,
-    rows: slice,
-    *,
-    voltage: Floats | float,
-) -> Floats:
-    """Wh by phase, (n, 3); no-load losses in equal parts."""
-    low = region.kind is RegionKind.LV_AREA
-    watts = term_power(tree.terms, inputs.columns, inputs.energy[rows], inputs.length)
-    form = settings.form_factor if low else 1.0
-    result = technical_loss(tree, watts, inputs.length, power_factor=settings.power_factor, form=form, voltage=voltage)
-    return np.asarray(result.lines + result.no_load[:, None] / 3.0)

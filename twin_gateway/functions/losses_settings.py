@@ -47,7 +47,7 @@ class LossSettings(BaseModel):
         coverage: factor k of the tests against the uncertainty.
         least_input: part of the rated energy of a region below which it has no loss rate.
         register_unit: Wh of one count of the registers whose digits the grid model names.
-        power_factor: of loads whose reactive power nobody measures.
+        power_factor: of loads whose reactive power is neither measured nor in the grid model.
         form_factor: I_rms / I_avg within an interval in low voltage; about 1.07 for single households and 15 min.
         technical_uncertainty: relative standard uncertainty of a computed technical loss.
         show_within: the points show the newest interval of so long that is complete enough, else the newest one.

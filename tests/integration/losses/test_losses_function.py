@@ -231,6 +231,7 @@ async def test_compute_and_explain_answer_the_same_balance(rig, plant):
         e for e, side in zip(terms["energy"], terms["side"], strict=True) if side in ("consumption", "export")
     )
     assert entering - leaving == pytest.approx(terms["losWh"])
+    assert "reactive power of the technical loss: 3 as in the grid model" in terms["text"]
 
 
 async def test_recompute_tells_what_has_another_result(rig, plant):
