@@ -14,10 +14,10 @@ import numpy as np
 import numpy.typing as npt
 
 from address_space import clock
-from address_space.address import function_name
 from address_space.ports import Argument, Caller, MethodResult, MethodSpec, Right
 from address_space.quality import StatusCode
 from twin_gateway.functions.contract import TwinContext
+from twin_gateway.functions.data_objects import data_below
 from twin_gateway.functions.results import Value
 from twin_gateway.grid.model import Position
 from twin_gateway.grid.topology import LiveTopology
@@ -201,25 +201,9 @@ class FeederViews:
         node = tree.find(bay)
         if node < 0 or tree.level[node] != 5:
             return
-        found = [(name, row) for data, row in self._data_below(node) if (name := _item(data))]
+        found = [(name, row) for data, row in data_below(tree, node) if (name := _item(data))]
         order = {name: number for number, (name, _) in enumerate(ITEMS)}
         yield from sorted(found, key=lambda pair: order[pair[0]])
-
-    def _data_below(self, node: int, function: str = "", path: str = "") -> Iterator[tuple[str, int]]:
-        tree = self._context.table.tree
-        for child in tree.children(node):
-            level, name = int(tree.level[child]), tree.name(child)
-            if level <= 6:
-                yield from self._data_below(child)
-            elif level == 7:
-                named = function_name(name)
-                if named is not None:
-                    yield from self._data_below(child, named.ln_class)
-            else:
-                data = f"{path}/{name}"
-                if tree.row[child] >= 0:
-                    yield function + data, int(tree.row[child])
-                yield from self._data_below(child, function, data)
 
     def _follow_topology(self) -> None:
         live = self._topology() if self._topology is not None else self._follow()

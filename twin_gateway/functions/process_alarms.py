@@ -19,11 +19,14 @@ from twin_gateway.functions.contract import TwinContext
 from twin_gateway.functions.following import Following
 from twin_gateway.functions.rule_watch import RuleWatch, Watched
 from twin_gateway.functions.slices import in_slices
+from twin_gateway.functions.topology_points import bay_of
+from twin_gateway.functions.trips import CODE as TRIP_CODE
+from twin_gateway.functions.trips import Trips
 from twin_gateway.grid.model import SwitchRating
 from twin_gateway.twin.rules import Check, Rule, RuleTable, Value
 from twin_gateway.twin.supervision.process import PROCESS_RULES, STARTS, TRIPS
 
-TICK_S = 0.5
+TICK_S = 0.25
 AT_ONCE = 200
 PAUSE_S = 0.02
 _OPEN, _CLOSED = 1, 2
@@ -61,6 +64,7 @@ class ProcessSettings(BaseModel):
         command_window: a movement so long after a command is that command's.
         trip_window: an opening, or a reclosing, so near to a trip in the same bay is the protection's.
         patience: time that the reason of a movement, or the trip after a start, may take to arrive after it.
+        trip_gather: a trip is told so long after its first sign, with what has been said of it by then.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -68,6 +72,7 @@ class ProcessSettings(BaseModel):
     command_window: Seconds = 60.0
     trip_window: Seconds = 10.0
     patience: Seconds = 2.0
+    trip_gather: Seconds = 0.3
 
 
 @dataclass(slots=True)
@@ -116,12 +121,16 @@ class ProcessAlarms:
     ) -> None:
         self.context, self.settings = context, settings
         self._last_sent, self._mark, self._now = last_sent, mark, monotonic
+        self._tripping = Trips(
+            context, gather=settings.trip_gather, patience=settings.patience, mark=mark, monotonic=monotonic
+        )
         self._watch = RuleWatch(
             context.table,
             context.alarms,
             _RULES,
             mark=lambda watched: mark(watched.address) or ("test" if watched.quality & Quality.TEST else ""),
             on_event=self._happened,
+            on_condition=self._holds,
             monotonic=monotonic,
         )
         self._commands = {
@@ -173,6 +182,7 @@ class ProcessAlarms:
     def _ticking(self) -> Iterator[None]:
         self._scan()
         self._watch.tick()
+        yield from self._tripping.tick()
         now = self._now()
         ripe = [movement for movement in self._movements if movement.due <= now]
         self._movements = [movement for movement in self._movements if movement.due > now]
@@ -190,15 +200,21 @@ class ProcessAlarms:
             self._local.clear()
             for watched in self._watch.points.values():
                 if any(rule.code == _LOCAL for rule in watched.rules):
-                    self._local.setdefault(_bay(watched.address), []).append(watched)
+                    self._local.setdefault(bay_of(watched.address), []).append(watched)
             for watched in self._watch.points.values():
                 if watched.address.endswith("/Pos") and watched.value in (_OPEN, _CLOSED):
                     self._positions.setdefault(watched.address, int(watched.value))
 
     # ---- what happens ---------------------------------------------------------------------------------------------
 
+    def _holds(self, watched: Watched, rule: Rule, holds: bool, source_time: int) -> bool:
+        if rule.code != TRIP_CODE:
+            return False
+        self._tripping.sign(watched, rule, holds, source_time)
+        return True
+
     def _happened(self, watched: Watched, rule: Rule, source_time: int, value: Value) -> bool:
-        bay = _bay(watched.address)
+        bay = bay_of(watched.address)
         now = self._now()
         if rule.code == _MOVED:
             before = self._positions.get(watched.address, 0)
@@ -221,7 +237,7 @@ class ProcessAlarms:
     def _tell_start(self, start: _Start) -> None:
         """A start that ends in a trip is told by the trip, which may arrive after the start's end."""
         watched, rule = start.watched, start.rule
-        if abs(start.at - self._trips.get(_bay(watched.address), float("-inf"))) < self.settings.trip_window:
+        if abs(start.at - self._trips.get(bay_of(watched.address), float("-inf"))) < self.settings.trip_window:
             return
         mark = self._mark(watched.address) or ("test" if watched.quality & Quality.TEST else "")
         self.context.alarms.event(
@@ -259,7 +275,7 @@ class ProcessAlarms:
 
     def _expected(self, movement: _Movement) -> bool:
         address, settings = movement.watched.address, self.settings
-        bay, equipment = _bay(address), address.rsplit("/", 2)[0]
+        bay, equipment = bay_of(address), address.rsplit("/", 2)[0]
         never = float("-inf")
         # The trip may have been told before or after the position.
         if abs(movement.at - self._trips.get(bay, never)) < settings.trip_window:
@@ -286,10 +302,6 @@ def _asked_for(value: int | float | bool | None) -> int:
     if isinstance(value, bool):
         return _CLOSED if value else _OPEN
     return int(value or 0)
-
-
-def _bay(address: str) -> str:
-    return "/".join(address.split("/")[:5])
 
 
 def make_process_alarms(

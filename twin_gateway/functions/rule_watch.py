@@ -88,6 +88,8 @@ class RuleWatch:
         mark: `test`, `suppressed` or empty, for the alarms of an address.
         on_change: told which point has other findings than before.
         on_event: told of what happened: (point, rule, source time, new value); True keeps it from being an event.
+        on_condition: told of what holds, with every value, and what has ended: (point, rule, whether it holds, source
+            time); True keeps it from being an alarm of its own.
         monotonic: clock of the alarms that rising counters hold, s.
     """
 
@@ -101,12 +103,13 @@ class RuleWatch:
         mark: Callable[[Watched], str] = lambda _watched: "",
         on_change: Callable[[Watched], None] = lambda _watched: None,
         on_event: Callable[[Watched, Rule, int, Value], bool] = lambda *_: False,
+        on_condition: Callable[[Watched, Rule, bool, int], bool] = lambda *_: False,
         monotonic: Callable[[], float],
     ) -> None:
         self.points: dict[int, Watched] = {}
         self._table, self._alarms, self._rules = table, alarms, rules
         self._accept, self._mark, self._on_change, self._on_event = accept, mark, on_change, on_event
-        self._now = monotonic
+        self._on_condition, self._now = on_condition, monotonic
         self._mask: npt.NDArray[np.bool_] = np.zeros(0, bool)
         self._dependents: dict[int, list[int]] = {}
         self._until: dict[tuple[str, str], float] = {}
@@ -198,21 +201,15 @@ class RuleWatch:
             if verdict.rule is not None:
                 watched.holding[verdict.code] = verdict.rule
                 self._raise(watched, verdict.code, verdict.rule, source_time)
-            elif watched.holding.pop(verdict.code, None) is not None:
-                self._alarms.clear(
-                    verdict.code,
-                    watched.address,
-                    value=_shown(value),
-                    source_time=_usable(source_time),
-                    time_quality=time_names(quality),
-                )
+            elif (ended := watched.holding.pop(verdict.code, None)) is not None:
+                self._clear(watched, verdict.code, ended, source_time)
         for rule in happened:
             self._happen(watched, rule, value, source_time)
         if watched.holding != before:
             self._on_change(watched)
 
     def _raise(self, watched: Watched, code: str, rule: Rule, source_time: int) -> None:
-        if rule.code:
+        if rule.code and not self._on_condition(watched, rule, True, _usable(source_time)):
             self._alarms.raise_(
                 code,
                 watched.address,
@@ -222,6 +219,17 @@ class RuleWatch:
                 marked=self._mark(watched),
                 value=_shown(watched.value),
                 source_time=_usable(source_time),
+                time_quality=time_names(watched.quality),
+            )
+
+    def _clear(self, watched: Watched, code: str, rule: Rule, source_time: int) -> None:
+        time = _usable(source_time)
+        if not self._on_condition(watched, rule, False, time):
+            self._alarms.clear(
+                code,
+                watched.address,
+                value=_shown(watched.value),
+                source_time=time,
                 time_quality=time_names(watched.quality),
             )
 

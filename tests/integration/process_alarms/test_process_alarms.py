@@ -13,6 +13,7 @@ from address_space.quality import Quality
 from twin_gateway.functions.process_alarms import ProcessAlarms, ProcessSettings
 
 BAY = "dso1/north/PS01/MV1/F01"
+IED, OTHER = f"{BAY}/IED1", "dso1/north/PS01/MV1/F02/IED1"
 POS = f"{BAY}/QA1/XCBR1/Pos"
 POINTS = (
     POS,
@@ -24,6 +25,10 @@ POINTS = (
     ),
     *(f"{BAY}/IED1/{name}" for name in ("PTUV1/Op", "PTOV1/Op", "PTTR1/AlmThm")),
     f"{BAY}/_/MSQI1/ImbNgV",
+    *(f"{IED}/{name}" for name in ("PTRC1/Op", *(f"PTRC1/Tr/phs{phase}" for phase in "ABC"))),
+    *(f"{IED}/PTOC1/FltA/phs{phase}" for phase in "ABC"),
+    f"{OTHER}/PTRC1/Tr",
+    f"{BAY}/QA1/SCBR1/SwA",
     "dso1/north/RMU06/MV1/C05/_/SFPI1/FltInd",
 )
 
@@ -65,8 +70,9 @@ def rig(tmp_path: Path) -> Rig:
 @pytest.mark.parametrize(
     ("code", "point", "value", "severity", "delay"),
     [
-        ("P01", f"{BAY}/IED1/PTRC1/Tr", 1, 900, 0.0),
-        ("P01", f"{BAY}/IED1/PTOC1/Op", 1, 900, 0.0),
+        ("P01", f"{BAY}/IED1/PTRC1/Tr", 1, 900, 0.3),
+        ("P01", f"{BAY}/IED1/PTOC1/Op", 1, 900, 0.3),
+        ("P01", f"{BAY}/IED1/PTRC1/Tr/phsB", 1, 900, 0.3),
         ("P03", f"{BAY}/IED1/RREC1/AutoRecSt", 10, 850, 0.0),
         ("P04", f"{BAY}/IED1/RBRF1/OpEx", 1, 950, 0.0),
         ("P05", "dso1/north/RMU06/MV1/C05/_/SFPI1/FltInd", 1, 800, 0.0),
@@ -132,10 +138,60 @@ def test_an_alarm_has_the_time_of_the_device_and_its_end_the_value_that_ended_it
         rig.bench.write({trip: value}, 0, times[-1])
         for chunk in rig.bench.journal.take():
             rig.function.take(chunk)
+        rig.go(0.3)
     begun, over = rig.bench.told()
     assert [clock.to_unix(event.source_time) for event in (begun, over)] == pytest.approx(times, abs=1e-3)
     assert (begun.time_quality, begun.value) == (None, 1.0)
     assert (over.state, over.value) == ("inactive", 0.0)
+
+
+def test_all_signs_of_a_trip_are_one_alarm_with_phases_current_and_the_time_of_the_first(rig: Rig) -> None:
+    first = rig.bench.wall
+    rig.write({f"{IED}/PTOC1/Op": 1})
+    rig.bench.advance(0.1)
+    rig.write({f"{IED}/{name}": 1 for name in ("PTRC1/Op", "PTRC1/Tr", "PTRC1/Tr/phsA", "PTRC1/Tr/phsC")})
+    rig.write({f"{IED}/PTOC1/FltA/phsA": 2100.0, f"{IED}/PTOC1/FltA/phsC": 2164.0}, 0.3)
+    assert rig.bench.codes() == {("P01", f"{IED}/PTRC1/Tr")}
+    signs = ("PTOC1/Op", "PTRC1/Op", "PTRC1/Tr", "PTRC1/Tr/phsA", "PTRC1/Tr/phsC")
+    for name in signs:
+        assert rig.bench.codes() == {("P01", f"{IED}/PTRC1/Tr")}
+        rig.bench.advance(0.1)
+        rig.write({f"{IED}/{name}": 0})
+    rig.go(3.0)
+    begun, over = rig.bench.told()
+    assert (begun.state, begun.text) == ("active", "Protection trip, phases AC, 2164 A")
+    assert begun.details == (("phases", "AC"), ("current", "2164.0"))
+    assert clock.to_unix(begun.source_time) == pytest.approx(first, abs=1e-3)
+    assert (over.code, over.state) == ("P01", "inactive")
+    assert clock.to_unix(over.source_time) == pytest.approx(first + 0.9, abs=1e-3)
+
+
+def test_a_current_from_before_the_trip_is_not_its_current_and_a_late_one_completes_the_alarm(rig: Rig) -> None:
+    switched = f"{BAY}/QA1/SCBR1/SwA"
+    rig.write({switched: 900.0}, 5.0)
+    rig.write({f"{IED}/PTRC1/Tr": 1}, 0.3)
+    (alarm,) = rig.bench.alarms.active()
+    assert alarm.text == "Protection trip"
+    rig.write({switched: 1800.0}, 0.3)
+    assert alarm.text == "Protection trip, 1800 A"
+    assert [event.state for event in rig.bench.told()] == ["active"]
+
+
+def test_a_trip_after_a_reclosing_is_another_one_and_a_short_one_is_told_too(rig: Rig) -> None:
+    trip = f"{IED}/PTRC1/Tr"
+    rig.write({trip: 1, f"{IED}/PTRC1/Op": 1}, 0.05)
+    rig.write({trip: 0}, 0.3)
+    rig.write({trip: 1}, 0.3)
+    rig.write({trip: 0, f"{IED}/PTRC1/Op": 0}, 5.0)
+    rig.write({trip: 1}, 0.05)
+    rig.write({trip: 0}, 0.3)
+    told = [event.state for event in rig.bench.told() if event.code == "P01"]
+    assert told == ["active", "inactive"] * 3
+
+
+def test_trips_of_two_bays_are_two_alarms(rig: Rig) -> None:
+    rig.write({f"{IED}/PTRC1/Tr": 1, f"{OTHER}/PTRC1/Tr": 1}, 0.3)
+    assert rig.bench.codes() == {("P01", f"{IED}/PTRC1/Tr"), ("P01", f"{OTHER}/PTRC1/Tr")}
 
 
 def test_a_movement_without_a_reason_is_told_until_it_is_undone(rig: Rig) -> None:
@@ -194,5 +250,5 @@ def test_an_intermediate_position_between_is_no_movement_of_its_own(rig: Rig) ->
 
 
 def test_alarms_of_test_values_are_marked(rig: Rig) -> None:
-    rig.write({f"{BAY}/IED1/PTRC1/Tr": 1}, quality=int(Quality.TEST))
+    rig.write({f"{BAY}/IED1/PTRC1/Tr": 1}, 0.3, quality=int(Quality.TEST))
     assert [alarm.marked for alarm in rig.bench.alarms.active()] == ["test"]

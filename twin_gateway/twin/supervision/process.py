@@ -8,11 +8,22 @@ _TRUE = Check.TRUE
 EARTH_DELAY_S = 5.0
 POSITION_DELAY_S = 10.0
 
+_TRIPPING = "P(TOC|IOC|DIF|DIS|SDE|TEF|DIR|VOC|HIZ|TUC)"
+
+TRIP_SIGNS = RuleTable(
+    Rule(ln, data + part, _TRUE, "P01", 900, text)
+    for part in ("", "/phsA", "/phsB", "/phsC", "/neut")
+    for ln, data, text in (
+        ("PTRC", "Tr", "Protection trip"),
+        ("PTRC", "Op", "Protection operated"),
+        (_TRIPPING, "Op", "Protection operated"),
+    )
+)
+"""What says that protection has tripped, the plainest first; all signs of one trip of a bay are one P01."""
+
 PROCESS_RULES = RuleTable(
     (
-        Rule("PTRC", "Tr", _TRUE, "P01", 900, "Protection trip"),
-        Rule("PTRC", "Op", _TRUE, "P01", 900, "Protection operated"),
-        Rule("P(TOC|IOC|DIF|DIS|SDE|TEF|DIR|VOC|HIZ|TUC)", "Op", _TRUE, "P01", 900, "Protection operated"),
+        *TRIP_SIGNS.rules,
         Rule("RREC", "AutoRecSt", Check.IN, "P03", 850, "Reclosing was not successful: locked out", (10,)),
         Rule("RREC", "AutoRecSt", Check.BECOMES, "P03", 500, "Reclosing was successful", (3,)),
         Rule("RBRF", "OpEx", _TRUE, "P04", 950, "Breaker failure: the breakers around it were tripped"),
