@@ -12,10 +12,12 @@ import numpy as np
 
 from address_space import clock
 from address_space.events import Event, EventJournal
+from address_space.journal import Chunk
 from address_space.table import PointTable
 from twin_gateway.mqtt.counters import MirrorCounters
 from twin_gateway.mqtt.encode import Binding, event_object, late_objects, state_object
 from twin_gateway.mqtt.lanes import Encoded, GroupLane, Lane, MetadataLane, PointLane
+from twin_gateway.mqtt.late import LateSums
 from twin_gateway.mqtt.link import BrokerLink
 from twin_gateway.mqtt.outbox import Message, Outbox
 from twin_gateway.mqtt.settings import Mode, MqttSettings
@@ -78,6 +80,7 @@ class Mirror:
         self._link_states = link_states
         self._topics = Topics(settings.root, gateway)
         self._late_topics = PointTopics(table, settings.root, "e")
+        self._late_sums = LateSums(table, self._topics, settings.late_window)
         self._values: list[Lane] = []
         if Mode.POINTS in settings.modes:
             self._values.append(PointLane(table, settings.root))
@@ -202,11 +205,22 @@ class Mirror:
             self._report("MQTT mirror fell behind; all values are published again", (("lost_changes", str(lost)),))
 
     def _collect_late(self) -> None:
+        now = asyncio.get_running_loop().time()
         for chunk in self._late.take(_SHARE):
-            for row, text in late_objects(self._table, chunk):
-                self._counters.late += 1
-                self._late_box.put(Message(self._late_topics.of(row), text.encode()))
+            self._counters.late += len(chunk)
+            single = self._late_sums.take(chunk, now)
+            if single is not None:
+                self._put_late(single)
+        for told in self._late_sums.due(now):
+            if isinstance(told, Event):
+                self._events.append(told)
+            else:
+                self._put_late(told)
         self._late_lost = self._late.lost
+
+    def _put_late(self, chunk: Chunk) -> None:
+        for row, text in late_objects(self._table, chunk):
+            self._late_box.put(Message(self._late_topics.of(row), text.encode()))
 
     def _collect_events(self) -> None:
         for event in self._event_cursor.take(_SHARE):

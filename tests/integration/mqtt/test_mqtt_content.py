@@ -139,7 +139,8 @@ async def test_events_come_in_order_under_what_they_are_about(broker):
 
 async def test_a_late_sample_is_an_event_and_never_the_retained_value(broker):
     table = table_of_bays(1)
-    async with subscribed(broker.port) as subscriber, mirrored(table, quick_settings(broker.port)) as mirror:
+    settings = quick_settings(broker.port, late_window=0.2)
+    async with subscribed(broker.port) as subscriber, mirrored(table, settings) as mirror:
         feed(table)
         await until(lambda: subscriber.of("v") == expected(table))
         table.ingest(Batch.of([POWER], [-5.0], 0, TIME - 600_000_000, late=True))
@@ -149,6 +150,28 @@ async def test_a_late_sample_is_an_event_and_never_the_retained_value(broker):
         assert (event["code"], event["v"], event["t"]) == ("late", -5.0, clock.iso(TIME - 600_000_000))
         assert mirror.counters.late == 1
         assert subscriber.of("v") == expected(table)
+
+
+async def test_late_measured_values_are_one_event_for_each_link_and_positions_one_for_each(broker):
+    table = table_of_bays(2)
+    settings = quick_settings(broker.port, late_window=0.3)
+    async with subscribed(broker.port) as subscriber, mirrored(table, settings) as mirror:
+        feed(table)
+        await until(lambda: subscriber.of("v") == expected(table))
+        for minute in range(3, 0, -1):
+            old = TIME - minute * 600_000_000
+            table.ingest(Batch.of([POWER, POS], [minute, 1.0], 0, old, late=True))
+        await until(lambda: len([one for one in subscriber.all if one[2].get("code") == "late"]) >= 4)
+        await asyncio.sleep(0.5)
+        link = table.binding(POWER)[0]
+        events = [(topic, content) for topic, _, content in subscriber.all if content.get("code") == "late"]
+        (summary,) = [content for topic, content in events if topic == f"twin/e/{GATEWAY}/_/_/{link}"]
+        first, last = clock.iso(TIME - 3 * 600_000_000), clock.iso(TIME - 600_000_000)
+        assert summary["details"] == {"count": "3", "first": first, "last": last}
+        single = [content["t"] for topic, content in events if topic == f"twin/e/{table.address(POS)}"]
+        assert single == [clock.iso(TIME - minute * 600_000_000) for minute in (3, 2, 1)]
+        assert len(events) == 4
+        assert mirror.counters.late == 6
 
 
 async def test_points_added_while_running_are_mirrored_too(broker):
