@@ -3,7 +3,9 @@
 import asyncio
 import contextlib
 import signal
+import sys
 import time
+from pathlib import Path
 
 import pytest
 from peers.iec104.outstation import Outstation
@@ -237,3 +239,16 @@ async def test_a_process_that_stands_still_is_noticed_by_the_timers(tmp_path):
         with pytest.raises(ConnectionError, match="t1"):
             await asyncio.wait_for(running, 20)
         assert time.monotonic() - began < 10
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="threads have a timer slack on Linux only")
+async def test_the_threads_of_many_servers_may_wake_late_together_and_the_main_thread_may_not(tmp_path):
+    async with Outstation(tmp_path / "rtu.yaml", [station([BREAKER])], slack_ms=20) as rtu:
+        main = rtu.process.pid
+        threads = [int(thread.name) for thread in Path(f"/proc/{main}/task").iterdir()]
+        try:
+            slack = {thread: int(Path(f"/proc/{thread}/timerslack_ns").read_text("ascii")) for thread in threads}
+        except PermissionError:
+            pytest.skip("the timer slack of another process is shown to privileged users only")
+    assert slack.pop(main) < 1_000_000
+    assert list(slack.values()).count(20_000_000) >= 2

@@ -19,6 +19,8 @@ from twin_gateway.simulate.feeder.defaults import default_of
 from twin_gateway.simulate.feeder.wiring import REGISTER_UNITS, WiringError, station_of
 
 _STATIONS_A_PROCESS = 20
+_LINK = {"tick_ms": 100, "slack_ms": 20, "t1": 5, "t2": 2, "t3": 8}
+_WINDOW = 12
 _PROFILE_PERIOD_S = 900
 _SENML_UNITS = {"%": "%RH"}
 
@@ -100,11 +102,24 @@ def _stations(devices: Sequence[MappedDevice], folder: Path, travel: Callable[[s
         chosen = devices[(number - 1) * size : number * size]
         name = chosen[0].name if len(chosen) == 1 else f"rtus-{number}"
         stations = [station for device in chosen for station in _station(device, travel)]
-        path = _write(folder / f"{name}.iec104", {"stations": stations, "tick_ms": 100, "t1": 5, "t2": 2, "t3": 8})
+        link = {**_LINK, "k": _window(stations)}
+        path = _write(folder / f"{name}.iec104", {"stations": stations, **link})
         ports = frozenset(int(getattr(device.config, "port", 0)) for device in chosen)
         command = (*_module("iec104"), path)
         plans.append(Plan(name, "iec104", command, tuple(device.name for device in chosen), ports))
     return plans
+
+
+def _window(stations: Sequence[Mapping[str, Any]]) -> int:
+    """A send window that two events in a row do not fill, whatever they change at a port.
+
+    With a full window the station's thread asks without a pause, with a whole core, whether it may send the rest, and
+    takes the time from the very client that it waits for.
+    """
+    points: dict[Any, int] = {}
+    for station in stations:
+        points[station["port"]] = points.get(station["port"], 0) + len(station["points"])
+    return max(_WINDOW, 2 * max(points.values(), default=0))
 
 
 def _station(device: MappedDevice, travel: Callable[[str], float]) -> list[dict[str, Any]]:
