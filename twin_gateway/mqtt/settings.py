@@ -77,7 +77,7 @@ class MqttSettings(BaseModel):
         republish_rate: messages a second of state that is published again, so that live changes come first.
         refresh: all state is published again so often, for brokers that forget without a word.
         late_window: late samples of measured and counted values are told together, one event per link with their number
-            and their first and last time, so long after the first of them; 0: each by itself, with its value.
+            and their first and last time, so many seconds after the first of them; 0: each by itself, with its value.
         max_events, max_late: event messages and late samples kept for the broker; beyond that the oldest go, counted.
         max_event_bytes: payload bytes of either kept for the broker.
     """
@@ -104,7 +104,7 @@ class MqttSettings(BaseModel):
     interval: Annotated[float, Field(gt=0, le=10)] = 0.02
     republish_rate: int = Field(default=5000, ge=1)
     refresh: Seconds = 3600.0
-    late_window: Seconds = 5.0
+    late_window: Annotated[float, Field(ge=0, le=3600)] = 5.0
     max_events: int = Field(default=10_000, ge=1)
     max_late: int = Field(default=50_000, ge=1)
     max_event_bytes: int = Field(default=32 << 20, ge=1 << 16)
