@@ -6,9 +6,9 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Annotated, Any, Protocol
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from address_space import clock
 from address_space.journal import Chunk
@@ -17,6 +17,7 @@ from address_space.quality import Quality, StatusCode, time_names
 from twin_gateway.durations import Seconds
 from twin_gateway.functions.contract import TwinContext
 from twin_gateway.functions.following import Following
+from twin_gateway.functions.limits import LimitWatch
 from twin_gateway.functions.rule_watch import RuleWatch, Watched
 from twin_gateway.functions.slices import in_slices
 from twin_gateway.functions.topology_points import bay_of
@@ -24,9 +25,12 @@ from twin_gateway.functions.trips import CODE as TRIP_CODE
 from twin_gateway.functions.trips import Trips
 from twin_gateway.grid.model import SwitchRating
 from twin_gateway.twin.rules import Check, Rule, RuleTable, Value
+from twin_gateway.twin.supervision.limits import Band
 from twin_gateway.twin.supervision.process import PROCESS_RULES, STARTS, TRIPS
 
 TICK_S = 0.25
+LIMITS_S = 1.0
+Share = Annotated[float, Field(ge=0.0, le=2.0)]
 AT_ONCE = 200
 PAUSE_S = 0.02
 _OPEN, _CLOSED = 1, 2
@@ -64,6 +68,9 @@ class ProcessSettings(BaseModel):
         command_window: a movement so long after a command is that command's.
         trip_window: an opening, or a reclosing, so near to a trip in the same bay is the protection's.
         patience: time that the reason of a movement, or the trip after a start, may take to arrive after it.
+        v_min, v_max: band of measured voltages, of the nominal one; at or below `v_dead` there is none, which is no
+            matter of the band.
+        limit_delay: a measured current or voltage is told when it has been out of its limits for so long.
         trip_gather: a trip is told so long after its first sign, with what has been said of it by then.
     """
 
@@ -73,6 +80,10 @@ class ProcessSettings(BaseModel):
     trip_window: Seconds = 10.0
     patience: Seconds = 2.0
     trip_gather: Seconds = 0.3
+    v_min: Share = 0.90
+    v_max: Share = 1.10
+    v_dead: Share = 0.20
+    limit_delay: Seconds = 10.0
 
 
 @dataclass(slots=True)
@@ -124,6 +135,9 @@ class ProcessAlarms:
         self._tripping = Trips(
             context, gather=settings.trip_gather, patience=settings.patience, mark=mark, monotonic=monotonic
         )
+        band = Band(settings.v_min, settings.v_max, settings.v_dead)
+        self._limits = LimitWatch(context, band, delay=settings.limit_delay, mark=mark)
+        self._limits_due = 0.0
         self._watch = RuleWatch(
             context.table,
             context.alarms,
@@ -149,6 +163,7 @@ class ProcessAlarms:
     def prepare(self) -> None:
         """Take up the points."""
         self._scan()
+        self._limits.refresh()
 
     def specs(self) -> Sequence[MethodSpec]:
         """None."""
@@ -184,6 +199,9 @@ class ProcessAlarms:
         self._watch.tick()
         yield from self._tripping.tick()
         now = self._now()
+        if now >= self._limits_due:
+            self._limits_due = now + LIMITS_S
+            yield from self._limits.tick()
         ripe = [movement for movement in self._movements if movement.due <= now]
         self._movements = [movement for movement in self._movements if movement.due > now]
         for movement in ripe:

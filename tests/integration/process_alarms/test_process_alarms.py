@@ -11,6 +11,17 @@ from peers.twin.bench import Bench, points
 from address_space import clock
 from address_space.quality import Quality
 from twin_gateway.functions.process_alarms import ProcessAlarms, ProcessSettings
+from twin_gateway.grid.model import (
+    CimClass,
+    ConnectivityNode,
+    Equipment,
+    Grid,
+    LineData,
+    Measurement,
+    Quantity,
+    SourceData,
+    SwitchRating,
+)
 
 BAY = "dso1/north/PS01/MV1/F01"
 IED, OTHER = f"{BAY}/IED1", "dso1/north/PS01/MV1/F02/IED1"
@@ -33,6 +44,36 @@ POINTS = (
 )
 
 
+CURRENTS = tuple(f"{BAY}/_/MMXU1/A/phs{phase}" for phase in "ABC")
+VOLTAGES = tuple(f"{BAY}/_/MMXU1/PhV/phs{phase}" for phase in "ABC")
+MEASURED = (*CURRENTS, *VOLTAGES)
+PHASE_VOLTS = 12_660.0 / 3.0**0.5
+
+
+def limited_grid() -> Grid:
+    """A feeder head whose line carries 300 A, 360 A in an emergency, measured at the breaker."""
+    grid = Grid()
+    bus, near, far = (f"dso1/north/{name}/CN1" for name in ("PS01/MV1/_", "L01/MV1/_", "RMU02/MV1/_"))
+    grid.add(ConnectivityNode(node, 12_660.0) for node in (bus, near, far))
+    grid.add(
+        [
+            Equipment("dso1/north/PS01/MV1/_/SRC1", CimClass.SOURCE, (bus,), SourceData()),
+            Equipment("dso1/north/PS01/MV1/_/BB1", CimClass.BUSBAR, (bus,)),
+            Equipment(f"{BAY}/QA1", CimClass.BREAKER, (bus, near), SwitchRating(i_max=630.0, position=POS)),
+            Equipment(
+                "dso1/north/L01/MV1/_/WB1",
+                CimClass.LINE,
+                (near, far),
+                LineData(0.1, 0.1, i_max=300.0, i_emergency=360.0),
+            ),
+        ]
+    )
+    for quantity, addresses in ((Quantity.I, CURRENTS), (Quantity.V, VOLTAGES)):
+        for address in addresses:
+            grid.measurements[address] = Measurement(address, quantity, f"{BAY}/QA1", phase=address[-1])
+    return grid
+
+
 @dataclass
 class Sent:
     time: int
@@ -41,7 +82,7 @@ class Sent:
 
 class Rig:
     def __init__(self, folder: Path) -> None:
-        self.bench = Bench(folder, points("ied", POINTS))
+        self.bench = Bench(folder, points("ied", (*POINTS, *MEASURED)), limited_grid())
         self.sent: dict[str, Sent] = {}
         self.function = ProcessAlarms(
             self.bench.context, ProcessSettings(), self.sent.get, monotonic=lambda: self.bench.time
@@ -60,6 +101,12 @@ class Rig:
         self.bench.advance(seconds)
         self.bench.alarms.tick()
         self.function.tick()
+
+    def measure(self, values: dict[str, float], seconds: float = 0.0, quality: int = 0) -> None:
+        """Measured values, and the seconds after them one by one."""
+        self.write(values, quality=quality)
+        for _ in range(int(seconds) + 1):
+            self.go(1.0)
 
 
 @pytest.fixture
@@ -252,3 +299,42 @@ def test_an_intermediate_position_between_is_no_movement_of_its_own(rig: Rig) ->
 def test_alarms_of_test_values_are_marked(rig: Rig) -> None:
     rig.write({f"{BAY}/IED1/PTRC1/Tr": 1}, 0.3, quality=int(Quality.TEST))
     assert [alarm.marked for alarm in rig.bench.alarms.active()] == ["test"]
+
+
+def test_an_overload_of_the_line_is_one_alarm_for_its_phases_and_louder_beyond_the_emergency_rating(rig: Rig) -> None:
+    rig.measure({CURRENTS[0]: 290.0, CURRENTS[1]: 310.0, CURRENTS[2]: 320.0}, 8.0)
+    assert not rig.bench.codes()
+    rig.measure({}, 3.0)
+    assert rig.bench.codes() == {("P08", f"{BAY}/_/MMXU1/A")}
+    rig.measure({CURRENTS[2]: 365.0}, 1.0)
+    rig.measure(dict.fromkeys(CURRENTS, 295.0), 1.0)  # not far enough below
+    assert rig.bench.codes()
+    rig.measure(dict.fromkeys(CURRENTS, 285.0), 1.0)
+    told = [(event.state, event.severity, event.text) for event in rig.bench.told()]
+    assert told == [
+        ("active", 600, "Current 320 A, 107 % of the rating, phase C"),
+        ("active", 700, "Current 365 A, 122 % of the rating, phase C"),
+        ("active", 600, "Current 295 A, 98 % of the rating, phase B"),
+        ("inactive", 600, "Current 295 A, 98 % of the rating, phase B (over)"),
+    ]
+
+
+@pytest.mark.parametrize(("share", "text"), [(0.89, "low: 89.0 %"), (1.12, "high: 112.0 %")])
+def test_a_voltage_outside_its_band_is_told_and_one_inside_is_not(rig: Rig, share: float, text: str) -> None:
+    rig.measure(dict.fromkeys(VOLTAGES, 1.02 * PHASE_VOLTS), 12.0)
+    assert not rig.bench.codes()
+    rig.measure({VOLTAGES[1]: share * PHASE_VOLTS}, 12.0)
+    assert rig.bench.codes() == {("P08", f"{BAY}/_/MMXU1/PhV")}
+    rig.measure({VOLTAGES[1]: 1.01 * PHASE_VOLTS}, 1.0)
+    begun, over = rig.bench.told()
+    assert (begun.severity, begun.text) == (600, f"Voltage too {text} of nominal, phase B")
+    assert over.state == "inactive"
+
+
+def test_no_voltage_at_all_and_values_that_cannot_be_used_are_not_out_of_limits(rig: Rig) -> None:
+    rig.measure(dict.fromkeys(VOLTAGES, 0.0), 12.0)
+    rig.measure(dict.fromkeys(CURRENTS, 500.0), 12.0, quality=int(Quality.INVALID))
+    assert not rig.bench.codes()
+    rig.measure(dict.fromkeys(CURRENTS, 310.0), 12.0)
+    rig.measure(dict.fromkeys(CURRENTS, 100.0), 3.0, quality=int(Quality.INVALID))
+    assert rig.bench.codes() == {("P08", f"{BAY}/_/MMXU1/A")}
