@@ -27,9 +27,13 @@ class Worker:
     """One process that computes, started when first needed and again when it has died.
 
     Functions must be module-level and their arguments picklable: pure computations are. One runs at a time.
+
+    Args:
+        nice: how far the process gives way to the service; 0 for what people wait for.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, nice: int = 5) -> None:
+        self._nice = nice
         self._executor: ProcessPoolExecutor | None = None
         self._lock = asyncio.Lock()
 
@@ -58,7 +62,7 @@ class Worker:
                 if self._executor is None:
                     context = multiprocessing.get_context("spawn")
                     self._executor = ProcessPoolExecutor(
-                        1, mp_context=context, initializer=_settle, initargs=(os.getpid(),)
+                        1, mp_context=context, initializer=_settle, initargs=(os.getpid(), self._nice)
                     )
                 try:
                     future = self._executor.submit(function, *arguments, **named)
@@ -93,8 +97,8 @@ class Worker:
         self._discard()
 
 
-def _settle(parent: int) -> None:
-    """In the process: end with the service, and give way to it, which must answer in time.
+def _settle(parent: int, nice: int) -> None:
+    """In the process: end with the service, and give way to it so far, as it must answer in time.
 
     One thread for linear algebra (numpy is not imported yet): several threads wait for each other in busy loops when
     the service or others need the cores, which costs more than they gain.
@@ -102,4 +106,4 @@ def _settle(parent: int) -> None:
     bind_to_parent(parent)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the service ends its processes
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-    os.nice(5)
+    os.nice(nice)

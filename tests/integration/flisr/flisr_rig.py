@@ -20,6 +20,7 @@ from address_space.catalogue import classify
 from address_space.events import Event, EventJournal
 from address_space.point import Batch, Point, PointProfile
 from address_space.ports import Caller, MethodResult, Outcome, Right
+from address_space.quality import StatusCode
 from address_space.table import PointTable
 from twin_gateway.audit.journal import AuditJournal
 from twin_gateway.commands.desk import CommandDesk, DeskSettings
@@ -356,6 +357,7 @@ async def build(
     *,
     worker: Worker | None = None,
     field_: Field | None = None,
+    before: Callable[[Rig], None] = lambda _: None,
     **settings: Any,
 ) -> Rig:
     grid = grid or make_grid()
@@ -397,8 +399,30 @@ async def build(
         table, events, Alarms(events), ResultPoints(table), worker, grid, AREA, desk, policy, audit, folder
     )
     flisr = FlisrFunction(context, FlisrSettings(**{**QUICK, **settings}), {"rtu": device}, worker)
-    rig = Rig(table, device, desk, flisr, events, audit, tags, [], asyncio.create_task(flisr.run()), worker)
+
+    async def run() -> None:
+        before(rig)
+        await flisr.run()
+
+    rig = Rig(table, device, desk, flisr, events, audit, tags, [], asyncio.create_task(run()), worker)
     rig.events_cursor = events.cursor("test")  # type: ignore[attr-defined]
-    await rig.until(lambda: len(flisr._watched) > 0, 30.0)  # it has looked at what stands at the start
+    # it has read its journal and looked at what stands at the start
+    await rig.until(lambda: flisr.cases.ready and len(flisr._watched) > 0, 30.0)
     await asyncio.sleep(0.3)
+    return rig
+
+
+async def automatic(rig: Rig, feeder: str = F1) -> Rig:
+    """The feeder is made automatic by two persons."""
+    await rig.call("SetMode", feeder, "auto", caller=SOFIA)
+    assert (await rig.call("SetMode", feeder, "auto", caller=PAUL)).outputs[0] is True
+    return rig
+
+
+async def confirmed(rig: Rig, feeder: str = F1) -> Rig:
+    """The offered plan is confirmed."""
+    await rig.reach("WAIT_CONFIRM", feeder)
+    offered = await rig.outputs("Plan", feeder)
+    answer = await rig.call("Confirm", offered["planId"], offered["hash"])
+    assert answer.status == StatusCode.Good, answer.text
     return rig

@@ -170,6 +170,7 @@ class FlisrField:
         twin = self.rig.twin(flisr=self._settings)
         self.gateway = await self.rig.gateway(USERS, twin=twin, commands=COMMANDS)
         self._events = self.gateway.events.cursor("test")
+        await until(lambda: self.flisr.cases.ready)
 
     async def stop(self) -> None:
         await self.gateway.stop()
@@ -277,8 +278,9 @@ class FlisrField:
         """Give the word for every step that waits for one, until the plan is over or something else is so."""
         async with patient(60):
             while not until() and self.state() not in OVER:
-                if self.state() == "WAIT_CONFIRM":
-                    await self.call("Execute", self.sequence().offer.id)  # type: ignore[union-attr]
+                step = self.sequence().under_way
+                if self.state() == "WAIT_CONFIRM" and step is not None:
+                    await self.call("Execute", self.sequence().offer.id, step.step.n)  # type: ignore[union-attr]
                 await asyncio.sleep(0.1)
 
     async def set_mode(self, mode: str, feeder: str = HEAD) -> None:
@@ -303,9 +305,11 @@ class FlisrField:
         feeders = list(self.flisr.cases.feeders)
         await self.inject("reset")
         for feeder in feeders:
-            for _ in range(3):
-                if self.state(feeder) != "IDLE":
+            async with patient(20):
+                while self.state(feeder) != "IDLE":
                     await self.call("Stop", feeder)
+                    event = self.sequence(feeder).trigger.event
+                    await self.call("EndEvent", feeder, event, "test over", caller=SOFIA)
                     await asyncio.sleep(0.05)
             await self.set_mode("advise", feeder)
         for tag in list(self.gateway.tags or ()):

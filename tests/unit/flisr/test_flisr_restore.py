@@ -20,8 +20,8 @@ from twin_gateway.grid.model import (
     SwitchRating,
     TransformerData,
 )
-from twin_gateway.twin.flisr.records import LIMITS, LoadEstimate, LoadSource, Method, RestoreSettings, SwitchState
-from twin_gateway.twin.flisr.restore import better, plan_restoration, restore
+from twin_gateway.twin.flisr.records import LATE, LIMITS, LoadEstimate, LoadSource, Method, RestoreSettings, SwitchState
+from twin_gateway.twin.flisr.restore import better, do_nothing, plan_restoration, restore
 from twin_gateway.twin.flisr.zones import compile_network
 
 FIRST = (line(1),)
@@ -291,6 +291,16 @@ def test_the_deadline_leaves_time_to_do_nothing_only():
     result = plan_restoration(found.problem, clock=lambda: float(next(ticks)))
     assert result.operations == ()
     assert result.method is Method.BUDGET
+    assert LATE in result.warnings
+    assert {zone.reason for zone in result.unrestored} == {LATE}
+    assert not result.complete
+
+
+def test_without_a_search_the_answer_is_to_do_nothing_and_says_why():
+    result = do_nothing(fault(six_bus(), [line(1)]).problem, "the compute process died")
+    assert (result.operations, result.method, result.auto_ok) == ((), Method.BUDGET, False)
+    assert {zone.reason for zone in result.unrestored} == {"the compute process died"}
+    assert result.dead > result.restored
 
 
 def test_opens_come_before_closes_and_closes_go_outward():

@@ -93,10 +93,68 @@ def test_confirm_step_waits_before_every_step() -> None:
     for number in range(1, 6):
         play.run(30)
         assert (len(play.sent), play.sequence.state) == (number - 1, State.WAIT_CONFIRM)
-        verdict, actions = play.sequence.release("p1", play.now)
+        verdict, actions = play.sequence.release("p1", number, play.now)
         assert verdict.ok
         play.take(actions)
     assert play.run(30).sequence.state is State.RESTORED
+
+
+def test_a_word_that_is_repeated_releases_its_own_step_only_and_answers_how_that_is() -> None:
+    play = Play(Mode.CONFIRM_STEP).run(20)
+    play.take(play.sequence.confirm("p1", "hash-T", play.now, play.world)[1])
+    play.run(2)
+    said = [play.sequence.release("p1", 1, play.now)]
+    play.take(said[0][1])
+    said.append(play.sequence.release("p1", 1, play.now))
+    play.run(30, lambda: play.sequence.history[0].done is not None)
+    said.append(play.sequence.release("p1", 1, play.now))  # before the next step has begun to wait
+    play.run(30)
+    said.append(play.sequence.release("p1", 1, play.now))
+    assert [(verdict.ok, actions == []) for verdict, actions in said] == [(True, False)] + [(True, True)] * 3
+    assert "done" in said[-1][0].text
+    assert play.run(30).sent == ALL[:1]
+
+
+def test_a_word_between_two_steps_is_kept_and_one_for_a_later_step_is_refused() -> None:
+    play = Play(Mode.CONFIRM_STEP).run(20)
+    play.take(play.sequence.confirm("p1", "hash-T", play.now, play.world)[1])
+    play.run(2)
+    play.take(play.sequence.release("p1", 1, play.now)[1])
+    play.run(30, lambda: play.sequence.history[0].done is not None)
+    assert not play.sequence.release("p1", 3, play.now)[0].ok
+    play.take(play.sequence.release("p1", 2, play.now)[1])
+    assert play.run(30).sent == ALL[:2]
+
+
+def test_a_word_for_no_step_is_answered_only_where_the_plan_runs_as_a_whole() -> None:
+    single, whole = Play(Mode.CONFIRM_STEP).run(20), Play(Mode.ADVISE).run(20)
+    answers = []
+    for play in (single, whole):
+        answers.append(play.sequence.release("p1", 0, play.now)[0].ok)
+        play.take(play.sequence.confirm("p1", "hash-T", play.now, play.world)[1])
+        play.run(0.2)
+        answers.append(play.sequence.release("p1", 0, play.now)[0].ok)
+    assert answers == [False, False, False, True]
+    assert "step 1 waits" in single.sequence.release("p1", 0, single.now)[0].text
+    assert not single.sequence.release("p1", 9, single.now)[0].ok
+    assert single.run(30).sent == []
+
+
+def test_the_last_step_answers_after_the_plan_is_over_and_one_that_was_stopped_does_not_leave() -> None:
+    play = Play(Mode.CONFIRM_STEP).run(20)
+    play.take(play.sequence.confirm("p1", "hash-T", play.now, play.world)[1])
+    for number in range(1, 6):
+        play.run(30)
+        play.take(play.sequence.release("p1", number, play.now)[1])
+    play.run(30)
+    verdict, actions = play.sequence.release("p1", 5, play.now)
+    assert (play.sequence.state, verdict.ok, actions) == (State.RESTORED, True, [])
+    other = Play(Mode.CONFIRM_STEP).run(20)
+    other.take(other.sequence.confirm("p1", "hash-T", other.now, other.world)[1])
+    other.run(2)
+    other.take(other.sequence.stop("anna", other.now)[1])
+    verdict, actions = other.sequence.release("p1", 1, other.now)
+    assert (verdict.ok, actions, other.run(20).sent) == (False, [], [])
 
 
 def test_zones_that_stay_dead_make_it_partial() -> None:
@@ -265,14 +323,73 @@ def test_a_tag_that_stood_when_the_plan_was_made_does_not_end_it() -> None:
     assert Play(world=world).run(60).sequence.state is State.RESTORED
 
 
-def test_stop_ends_the_execution_and_a_second_stop_the_event() -> None:
+def test_stop_ends_the_execution_and_a_second_stop_changes_nothing_until_somebody_ends_the_event() -> None:
     play = executing(Play(Mode.ADVISE))
     play.take(play.sequence.stop("anna", play.now)[1])
     count = len(play.sent)
     assert play.run(60).sequence.state is State.ABORTED
     assert len(play.sent) == count
-    play.sequence.stop("anna", play.now)
+    stamps = list(play.sequence.stamps)
+    verdict, actions = play.sequence.stop("anna", play.now)
+    assert (verdict.ok, actions, play.sequence.stamps) == (True, [], stamps)
+    verdict, actions = play.sequence.end("sofia", "a false alarm", play.now)
+    play.take(actions)
+    assert (verdict.ok, play.sequence.state) == (True, State.IDLE)
+
+
+def test_an_event_is_not_ended_while_something_is_carried_out() -> None:
+    play = executing(Play(Mode.ADVISE))
+    verdict, actions = play.sequence.end("sofia", "enough", play.now)
+    assert (verdict.ok, actions) == (False, [])
+    assert play.run(60).sequence.state is State.RESTORED
+
+
+def test_what_is_stopped_before_the_location_is_located_all_the_same_and_goes_no_further() -> None:
+    play = Play(Mode.AUTO).run(2)
+    play.take(play.sequence.stop("anna", play.now)[1])
+    play.run(60)
+    assert (play.sequence.state, play.sent, play.asked) == (State.ABORTED, [], [])
+    assert play.sequence.location is not None
+
+
+def test_stop_while_a_switch_closed_onto_a_fault_is_opened_again_lets_it_open_and_plans_nothing() -> None:
+    play = Play(Mode.ADVISE).run(20)
+    play.take(play.sequence.confirm("p1", "hash-T", play.now, play.world)[1])
+    play.run(60, lambda: play.world.positions["T"] is CLOSED)
+    play.take(play.sequence.tripped("F2", play.now))
+    play.take(play.sequence.stop("anna", play.now)[1])
+    asked = len(play.asked)
+    play.run(30)
+    assert play.sent[-1] == "open T"
+    assert (play.sequence.state, len(play.asked)) == (State.ABORTED, asked)
+
+
+def test_a_second_stop_ends_a_return_that_has_no_fault_behind_it() -> None:
+    play = Play(Mode.ADVISE, trigger=replace(TRIGGER, cause=Cause.RETURN))
+    play.take(play.sequence.return_to_normal(play.now)[1])
+    play.run(1)
+    play.take(play.sequence.stop("anna", play.now)[1])
+    assert play.sequence.state is State.ABORTED
+    play.take(play.sequence.stop("anna", play.now)[1])
     assert play.sequence.state is State.IDLE
+
+
+def test_an_offer_that_has_expired_and_the_one_that_replaces_it_are_told() -> None:
+    play = Play(Mode.ADVISE).run(140)
+    assert [tell.text for tell in play.told if "expired" in tell.text] == ["Plan p1 has expired after 120 s"]
+    play.take(play.sequence.confirm("p1", "hash-T", play.now, play.world)[1])
+    play.run(1)
+    texts = [tell.text for tell in play.told]
+    assert "Plan p1 is not confirmed: the offer is older than 120 s; a new one is being made" in texts
+    assert texts[-1] == "Plan p1, which had expired, is replaced by plan p2"
+
+
+def test_why_a_step_failed_names_the_position_once() -> None:
+    play = Play(Mode.ADVISE, world=World(stuck={"A"})).run(20)
+    play.take(play.sequence.confirm("p1", "hash-T", play.now, play.world)[1])
+    play.run(120, lambda: any(record.state == "failed" for record in play.sequence.history))
+    (failed,) = [record for record in play.sequence.history if record.state == "failed"]
+    assert failed.text.count("A position open") == 1
 
 
 def test_lost_communication_holds_and_nothing_goes_on_blindly_when_it_is_back() -> None:

@@ -6,10 +6,10 @@ from dataclasses import dataclass, field, replace
 
 import pytest
 
-from twin_gateway.grid.model import Feeder
+from twin_gateway.grid.model import Feeder, Position
 from twin_gateway.twin.flisr.records import FaultKind
 from twin_gateway.twin.flisr.states import Cause, Trigger
-from twin_gateway.twin.flisr.watch import FeederWatch, Reading, WatchTimes
+from twin_gateway.twin.flisr.watch import FeederWatch, Known, Reading, WatchTimes
 
 POS, TRIP, STATE, BLOCK = "F1/QA1/XCBR1/Pos", "F1/IED1/PTRC1/Tr", "F1/IED1/RREC1/AutoRecSt", "F1/QA1/GAPC1/SPCSO1"
 START, EARTH, FAIL, BUSBAR, SHED = (
@@ -241,3 +241,81 @@ def test_without_a_good_clock_the_time_of_arrival_counts() -> None:
     bay.set(POS, 1).set(STATE, 10)
     ((_, trigger),) = bay.run(10)
     assert (trigger.time, trigger.clock_good) == (1100.0, False)
+
+
+# ---- what is found at the start --------------------------------------------------------------------------------------
+
+
+@dataclass
+class Found(Bay):
+    """A bay that is looked at for the first time at 1000 s, with what was known of its breaker before."""
+
+    known: Known = field(default_factory=lambda: Known(Position.UNKNOWN, 990.0))
+
+    def __post_init__(self) -> None:
+        self.watch = FeederWatch(self.feeder, POS, WatchTimes())
+        self.watch.remember(self.known)
+
+    def stands(self, opened: float, **points: tuple[object, float]) -> Found:
+        """Values with their device times; the open breaker last, as it is looked at."""
+        names = {"trip": TRIP, "state": STATE}
+        for name, (value, time) in points.items():
+            self.values[names[name]] = reading(value, self.now, time=time)
+        self.set(POS, 1, time=opened)
+        return self
+
+
+CLOSED_BEFORE, OPEN_BEFORE = Known(Position.CLOSED, 900.0), Known(Position.OPEN, 950.0)
+
+
+@pytest.mark.parametrize("known", [Known(Position.UNKNOWN, 990.0), CLOSED_BEFORE])
+@pytest.mark.parametrize("trip", [(True, 995.0), (False, 995.4)])
+def test_a_trip_since_the_breaker_was_last_known_begins_an_event_that_a_person_decides(
+    known: Known, trip: tuple[object, float]
+) -> None:
+    bay = Found(known=known).stands(995.1, trip=trip, state=(10, 995.5))
+    ((_, trigger),) = bay.run(60)
+    assert (trigger.cause, trigger.advise_only) == (Cause.TRIP, True)
+    assert trigger.time == min(trip[1], 995.1)
+
+
+def test_a_recloser_that_gave_up_since_then_begins_one_as_well_and_one_that_is_not_ready_does_not() -> None:
+    ((_, trigger),) = Found(known=CLOSED_BEFORE).stands(995.1, state=(10, 996.0)).run(60)
+    assert (trigger.cause, trigger.advise_only) == (Cause.TRIP, True)
+    assert Found(known=CLOSED_BEFORE).stands(995.1, state=(12, 996.0)).run(300) == []
+
+
+@pytest.mark.parametrize(
+    ("known", "opened", "points"),
+    [
+        (Known(Position.UNKNOWN, 990.0), 500.0, {"trip": (True, 499.9), "state": (10, 502.0)}),
+        (Known(Position.UNKNOWN, 990.0), 500.0, {"state": (12, 502.0)}),
+        (OPEN_BEFORE, 940.0, {"trip": (True, 939.9), "state": (10, 942.0)}),
+        (OPEN_BEFORE, 995.0, {"trip": (False, 995.0), "state": (10, 995.0)}),
+        (CLOSED_BEFORE, 995.0, {"trip": (False, 850.0), "state": (12, 996.0)}),
+        (CLOSED_BEFORE, 995.0, {"trip": (False, 910.0), "state": (1, 800.0)}),
+        (CLOSED_BEFORE, 995.0, {"state": (10, 800.0)}),
+    ],
+    ids=["old trip", "old opening", "known open", "restarted device", "by hand", "another trip", "another lockout"],
+)
+def test_old_history_and_openings_by_hand_that_are_found_begin_nothing(
+    known: Known, opened: float, points: dict[str, tuple[object, float]]
+) -> None:
+    assert Found(known=known).stands(opened, **points).run(400) == []
+
+
+def test_a_commanded_opening_that_is_found_begins_nothing() -> None:
+    bay = Found(known=CLOSED_BEFORE)
+    bay.values[STATE] = reading(10, bay.now)
+    bay.set(POS, 1, commanded=True)
+    assert bay.run(300) == []
+
+
+def test_after_what_was_found_the_next_fault_is_one_as_any_other() -> None:
+    bay = Found().stands(500.0, trip=(True, 499.9), state=(10, 502.0))
+    bay.run(100)
+    bay.set(POS, 2).set(STATE, 1)
+    bay.values[TRIP] = reading(False, bay.now)
+    bay.run(100)
+    ((_, trigger),) = tripped(bay).run(60)
+    assert (trigger.cause, trigger.advise_only) == (Cause.TRIP, False)

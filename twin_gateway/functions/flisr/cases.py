@@ -63,6 +63,8 @@ class PolledLink(Protocol):
 _MODES = {"off": Mode.OFF, "monitor": Mode.MONITOR, "advise": Mode.ADVISE, "confirm-step": Mode.CONFIRM_STEP}
 YEAR_S = 365 * 86_400.0
 EVENTS_KNOWN = 10_000
+_Mark = tuple[State, str, int, bool]
+"""State, plan, mode of an event, and whether its location is known: the journal is written when one changes."""
 
 
 @dataclass(slots=True)
@@ -71,7 +73,7 @@ class Case:
 
     Attributes:
         authority: on whose word commands leave: who confirmed, or who made the feeder automatic.
-        saved: state as it is on disk.
+        saved: what is on disk.
     """
 
     sequence: Sequence
@@ -79,7 +81,7 @@ class Case:
     view: FeederView
     authority: Caller
     interruption: SupplyLog = field(default_factory=SupplyLog)
-    saved: tuple[State, str, int] | None = None
+    saved: _Mark | None = None
 
 
 class Cases:
@@ -102,6 +104,8 @@ class Cases:
         self.eye = eye
         self.engine = engine
         self.changed = True
+        self.ready = False
+        """What was on before the start is known: nothing is let through, and nobody's word is taken, before."""
         self.inhibited = ""
         self.present_until = float("-inf")
         self._alarms = context.alarms
@@ -158,17 +162,48 @@ class Cases:
         return _MODES[self._settings.modes.get(feeder, self._settings.mode)]
 
     async def set_mode(self, feeder: str, mode: Mode, caller: Caller) -> None:
-        """Set the mode of a feeder, durably; an event that is on keeps the mode it has, but never stays automatic."""
+        """Set the mode of a feeder, durably.
+
+        An event that is on keeps the mode it has, but never stays automatic; `off` stops what is being carried out.
+        """
         body = {"user": caller.user, "roles": sorted(caller.roles), "client": caller.client}
         await self._journal.put_mode(feeder, int(mode), body)
         self._modes[feeder] = (mode, caller)
         case = self._cases.get(feeder)
         if case is not None and mode is not Mode.AUTO and case.sequence.mode is Mode.AUTO:
             case.sequence.mode = max(mode, Mode.ADVISE)
+        if case is not None and mode is Mode.OFF and case.sequence.under_way is not None:
+            self._handle(case, case.sequence.stop(f"{caller.user}, who set the feeder off", self.now())[1])
         self.changed = True
 
+    async def inhibit(self, reason: str) -> None:
+        """Nothing runs by itself, for a reason; an empty one: it may again. Durable; the safe side takes effect first.
+
+        Raises:
+            OSError, sqlite3.Error: it could not be written.
+        """
+        self.inhibited = reason or self.inhibited
+        await self._journal.put_word("inhibit", {"reason": reason})
+        self.inhibited = reason
+
+    async def present(self) -> None:
+        """An operator is there, for the time set; durable.
+
+        Raises:
+            OSError, sqlite3.Error: it could not be written.
+        """
+        until = self.now() + (self._settings.presence or 0.0)
+        await self._journal.put_word("presence", {"until": until})
+        self.present_until = until
+
     def faulted(self) -> Mapping[str, str]:
-        """Zones that must not be fed, and why: those of every event, until the return to normal is carried out."""
+        """Zones that must not be fed, and why: those of every event, until the return to normal is carried out.
+
+        All zones, until the journal has been read: it may know of a fault anywhere.
+        """
+        if not self.ready:
+            why = "FLISR has not read its journal yet: there may be a fault"
+            return dict.fromkeys((zone.address for zone in self.eye.network.zones), why)
         found: dict[str, str] = {}
         for case in self._cases.values():
             sequence = case.sequence
@@ -294,9 +329,10 @@ class Cases:
             self.changed = True
 
     @staticmethod
-    def _mark(case: Case) -> tuple[State, str, int]:
+    def _mark(case: Case) -> _Mark:
         sequence = case.sequence
-        return sequence.state, sequence.offer.id if sequence.offer else "", int(sequence.mode)
+        plan = sequence.offer.id if sequence.offer else ""
+        return sequence.state, plan, int(sequence.mode), sequence.location is not None
 
     def _save(self, case: Case) -> None:
         case.saved = self._mark(case)
@@ -601,6 +637,12 @@ class Cases:
             who = Caller(body["user"], frozenset(body["roles"]), body["client"])
             self._modes[feeder] = (Mode(mode), who)
         now = self.now()
+        words = await self._journal.words()
+        self.inhibited = words.get("inhibit", {}).get("reason", "")
+        # The clock of the machine may have been set since, and the setting changed.
+        until = words.get("presence", {}).get("until", float("-inf"))
+        self.present_until = min(until, now + (self._settings.presence or 0.0))
+        self._past.clear()
         for feeder, body in await self._journal.interruptions(now - YEAR_S):
             self._past.append((feeder, now, [Outage(*row) for row in body["outages"]]))
         for entry in await self._journal.events():
@@ -608,6 +650,7 @@ class Cases:
             if entry.state == State.IDLE or entry.feeder not in self.eye.network.heads:
                 continue
             await self._restore_event(entry, now)
+        self.ready = True
 
     async def _restore_event(self, entry: EventEntry, now: float) -> None:
         sequence = Sequence(trigger_of(entry.body), Mode(entry.body["mode"]), self._settings.sequence_times(), now)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from twin_gateway.functions.flisr.settings import FlisrSettings
-from twin_gateway.functions.worker import Worker
+from twin_gateway.functions.worker import ComputeError, Worker
 from twin_gateway.grid.model import Position
 from twin_gateway.twin.flisr.isolate import plan_isolation
 from twin_gateway.twin.flisr.locate import locate
@@ -27,9 +28,10 @@ from twin_gateway.twin.flisr.records import (
     RestorationResult,
     SwitchState,
 )
-from twin_gateway.twin.flisr.restore import better, plan_restoration
+from twin_gateway.twin.flisr.restore import better, do_nothing, plan_restoration
 from twin_gateway.twin.flisr.zones import Network, Positions
 
+log = logging.getLogger(__name__)
 _GRACE_S = 20.0
 """Beyond the deadline of the search itself, for a worker process that has yet to start."""
 
@@ -136,7 +138,13 @@ class Engine:
         best: tuple[RestorationProblem, RestorationResult] | None = None
         while (problem := await asyncio.to_thread(next, problems, None)) is not None:
             limit = problem.settings.deadline + _GRACE_S
-            result = await self._worker.run_within(limit, plan_restoration, problem)
+            try:
+                result = await self._worker.run_within(limit, plan_restoration, problem)
+            except ComputeError as error:
+                # The search is for as long as there is time; to do nothing is always an answer, for people to judge.
+                log.exception("the search for a restoration gave nothing back")
+                why = f"no restoration could be searched for: {error}"
+                result = await asyncio.to_thread(do_nothing, problem, why)
             if best is None or better(best[1], result) is result:
                 best = problem, result
             if result.complete:

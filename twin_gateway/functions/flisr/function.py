@@ -31,7 +31,8 @@ from twin_gateway.functions.flisr.settings import FlisrSettings
 from twin_gateway.functions.flisr.steady_clock import SteadyClock
 from twin_gateway.functions.slices import in_slices
 from twin_gateway.functions.worker import Worker
-from twin_gateway.twin.flisr.watch import FeederWatch, Reading
+from twin_gateway.grid.model import Position
+from twin_gateway.twin.flisr.watch import FeederWatch, Known, Reading
 from twin_gateway.twin.flisr.zones import compile_network
 
 log = logging.getLogger(__name__)
@@ -62,7 +63,8 @@ class FlisrFunction:
         self._table = context.table
         self._settings = settings
         self._clock = SteadyClock()
-        self._worker = worker or Worker()  # its own: nothing long may stand before a restoration
+        # its own, and not behind others: nothing long may stand before a restoration
+        self._worker = worker or Worker(nice=0)
         network = compile_network(context.grid)
         feeders = list(network.heads)
         self.eye = GridEye(context.table, network, desk.tags, settings)
@@ -97,6 +99,9 @@ class FlisrFunction:
         self._watchers: dict[int, list[tuple[FeederWatch, str]]] = {}
         self._indicators: dict[int, str] = {}
         self._published = 0.0
+        self._began = self._clock.now()
+        self._kept: dict[str, Known] = {}
+        """Heads as they are on disk."""
         if desk.interlock is not None:
             desk.interlock.faulted = self.cases.faulted
             desk.interlock.transfers = self.cases.transfers
@@ -119,6 +124,7 @@ class FlisrFunction:
         cursor = self._table.journal.cursor("flisr", self._wake.set)
         try:
             await self.cases.restore()
+            await self._remember_heads()
             await in_slices(self._look_at_all())
             self.cases.spawn(self.cases.engine.warm(), "compute process")
             while True:
@@ -144,6 +150,7 @@ class FlisrFunction:
             await in_slices(part for chunk in chunks for part in self._take(chunk, now))
             self._loads.sample(now)
             await in_slices(self._watch_all(now))
+            self._keep_heads()
             self.cases.tick(now)
             if now - self._published >= PUBLISH_S or self.cases.changed:
                 self._published = now
@@ -185,8 +192,26 @@ class FlisrFunction:
         for watch in self._watches.values():
             head = self.eye.read(watch.points()[0])
             if head is not None:
-                watch.change(watch.points()[0], head, now)
+                self._change(watch, watch.points()[0], head, now)
             yield
+
+    async def _remember_heads(self) -> None:
+        """What was known of the heads before the start; of others, that they are looked at since the start."""
+        told = await self._journal.heads()
+        self._kept = {feeder: Known(Position(position), since) for feeder, (position, since) in told.items()}
+        for feeder, watch in self._watches.items():
+            watch.remember(self._kept.get(feeder, Known(Position.UNKNOWN, self._began)))
+
+    def _keep_heads(self) -> None:
+        """Write down the heads that have moved, or have been seen for the first time."""
+        rows = []
+        for feeder, watch in self._watches.items():
+            known, kept = watch.known, self._kept.get(feeder)
+            if known is not None and known != kept:
+                self._kept[feeder] = known
+                rows.append((feeder, int(known.position), known.since))
+        if rows:
+            self.cases.spawn(self._journal.put_heads(rows), "heads")
 
     def _take(self, chunk: Chunk, now: float) -> Iterator[None]:
         yield
@@ -241,7 +266,8 @@ class FlisrFunction:
         if trip is not None and trip != self._told_trips[feeder]:
             self._told_trips[feeder] = trip
             self.cases.tripped(feeder, trip)
-        if trigger is not None:
+        if trigger is not None and not (watch.found and self.cases.case(feeder) is not None):
+            # What is found at the start does not take over an event that was on before it.
             self.cases.begin(trigger)
 
     def _publish(self) -> Iterator[str]:

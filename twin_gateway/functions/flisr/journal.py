@@ -1,9 +1,10 @@
-"""What FLISR has done, on disk before it is done: events, steps, modes of feeders, interruptions."""
+"""What FLISR has done, on disk before it is done: events, steps, modes, people's words, heads, interruptions."""
 
 from __future__ import annotations
 
 import json
 import sqlite3
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,15 @@ CREATE TABLE IF NOT EXISTS mode (
     feeder TEXT PRIMARY KEY,
     mode INTEGER NOT NULL,
     body TEXT NOT NULL
+);
+CREATE TABLE IF NOT EXISTS word (
+    name TEXT PRIMARY KEY,
+    body TEXT NOT NULL
+);
+CREATE TABLE IF NOT EXISTS head (
+    feeder TEXT PRIMARY KEY,
+    position INTEGER NOT NULL,
+    time REAL NOT NULL
 );
 CREATE TABLE IF NOT EXISTS interruption (
     event TEXT PRIMARY KEY,
@@ -103,6 +113,27 @@ class FlisrJournal:
         await self._database.transaction(
             lambda database: database.execute("INSERT OR REPLACE INTO mode VALUES (?, ?, ?)", row) and None
         )
+
+    async def put_word(self, name: str, body: dict[str, Any]) -> None:
+        """Keep what somebody has said for all feeders (`inhibit`, `presence`)."""
+        row = (name, json.dumps(body))
+        await self._database.transaction(
+            lambda database: database.execute("INSERT OR REPLACE INTO word VALUES (?, ?)", row) and None
+        )
+
+    async def words(self) -> dict[str, dict[str, Any]]:
+        """What has been said for all feeders."""
+        return {name: json.loads(body) for name, body in await self._rows("SELECT name, body FROM word")}
+
+    async def put_heads(self, rows: Sequence[tuple[str, int, float]]) -> None:
+        """Keep the last known positions of feeders' heads: (feeder, position, since when by the later clock)."""
+        await self._database.transaction(
+            lambda database: database.executemany("INSERT OR REPLACE INTO head VALUES (?, ?, ?)", rows) and None
+        )
+
+    async def heads(self) -> dict[str, tuple[int, float]]:
+        """Last known position of each feeder's head, and since when."""
+        return {row[0]: (row[1], row[2]) for row in await self._rows("SELECT feeder, position, time FROM head")}
 
     async def put_interruption(self, event: str, feeder: str, time: float, body: dict[str, Any]) -> None:
         """Keep what an event cost the customers."""

@@ -10,7 +10,7 @@ from twin_gateway.twin.flisr.records import Location, Step, Unrestored
 from twin_gateway.twin.flisr.sequence import Sequence as Event
 from twin_gateway.twin.flisr.states import Offer, State, StepRecord
 
-_INT, _DOUBLE, _STRING, _BOOLEAN = 6, 11, 12, 1
+_INT, _COUNT, _DOUBLE, _STRING, _BOOLEAN = 6, 7, 11, 12, 1
 FEEDER = Argument("feeder", _STRING, "Address of the feeder's bay")
 PLAN = Argument("planId", _STRING, "Id of the plan as it was offered")
 REASON = Argument("reason", _STRING, "Why, in words")
@@ -58,14 +58,18 @@ def specs(owner: str) -> list[MethodSpec]:
     hash_ = Argument("hash", _STRING, "Hash of the plan's inputs, as it was offered")
     value = Argument("value", _BOOLEAN, "True to close, false to open")
     command = Argument("address", _STRING, "Address of the commanded data object (CSWI1/Pos)")
+    step = Argument("step", _COUNT, "Number of the step that is released; 0 only where a plan runs as a whole")
+    event = Argument("eventId", _STRING, "Id of the event that is ended")
     fault = Argument("fault", _STRING, "Address of the line, node or zone that is to be faulted")
     return [
         MethodSpec(owner, "StartFlisr", (FEEDER,), EVENT_RESULT, operate, "Begin an event by hand"),
         MethodSpec(owner, "Locate", (FEEDER,), LOCATION_RESULT, operate, "Where the fault is"),
         MethodSpec(owner, "Plan", (FEEDER,), PLAN_RESULT, operate, "The offered plan; makes one when there is none"),
         MethodSpec(owner, "Confirm", (PLAN, hash_), PLAN_RESULT, operate, "Confirm the offered plan: it runs"),
-        MethodSpec(owner, "Execute", (PLAN,), PLAN_RESULT, operate, "Release the next step (mode confirm-step)"),
-        MethodSpec(owner, "Stop", (FEEDER,), EVENT_RESULT, operate, "Stop at once; a second time ends the event"),
+        MethodSpec(owner, "Execute", (PLAN, step), PLAN_RESULT, operate, "Release one step (mode confirm-step)"),
+        MethodSpec(owner, "Stop", (FEEDER,), EVENT_RESULT, operate, "Stop at once; the event and its guard stay"),
+        MethodSpec(owner, "EndEvent", (FEEDER, event, REASON), EVENT_RESULT, Right.SUPERVISE,
+                   "A supervisor's word that an event is over: its fault is guarded no longer"),
         MethodSpec(owner, "ReturnToNormal", (FEEDER,), EVENT_RESULT, operate, "Plan the way back after the repair"),
         MethodSpec(owner, "SetMode", (FEEDER, mode), TAG_RESULT, operate, "Mode of a feeder; auto is a supervisor's"),
         MethodSpec(owner, "SetTag", (_ADDRESS, _KIND, REASON), TAG_RESULT, operate, "Set a safety tag"),

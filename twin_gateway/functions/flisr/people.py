@@ -17,7 +17,6 @@ from twin_gateway.functions.flisr.methods import empty_outputs, event_outputs, l
 from twin_gateway.functions.flisr.points import owner_of
 from twin_gateway.functions.flisr.settings import FlisrSettings
 from twin_gateway.functions.flisr.simulate import simulate
-from twin_gateway.functions.worker import ComputeError
 from twin_gateway.grid.model import Position
 from twin_gateway.twin.flisr.sequence import Verdict
 from twin_gateway.twin.flisr.states import Cause, Mode, State, Trigger
@@ -28,6 +27,9 @@ FOUR_EYES_S = 600.0
 MAX_TEXT = 500
 _MODES = {"off": Mode.OFF, "monitor": Mode.MONITOR, "advise": Mode.ADVISE, "confirm-step": Mode.CONFIRM_STEP,
           "auto": Mode.AUTO}  # fmt: skip
+_OF_EVENTS = frozenset({"StartFlisr", "Locate", "Plan", "Confirm", "Execute", "Stop", "EndEvent", "ReturnToNormal",
+                        "SetMode", "Inhibit", "Presence"})  # fmt: skip
+"""Methods that rest on what the journal says."""
 _GOOD = int(StatusCode.Good)
 _BAD = 0x8000_0000
 
@@ -60,6 +62,7 @@ class People:
             "Confirm": self._confirm,
             "Execute": self._execute,
             "Stop": self._stop,
+            "EndEvent": self._end,
             "ReturnToNormal": self._return,
             "SetMode": self._set_mode,
             "SetTag": self._set_tag,
@@ -78,9 +81,14 @@ class People:
         """Run a method; a refusal has as many outputs as an answer."""
         spec = self._specs[name]
         try:
+            if len(arguments) != len(spec.inputs):
+                wanted = ", ".join(argument.name for argument in spec.inputs)
+                raise _RefusedError(StatusCode.BadInvalidArgument, f"{name} takes {len(spec.inputs)}: {wanted}")
             if any(isinstance(each, str) and not _readable(each) for each in arguments):
                 text = f"texts have at most {MAX_TEXT} characters, on one line"
                 raise _RefusedError(StatusCode.BadInvalidArgument, text)
+            if name in _OF_EVENTS and not self._cases.ready:
+                raise _RefusedError(StatusCode.BadOutOfService, "FLISR has not read its journal yet")
             result = await self._calls[name](["" if each is None else each for each in arguments], caller)
         except _RefusedError as error:
             result = MethodResult(error.status, self._said(spec, str(error)), str(error))
@@ -207,11 +215,12 @@ class People:
         return self._answer_plan(case, verdict)
 
     async def _execute(self, arguments: Sequence[Any], caller: Caller) -> MethodResult:
-        case = self._by_plan(caller, arguments[0])
+        plan, step = arguments[0], int(arguments[1] or 0)
+        case = self._by_plan(caller, plan)
         event = case.sequence.trigger.event
         self._may_switch(caller, case)
-        await self._record("execute", caller, case.sequence.trigger.feeder, arguments[0], event=event)
-        verdict, actions = case.sequence.release(arguments[0], self._cases.now())
+        await self._record("execute", caller, case.sequence.trigger.feeder, plan, step=step, event=event)
+        verdict, actions = case.sequence.release(plan, step, self._cases.now())
         if verdict.ok and actions:
             case.authority = caller
         self._cases.apply(case, actions)
@@ -224,6 +233,20 @@ class People:
         self._cases.apply(case, actions)
         await self._record("stop", caller, arguments[0], verdict.text, event=case.sequence.trigger.event)
         return MethodResult(_GOOD, event_outputs(case.sequence, verdict.text))
+
+    async def _end(self, arguments: Sequence[Any], caller: Caller) -> MethodResult:
+        feeder, event, reason = arguments
+        self._feeder(caller, feeder, Right.SUPERVISE)
+        case = self._event(caller, feeder)
+        if not reason.strip():
+            raise _RefusedError(StatusCode.BadInvalidArgument, "a reason is needed")
+        await self._record("end", caller, feeder, reason, event=event)
+        if case.sequence.trigger.event != event or self._cases.case(feeder) is not case:
+            raise _RefusedError(StatusCode.BadInvalidState, f"{event!r} is not the event of {feeder}")
+        verdict, actions = case.sequence.end(caller.user, reason.strip(), self._cases.now())
+        self._cases.apply(case, actions)
+        status = _GOOD if verdict.ok else int(StatusCode.BadInvalidState)
+        return MethodResult(status, event_outputs(case.sequence, verdict.text), verdict.text)
 
     async def _return(self, arguments: Sequence[Any], caller: Caller) -> MethodResult:
         feeder = self._feeder(caller, arguments[0])
@@ -275,13 +298,13 @@ class People:
         if on and not reason.strip():
             raise _RefusedError(StatusCode.BadInvalidArgument, "a reason is needed")
         await self._record("inhibit", caller, self._place, reason, on=bool(on))
-        self._cases.inhibited = reason.strip() if on else ""
+        await self._cases.inhibit(reason.strip() if on else "")
         return MethodResult(_GOOD, (True, "nothing runs by itself" if on else "automatic feeders may run"))
 
     async def _presence(self, _arguments: Sequence[Any], caller: Caller) -> MethodResult:
         self._allowed(caller, Right.OPERATE, self._place)
         await self._record("presence", caller, self._place, "an operator is there")
-        self._cases.present_until = self._cases.now() + (self._settings.presence or 0.0)
+        await self._cases.present()
         return MethodResult(_GOOD, (True, "noted"))
 
     # ---- tags and override ----------------------------------------------------------------------------------------
@@ -312,8 +335,6 @@ class People:
             location, offer = await simulate(self._cases, arguments[0])
         except (KeyError, ValueError) as error:
             raise _RefusedError(StatusCode.BadInvalidArgument, str(error)) from error
-        except ComputeError as error:
-            raise _RefusedError(StatusCode.BadResourceUnavailable, str(error)) from error
         text = f"a simulation: {len(offer.plan.steps)} steps, nothing is switched"
         return MethodResult(_GOOD, plan_outputs(None, location, offer, (), text))
 

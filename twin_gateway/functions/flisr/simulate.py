@@ -16,7 +16,6 @@ async def simulate(cases: Cases, fault: str) -> tuple[Location, Offer]:
 
     Raises:
         ValueError: the address is nowhere in the grid, or no feeder feeds it now.
-        ComputeError: the search did not end.
     """
     network, eye = cases.eye.network, cases.eye
     number = network.zone_index.get(fault, network.zone_of_equipment(fault))

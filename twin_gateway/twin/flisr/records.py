@@ -76,7 +76,9 @@ class Stage(StrEnum):
 
 
 LIMITS = "not within the limits of voltage, current or operations"
-"""Why a zone stays dead that switches could reach."""
+"""Why a zone stays dead that switches could reach,"""
+LATE = "nothing was found before the deadline of the search"
+"""and the same where the search had no time to look at all of them."""
 
 
 class OnFail(StrEnum):
@@ -398,7 +400,7 @@ class RestorationResult:
     @property
     def complete(self) -> bool:
         """Nothing more could be restored with more of the grid in view."""
-        return self.method is Method.OPTIMAL or not any(item.reason == LIMITS for item in self.unrestored)
+        return self.method is Method.OPTIMAL or not any(item.reason in (LIMITS, LATE) for item in self.unrestored)
 
 
 # --- plan -------------------------------------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ import numpy as np
 from twin_gateway.twin.flisr.case import Case, Flags, Ints
 from twin_gateway.twin.flisr.forest import Forest, Paths, solve
 from twin_gateway.twin.flisr.problem import RestorationProblem
-from twin_gateway.twin.flisr.records import LIMITS, Method, RestorationResult, Switching, Unrestored
+from twin_gateway.twin.flisr.records import LATE, LIMITS, Method, RestorationResult, Switching, Unrestored
 from twin_gateway.twin.flisr.reduce import Reduced, reduce
 from twin_gateway.twin.flisr.search import Found, Search, do_no_harm, reachable
 from twin_gateway.twin.flisr.zones import S_BASE
@@ -39,13 +39,14 @@ def plan_restoration(problem: RestorationProblem, clock: Callable[[], float] = t
         return _result(problem, case, base, base, method=Method.BUDGET, blocked=why, effort=(0, clock() - began))
     # parts that cannot be switched draw what they drew before the fault, or now where that is not known
     reference = before if before.converged and not before.looped else base
-    best, optimal, evaluated = base, True, 0
+    best, optimal, late, evaluated = base, True, False, 0
     trial = case
     for last in (False, True):
         share = _SEARCH_SHARE if last or not problem.unknown else _SEARCH_SHARE / 2
         found, reduced = _search(problem, trial, reference, max(until - clock(), 0.0) * share, clock)
         evaluated += found.evaluated
         optimal = optimal and found.optimal
+        late = late or (found.late and not found.ranked)
         for forest in found.ranked[:_CHECKED]:
             checked = _verified(problem, case, base, reduced.expand(forest.closed))
             if checked is not None:
@@ -53,6 +54,7 @@ def plan_restoration(problem: RestorationProblem, clock: Callable[[], float] = t
                 break
             optimal = False
             if clock() >= until:
+                late = True
                 break
         if last or best is not base or not found.ranked or not problem.unknown:
             break
@@ -62,7 +64,14 @@ def plan_restoration(problem: RestorationProblem, clock: Callable[[], float] = t
         unsure[case.start[unknown]] = unsure[case.end[unknown]] = True
         trial = case.derive(barred=case.barred | (unsure & (base.place < 0)))
     method = Method.OPTIMAL if optimal else Method.BUDGET
-    return _result(problem, case, base, best, method=method, blocked="", effort=(evaluated, clock() - began))
+    late = late and best is base
+    return _result(problem, case, base, best, method=method, blocked="", effort=(evaluated, clock() - began), late=late)
+
+
+def do_nothing(problem: RestorationProblem, why: str) -> RestorationResult:
+    """The answer where no search could be made: what the isolation and the trip device leave, and why not more."""
+    case, base, _ = _base(problem)
+    return _result(problem, case, base, base, method=Method.BUDGET, blocked=problem.blocked or why, effort=(0, 0.0))
 
 
 def restore(problems: Iterable[RestorationProblem]) -> RestorationResult:
@@ -209,6 +218,7 @@ def _result(
     method: Method,
     blocked: str,
     effort: tuple[int, float],
+    late: bool = False,
 ) -> RestorationResult:
     dead_before, dead = base.place < 0, best.place < 0
     closing = np.flatnonzero(best.closed & ~case.closed)
@@ -236,13 +246,13 @@ def _result(
         value=float(case.value[dead_before & ~dead].sum()) * S_BASE,
         dead_customers=int(case.customers[dead_before].sum()),
         restored_customers=int(case.customers[dead_before & ~dead].sum()),
-        unrestored=_unrestored(problem, case, dead, blocked),
+        unrestored=_unrestored(problem, case, dead, blocked, LATE if late else LIMITS),
         v_min=best.v_min if fine else float("nan"),
         i_max=float(best.loading.max()) if fine and len(best.loading) else 0.0,
         loss=best.loss * S_BASE if fine else float("nan"),
         upstream=problem.trip_edge >= 0 and bool(best.closed[problem.trip_edge]),
         momentary_customers=momentary,
-        warnings=warnings,
+        warnings=(*warnings, LATE) if late else warnings,
         auto_ok=auto_ok,
         evaluated=effort[0],
         elapsed=effort[1],
@@ -269,7 +279,9 @@ def _by_head(case: Case, forest: Forest, neutral: Mapping[int, str]) -> list[str
     return result
 
 
-def _unrestored(problem: RestorationProblem, case: Case, dead: Flags, blocked: str) -> tuple[Unrestored, ...]:
+def _unrestored(
+    problem: RestorationProblem, case: Case, dead: Flags, blocked: str, limits: str
+) -> tuple[Unrestored, ...]:
     """Zones with load that stay dead, by address."""
     reached = reachable(case)
     found: dict[str, Unrestored] = {}
@@ -284,7 +296,7 @@ def _unrestored(problem: RestorationProblem, case: Case, dead: Flags, blocked: s
         elif not reached[node]:
             reason = "no switch that may be closed leads to it"
         else:
-            reason = LIMITS
+            reason = limits
         known = found.get(zone)
         power, customers = (known.p, known.customers) if known else (0.0, 0)
         found[zone] = Unrestored(

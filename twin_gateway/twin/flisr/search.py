@@ -51,6 +51,7 @@ class Found:
         evaluated: power flows solved.
         ranked: feasible configurations better than the case's own, best first, for callers with constraints of their
             own.
+        late: the deadline has ended it.
     """
 
     best: Forest
@@ -58,6 +59,7 @@ class Found:
     optimal: bool
     evaluated: int
     ranked: list[Forest]
+    late: bool = False
 
 
 def do_no_harm(case: Case, base: Forest, before: Forest | None = None) -> Case:
@@ -123,7 +125,9 @@ class Search:
                     self._polish()
         worst = self._key(self.base)
         ranked = [forest for key, forest in sorted(self._feasible, key=lambda pair: pair[0]) if key < worst]
-        return Found(self._best, self.base, optimal, self.evaluated, ranked)
+        return Found(
+            self._best, self.base, optimal, self.evaluated, ranked, late=not optimal and self._clock() >= self._until
+        )
 
     # --- evaluation ---------------------------------------------------------------------------------------------------
 

@@ -78,6 +78,10 @@ class Sequence:
         self.degraded = ""
         """Why an automatic feeder waits for a person."""
         self._stepper: Stepper | None = None
+        self._carried: tuple[str, list[StepRecord]] = ("", [])
+        """Id of the plan that was carried out last, and its steps."""
+        self._stopped = ""
+        """Who stopped it while something closed onto a fault was being opened again."""
         self._actions: list[Action] = []
         self._begin = now
         self._located_asked = False
@@ -119,6 +123,9 @@ class Sequence:
 
     def located(self, location: Location | None, text: str, now: float) -> list[Action]:
         """The location, or why there is none."""
+        if self.state is State.ABORTED and self.location is None:
+            self.location = location  # stopped before it was known: what must not be fed is known all the same
+            return []
         if self.state is not State.DETECTED:
             return []
         if location is None:
@@ -143,6 +150,8 @@ class Sequence:
             self._block(f"no plan: {text}", now)
             return self._take()
         renewed = self.state is State.WAIT_CONFIRM
+        if renewed and self._expired and self.offer is not None:
+            self._tell(f"Plan {self.offer.id}, which had expired, is replaced by plan {offer.id}", 600)
         self.offer, self._offered_at, self._expired = offer, now, False
         self._enter(State.PLANNED, text, now)
         if not renewed:
@@ -217,19 +226,36 @@ class Sequence:
         elif view.fingerprint(self.trigger.feeder) != offer.fingerprint:
             stale = "what the plan was made from has changed"
         if stale:
+            self._tell(f"Plan {offer.id} is not confirmed: {stale}; a new one is being made", 600)
             self._ask_plan(offer.purpose)
             return Verdict(False, f"{stale}; a new plan is being made"), self._take()
         self._start(offer, now)
         return Verdict(True, f"plan {offer.id} is carried out"), self._take()
 
-    def release(self, plan: str, now: float) -> tuple[Verdict, list[Action]]:
-        """A person's word for the next step (mode confirm-step)."""
-        stepper, offer = self._stepper, self.offer
-        if stepper is None or offer is None or offer.id != plan:
+    def release(self, plan: str, step: int, now: float) -> tuple[Verdict, list[Action]]:
+        """A person's word for one step (mode confirm-step), by its number: said again it releases nothing.
+
+        Step 0 is none: it is answered where a plan is carried out as a whole, and refused where steps wait for words.
+        """
+        stepper, (name, records) = self._stepper, self._carried
+        if name != plan:
             return Verdict(False, "no such plan is being carried out; confirm it first"), []
-        record = stepper.current
-        if record is None or stepper.released:
-            return Verdict(True, "nothing waits for a word"), []
+        waiting = stepper.current if stepper is not None and not stepper.released else None
+        if step == 0:
+            if stepper is not None and not stepper.each:
+                return Verdict(True, "the plan is carried out as a whole; nothing waits for a word"), []
+            which = f": step {waiting.step.n} waits" if waiting is not None else "; none waits now"
+            return Verdict(False, f"say the number of the step that is released{which}"), []
+        record = next((each for each in records if each.step.n == step), None)
+        if record is None:
+            return Verdict(False, f"plan {plan} has no step {step}"), []
+        if stepper is None or record is not waiting:
+            under_way = stepper is not None and record is stepper.current
+            if under_way or record.sent is not None or record.done is not None:
+                said = f": {record.text}" if record.text else ""
+                return Verdict(True, f"step {step} needs no word any more, it is {record.state}{said}"), []
+            which = f"step {waiting.step.n} does" if waiting is not None else "none does"
+            return Verdict(False, f"step {step} does not wait for a word, {which}"), []
         stepper.released = True
         self._enter(_STAGE_STATE[record.step.stage], f"step {record.step.n}", now)
         self._actions.append(Waiting(False))
@@ -259,14 +285,32 @@ class Sequence:
         return Verdict(True, "the plan back to normal is being made"), self._take()
 
     def stop(self, who: str, now: float) -> tuple[Verdict, list[Action]]:
-        """Stop what goes on; of what has been stopped or is over already, end the event."""
-        idle = self.state in (State.ABORTED, State.BLOCKED, State.LOCATED, *ENDED_WELL)
-        if idle and self._stepper is None:
-            self._enter(State.IDLE, f"ended by {who}", now)
-            self._actions.append(Waiting(False))
-            self._tell(f"Ended by {who}", 400)
-        else:
+        """Stop what goes on. Said again it changes nothing: the event, and the guard of its fault, stay until the end.
+
+        Only a return that was asked for without any fault has nothing to guard: a second word ends it.
+        """
+        still = self.state in (State.ABORTED, State.BLOCKED, State.LOCATED, *ENDED_WELL)
+        if not still or self._stepper is not None or self._planning:
+            if self.state is State.DETECTED and not self._located_asked:
+                self._located_asked = True
+                self._actions.append(Locate())
             self._abort(f"stopped by {who}", now)
+            return Verdict(True, self.reason), self._take()
+        if self._reopening is not None:
+            self._stopped = who
+            return Verdict(True, f"{self._reopening.address} is opened again, then nothing more is done"), []
+        if self.trigger.cause is Cause.RETURN and not self.fault_zones:
+            self._enter(State.IDLE, f"ended by {who}", now)
+            return Verdict(True, self.reason), self._take()
+        return Verdict(True, f"nothing is under way ({self.reason}); the event stays until it is ended"), []
+
+    def end(self, who: str, reason: str, now: float) -> tuple[Verdict, list[Action]]:
+        """A person's word that the event is over, and with it the guard of its fault; not while something goes on."""
+        if self.state in EXECUTING or self._stepper is not None or self._reopening is not None:
+            return Verdict(False, "something is being carried out; stop it first"), []
+        self._enter(State.IDLE, f"ended by {who}: {reason}", now)
+        self._actions.append(Waiting(False))
+        self._tell(f"Ended by {who}: {reason}", 800)
         return Verdict(True, self.reason), self._take()
 
     def supersede(self, event: str, now: float) -> list[Action]:
@@ -334,6 +378,7 @@ class Sequence:
         elif not self._expired and now - self._offered_at > self.times.confirm:
             self._expired = True
             self.reason = f"the offer has expired after {self.times.confirm:g} s; confirming it makes a new one"
+            self._tell(f"Plan {offer.id} has expired after {self.times.confirm:g} s", 600)
 
     def _ask_plan(self, purpose: Purpose) -> None:
         self._planning = True
@@ -343,7 +388,7 @@ class Sequence:
         """Why a plan may not run without a person, though the feeder is automatic."""
         refusals = list(offer.auto_refusals)
         if self.trigger.advise_only:
-            refusals.append("reclosing is not known to be locked out")
+            refusals.append(f"a person must decide: {self.trigger.text}")
         if self.trigger.cause not in (Cause.TRIP, Cause.LOSS):
             refusals.append(f"the event began with: {self.trigger.cause}")
         if offer.purpose is Purpose.RETURN:
@@ -379,6 +424,7 @@ class Sequence:
         strict, each = self.mode is Mode.AUTO, self.mode is Mode.CONFIRM_STEP
         self._stepper = Stepper(key, offer.plan.steps, self.times, strict=strict, each=each)
         self.history += self._stepper.records
+        self._carried = offer.id, self._stepper.records
         self._tags_asked = self._tags_put = False
         self._tags_before = None
         self._actions.append(Waiting(False))
@@ -531,7 +577,9 @@ class Sequence:
             self._block(f"{step.address} was closed onto a fault and could not be opened again: {answer.text}", now)
             return
         record.done = now
-        if self._again:
+        if self._stopped:
+            self._enter(State.ABORTED, f"stopped by {self._stopped}; {step.address} was opened again", now)
+        elif self._again:
             self._again = False
             self._enter(State.LOCATED, f"without {step.address}", now)
             self._ask_plan(Purpose.FAULT)

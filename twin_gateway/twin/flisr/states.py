@@ -67,7 +67,7 @@ class Trigger:
         time: of the trip, by the device's clock where that is good.
         received: when it was learnt.
         clock_good: `time` may be compared with other devices' times.
-        advise_only: the state of reclosing is not known: a person decides.
+        advise_only: a person decides: the state of reclosing is not known, or nobody watched when it began.
         fault: kind of fault, as far as protection tells.
         text: a sentence.
     """

@@ -110,7 +110,6 @@ class Stepper:
     def _begin(self, now: float) -> None:
         self._begun, self._since, self._settling = True, now, None
         self._held.clear()
-        self.released = not self.each
 
     def _before(self, record: StepRecord, now: float, view: View) -> Operate | Failure | None:
         step = record.step
@@ -148,7 +147,8 @@ class Stepper:
         missing = [condition for condition in step.expected if not self.holds(condition, now, view)]
         wanted = WANTED.get(step.action)
         position = view.position(step.address) if wanted is not None else Position.UNKNOWN
-        if wanted is not None and position is not wanted:
+        told = any(each.kind == "position" and each.subject == step.address for each in missing)
+        if wanted is not None and position is not wanted and not told:
             missing.append(Condition("position", step.address, wanted.name.lower()))
         if not missing:
             if step.action is Move.CLOSE:
@@ -175,9 +175,7 @@ class Stepper:
     def _retry(self, record: StepRecord, now: float, text: str) -> Failure | None:
         if record.attempts < 2:
             record.state, record.text = StepState.PENDING, f"first attempt: {text}"
-            released = self.released
-            self._begin(now)
-            self.released = released  # the person's word was for the step, not for one attempt
+            self._begin(now)  # the person's word was for the step, not for one attempt: it stands
             self._not_before = now + self._times.retry_pause
             return None
         trouble = Trouble.SWITCH if record.step.on_fail is OnFail.REPLAN else Trouble.HOLD
@@ -190,7 +188,7 @@ class Stepper:
     def _finish(self, record: StepRecord, now: float) -> None:
         record.state, record.done = StepState.DONE, now
         self.index += 1
-        self._begun = False
+        self._begun, self.released = False, not self.each
 
     # ---- conditions -----------------------------------------------------------------------------------------------
 

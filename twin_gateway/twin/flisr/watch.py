@@ -11,6 +11,8 @@ from twin_gateway.twin.flisr.states import Cause, Trigger
 
 LOCKED_OUT = frozenset({10, 11, 12})
 """AutoRecSt unsuccessful, aborted, not ready."""
+_GAVE_UP = frozenset({10, 11})
+"""Of these what only a trip leaves behind: a recloser is not ready after an opening by hand as well."""
 _OVER = frozenset({1, 3})
 """AutoRecSt ready, successful: the fault before is over when the breaker is closed."""
 _EARTH_CLASSES = ("PSDE", "PTEF", "PHIZ")
@@ -58,6 +60,19 @@ class WatchTimes:
     standing: float = 10.0
 
 
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What was last known of a head before the start.
+
+    Attributes:
+        position: of the breaker.
+        since: s, when it was learnt; for a head that nothing is known of, the start of the gateway.
+    """
+
+    position: Position
+    since: float
+
+
 Read = Callable[[str], Reading | None]
 
 
@@ -69,6 +84,10 @@ class FeederWatch:
         self._head = head_position
         self._times = times
         self._position = Position.UNKNOWN
+        self._position_at = 0.0
+        self._known: Known | None = None
+        self.found = False
+        """The opening was found at the start: only a trip that left its marks makes an event of it, with a person."""
         self._opened: Reading | None = None
         self._opened_at = 0.0
         self._closed_at: float | None = None
@@ -94,6 +113,15 @@ class FeederWatch:
         self._earth_fired = False
         self.last_trip: float | None = None
         """When a trip (or an opening nobody asked for) was last learnt."""
+
+    @property
+    def known(self) -> Known | None:
+        """The head as it is known now, for the next start; None while it is not."""
+        return None if self._position is Position.UNKNOWN else Known(self._position, self._position_at)
+
+    def remember(self, known: Known) -> None:
+        """Take what was known before the start, before the first change is given."""
+        self._known = known
 
     def points(self) -> tuple[str, ...]:
         """Points whose changes it wants."""
@@ -148,20 +176,57 @@ class FeederWatch:
         before, self._position = self._position, Position(int(reading.value))
         if self._position is before:
             return
+        self._position_at = max(now, reading.time) if reading.clock_good else now
         if self._position is Position.OPEN:
-            # One that is found open at the start has not opened.
-            self._opened = reading if before is Position.CLOSED else None
+            self.found = before is Position.UNKNOWN
+            # One that is found open at the start has not opened, unless that was after it was last known.
+            opened = self._opened_unseen(reading) and not by if self.found else True
+            self._opened = reading if opened else None
             self._first_opened = self._first_opened or self._opened
             self._opened_at, self._explained = now, by
             self._locked_since = self._lost_since = None
-            if self._opened is not None and not by:
+            if self._opened is not None and not by and not self.found:
                 self.last_trip = now
             return
         if by or self._fired:
             self._sequence_over()
-        self._opened, self._closed_at, self._fired = None, now, False
+        self._opened, self._closed_at, self._fired, self.found = None, now, False, False
         if by:
             self._manual_close_at = now
+
+    def _opened_unseen(self, reading: Reading) -> bool:
+        """Whether a head that is found open has opened since it was last known to be normal.
+
+        One that was open already is history: that its device tells a later time may be a restart of the device.
+        """
+        known = self._known
+        if known is None or known.position is Position.OPEN:
+            return False
+        return known.position is Position.CLOSED or (reading.clock_good and reading.time > known.since)
+
+    def _find_trip(self, read: Read) -> None:
+        """What a trip that nobody watched has left behind: its signal, or a recloser that gave up."""
+        opened, known = self._opened, self._known
+        if opened is None or known is None or self._trip_at is not None:
+            return
+        for point in self.feeder.trip:
+            told = read(point)
+            if told is None or not told.usable or not isinstance(told.value, bool):
+                continue
+            near = not (told.clock_good and opened.clock_good) or self._within(
+                told.time, opened.time, self._times.trip_memory
+            )
+            # A signal that has fallen since still tells by its time that it was up.
+            fresh = told.time > known.since if told.clock_good else told.value and known.position is Position.CLOSED
+            if fresh and near:
+                earlier = min(told, opened, key=lambda each: each.time) if told.clock_good else opened
+                self._begun, self._trip_at = earlier, self._opened_at
+                return
+        state = read(self.feeder.reclosing) if self.feeder.reclosing not in ("", "none") else None
+        if state is None or not state.good or state.value not in _GAVE_UP:
+            return
+        if state.time > known.since if state.clock_good else known.position is Position.CLOSED:
+            self._begun, self._trip_at = opened, self._opened_at
 
     def _sequence_over(self) -> None:
         """What trips next is another fault."""
@@ -205,10 +270,12 @@ class FeederWatch:
             return None
         if self._within(self._shed_at, self._opened_at, times.manual):
             return None
+        if self.found:
+            self._find_trip(read)
         tripped = self._within(self._trip_at, self._opened_at, times.trip_memory)
         if tripped and self._switched_onto_fault():
             return None
-        if not tripped and self._explained:
+        if not tripped and (self._explained or self.found):
             return None
         if not tripped:
             # Without a trip only the loss of current and of voltage together prove that it is no false position.
@@ -220,7 +287,8 @@ class FeederWatch:
         begun = max(self._opened_at, self._lost_since or self._opened_at)
         cause, reading = (Cause.TRIP, self._begun) if tripped else (Cause.LOSS, self._first_opened)
         if self._locked_since is not None and now - max(begun, self._locked_since) >= times.lockout:
-            return self._fire(cause, reading or opened, advise_only=False, text=f"{self.feeder.head} is locked out")
+            text = f"{self.feeder.head} is locked out" + (", found at the start" if self.found else "")
+            return self._fire(cause, reading or opened, advise_only=self.found, text=text)
         if now - begun >= times.lockout_unknown:
             text = f"{self.feeder.head} is open and nothing tells whether it recloses"
             return self._fire(cause, reading or opened, advise_only=True, text=text)
