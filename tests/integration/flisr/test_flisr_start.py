@@ -115,6 +115,17 @@ async def test_a_trip_between_the_start_and_the_first_round_begins_an_event_that
     await second.reach("RESTORED")
 
 
+async def test_a_restart_while_the_lockout_is_waited_for_does_not_lose_the_trip(make: Make) -> None:
+    first = await make(lockout=30.0)
+    first.fault(12)
+    await asyncio.sleep(0.5)
+    assert first.state() == "IDLE"
+    await ended(first)
+    second = await make(field_=first.field)
+    second.field.put(f"{F1}/IED1/RREC1/AutoRecSt", 10)
+    await second.reach("WAIT_CONFIRM")
+
+
 async def test_a_first_start_takes_the_same_trip_for_one(make: Make) -> None:
     rig = await make(before=lambda rig: rig.fault(12))
     await rig.reach("WAIT_CONFIRM")

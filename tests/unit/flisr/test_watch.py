@@ -32,9 +32,10 @@ class Bay:
     values: dict[str, Reading] = field(default_factory=dict)
     current_lost: bool | None = True
     dead: bool | None = True
+    times: WatchTimes = field(default_factory=WatchTimes)
 
     def __post_init__(self) -> None:
-        self.watch = FeederWatch(self.feeder, POS, WatchTimes())
+        self.watch = FeederWatch(self.feeder, POS, self.times)
         self.set(POS, 2)
         self.now += 100
 
@@ -319,3 +320,22 @@ def test_after_what_was_found_the_next_fault_is_one_as_any_other() -> None:
     bay.run(100)
     ((_, trigger),) = tripped(bay).run(60)
     assert (trigger.cause, trigger.advise_only) == (Cause.TRIP, False)
+
+
+def test_an_opening_is_kept_for_the_next_start_only_when_it_is_dealt_with() -> None:
+    bay = Bay(times=WatchTimes(lockout=5.0))
+    assert bay.watch.known(bay.now) == Known(Position.CLOSED, 1000.0)
+    tripped(bay)
+    bay.run(1)
+    assert bay.watch.known(bay.now) is None
+    assert len(bay.run(10)) == 1
+    assert bay.watch.known(bay.now) == Known(Position.OPEN, 1100.1)
+
+
+def test_an_opening_by_command_is_kept_at_once_and_one_that_begins_nothing_later() -> None:
+    by_hand, unknown = Bay(), Bay(current_lost=None)
+    by_hand.set(POS, 1, commanded=True)
+    unknown.set(POS, 1)
+    assert by_hand.watch.known(by_hand.now) == Known(Position.OPEN, 1100.0)
+    assert unknown.watch.known(unknown.now) is None
+    assert unknown.watch.known(unknown.now + 300.0) == Known(Position.OPEN, 1100.0)

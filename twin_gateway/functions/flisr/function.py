@@ -150,7 +150,7 @@ class FlisrFunction:
             await in_slices(part for chunk in chunks for part in self._take(chunk, now))
             self._loads.sample(now)
             await in_slices(self._watch_all(now))
-            self._keep_heads()
+            self._keep_heads(now)
             self.cases.tick(now)
             if now - self._published >= PUBLISH_S or self.cases.changed:
                 self._published = now
@@ -202,11 +202,11 @@ class FlisrFunction:
         for feeder, watch in self._watches.items():
             watch.remember(self._kept.get(feeder, Known(Position.UNKNOWN, self._began)))
 
-    def _keep_heads(self) -> None:
+    def _keep_heads(self, now: float) -> None:
         """Write down the heads that have moved, or have been seen for the first time."""
         rows = []
         for feeder, watch in self._watches.items():
-            known, kept = watch.known, self._kept.get(feeder)
+            known, kept = watch.known(now), self._kept.get(feeder)
             if known is not None and known != kept:
                 self._kept[feeder] = known
                 rows.append((feeder, int(known.position), known.since))

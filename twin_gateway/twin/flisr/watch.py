@@ -114,10 +114,17 @@ class FeederWatch:
         self.last_trip: float | None = None
         """When a trip (or an opening nobody asked for) was last learnt."""
 
-    @property
-    def known(self) -> Known | None:
-        """The head as it is known now, for the next start; None while it is not."""
-        return None if self._position is Position.UNKNOWN else Known(self._position, self._position_at)
+    def known(self, now: float) -> Known | None:
+        """The head as it is known now, for the next start; None while it is not.
+
+        Nor while an opening may still begin an event: the next start must find it as one that nobody has dealt with.
+        """
+        if self._position is Position.UNKNOWN:
+            return None
+        pending = self._opened is not None and not self._fired and not self._explained
+        if pending and now - self._opened_at < self._times.lockout_unknown + self._times.trip_memory:
+            return None
+        return Known(self._position, self._position_at)
 
     def remember(self, known: Known) -> None:
         """Take what was known before the start, before the first change is given."""
