@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import sqlite3
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,15 +14,17 @@ import numpy as np
 from address_space import clock
 from address_space.journal import Chunk
 from address_space.ports import Caller, MethodResult, MethodSpec
-from address_space.quality import Quality, TimeFlag
+from address_space.quality import Quality
 from twin_gateway.drivers.link import LinkState
 from twin_gateway.functions.contract import TwinContext
 from twin_gateway.functions.following import Following
 from twin_gateway.functions.rule_watch import RuleWatch, Watched
 from twin_gateway.functions.slices import Slices, in_slices
 from twin_gateway.functions.supervision_checks import Checks
+from twin_gateway.functions.supervision_clocks import ClockWatch
 from twin_gateway.functions.supervision_devices import Device, DeviceIndex, SupervisedLink
 from twin_gateway.functions.supervision_methods import SupervisionMethods
+from twin_gateway.functions.supervision_outages import Outages
 from twin_gateway.functions.supervision_results import SupervisionResults
 from twin_gateway.functions.supervision_settings import SupervisionSettings
 from twin_gateway.functions.supervision_store import Maintenance, SupervisionStore
@@ -31,7 +33,6 @@ from twin_gateway.twin.supervision import clocks
 from twin_gateway.twin.supervision.conditions import DEVICE_RULES
 from twin_gateway.twin.supervision.revision import Approved
 from twin_gateway.twin.supervision.rollup import Member
-from twin_gateway.twin.supervision.roots import RootCauses
 from twin_gateway.twin.supervision.state import Finding, resolve
 
 TICK_S = 1.0
@@ -41,14 +42,8 @@ SHARE = 20.0
 AT_ONCE = 500
 PUBLISHED = 8
 PAUSE_S = 0.02
-LOOK_S = 0.1
-"""Links are looked at so often."""
 CERTIFICATES_S = 3600.0
-FROZEN_S = 10.0
-_S, _UP = DeviceState, LinkState.UP
-_NO_DEVICE_TIME = int(TimeFlag.RECEIVED | TimeFlag.INVALID | TimeFlag.SUBSTITUTED | TimeFlag.FUTURE)
-_STALE = int(Quality.COMM_LOST | Quality.NOT_INITIALISED | Quality.INVALID | Quality.OLD_DATA | Quality.SUBSTITUTED)
-_AHEAD_S = 2.0
+_S = DeviceState
 
 
 class Supervision:
@@ -80,7 +75,6 @@ class Supervision:
     ) -> None:
         self.context, self.settings, self.gateway = context, settings, gateway
         self.links = {link.name: link for link in links}
-        self._current = [link for link in self.links.values() if link.address not in settings.retired]
         self.index = DeviceIndex(context.table, links, protocols)
         self.store = SupervisionStore(context.data_directory)
         self.maintenance: dict[str, Maintenance] = {}
@@ -94,18 +88,18 @@ class Supervision:
             on_change=self._found,
             monotonic=monotonic,
         )
-        self._roots = RootCauses(grace_s=settings.child_grace)
-        self._roots.parents.update(self._parents())
-        self._started = monotonic()
-        self._fresh = np.zeros(0, bool)
-        self._last_source = np.zeros(0, np.int64)
-        self._alarmed: set[str] = set()
-        self._down: set[str] = set()
-        self._texts: dict[str, str] = {}
+        self.outages = Outages(
+            context,
+            settings,
+            self.index,
+            links=self.links,
+            gateway=gateway,
+            mark=self.mark_of_place,
+            monotonic=monotonic,
+        )
+        self._clocks, self._size = ClockWatch(self.index), 0
         self._dirty: set[int] = set()
-        self._reasons: dict[str, str] = {}
-        self._due = {"whole": 0.0, "save": monotonic() + settings.save_every, "certificates": 0.0, "links": 0.0}
-        self._heard: frozenset[int] = frozenset()
+        self._due = {"whole": 0.0, "save": monotonic() + settings.save_every, "certificates": 0.0}
         self._prepare()
         self.checks = Checks(
             context,
@@ -141,17 +135,6 @@ class Supervision:
                 warn, alarm = settings.meter_clock_warn, settings.meter_clock_alarm
             device.clock.limits = clocks.ClockLimits(warn, alarm)
 
-    def _parents(self) -> dict[str, str]:
-        """Node -> parent: devices hang from their link, links from the gateway; the settings put more in between."""
-        address = {name: link.address for name, link in self.links.items()}
-        parents = dict.fromkeys(address.values(), self.gateway) if self.gateway else {}
-        for device in self.index.order:
-            if device.place != address.get(device.link):
-                parents[device.place] = address[device.link]
-        for child, parent in self.settings.parents.items():
-            parents[address.get(child, child)] = address.get(parent, parent)
-        return parents
-
     # ---- contract -------------------------------------------------------------------------------------------------
 
     def prepare(self) -> None:
@@ -182,7 +165,7 @@ class Supervision:
                 every=TICK_S,
                 rest=PAUSE_S,
                 at_once=AT_ONCE,
-                urgent=self._links_changed,
+                urgent=self.outages.links_changed,
             )
         finally:
             changes.close()
@@ -205,54 +188,30 @@ class Supervision:
     def _scan(self) -> None:
         """Take up points that were added (the first time: all)."""
         table = self.context.table
-        if len(self._fresh) == len(table):
+        if self._size == len(table):
             return
         known = len(self.index.order)
         self.index.scan()
         if len(self.index.order) > known:
             self._prepare()
             self.results.prepare()
-            self._roots.parents.update(self._parents())
+            self.outages.find_parents()
             self.index.scan()  # the results that this added
-        more = len(table) - len(self._fresh)
-        self._fresh = np.concatenate([self._fresh, np.zeros(more, bool)])
-        self._last_source = np.concatenate([self._last_source, np.zeros(more, np.int64)])
+        self._size = len(table)
+        self._clocks.grow(self._size)
         self._watch.scan()
 
     def take(self, chunk: Chunk) -> None:
         """Follow one chunk of changes."""
-        if int(chunk.rows.max()) >= len(self._fresh):
+        if int(chunk.rows.max()) >= self._size:
             self._scan()
         self._watch.take(chunk)
         if chunk.texts is None and not chunk.timestamp_only:
-            self._watch_clocks(chunk)
+            self._clocks.take(chunk)
             measured = self.index.measurand[chunk.rows]
             moving = measured >= 0
             if moving.any():
                 self.index.movements.moved(np.unique(measured[moving]).astype(np.intp), clock.to_unix(chunk.received))
-
-    def _watch_clocks(self, chunk: Chunk) -> None:
-        rows = chunk.rows
-        links = self.index.link_of_row[rows]
-        usable = (links >= 0) & (chunk.quality & np.uint32(_STALE) == 0)
-        # A value that was good before and has a newer time now is fresh; what an interrogation brings is not.
-        known = usable & self._fresh[rows] & (chunk.source_time > self._last_source[rows])
-        ahead = known & (chunk.quality & np.uint32(TimeFlag.FUTURE) != 0)
-        timed = known & (chunk.quality & np.uint32(_NO_DEVICE_TIME) == 0)
-        self._fresh[rows] = usable
-        self._last_source[rows] = chunk.source_time
-        received = clock.to_unix(chunk.received)
-        for number in np.unique(links[timed | ahead]).tolist():
-            mine = links == number
-            if (mine & ahead).any():
-                self._clock(number).add(received + _AHEAD_S, received)
-                continue
-            # Of the samples that came together the youngest was under way the shortest.
-            newest = int(chunk.source_time[mine & timed].max())
-            self._clock(number).add(clock.to_unix(newest), received)
-
-    def _clock(self, number: int) -> clocks.ClockOffset:
-        return self.index.order[number].clock
 
     def mark(self, watched: Watched) -> str:
         """`suppressed` under maintenance, `test` for test values and devices in test, else empty."""
@@ -300,17 +259,6 @@ class Supervision:
 
     # ---- every second ---------------------------------------------------------------------------------------------
 
-    def _links_changed(self) -> bool:
-        now = self._now()
-        if now < self._due["links"]:
-            return False
-        self._due["links"] = now + LOOK_S
-        settled, down = self._is_settled(), self._down
-        return any(
-            (link.state is not _UP and (settled or link.counters["connects"] > 0)) != (link.address in down)
-            for link in self._current
-        )
-
     async def tick(self) -> None:
         """Bring states, alarms and results up to date: changed devices at once, all of them now and then."""
         self._scan()
@@ -318,17 +266,9 @@ class Supervision:
         await in_slices(self.checks.count_links())
         self.checks.find_frozen()
         await asyncio.sleep(0)
-        down = await self._find_down()
-        await asyncio.sleep(0)
-        outage = self._roots.evaluate(down, self._now())
-        reasons = {node: f"unreachable because of {root}" for node, root in outage.suppressed.items()}
-        reasons |= dict.fromkeys(outage.waiting, "not back yet after the recovery of what it hangs from")
-        await asyncio.sleep(0)
-        await in_slices(self._tell_roots(outage.roots))
+        changed = await self.outages.update()
         numbers = self.index.numbers
-        changed = (down ^ self._down) | {node for node in reasons if self._reasons.get(node) != reasons[node]}
         self._dirty |= {numbers[place] for place in changed if place in numbers}
-        self._down, self._reasons = down, reasons
         began = self._now()
         whole = began >= self._due["whole"]
         due = range(len(self.index.order)) if whole else sorted(self._dirty)
@@ -346,7 +286,7 @@ class Supervision:
         done: list[Device] = []
         for number in numbers:
             device = order[number]
-            self._supervise(number, device, self._reasons.get(device.place, ""), now)
+            self._supervise(number, device, self.outages.reasons.get(device.place, ""), now)
             done.append(device)
             if len(done) < PUBLISHED:
                 continue
@@ -361,76 +301,16 @@ class Supervision:
         await self.results.publish_places()
         return time.perf_counter() - start - waited
 
-    async def _find_down(self) -> set[str]:
-        index, retired = self.index, self.settings.retired
-        links, settled = self._current, self._is_settled()
-        down = {link.address for link in links if link.state is not _UP and (settled or link.counters["connects"] > 0)}
-        if self.gateway and len(links) > 2 and len(down) == len(links):
-            down.add(self.gateway)
-        await asyncio.sleep(0)
-        heard, lost = self._reach()
-        self._heard = frozenset(np.nonzero(heard)[0].tolist())
-        behind = np.array([link.address in down for link in self.links.values()] + [False])[index.link_of_device]
-        gone = behind | ((heard > 0) & (lost == heard))
-        gone[: len(self.links)] = False
-        down |= {index.order[number].place for number in np.nonzero(gone)[0].tolist()}
-        down |= {
-            device.place
-            for device in index.telling()
-            if any(rule.state is _S.UNREACHABLE for w in device.found.values() for rule in w.holding.values())
-        }
-        return down.difference(retired)
-
-    def _is_settled(self) -> bool:
-        """Before a link has been up for the first time it is given time to come up."""
-        return self._now() - self._started > self.settings.settle
-
-    def _reach(self) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
-        """(points heard of at any time, of these lost now) of each device."""
-        rows, count = self.index.owned, len(self.index.order)
-        owner, quality = self.index.owner[rows], self.context.table.quality[rows]
-        mine = quality & np.uint32(Quality.NOT_INITIALISED) == 0
-        lost = mine & (quality & np.uint32(Quality.COMM_LOST) != 0)
-        return np.bincount(owner[mine], minlength=count), np.bincount(owner[lost], minlength=count)
-
-    def _tell_roots(self, roots: Mapping[str, int]) -> Iterator[None]:
-        alarms = self.context.alarms
-        links = {link.address: link for link in self.links.values()}
-        for node, children in roots.items():
-            yield
-            if node == self.gateway:
-                text = f"The gateway reaches none of its {children} links and devices"
-            elif node in links:
-                text = f"Link {links[node].name} is down: {links[node].reason or 'no connection'}"
-                if children:
-                    behind = "1 device behind it is" if children == 1 else f"{children} devices behind it are"
-                    text += f"; {behind} unreachable"
-            elif any("D01" in watched.holding for watched in self.index.devices[node].found.values()):
-                continue  # the device's own channel tells
-            else:
-                text = "Device is unreachable"
-            flapping = node in links and (links[node].flapping or self.index.devices[node].flapping.active)
-            if not flapping:
-                self._texts[node] = text
-                marked = self.mark_of_place(node)
-                alarms.raise_("D01", node, text, 700, marked=marked, details=(("children", str(children)),))
-                self._alarmed.add(node)
-        for node in [node for node in self._alarmed if node not in roots]:
-            yield
-            device = self.index.devices.get(node)
-            if device is not None and device.flapping.check(self._now()):
-                continue
-            name = f"Link {links[node].name} is up" if node in links else "Reachable again"
-            alarms.clear("D01", node, name)
-            self._alarmed.discard(node)
-
     def _supervise(self, number: int, device: Device, reason: str, now: float) -> None:
-        down = device.place in self._down
+        down = device.place in self.outages.down
         link = self.links.get(device.link)
         if down and device.state.state is not _S.UNREACHABLE:
             device.flapping.lost(self._now())
         flapping = device.flapping.check(self._now())
-        findings = [Finding(_S.UNREACHABLE, reason or self._texts.get(device.place, "unreachable"))] if down else []
+        findings = []
+        if down:
+            text = reason or self.outages.texts.get(device.place, "unreachable")
+            findings.append(Finding(_S.UNREACHABLE, text))
         for watched in device.found.values():
             findings += [
                 Finding(rule.state, rule.text or rule.code)
@@ -444,22 +324,17 @@ class Supervision:
         if device.frozen:
             findings.append(Finding(_S.DEGRADED, f"{device.frozen} measurands stand still"))
         own_link = link is not None and device.place == link.address
-        heard = link.counters["connects"] > 0 if own_link and link is not None else number in self._heard
+        heard = link.counters["connects"] > 0 if own_link and link is not None else number in self.outages.heard
         connecting = link is not None and link.state is LinkState.CONNECTING and not link.counters["connects"]
         retired = device.place in self.settings.retired
         state = resolve(findings, heard=heard, connecting=connecting, retired=retired)
-        self._tell_flapping(device, flapping)
+        if flapping:
+            self.outages.tell_flapping(device)
         if state.state is not device.state.state or not device.changed:
             device.changed = clock.now()
         device.state = state
         device.ledger.account(state.state, now)
         device.member = Member(device.place, state.state, device.critical, device.ledger.availability())
-
-    def _tell_flapping(self, device: Device, flapping: bool) -> None:
-        # One alarm for all the losses, which `_tell_roots` clears when ten minutes have been quiet.
-        if flapping and self._roots.parents.get(device.place, "") not in self._down:
-            self.context.alarms.raise_("D01", device.place, "Degraded (flapping): lost more than five times", 700)
-            self._alarmed.add(device.place)
 
     async def _every_second(self) -> None:
         await self.tick()

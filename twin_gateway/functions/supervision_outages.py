@@ -1,0 +1,169 @@
+"""What cannot be reached: links and devices that are down, the causes among them, and their alarms D01 (spec 7.3)."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from address_space.quality import Quality
+from twin_gateway.drivers.link import LinkState
+from twin_gateway.functions.contract import TwinContext
+from twin_gateway.functions.slices import in_slices
+from twin_gateway.functions.supervision_devices import Device, DeviceIndex, SupervisedLink
+from twin_gateway.functions.supervision_settings import SupervisionSettings
+from twin_gateway.twin.rules import DeviceState
+from twin_gateway.twin.supervision.roots import RootCauses
+
+LOOK_S = 0.1
+"""Links are looked at so often."""
+_UNREACHABLE, _UP = DeviceState.UNREACHABLE, LinkState.UP
+
+
+class Outages:
+    """Follows what is down.
+
+    Args:
+        context, settings, index: see there.
+        links: by name.
+        gateway: place of the gateway itself, the parent of all links.
+        mark: `suppressed`, `test` or empty, for the alarms of a place.
+        monotonic: clock, s.
+
+    Attributes:
+        down: places of links and devices that are down.
+        reasons: place -> why it is down, where another one is the cause.
+        texts: place -> text of its alarm.
+        heard: numbers of the devices of which anything has been heard since the start.
+    """
+
+    def __init__(
+        self,
+        context: TwinContext,
+        settings: SupervisionSettings,
+        index: DeviceIndex,
+        *,
+        links: Mapping[str, SupervisedLink],
+        gateway: str,
+        mark: Callable[[str], str],
+        monotonic: Callable[[], float],
+    ) -> None:
+        self._context, self._settings, self._index = context, settings, index
+        self._links, self._gateway, self._mark, self._now = links, gateway, mark, monotonic
+        self._by_address = {link.address: link for link in links.values()}
+        self._current: Sequence[SupervisedLink] = [
+            link for link in links.values() if link.address not in settings.retired
+        ]
+        self._roots = RootCauses(grace_s=settings.child_grace)
+        self._started = monotonic()
+        self._look_due = 0.0
+        self._alarmed: set[str] = set()
+        self.down: set[str] = set()
+        self.reasons: dict[str, str] = {}
+        self.texts: dict[str, str] = {}
+        self.heard: frozenset[int] = frozenset()
+        self.find_parents()
+
+    def find_parents(self) -> None:
+        """Devices hang from their link, links from the gateway; the settings put more in between."""
+        address = {name: link.address for name, link in self._links.items()}
+        parents = dict.fromkeys(address.values(), self._gateway) if self._gateway else {}
+        for device in self._index.order:
+            if device.place != address.get(device.link):
+                parents[device.place] = address[device.link]
+        for child, parent in self._settings.parents.items():
+            parents[address.get(child, child)] = address.get(parent, parent)
+        self._roots.parents.update(parents)
+
+    def links_changed(self) -> bool:
+        """Whether a link has gone down or come up since the last `update`; looks now and then only."""
+        now = self._now()
+        if now < self._look_due:
+            return False
+        self._look_due = now + LOOK_S
+        settled = self._is_settled()
+        return any(self._is_down(link, settled=settled) != (link.address in self.down) for link in self._current)
+
+    async def update(self) -> set[str]:
+        """Find what is down and why, tell it; returns the places of which either has changed."""
+        down = await self._find_down()
+        await asyncio.sleep(0)
+        outage = self._roots.evaluate(down, self._now())
+        reasons = {node: f"unreachable because of {root}" for node, root in outage.suppressed.items()}
+        reasons |= dict.fromkeys(outage.waiting, "not back yet after the recovery of what it hangs from")
+        await asyncio.sleep(0)
+        await in_slices(self._tell_roots(outage.roots))
+        changed = (down ^ self.down) | {node for node in reasons if self.reasons.get(node) != reasons[node]}
+        self.down, self.reasons = down, reasons
+        return changed
+
+    def tell_flapping(self, device: Device) -> None:
+        """One alarm for all the losses of a device that flaps, cleared when ten minutes have been quiet."""
+        if self._roots.parents.get(device.place, "") not in self.down:
+            self._context.alarms.raise_("D01", device.place, "Degraded (flapping): lost more than five times", 700)
+            self._alarmed.add(device.place)
+
+    @staticmethod
+    def _is_down(link: SupervisedLink, *, settled: bool) -> bool:
+        return link.state is not _UP and (settled or link.counters["connects"] > 0)
+
+    def _is_settled(self) -> bool:
+        """Before a link has been up for the first time it is given time to come up."""
+        return self._now() - self._started > self._settings.settle
+
+    async def _find_down(self) -> set[str]:
+        index, settled = self._index, self._is_settled()
+        down = {link.address for link in self._current if self._is_down(link, settled=settled)}
+        if self._gateway and len(self._current) > 2 and len(down) == len(self._current):
+            down.add(self._gateway)
+        await asyncio.sleep(0)
+        heard, lost = self._reach()
+        self.heard = frozenset(np.nonzero(heard)[0].tolist())
+        behind = np.array([link.address in down for link in self._links.values()] + [False])[index.link_of_device]
+        gone = behind | ((heard > 0) & (lost == heard))
+        gone[: len(self._links)] = False
+        down |= {index.order[number].place for number in np.nonzero(gone)[0].tolist()}
+        down |= {
+            device.place
+            for device in index.telling()
+            if any(rule.state is _UNREACHABLE for w in device.found.values() for rule in w.holding.values())
+        }
+        return down.difference(self._settings.retired)
+
+    def _reach(self) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+        """(points heard of at any time, of these lost now) of each device."""
+        rows, count = self._index.owned, len(self._index.order)
+        owner, quality = self._index.owner[rows], self._context.table.quality[rows]
+        mine = quality & np.uint32(Quality.NOT_INITIALISED) == 0
+        lost = mine & (quality & np.uint32(Quality.COMM_LOST) != 0)
+        return np.bincount(owner[mine], minlength=count), np.bincount(owner[lost], minlength=count)
+
+    def _tell_roots(self, roots: Mapping[str, int]) -> Iterator[None]:
+        alarms, links, devices = self._context.alarms, self._by_address, self._index.devices
+        for node, children in roots.items():
+            yield
+            if node == self._gateway:
+                text = f"The gateway reaches none of its {children} links and devices"
+            elif node in links:
+                text = f"Link {links[node].name} is down: {links[node].reason or 'no connection'}"
+                if children:
+                    behind = "1 device behind it is" if children == 1 else f"{children} devices behind it are"
+                    text += f"; {behind} unreachable"
+            elif any("D01" in watched.holding for watched in devices[node].found.values()):
+                continue  # the device's own channel tells
+            else:
+                text = "Device is unreachable"
+            flapping = node in links and (links[node].flapping or devices[node].flapping.active)
+            if not flapping:
+                self.texts[node] = text
+                alarms.raise_("D01", node, text, 700, marked=self._mark(node), details=(("children", str(children)),))
+                self._alarmed.add(node)
+        for node in [node for node in self._alarmed if node not in roots]:
+            yield
+            device = devices.get(node)
+            if device is not None and device.flapping.check(self._now()):
+                continue
+            alarms.clear("D01", node, f"Link {links[node].name} is up" if node in links else "Reachable again")
+            self._alarmed.discard(node)
