@@ -17,7 +17,7 @@ from address_space import clock
 from address_space.catalogue import ValueType
 from address_space.ingest import values_of
 from address_space.journal import Chunk
-from address_space.ports import Argument, AuditRecord, Caller, MethodResult, MethodSpec, Right
+from address_space.ports import Caller, MethodResult, MethodSpec
 from address_space.quality import Quality, StatusCode, TimeFlag
 from twin_gateway.functions.contract import TwinContext
 from twin_gateway.functions.feeder_view import FeederViews
@@ -26,16 +26,17 @@ from twin_gateway.functions.results import Value
 from twin_gateway.functions.rule_watch import UNUSABLE, RuleWatch, Watched
 from twin_gateway.functions.slices import Slices, in_slices
 from twin_gateway.functions.switchgear_assessment import INDEX_RESULTS, RESULTS, Assessor
-from twin_gateway.functions.switchgear_equipment import Operation, Switchgear, class_of, find_switchgear
+from twin_gateway.functions.switchgear_equipment import Switchgear, class_of, find_switchgear
+from twin_gateway.functions.switchgear_methods import SwitchgearMethods
 from twin_gateway.functions.switchgear_nameplates import read_nameplates
+from twin_gateway.functions.switchgear_operations import Operations
 from twin_gateway.functions.switchgear_settings import SwitchgearSettings
 from twin_gateway.functions.switchgear_store import Entry, SwitchgearStore
 from twin_gateway.grid.topology import LiveTopology
 from twin_gateway.twin.supervision.rollup import function_of
-from twin_gateway.twin.switchgear import gas, mechanism
+from twin_gateway.twin.switchgear import gas
 from twin_gateway.twin.switchgear.conditions import BLOCKING, SWITCHGEAR_RULES
 from twin_gateway.twin.switchgear.nameplate import Nameplate
-from twin_gateway.twin.switchgear.wear import POLES
 
 log = logging.getLogger(__name__)
 TICK_S = 1.0
@@ -43,12 +44,8 @@ SLICE_S = 0.005
 AT_ONCE = 200
 PAUSE_S = 0.05
 IDLE_PASS_S = 60.0
-COMMAND_WINDOW_S = 5.0
-MEAN_OVER = 20
 _FUNCTION = "twHLTH1"
-_OPEN, _CLOSED = 1, 2
 _NO_DEVICE_TIME = int(TimeFlag.RECEIVED | TimeFlag.INVALID | TimeFlag.SUBSTITUTED | TimeFlag.FUTURE)
-_BASELINES = ("opening", "closing", "opening_timed", "closing_timed", "motor", "coil")
 
 
 class NameplateError(ValueError):
@@ -95,6 +92,8 @@ class SwitchgearCondition:
         known = [bay for bay in bays if context.table.tree.find(bay) >= 0]
         self.views = FeederViews(context, known, rated=self._rated, topology=topology, tags=tags)
         self._store = SwitchgearStore(context.data_directory)
+        self._methods = SwitchgearMethods(context, self.equipment, self._save)
+        self._operations = Operations(context.table, settings.settle)
         self._assessor = Assessor(context.table, self._blocked, self._told)
         self._watch = RuleWatch(
             context.table,
@@ -114,19 +113,7 @@ class SwitchgearCondition:
 
     def specs(self) -> Sequence[MethodSpec]:
         """`GetFeederView`, `SetBaseline`, `ResetWear`, all at the area."""
-        place = self.context.place
-        equipment = Argument("equipment", 12, "address of the equipment")
-        answer = (Argument("text", 12, "what came of it"),)
-        start = Argument("start", 11, "wear of every pole from now on, percent")
-        return (
-            self.views.spec(),
-            MethodSpec(
-                place, "SetBaseline", (equipment,), answer, Right.CONFIGURE, "What it does now counts as normal"
-            ),
-            MethodSpec(
-                place, "ResetWear", (equipment, start), answer, Right.CONFIGURE, "After maintenance of contacts"
-            ),
-        )
+        return (self.views.spec(), *self._methods.specs())
 
     async def call(self, owner: str, name: str, arguments: Sequence[Any], caller: Caller) -> MethodResult:
         """Run one of them."""
@@ -134,9 +121,9 @@ class SwitchgearCondition:
             case "GetFeederView":
                 return self.views.call(str(arguments[0]), caller)
             case "SetBaseline":
-                return await self._set_baseline(str(arguments[0]), caller)
+                return await self._methods.set_baseline(str(arguments[0]), caller)
             case "ResetWear":
-                return await self._reset_wear(str(arguments[0]), float(arguments[1]), caller)
+                return await self._methods.reset_wear(str(arguments[0]), float(arguments[1]), caller)
         return MethodResult(StatusCode.BadMethodInvalid, (), f"there is no method {name}")
 
     async def run(self) -> None:
@@ -191,6 +178,7 @@ class SwitchgearCondition:
         self._watch.take(chunk)
         if chunk.texts is not None or chunk.timestamp_only:
             return
+        now = self._now()
         for index in np.nonzero(self._mask[chunk.rows])[0].tolist():
             row, quality = int(chunk.rows[index]), int(chunk.quality[index])
             for one, _role in self._roles[row]:
@@ -202,76 +190,7 @@ class SwitchgearCondition:
             at = clock.to_unix(int(chunk.source_time[index]))
             timed = not quality & _NO_DEVICE_TIME
             for one, role in self._roles[row]:
-                self._sample(one, role, float(value), at, timed=timed)
-
-    def _sample(self, one: Switchgear, role: str, value: float, at: float, *, timed: bool) -> None:
-        ln_class, _, data = role.partition("/")
-        match data:
-            case "Pos" if ln_class != "CSWI":
-                before, one.position = one.position, int(value)
-                if {before, one.position} == {_OPEN, _CLOSED}:
-                    opening = one.position == _OPEN
-                    one.pending.append(Operation(opening, at, timed, self._now() + self.settings.settle))
-            case "OpTmOpn" | "OpTmCls":
-                celsius = self._temperature(one)
-                one.note("opening" if data == "OpTmOpn" else "closing", at, mechanism.compensated(value, celsius))
-            case "MotTm":
-                one.note("motor", at, value)
-            case "MotStrNum":
-                if one.starts is not None and value > one.starts:
-                    one.note("motor_starts", at, value - one.starts)
-                one.starts = value
-            case "ColA":
-                one.note("coil", at, value)
-            case "OpOpn" | "OpCls" if value and timed:
-                one.commands[data] = at
-            case _ if data.startswith("A/phs"):
-                one.currents[data[-1]].append((at, value))
-
-    def _temperature(self, one: Switchgear) -> float | None:
-        row = one.row("SCBR/Tmp", "SSWI/Tmp")
-        sample = self.context.table.sample(row) if row >= 0 else None
-        if sample is None or sample.quality & UNUSABLE or not isinstance(sample.value, float):
-            return None
-        return sample.value
-
-    def _operated(self, one: Switchgear, operation: Operation) -> None:
-        """Everything that belongs to an operation has arrived: count it."""
-        data = "OpOpn" if operation.opening else "OpCls"
-        commanded = one.commands.get(data)
-        if operation.timed and commanded is not None and 0 < operation.time - commanded < COMMAND_WINDOW_S:
-            kind = "opening_timed" if operation.opening else "closing_timed"
-            one.note(kind, operation.time, mechanism.compensated(operation.time - commanded, self._temperature(one)))
-        self._same_time_again(one, operation)
-        one.marks["last_operation"] = operation.time
-        if operation.opening:
-            currents = self._interrupted(one, operation)
-            one.wear.interrupt(one.nameplate.wear, currents)
-            if currents:
-                one.note("interrupted", operation.time, max(currents.values()))
-                recent = one.values("interrupted")[-MEAN_OVER:]
-                one.marks["mean_interrupted"] = float(np.mean(recent))
-        one.changed = one.dirty = True
-
-    def _same_time_again(self, one: Switchgear, operation: Operation) -> None:
-        """A time that is exactly the one before makes no change in the table, but it is a value of this operation."""
-        for role, kind, opening in (("OpTmOpn", "opening", True), ("OpTmCls", "closing", False)):
-            row, last = one.row(f"SCBR/{role}", f"SSWI/{role}"), one.last(kind)
-            if row < 0 or last is None or operation.opening is not opening:
-                continue
-            at = clock.to_unix(int(self.context.table.source_time[row]))
-            if at >= operation.time - 1.0 and last.time < operation.time - 1.0:
-                one.note(kind, at, last.value)
-
-    def _interrupted(self, one: Switchgear, operation: Operation) -> dict[str, float]:
-        """Current by pole: what the device says of this opening, else what flowed before it; empty when not known."""
-        table, row = self.context.table, one.row("SCBR/SwA")
-        if row >= 0 and not int(table.quality[row]) & UNUSABLE:
-            at = clock.to_unix(int(table.source_time[row]))
-            value = table.value(row)
-            if at >= operation.time - 1.0 and isinstance(value, float):
-                return dict.fromkeys(POLES, value)
-        return one.before(operation.time)
+                self._operations.sample(one, role, float(value), at, timed=timed, now=now)
 
     # ---- every second ---------------------------------------------------------------------------------------------
 
@@ -282,10 +201,7 @@ class SwitchgearCondition:
         start = time.perf_counter()
         changed: list[Switchgear] = []
         for one in self.equipment.values():
-            ripe = [operation for operation in one.pending if operation.due <= now]
-            for operation in ripe:
-                one.pending.remove(operation)
-                self._operated(one, operation)
+            self._operations.count(one, now)
             self._take_samples(one, wall)
             await self._find_leak(one, now, wall)
             if one.dirty or now >= one.due:
@@ -401,63 +317,6 @@ class SwitchgearCondition:
     def _rated(self, bay: str) -> float | None:
         rated = [one.nameplate.rated_current for one in self._at.get(bay, ())]
         return min((value for value in rated if value is not None), default=None)
-
-    # ---- methods --------------------------------------------------------------------------------------------------
-
-    async def _set_baseline(self, place: str, caller: Caller) -> MethodResult:
-        one, refusal = self._find(place, caller)
-        if one is None:
-            return refusal
-        found = {}
-        for kind in _BASELINES:
-            recent = one.values(kind)[-mechanism.BASELINE_OPERATIONS :]
-            if recent:
-                found[f"baseline_{kind}"] = float(np.median(np.array(recent)))
-        if not found:
-            text = f"{place} has not operated yet"
-            return MethodResult(StatusCode.BadInvalidState, (text,), text)
-        details: dict[str, Any] = {name: round(value, 6) for name, value in found.items()}
-        await self._audit("switchgear.baseline", place, caller, details)
-        one.marks.update(found)
-        return await self._kept(one, "Baseline: " + ", ".join(f"{k[9:]} {v:.4g}" for k, v in found.items()))
-
-    async def _reset_wear(self, place: str, start: float, caller: Caller) -> MethodResult:
-        one, refusal = self._find(place, caller)
-        if one is None:
-            return refusal
-        if not 0.0 <= start <= 1000.0:
-            text = "the wear to begin with is between 0 and 1000 percent"
-            return MethodResult(StatusCode.BadOutOfRange, (text,), text)
-        before = {f"before{pole}": round(value, 3) for pole, value in one.wear.percent.items()}
-        await self._audit("switchgear.wear", place, caller, {"start": start, **before})
-        one.wear.percent = dict.fromkeys(POLES, start)
-        one.wear.a2s = dict.fromkeys(POLES, 0.0)
-        one.wear.openings = 0
-        row = one.row("XCBR/OpCnt", "XSWI/OpCnt")
-        count = self.context.table.value(row) if row >= 0 else None
-        if isinstance(count, int):
-            one.marks["operations_at_maintenance"] = float(count)
-        return await self._kept(one, f"Wear of {place} begins with {start:g} %")
-
-    def _find(self, place: str, caller: Caller) -> tuple[Switchgear | None, MethodResult]:
-        text = f"not allowed on {place}"
-        if not self.context.policy.permits(caller, Right.CONFIGURE, place):
-            return None, MethodResult(StatusCode.BadUserAccessDenied, (text,), text)
-        text = f"{place} is no monitored switchgear"
-        return self.equipment.get(place), MethodResult(StatusCode.BadNoMatch, (text,), text)
-
-    async def _kept(self, one: Switchgear, text: str) -> MethodResult:
-        one.dirty = one.changed = True
-        try:
-            await self._save([one])
-        except sqlite3.Error as error:
-            text = f"{text}, but it cannot be kept: {error}"
-            return MethodResult(StatusCode.BadInternalError, (text,), text)
-        return MethodResult(StatusCode.Good, (text,))
-
-    async def _audit(self, kind: str, place: str, caller: Caller, details: dict[str, Any]) -> None:
-        record = AuditRecord(clock.now(), kind, caller.user, caller.client, place, details=details)
-        await self.context.audit.append(record)
 
 
 def _leak_of(table: npt.NDArray[np.float64], limits: gas.GasLimits, now: float) -> gas.Leak | None:
