@@ -13,11 +13,12 @@ from typing import Any
 import numpy as np
 
 from address_space.ports import Argument, Caller, MethodResult, MethodSpec, Right
-from address_space.quality import StatusCode
+from address_space.quality import StatusCode, worst
 from twin_gateway.functions.contract import TwinContext
 from twin_gateway.functions.powerflow_inputs import PowerFlowInputs
 from twin_gateway.functions.powerflow_job import Report, Snapshot, StateNumbers, UnknownGridError, compute
 from twin_gateway.functions.powerflow_job import report as compute_here
+from twin_gateway.functions.powerflow_loads import LoadInputs
 from twin_gateway.functions.powerflow_points import PowerFlowPoints
 from twin_gateway.functions.powerflow_settings import PowerFlowSettings
 from twin_gateway.functions.slices import in_slices
@@ -35,6 +36,8 @@ _INLINE_NODES, _INLINE_S, _SLOW = 40, 0.015, 3
 _SETTLE_S = 0.2
 """Switches of one operation move together."""
 _NAMED = 3
+_LOADS = ("LodMeas", "LodAlc", "LodNom")
+"""Numbers of loads that are measured, allocated from measured transformers, and as in the grid model."""
 _BAD, _NO_FLOW, _NOT_SEEN = "T03", "T04", "T05"
 
 _BRANCH_TABLE = (
@@ -91,7 +94,6 @@ class PowerFlow:
     def __init__(self, context: TwinContext, settings: PowerFlowSettings, *, assume_normal: bool = False) -> None:
         self._context, self._settings = context, settings
         self.owner = function_of(context.place)
-        self._inputs = PowerFlowInputs(context.table, context.grid, assume_normal=assume_normal)
         self._measurements = tuple(context.grid.measurements.values())
         self._refusal = ""
         self._model: FlowModel | None = None
@@ -99,6 +101,14 @@ class PowerFlow:
             self._model = FlowModel(context.grid)
         except GridError as error:
             self._refusal = str(error)
+        self._loads = LoadInputs(context.grid, self._model) if self._model is not None else None
+        self._inputs = PowerFlowInputs(
+            context.table,
+            context.grid,
+            assume_normal=assume_normal,
+            meters=self._loads.meters if self._loads is not None else (),
+            meter_age=settings.meter_age,
+        )
         self._points: PowerFlowPoints | None = None
         if self._model is not None:
             self._points = PowerFlowPoints(
@@ -111,6 +121,7 @@ class PowerFlow:
             )
         else:
             context.results.add([f"{self.owner}/PFConv", f"{self.owner}/SEObs"])
+        context.results.add(f"{self.owner}/{name}" for name in _LOADS)
         self._slow = 0
         self._beside = len(context.grid.nodes) > _INLINE_NODES
         self._worker = Worker()
@@ -170,15 +181,26 @@ class PowerFlow:
             return
         self.last = found
         counts = self._tell(found)
+        counted = {f"{self.owner}/{name}": count for name, count in zip(_LOADS, found.loads, strict=True)}
+        self._context.results.write(counted, quality, ticks)
         if self._points is not None:
             await in_slices(self._points.write(found, quality, ticks, counts))
             await asyncio.sleep(0)
 
     def _snapshot(self, *, estimate: bool = True) -> tuple[Snapshot, int, int]:
         values, quality, ticks = self._inputs.values()
-        settings = self._settings
-        snapshot = Snapshot(self._inputs.positions(), values, settings.scale, settings.estimation(), estimate)
-        return snapshot, quality, ticks
+        settings, metered = self._settings, self._inputs.meters()
+        snapshot = Snapshot(
+            self._inputs.positions(),
+            values,
+            settings.scale,
+            settings.estimation(),
+            estimate,
+            metered.powers,
+            metered.age,
+        )
+        words = np.array([quality, metered.quality], np.uint32)
+        return snapshot, worst(words), max(ticks, metered.newest)
 
     async def _compute(self, snapshot: Snapshot) -> Report:
         """Compute here when that is quick, else in the compute process.
@@ -189,10 +211,10 @@ class PowerFlow:
         """
         started = time.perf_counter()
         try:
-            if self._beside or self._model is None:
+            if self._beside or self._model is None or self._loads is None:
                 async with self._lock:
                     return await self._compute_beside(snapshot)
-            found = compute_here(self._model, self._measurements, snapshot)
+            found = compute_here(self._model, self._measurements, self._loads, snapshot)
             self._slow = self._slow + 1 if time.perf_counter() - started > _INLINE_S else 0
             self._beside = self._slow >= _SLOW
             return found

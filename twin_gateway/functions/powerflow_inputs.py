@@ -7,24 +7,13 @@ from collections.abc import Iterable
 import numpy as np
 
 from address_space import clock
-from address_space.catalogue import ValueType
 from address_space.journal import Chunk
-from address_space.quality import VALIDITY_MASK, Quality, Validity, worst
+from address_space.quality import worst
 from address_space.table import PointTable
 from twin_gateway.functions.positions import SwitchPositions
-from twin_gateway.grid.model import Grid, Position
+from twin_gateway.functions.powerflow_meters import MeterPowers, MeterReader, usable
+from twin_gateway.grid.model import Grid, Meter, Position
 from twin_gateway.grid.zones import Indexes, ZoneGraph, zone_graph
-
-_NOT_USED = np.uint32(
-    Quality.COMM_LOST
-    | Quality.OLD_DATA
-    | Quality.NOT_INITIALISED
-    | Quality.NOT_CONFIGURED
-    | Quality.OUT_OF_SERVICE
-    | Quality.CONFIGURATION_ERROR
-    | Quality.OPERATOR_BLOCKED
-)
-"""Values with one of these are not those of now."""
 
 
 class PowerFlowInputs:
@@ -34,10 +23,21 @@ class PowerFlowInputs:
         table: with the points, now or later.
         grid: that says what they mean.
         assume_normal: take a switch whose position point is not in the table in its normal position; else as unknown.
+        meters: whose powers are read.
+        meter_age: s; older values of meters are not used.
     """
 
-    def __init__(self, table: PointTable, grid: Grid, *, assume_normal: bool) -> None:
+    def __init__(
+        self,
+        table: PointTable,
+        grid: Grid,
+        *,
+        assume_normal: bool,
+        meters: Iterable[Meter] = (),
+        meter_age: float = 3600.0,
+    ) -> None:
         self._table = table
+        self._meters = MeterReader(table, meters, meter_age)
         self._points = tuple(grid.measurements)
         self._graph: ZoneGraph = zone_graph(grid)
         self._switches = SwitchPositions(table, self._graph, assume_normal=assume_normal)
@@ -60,13 +60,9 @@ class PowerFlowInputs:
         table, rows = self._table, self._rows
         there = np.flatnonzero(rows >= 0)
         picked = rows[there]
-        words = table.quality[picked]
-        usable = (words & np.uint32(VALIDITY_MASK) != Validity.INVALID) & (words & _NOT_USED == 0)
-        usable &= table.value_type[picked] == ValueType.DOUBLE
-        there, picked = there[usable], picked[usable]
+        good = usable(table, picked.astype(np.int64))
+        there, picked = there[good], picked[good]
         numbers = table.raw[picked].view(np.float64)
-        finite = np.isfinite(numbers)
-        there, picked, numbers = there[finite], picked[finite], numbers[finite]
         values = dict(zip((self._points[index] for index in there.tolist()), numbers.tolist(), strict=True))
         devices = np.arange(len(self._graph.devices))
         times = [self._switches.newest(devices)]
@@ -74,6 +70,11 @@ class PowerFlowInputs:
             times.append(int(table.source_time[picked].max()))
         quality = worst(table.quality[picked]) if len(picked) else 0
         return values, quality, max(times) or clock.now()
+
+    def meters(self) -> MeterPowers:
+        """Powers at the meters."""
+        self.refresh()
+        return self._meters.read()
 
     def moved(self, chunks: Iterable[Chunk]) -> bool:
         """Whether changes of the journal are about a switch."""
@@ -88,6 +89,7 @@ class PowerFlowInputs:
             return
         self._known = len(self._table)
         self._switches.refresh()
+        self._meters.refresh()
         nodes = self._table.tree.find_many(self._points)
         self._rows = (
             np.where(nodes >= 0, self._table.tree.row[nodes], -1).astype(np.int32) if len(self._table) else nodes

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import pickle
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
 
+from twin_gateway.functions.powerflow_loads import LiveLoads, LoadInputs
 from twin_gateway.grid.arrays import Floats, Indexes
 from twin_gateway.grid.estimation import Estimation, EstimationSettings, estimate
 from twin_gateway.grid.flow import PowerFlowResult
-from twin_gateway.grid.model import GeneratorData, Grid, LoadData, Measurement, Position, Quantity
+from twin_gateway.grid.model import GeneratorData, Grid, LoadData, Measurement, Position
 from twin_gateway.grid.powerflow import FlowModel
 
 
@@ -23,6 +24,7 @@ class Snapshot:
     Attributes:
         positions: of switches that are not in their normal position, by address.
         values: measured values by point, in SI units as published.
+        meters: W + j var into the equipment by meter (imaginary part NaN where not known); age: s of the oldest.
         scale: part of their nominal power that unmeasured loads are expected to draw.
         settings: of the estimation.
         estimate: estimate the state, too.
@@ -33,6 +35,8 @@ class Snapshot:
     scale: float
     settings: EstimationSettings
     estimate: bool = True
+    meters: Mapping[str, complex] = field(default_factory=dict)
+    age: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +77,7 @@ class Report:
         objective: sum of squared residuals.
         state: its numbers; None when no part could be estimated.
         energised: of each node.
+        loads: how many loads and generators are measured or metered, allocated, and as in the grid model.
     """
 
     feasible: bool
@@ -87,6 +92,7 @@ class Report:
     objective: float
     state: StateNumbers | None
     energised: npt.NDArray[np.bool_]
+    loads: tuple[int, int, int] = (0, 0, 0)
 
 
 class UnknownGridError(RuntimeError):
@@ -98,6 +104,7 @@ class _Loaded:
     key: str
     model: FlowModel
     measurements: tuple[Measurement, ...]
+    inputs: LoadInputs
 
 
 _loaded: dict[str, _Loaded] = {}
@@ -120,20 +127,22 @@ def compute(key: str, grid: bytes | None, snapshot: Snapshot) -> Report:
         while len(_loaded) >= _MOST_LOADED:
             _loaded.pop(next(iter(_loaded)))
         whole: Grid = pickle.loads(grid)  # noqa: S301 - our own, from the process that started this one
-        _loaded[key] = _Loaded(key, FlowModel(whole), tuple(whole.measurements.values()))
+        model = FlowModel(whole)
+        _loaded[key] = _Loaded(key, model, tuple(whole.measurements.values()), LoadInputs(whole, model))
     loaded = _loaded.get(key)
     if loaded is None:
         raise UnknownGridError(key)
-    return report(loaded.model, loaded.measurements, snapshot)
+    return report(loaded.model, loaded.measurements, loaded.inputs, snapshot)
 
 
-def report(model: FlowModel, measurements: tuple[Measurement, ...], snapshot: Snapshot) -> Report:
+def report(model: FlowModel, measurements: tuple[Measurement, ...], inputs: LoadInputs, snapshot: Snapshot) -> Report:
     """Power flow with the measured loads, and the estimated state.
 
     Raises:
         GridError: data of the grid make no sense.
     """
-    loads = live_loads(model, measurements, snapshot.values)
+    live = inputs.powers(snapshot.values, snapshot.meters, snapshot.positions)
+    loads = live.powers
     flow = model.solve(snapshot.positions, loads, scale=snapshot.scale)
     found: Estimation | None = None
     if snapshot.estimate:
@@ -159,7 +168,7 @@ def report(model: FlowModel, measurements: tuple[Measurement, ...], snapshot: Sn
         flow.feasible,
         flow.reason,
         flow.engine,
-        (*flow.notes, f"{len(loads)} of {_consumers(model)} loads and generators are measured"),
+        (*flow.notes, _told(live, _consumers(model), snapshot.age)),
         _numbers(flow),
         found is not None and found.observable,
         islands,
@@ -168,6 +177,7 @@ def report(model: FlowModel, measurements: tuple[Measurement, ...], snapshot: Sn
         objective,
         state,
         flow.energised,
+        (live.measured + live.metered, live.allocated, _consumers(model) - len(loads)),
     )
 
 
@@ -175,29 +185,11 @@ def _consumers(model: FlowModel) -> int:
     return sum(isinstance(item.data, GeneratorData | LoadData) for item in model.arrays.injections)
 
 
-def live_loads(
-    model: FlowModel, measurements: tuple[Measurement, ...], values: Mapping[str, float]
-) -> dict[str, complex]:
-    """Measured power of loads and generators, W + j var, in the sense of `FlowModel.solve`.
-
-    Reactive power that is not measured goes with the active power as in the nominal data.
-    """
-    numbers = model.arrays.injection_number
-    found: dict[str, dict[Quantity, float]] = {}
-    for measured in measurements:
-        value = values.get(measured.point)
-        whole = not measured.phase and measured.quantity in (Quantity.P, Quantity.Q)
-        if value is not None and whole and measured.equipment in numbers:
-            found.setdefault(measured.equipment, {})[measured.quantity] = value * measured.direction
-    loads: dict[str, complex] = {}
-    for address, parts in found.items():
-        number = numbers[address]
-        nominal = complex(model.arrays.drawn[number].sum())
-        p = parts.get(Quantity.P, nominal.real)
-        q = parts.get(Quantity.Q, nominal.imag * p / nominal.real if nominal.real else nominal.imag)
-        sign = -1 if isinstance(model.arrays.injections[number].data, GeneratorData) else 1
-        loads[address] = sign * complex(p, q)
-    return loads
+def _told(live: LiveLoads, count: int, age: float) -> str:
+    text = f"{live.measured + live.metered} of {count} loads and generators are measured"
+    if live.metered:
+        text += f", {live.metered} of them by meters (the oldest value is {age:.0f} s old)"
+    return text + (f", {live.allocated} allocated from measured transformers" if live.allocated else "")
 
 
 def _numbers(result: PowerFlowResult) -> StateNumbers:

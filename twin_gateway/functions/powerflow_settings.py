@@ -14,6 +14,7 @@ class PowerFlowSettings(BaseModel):
 
     Attributes:
         every: between two computations; a switch that moves brings the next one at once.
+        meter_age: values of meters that are older are not used as loads.
         scale: part of their nominal power that unmeasured loads are expected to draw.
         pseudo: take unmeasured loads into the estimation as expected; off, it wants as many measurements as unknowns.
         pseudo_uncertainty: relative standard deviation of expected loads.
@@ -29,6 +30,7 @@ class PowerFlowSettings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     every: Seconds = 5.0
+    meter_age: Seconds = 3600.0
     scale: float = Field(default=1.0, ge=0, le=10)
     pseudo: bool = True
     pseudo_uncertainty: float = Field(default=0.3, gt=0, le=10)
