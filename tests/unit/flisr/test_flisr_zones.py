@@ -14,8 +14,9 @@ from twin_gateway.grid.model import (
     SwitchRating,
     TransformerData,
 )
+from twin_gateway.twin.flisr.availability import switch_state
 from twin_gateway.twin.flisr.records import SwitchInputs
-from twin_gateway.twin.flisr.zones import compile_network, switch_state
+from twin_gateway.twin.flisr.zones import compile_network
 
 RATING = SwitchRating(position="a/XSWI1/Pos", command="a/CSWI1/Pos")
 

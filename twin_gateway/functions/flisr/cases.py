@@ -20,11 +20,12 @@ from twin_gateway.functions.flisr.engine import Engine, Snapshot
 from twin_gateway.functions.flisr.interruptions import Outage, Reliability, SupplyLog, reliability
 from twin_gateway.functions.flisr.journal import EventEntry, FlisrJournal
 from twin_gateway.functions.flisr.loads import LoadMemory
-from twin_gateway.functions.flisr.observe import FeederView, GridEye
+from twin_gateway.functions.flisr.observe import GridEye
 from twin_gateway.functions.flisr.points import FlisrPoints
 from twin_gateway.functions.flisr.remember import event_body, location_of, snapshot_of, step_record, trigger_of
 from twin_gateway.functions.flisr.settings import FlisrSettings
 from twin_gateway.functions.flisr.steady_clock import SteadyClock
+from twin_gateway.functions.flisr.view import FeederView
 from twin_gateway.functions.slices import each
 from twin_gateway.grid.model import LoadData, Position
 from twin_gateway.grid.zones import Flags

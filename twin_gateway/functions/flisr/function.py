@@ -27,6 +27,7 @@ from twin_gateway.functions.flisr.loads import LoadMemory
 from twin_gateway.functions.flisr.observe import GridEye
 from twin_gateway.functions.flisr.people import People
 from twin_gateway.functions.flisr.points import FlisrPoints
+from twin_gateway.functions.flisr.readings import reading_of
 from twin_gateway.functions.flisr.settings import FlisrSettings
 from twin_gateway.functions.flisr.steady_clock import SteadyClock
 from twin_gateway.functions.slices import in_slices
@@ -233,7 +234,7 @@ class FlisrFunction:
         """The value of the change itself: a pulse may be over when it is looked at."""
         kind = ValueType(int(self._table.value_type[row]))
         value = values_of(chunk.raw[index : index + 1], kind)[0]
-        return self.eye.reading_of(
+        return reading_of(
             value,
             int(chunk.status[index]),
             int(chunk.source_time[index]),
@@ -247,7 +248,7 @@ class FlisrFunction:
         if point == watch.points()[0]:
             sent = self._desk.last_sent(self.eye.ratings[feeder.head].command)
             commanded = sent is not None and now - self._clock.of(sent.time) <= self._settings.manual
-            local = any(self.eye.reading(row).value is True for row in self.eye.points(feeder.head)["local"])
+            local = self.eye.switch_points.any_true(feeder.head, "local")
         watch.change(point, reading, now, commanded=commanded, local=local)
 
     def _watch_all(self, now: float) -> Iterator[None]:

@@ -4,43 +4,28 @@ from __future__ import annotations
 
 import hashlib
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 import numpy as np
 import numpy.typing as npt
 
-from address_space import clock
-from address_space.quality import Quality, StatusCode, TimeFlag
+from address_space.quality import Quality, StatusCode
 from address_space.table import PointTable
 from twin_gateway.commands.tags import TagKind, TagStore
-from twin_gateway.functions.flisr.columns import PositionColumn, Voltage, VoltageColumn, rows_below, rows_of
+from twin_gateway.functions.flisr.columns import PositionColumn, Voltage, VoltageColumn, rows_of
 from twin_gateway.functions.flisr.passages import Passages
+from twin_gateway.functions.flisr.readings import reading_at
 from twin_gateway.functions.flisr.settings import FlisrSettings
+from twin_gateway.functions.flisr.switch_points import SwitchPoints
 from twin_gateway.functions.rule_watch import points_by_data_object
 from twin_gateway.grid.arrays import components
 from twin_gateway.grid.model import Position, Quantity, SwitchRating
+from twin_gateway.twin.flisr.availability import switch_state
 from twin_gateway.twin.flisr.records import Direction, Indication, SwitchInputs, SwitchState
 from twin_gateway.twin.flisr.watch import Reading
-from twin_gateway.twin.flisr.zones import Network, switch_state
+from twin_gateway.twin.flisr.zones import Network
 
-_NO_CLOCK = int(TimeFlag.RECEIVED | TimeFlag.INVALID | TimeFlag.NOT_SYNCHRONISED | TimeFlag.FUTURE | TimeFlag.DOUBTFUL)
-_BAD = 0x8000_0000
 _DIRECTIONS = {1: Direction.FORWARD, 2: Direction.BACKWARD}
-_ROLES: Mapping[str, tuple[str, ...]] = {
-    "local": ("CSWI1/Loc", "XCBR1/Loc", "XSWI1/Loc", "CSWI1/LocKey", "XCBR1/LocKey", "XSWI1/LocKey"),
-    "station_local": ("CSWI1/LocSta", "XCBR1/LocSta", "XSWI1/LocSta"),
-    "blocked_open": ("XCBR1/BlkOpn", "XSWI1/BlkOpn"),
-    "blocked_close": ("XCBR1/BlkCls", "XSWI1/BlkCls"),
-    "command_blocked": ("CSWI1/CmdBlk",),
-    "release_open": ("CILO1/EnaOpn",),
-    "release_close": ("CILO1/EnaCls",),
-    "drive_blocked": ("SOPM1/EnBlk", "SOPM1/HyBlk"),
-    "gas_blocked": ("SIMG1/InsBlk",),
-    "health": ("XCBR1/EEHealth", "XSWI1/EEHealth"),
-    "capability": ("XCBR1/CBOpCap", "XSWI1/SwOpCap"),
-    "behaviour": ("CSWI1/Beh", "XCBR1/Beh", "XSWI1/Beh"),
-    "synchronous": ("RSYN1/Rel",),
-}
 MOVES_KEPT = 20_000
 
 
@@ -63,9 +48,7 @@ class GridEye:
         self._prepared_for = 0
         self._row_of: dict[str, int] = {}
         self._switches = tuple(self.ratings)
-        self._points: dict[str, dict[str, tuple[int, ...]]] = {
-            switch: dict.fromkeys(_ROLES, ()) for switch in self._switches
-        }
+        self.switch_points = SwitchPoints(table, self._switches)
         points = [rating.position for rating in self.ratings.values()]
         self._column = PositionColumn(points, [self._normal[switch] for switch in self._switches])
         numbers = {switch: number for number, switch in enumerate(self._switches)}
@@ -92,27 +75,12 @@ class GridEye:
         for points in (list(self._grid.indicators), [f"{each}/dirGeneral" for each in self._grid.indicators]):
             self._row_of.update(zip(points, rows_of(table, points).tolist(), strict=True))
         new = np.arange(begin, len(table), dtype=np.int32)
-        self._take_roles(new)
+        self.switch_points.take(new)
         self._column.refresh(table)
         told = zip(self._column.rows.tolist(), self._switches, strict=True)
         self._switch_of_row = {row: switch for row, switch in told if row >= 0}
         self._take_detectors(new)
         self._voltage = VoltageColumn(self._voltages, table)
-
-    def _take_roles(self, new: npt.NDArray[np.int32]) -> None:
-        role_of = {name: role for role, names in _ROLES.items() for name in names}
-        changed: dict[tuple[str, str], list[tuple[int, int]]] = {}
-        for name, rows in rows_below(self.table, new, self._switches, role_of).items():
-            role = role_of[name]
-            for number, row in rows:
-                changed.setdefault((self._switches[number], role), []).append((_ROLES[role].index(name), row))
-        for (switch, role), found in changed.items():
-            # In the order of the names: what was there before is a part of it.
-            known = self._points[switch][role]
-            if known:
-                names = [self.table.address(row)[len(switch) + 1 :] for row in known]
-                found += [(_ROLES[role].index(name), row) for name, row in zip(names, known, strict=True)]
-            self._points[switch][role] = tuple(row for _, row in sorted(found))
 
     def _take_detectors(self, new: npt.NDArray[np.int32]) -> None:
         """Voltage detectors of bays, and of switches."""
@@ -150,10 +118,6 @@ class GridEye:
         away = [node for node in nodes if not node.startswith(f"{site}/")]
         return away[0] if away else nodes[-1]
 
-    def points(self, switch: str) -> Mapping[str, tuple[int, ...]]:
-        """Rows of what is known about a switch, by role (`local`, `release_open`, …)."""
-        return self._points[switch]
-
     # ---- single values --------------------------------------------------------------------------------------------
 
     def row(self, point: str) -> int:
@@ -170,24 +134,7 @@ class GridEye:
 
     def reading(self, row: int) -> Reading:
         """A row as it stands."""
-        sample = self.table.sample(row)
-        return self.reading_of(sample.value, sample.status, sample.source_time, sample.received, sample.quality)
-
-    @staticmethod
-    def reading_of(
-        value: bool | int | float | str | None, status: int, source_time: int, received: int, quality: int
-    ) -> Reading:
-        """A value with what is to be known of its quality and times (FILETIME ticks)."""
-        usable = not status & _BAD and not quality & (Quality.COMM_LOST | Quality.NOT_INITIALISED)
-        return Reading(
-            value,
-            status == StatusCode.Good,
-            bool(usable),
-            clock.to_unix(source_time),
-            clock.to_unix(received),
-            not quality & _NO_CLOCK,
-            bool(quality & Quality.COMM_LOST),
-        )
+        return reading_at(self.table, row)
 
     def position(self, switch: str) -> Position:
         """Position of a switch, unknown unless Good; of one that nobody tells about, the normal one."""
@@ -265,27 +212,26 @@ class GridEye:
 
     def state(self, switch: str, positions: Mapping[str, Position], now: float) -> SwitchState:
         """What may be asked of a switch now."""
-        rating, points = self.ratings[switch], self._points[switch]
+        rating, points = self.ratings[switch], self.switch_points
         reading = self.read(rating.position)
-        behaviour = [self.reading(row) for row in points["behaviour"]]
         test = reading is not None and bool(self.table.quality[self.row(rating.position)] & Quality.TEST)
         inputs = SwitchInputs(
             position=positions[switch],
             position_good=positions[switch] is not Position.UNKNOWN,
             comms_good=self.reachable(switch),
-            local=self._blocks(points["local"]),
-            station_local=self._blocks(points["station_local"]),
-            blocked_open=self._blocks(points["blocked_open"]),
-            blocked_close=self._blocks(points["blocked_close"]),
-            command_blocked=self._blocks(points["command_blocked"]),
-            release_open=self._releases(points["release_open"]),
-            release_close=self._releases(points["release_close"]),
-            drive_blocked=self._blocks(points["drive_blocked"]),
-            gas_blocked=self._blocks(points["gas_blocked"]),
-            health=self._number(points["health"], 3),
-            capability=self._number(points["capability"], 1),
+            local=points.blocks(switch, "local"),
+            station_local=points.blocks(switch, "station_local"),
+            blocked_open=points.blocks(switch, "blocked_open"),
+            blocked_close=points.blocks(switch, "blocked_close"),
+            command_blocked=points.blocks(switch, "command_blocked"),
+            release_open=points.releases(switch, "release_open"),
+            release_close=points.releases(switch, "release_close"),
+            drive_blocked=points.blocks(switch, "drive_blocked"),
+            gas_blocked=points.blocks(switch, "gas_blocked"),
+            health=points.number(switch, "health", 3),
+            capability=points.number(switch, "capability", 1),
             operations_left=self._operations_left(switch, now),
-            behaviour_on=all(one.good and one.value == 1 for one in behaviour),
+            behaviour_on=points.behaviour_on(switch),
             test=test,
             tagged=bool(self.tags.at(switch)),
             earth_known=self._earth_known(switch, positions),
@@ -296,26 +242,6 @@ class GridEye:
         """Of every switch."""
         positions = self.positions()
         return {switch.address: self.state(switch.address, positions, now) for switch in self.network.switches}
-
-    def _blocks(self, rows: tuple[int, ...]) -> bool | None:
-        """A flag that forbids: what is not known to be off counts as on."""
-        if not rows:
-            return None
-        readings = [self.reading(row) for row in rows]
-        return not all(reading.good and reading.value is False for reading in readings)
-
-    def _releases(self, rows: tuple[int, ...]) -> bool | None:
-        """A flag that allows: what is not known to be on counts as off."""
-        if not rows:
-            return None
-        readings = [self.reading(row) for row in rows]
-        return all(reading.good and reading.value is True for reading in readings)
-
-    def _number(self, rows: tuple[int, ...], unknown: int) -> int | None:
-        if not rows:
-            return None
-        reading = self.reading(rows[0])
-        return int(reading.value) if reading.good and isinstance(reading.value, int | float) else unknown
 
     def _earth_known(self, switch: str, positions: Mapping[str, Position]) -> bool:
         zones = self.zones_of(switch)
@@ -474,7 +400,7 @@ class GridEye:
         if rows is None:
             points = [
                 *(self.row(self.ratings[switch].position) for switch in region),
-                *(row for switch in region for role in self._points[switch].values() for row in role),
+                *(row for switch in region for role in self.switch_points.rows(switch).values() for row in role),
                 *(self.row(address) for address, item in self._grid.indicators.items() if item.equipment in region),
             ]
             rows = self._prints[key] = np.array(sorted({row for row in points if row >= 0}), np.int64)
@@ -489,119 +415,3 @@ class GridEye:
         points = [self.ratings[switch].position for switch in switches]
         rows = [(point, self.row(point)) for point in points if point]
         return [point for point, row in rows if row < 0 or int(self.table.status[row]) != StatusCode.Good]
-
-
-class FeederView:
-    """The `View` of one feeder's sequence."""
-
-    def __init__(
-        self,
-        eye: GridEye,
-        feeder: str,
-        region: Callable[[str], frozenset[str]],
-        feeding: Callable[[str], frozenset[str]],
-        now: Callable[[], float],
-    ) -> None:
-        self._feeding = feeding
-        self._eye = eye
-        self._feeder = eye.network.grid.feeders[feeder]
-        self._region = region
-        self._now = now
-
-    def position(self, switch: str) -> Position:
-        """See `View`."""
-        return self._eye.position(switch)
-
-    def reachable(self, switch: str) -> bool:
-        """See `View`."""
-        return self._eye.reachable(switch)
-
-    def local(self, switch: str) -> bool:
-        """See `View`."""
-        points = self._eye.points(switch)["local"]
-        return any(self._eye.reading(row).value is True for row in points)
-
-    def tag(self, switch: str) -> str:
-        """See `View`."""
-        return self._eye.peoples_tag(switch)
-
-    def tagged(self, switch: str) -> str:
-        """See `View`."""
-        tags = self._eye.tags.at(switch)
-        return str(tags[0]) if tags else ""
-
-    def available(self, switch: str, *, opening: bool) -> str:
-        """See `View`."""
-        eye = self._eye
-        zones = self._eye.zones_of(switch)
-        near = {switch, *(earth for earth, at in eye.network.earthing.items() if not zones.isdisjoint(at))}
-        state = eye.state(switch, {each: eye.position(each) for each in near}, self._now())
-        if state.can_open if opening else state.can_close:
-            return ""
-        return ", ".join(state.reasons) or "not available"
-
-    def current_zero(self, switch: str) -> bool | None:
-        """See `View`; where the switch has no measurement, that of the feeder's head counts."""
-        own = self._eye.current_zero(switch)
-        return self._eye.current_zero(self._feeder.head) if own is None else own
-
-    def dead(self, subject: str) -> bool | None:
-        """See `View`."""
-        return self._eye.dead(self._eye.target(subject))
-
-    def infeed(self, subject: str) -> bool:
-        """See `View`."""
-        return self._eye.infeed(self._eye.target(subject))
-
-    def earthed(self, subject: str) -> str:
-        """See `View`."""
-        return self._eye.earthed(self._eye.target(subject))
-
-    def reclose_blocked(self, feeder: str) -> bool | None:
-        """See `View`; where there is no recloser by declaration, it is blocked."""
-        item = self._eye.network.grid.feeders[feeder]
-        if item.reclosing == "none":
-            return True
-        reading = self._eye.read(item.reclose_block) if item.reclose_block else None
-        if reading is None:
-            return None
-        if item.reclose_block.endswith("/Mod"):
-            return reading.good and reading.value == 5
-        return reading.good and reading.value is True
-
-    def same_source(self, switch: str) -> bool | None:
-        """See `View`."""
-        eye = self._eye
-        number = eye.network.switch_index.get(switch)
-        if number is None:
-            return None
-        for row in eye.points(switch)["synchronous"]:
-            reading = eye.reading(row)
-            if reading.good and reading.value is True:
-                return True
-        one, other = (eye.reach(zone, switch) for zone in eye.network.switches[number].zones)
-        sources = [{zone for zone in side if eye.network.zones[zone].source} for side in (one, other)]
-        return bool(sources[0]) and sources[0] == sources[1]
-
-    def scheme(self, feeder: str) -> int | None:
-        """See `View`."""
-        point = self._eye.network.grid.feeders[feeder].scheme
-        reading = self._eye.read(point) if point else None
-        return int(reading.value) if reading and reading.usable and isinstance(reading.value, int | float) else None
-
-    def head_closed(self, feeder: str) -> bool | None:
-        """See `View`."""
-        position = self._eye.position(self._eye.network.grid.feeders[feeder].head)
-        return None if position is Position.UNKNOWN else position is Position.CLOSED
-
-    def target_zone(self, switch: str) -> str:
-        """See `View`."""
-        return self._eye.target_zone(switch)
-
-    def feeding(self, switch: str) -> frozenset[str]:
-        """See `View`."""
-        return self._feeding(switch)
-
-    def fingerprint(self, feeder: str) -> str:
-        """See `View`."""
-        return self._eye.fingerprint(self._region(feeder), feeder)

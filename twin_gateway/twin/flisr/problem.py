@@ -10,8 +10,9 @@ import numpy as np
 
 from twin_gateway.grid.model import Position
 from twin_gateway.twin.flisr.case import Case, Complexes, Flags, Floats
+from twin_gateway.twin.flisr.elements import S_BASE, Load, current_limit
 from twin_gateway.twin.flisr.records import Isolation, LoadEstimate, LoadSource, RestoreSettings, SwitchState
-from twin_gateway.twin.flisr.zones import OPEN, S_BASE, Load, Network, Positions, current_limit
+from twin_gateway.twin.flisr.zones import OPEN, Network, Positions
 
 NEAR_SHARE = 0.4
 """Share of the remaining time for a problem that a larger one may follow."""

@@ -10,12 +10,12 @@ from dataclasses import replace
 import numpy as np
 
 from twin_gateway.twin.flisr.case import Case, Flags, Ints
+from twin_gateway.twin.flisr.elements import S_BASE
 from twin_gateway.twin.flisr.forest import Forest, Paths, solve
 from twin_gateway.twin.flisr.problem import RestorationProblem
 from twin_gateway.twin.flisr.records import LATE, LIMITS, Method, RestorationResult, Switching, Unrestored
 from twin_gateway.twin.flisr.reduce import Reduced, reduce
 from twin_gateway.twin.flisr.search import Found, Search, do_no_harm, reachable
-from twin_gateway.twin.flisr.zones import S_BASE
 
 _KEPT_BACK = 0.85
 """Share of the deadline that is planned with: the last check may take longer than thought."""

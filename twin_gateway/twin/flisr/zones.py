@@ -22,104 +22,26 @@ from twin_gateway.grid.model import (
     SwitchRating,
     TransformerData,
 )
-from twin_gateway.twin.flisr.records import SwitchInputs, SwitchState
+from twin_gateway.twin.flisr.elements import (
+    Branch,
+    Load,
+    Source,
+    Switch,
+    Zone,
+    current_limit,
+    line_branch,
+    source_of,
+    transformer_branch,
+)
+from twin_gateway.twin.flisr.records import SwitchState
 
-S_BASE = 1e6
-"""VA, base of per-unit powers and impedances."""
 MEDIUM_VOLTAGE = 1000.0
 """V; nodes below it are counted at the transformer that feeds them."""
-ALARM = 3
-"""EEHealth."""
 Positions: TypeAlias = npt.NDArray[np.int8]
 """`Position` of each switch by its number."""
 UNKNOWN, OPEN, CLOSED = int(Position.UNKNOWN), int(Position.OPEN), int(Position.CLOSED)
 """As plain numbers, for arrays."""
 _NO_POSITION = frozenset({CimClass.FUSE, CimClass.JUMPER})
-
-
-@dataclass(frozen=True, slots=True)
-class Zone:
-    """A part of the grid that no switch divides.
-
-    Attributes:
-        address: of its first line, else its first busbar, else its first node.
-        nodes: numbers of its nodes.
-        length: km of lines; 0 when not known.
-        lines: addresses of its lines.
-        loads: addresses of its consumers, those behind its transformers included.
-        generators: addresses of its generators, likewise.
-        source: a source feeds it.
-    """
-
-    address: str
-    nodes: tuple[int, ...]
-    length: float
-    lines: tuple[str, ...]
-    loads: tuple[str, ...]
-    generators: tuple[str, ...]
-    source: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Switch:
-    """A switch as the edge between two zones.
-
-    Attributes:
-        address: of the equipment.
-        cim_class: its class.
-        rating: what it can do.
-        nodes, zones: numbers of the two it joins, terminal 1 first.
-    """
-
-    address: str
-    cim_class: CimClass
-    rating: SwitchRating
-    nodes: tuple[int, int]
-    zones: tuple[int, int]
-
-    def other(self, zone: int) -> int:
-        """The zone beyond it."""
-        return self.zones[1] if self.zones[0] == zone else self.zones[0]
-
-
-@dataclass(frozen=True, slots=True)
-class Branch:
-    """A line or transformer; impedance, susceptance and limit in per unit on `S_BASE` and the nominal voltages.
-
-    Attributes:
-        address: of the equipment.
-        nodes: numbers of its ends.
-        impedance: complex.
-        susceptance: total.
-        limit: highest current; None unlimited.
-        transformer: it is one.
-    """
-
-    address: str
-    nodes: tuple[int, int]
-    impedance: complex
-    susceptance: float
-    limit: float | None
-    transformer: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Load:
-    """A consumer and the node it is counted at."""
-
-    address: str
-    node: int
-    data: LoadData
-
-
-@dataclass(frozen=True, slots=True)
-class Source:
-    """The grid above at one node; impedance per unit."""
-
-    address: str
-    node: int
-    voltage: float
-    impedance: complex
 
 
 @dataclass(slots=False)
@@ -325,18 +247,18 @@ def compile_network(grid: Grid) -> Network:
             if len(at) == 2:
                 switch_items.append(item)
         elif isinstance(item.data, LineData) and len(at) == 2:
-            branches.append(_line(item.address, (at[0], at[1]), item.data, nominal[at[0]]))
+            branches.append(line_branch(item.address, (at[0], at[1]), item.data, nominal[at[0]]))
             joined.join(at[0], at[1])
         elif isinstance(item.data, TransformerData) and len(at) >= 2:
             for end in at[1:]:
-                branches.append(_transformer(item.address, (at[0], end), item.data))
+                branches.append(transformer_branch(item.address, (at[0], end), item.data))
                 joined.join(at[0], end)
         elif isinstance(item.data, LoadData):
             node = place(item.nodes[0])
             if node is not None:
                 loads.append(Load(item.address, node, item.data))
         elif isinstance(item.data, SourceData) and at:
-            sources.append(_source(item.address, at[0], item.data, nominal[at[0]]))
+            sources.append(source_of(item.address, at[0], item.data, nominal[at[0]]))
     zone_of, zones = _zones(grid, nodes, joined, branches=branches, loads=loads, sources=sources, place=place)
     switches = tuple(
         Switch(
@@ -359,51 +281,6 @@ def compile_network(grid: Grid) -> Network:
     )
 
 
-def switch_state(rating: SwitchRating, inputs: SwitchInputs) -> SwitchState:
-    """What may be asked of a switch now (spec 3.3); every reason against it is named."""
-    both = [
-        (not rating.remote or not rating.command, "no remote control"),
-        (not inputs.comms_good, "communication lost"),
-        (inputs.local is True, "Loc"),
-        (inputs.station_local is True, "LocSta"),
-        (inputs.command_blocked is True, "CmdBlk"),
-        (inputs.drive_blocked is True, "drive blocked (SOPM)"),
-        (inputs.gas_blocked is True, "insulation blocked (SIMG)"),
-        (inputs.health is not None and inputs.health >= ALARM, "EEHealth"),
-        (inputs.operations_left is not None and inputs.operations_left <= 0, "too many operations in this hour"),
-        (not inputs.behaviour_on, "Beh"),
-        (inputs.test, "test quality"),
-        (inputs.tagged, "tag"),
-    ]
-    capability = inputs.capability
-    opening = [
-        (inputs.blocked_open is True, "BlkOpn"),
-        (inputs.release_open is False, "CILO EnaOpn"),
-        (capability is not None and capability < 2, "CBOpCap for opening"),
-    ]
-    closing = [
-        (inputs.blocked_close is True, "BlkCls"),
-        (inputs.release_close is False, "CILO EnaCls"),
-        (capability is not None and capability < 3, "CBOpCap for closing"),
-    ]
-    against = [why for applies, why in both if applies]
-    against_open = [why for applies, why in opening if applies]
-    against_close = [why for applies, why in closing if applies]
-    known = inputs.position_good and inputs.position in {Position.OPEN, Position.CLOSED}
-    if not known:
-        against.append("position not known")
-    can_close = not against and not against_close
-    reasons = (*against, *against_open, *against_close, *(() if inputs.earth_known else ("earthing not known",)))
-    return SwitchState(
-        position=inputs.position if known else Position.UNKNOWN,
-        can_open=not against and not against_open,
-        can_close=can_close,
-        auto_close=can_close and inputs.earth_known,
-        tagged=inputs.tagged,
-        reasons=reasons,
-    )
-
-
 class _Union:
     """Disjoint sets of numbers."""
 
@@ -421,34 +298,6 @@ class _Union:
         a, b = self.find(a), self.find(b)
         if a != b:
             self._above[max(a, b)] = min(a, b)
-
-
-def _line(address: str, nodes: tuple[int, int], data: LineData, nominal: float) -> Branch:
-    base = nominal * nominal / S_BASE
-    limit = None if data.i_max is None else current_limit(data.i_max, nominal)
-    return Branch(address, nodes, complex(data.r, data.x) / base, data.b * base, limit, transformer=False)
-
-
-def _transformer(address: str, nodes: tuple[int, int], data: TransformerData) -> Branch:
-    resistance = data.pk / data.s
-    reactance = max(data.uk * data.uk - resistance * resistance, 0.0) ** 0.5
-    impedance = complex(resistance, reactance) * S_BASE / data.s
-    return Branch(address, nodes, impedance, 0.0, data.s / S_BASE, transformer=True)
-
-
-def _source(address: str, node: int, data: SourceData, nominal: float) -> Source:
-    if data.r is not None and data.x is not None:
-        impedance = complex(data.r, data.x) / (nominal * nominal / S_BASE)
-    elif data.s_short:
-        impedance = complex(0.0, S_BASE / data.s_short)
-    else:
-        impedance = 0j
-    return Source(address, node, data.voltage, impedance)
-
-
-def current_limit(amperes: float, nominal: float) -> float:
-    """Per unit of a current at a nominal line-to-line voltage."""
-    return float(amperes * 3**0.5 * nominal / S_BASE)
 
 
 def _low_voltage(grid: Grid) -> tuple[set[str], dict[str, str]]:
