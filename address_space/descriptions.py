@@ -162,6 +162,11 @@ _TEXTS: Mapping[str, Mapping[str, str]] = {
         "LosW": "Power lost in lines and transformers, W",
         "VMin": "Lowest voltage, per unit",
         "AMaxPct": "Highest loading of a line or transformer, percent",
+        "LodMeas": "Loads and generators that are measured, themselves or by their meters",
+        "LodAlc": "Loads that are allocated from measured transformers",
+        "LodNom": "Loads and generators that are as in the grid model",
+        "FedBy": "Transformer that feeds the meter; uncertain until a person has accepted it",
+        "Phs": "Phases that the meter is connected to; uncertain until a person has accepted them",
     },
 }
 

@@ -26,6 +26,7 @@ from twin_gateway.functions.interval_store import IntervalStoreError
 from twin_gateway.functions.intervals import FILE as INTERVALS_FILE
 from twin_gateway.functions.lv_topology_export import as_cim, as_csv
 from twin_gateway.functions.lv_topology_job import Done, Job, Supply, run_job, supplies_of
+from twin_gateway.functions.lv_topology_points import ReferencePoints, function_of
 from twin_gateway.functions.lv_topology_store import (
     FindingError,
     Reference,
@@ -33,6 +34,7 @@ from twin_gateway.functions.lv_topology_store import (
     StoredResult,
     TopologyStore,
 )
+from twin_gateway.functions.slices import in_slices
 from twin_gateway.functions.worker import ComputeError, Worker
 from twin_gateway.grid.model import Meter, MeterRole
 from twin_gateway.twin.lv_topology.finding import State
@@ -100,9 +102,9 @@ class LvTopology:
     def __init__(self, context: TwinContext, settings: LvTopologySettings, worker: Worker | None = None) -> None:
         self._context = context
         self._settings = settings
-        self.owner = _function(context.place)
+        self.owner = function_of(context.place)
         self._supplies = supplies_of(context.grid)
-        self._owners = {supply.address: _function(supply.place) for supply in self._supplies}
+        self._owners = {supply.address: function_of(supply.place) for supply in self._supplies}
         owners = (self.owner, *self._owners.values())
         # in one go: each one sorts the whole address space
         context.results.add(f"{owner}/{name}" for owner in owners for name in ("DiffCnt", "AgrCnt", "Cov", "LastId"))
@@ -110,6 +112,8 @@ class LvTopology:
         self._store = TopologyStore(context.data_directory / FILE, kept=settings.kept_results)
         self._latest: dict[str, StoredFinding] = {}
         self._references: dict[str, Reference] = {}
+        self._accepted: dict[str, Reference] = {}
+        self._points = ReferencePoints(context.results, context.grid.meters, self.meter)
         self._last = ""
         try:
             self._open()
@@ -145,6 +149,7 @@ class LvTopology:
     def _read(self) -> None:
         self._store.open()
         self._latest, self._references = self._store.latest(), self._store.references()
+        self._accepted = self._store.accepted()
         results = self._store.results()
         self._last = results[0].id if results else ""
 
@@ -262,6 +267,7 @@ class LvTopology:
             self._open()
             self._thread = ThreadPoolExecutor(1, thread_name_prefix="lv-topology")
             self._publish()
+            await in_slices(self._points.write_all(self._accepted))
             await asyncio.Event().wait()
         finally:
             if self._job is not None:
@@ -469,6 +475,8 @@ class LvTopology:
             self._context.events.append(
                 Event("reference", text, 200, finding.meter, actor=caller.user, details=(("finding", item.id),))
             )
+        accepted = self._accepted[finding.meter] = Reference(finding.transformer, finding.phases, revision)
+        self._points.write(finding.meter, accepted)
         self._decided(item, State.CONFIRMED)
         return MethodResult(StatusCode.Good, (revision, text), text)
 
@@ -590,11 +598,6 @@ class LvTopology:
 def make_lv_topology(context: TwinContext, settings: LvTopologySettings, worker: Worker | None = None) -> LvTopology:
     """The twin function; its methods and points stand on `twTOPO1` of the place and of the measured transformers."""
     return LvTopology(context, settings, worker)
-
-
-def _function(place: str) -> str:
-    """The twTOPO1 object of a place."""
-    return f"{place}{'/_' * (5 - place.count('/'))}/twTOPO1"
 
 
 def _below(address: str, area: str) -> bool:

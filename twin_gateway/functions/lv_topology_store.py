@@ -28,6 +28,9 @@ CREATE TABLE IF NOT EXISTS reference(
     revision INTEGER PRIMARY KEY AUTOINCREMENT, meter TEXT NOT NULL, fed_by TEXT NOT NULL, phases TEXT NOT NULL,
     was_fed_by TEXT NOT NULL, was_phases TEXT NOT NULL, time INTEGER NOT NULL, user TEXT NOT NULL,
     finding TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS accepted(
+    meter TEXT PRIMARY KEY, fed_by TEXT NOT NULL, phases TEXT NOT NULL, revision INTEGER NOT NULL,
+    time INTEGER NOT NULL, user TEXT NOT NULL);
 """
 
 
@@ -216,6 +219,10 @@ class TopologyStore:
                     ).lastrowid
                     or 0
                 )
+            self._db.execute(
+                "INSERT OR REPLACE INTO accepted VALUES(?, ?, ?, ?, ?, ?)",
+                (finding.meter, finding.transformer, finding.phases, revision, time, user),
+            )
         return revision
 
     def reject(self, item: StoredFinding, time: int, user: str, reason: str) -> None:
@@ -232,6 +239,12 @@ class TopologyStore:
         """The changed references, by address of the meter; all others are as the grid model says."""
         rows = self._db.execute("SELECT meter, fed_by, phases, revision FROM reference ORDER BY revision")
         return {meter: Reference(fed_by, phases, revision) for meter, fed_by, phases, revision in rows}
+
+    def accepted(self) -> dict[str, Reference]:
+        """What a person has accepted last, by address of the meter, also where it was on record already."""
+        rows = self._db.execute("SELECT meter, fed_by, phases, revision FROM accepted")
+        known = {meter: Reference(fed_by, phases, revision) for meter, fed_by, phases, revision in rows}
+        return self.references() | known
 
     def _set_state(self, item: StoredFinding, state: State) -> None:
         result, _, number = item.id.removeprefix("LV").partition("-")

@@ -32,7 +32,7 @@ async def test_a_file_that_cannot_be_opened_fails_the_function_until_it_can(
         await function.run()
     (tmp_path / FILE).rmdir()
     task = asyncio.create_task(function.run())
-    await until(lambda: (tmp_path / FILE).is_file())
+    await until((tmp_path / FILE).is_file)
     await asyncio.sleep(0.05)
     assert not task.done()
     result = await function.call(OWNER, "Accept", ["LV1-0"], ENGINEER)
