@@ -26,10 +26,22 @@ from twin_gateway.drivers.coap.driver import CoapDriver
 from twin_gateway.drivers.contract import BoundPoint
 from twin_gateway.drivers.link import LinkSupervisor
 
-RESOURCES = 1000
-RATES = (1_000, 2_000, 4_000, 8_000, 16_000)
-"""Notifications a second, each for `SECONDS`."""
-SECONDS = 4.0
+
+@dataclass(frozen=True, slots=True)
+class Size:
+    """How much is measured.
+
+    Attributes:
+        resources: observed.
+        rates: notifications a second, each for `seconds`.
+    """
+
+    resources: int = 1000
+    rates: tuple[int, ...] = (1_000, 2_000, 4_000, 8_000, 16_000)
+    seconds: float = 4.0
+
+
+QUICK = Size(50, (100, 200), 0.5)
 
 _PROFILE = PointProfile("MV", ValueType.DOUBLE, VariableKind.ANALOG)
 
@@ -44,40 +56,40 @@ class Step:
     cpu_s: float
 
 
-def run() -> dict[str, Any]:
+def run(quick: bool = False) -> dict[str, Any]:
     """Run the benchmark, under 50 s.
 
     Returns:
         `notifications_per_cpu_s` at the highest rate of which 99.9 % arrived, `delivered` there (ratio),
         `register_s` for all resources, `receive_buffer_octets`, `receive_buffer_drops`, and every step.
     """
-    return uvloop.run(_run())
+    return uvloop.run(_run(QUICK if quick else Size()))
 
 
-async def _run() -> dict[str, Any]:
+async def _run(size: Size) -> dict[str, Any]:
     device = await asyncio.create_subprocess_exec(
         sys.executable,
         "-m",
         "twin_gateway.simulate.coap_flood",
-        str(RESOURCES),
+        str(size.resources),
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
     )
     try:
         async with asyncio.timeout(45):
-            return await _measure(device)
+            return await _measure(device, size)
     finally:
         if device.returncode is None:
             device.kill()
         await device.wait()
 
 
-async def _measure(device: asyncio.subprocess.Process) -> dict[str, Any]:
+async def _measure(device: asyncio.subprocess.Process, size: Size) -> dict[str, Any]:
     if device.stdin is None or device.stdout is None:
         raise RuntimeError("the device process has no pipes")
     port = json.loads(await device.stdout.readline())["port"]
     table = PointTable()
-    addresses = [f"bench/_/_/_/_/_/STMP{number}/Tmp" for number in range(RESOURCES)]
+    addresses = [f"bench/_/_/_/_/_/STMP{number}/Tmp" for number in range(size.resources)]
     table.add(Point(address, _PROFILE, "flood", number) for number, address in enumerate(addresses))
     points = [
         BoundPoint(number, address, "MV", ValueType.DOUBLE, {"path": f"/r/{number}"})
@@ -96,10 +108,10 @@ async def _measure(device: asyncio.subprocess.Process) -> dict[str, Any]:
         task = asyncio.create_task(link.run())
         try:
             began = time.monotonic()
-            while link.counters["responses"] < RESOURCES:  # noqa: ASYNC110 - counters of the supervisor have no event
+            while link.counters["responses"] < size.resources:  # noqa: ASYNC110 - counters of the supervisor have no event
                 await asyncio.sleep(0.01)
             registered = time.monotonic() - began
-            steps = [await _step(device, link, rate) for rate in RATES]
+            steps = [await _step(device, link, rate, size.seconds) for rate in size.rates]
         finally:
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
@@ -108,7 +120,7 @@ async def _measure(device: asyncio.subprocess.Process) -> dict[str, Any]:
         "notifications_per_cpu_s": round(best[-1].delivered / best[-1].cpu_s),
         "delivered": round(best[-1].delivered / best[-1].sent, 4),
         "at_rate": best[-1].rate,
-        "resources": RESOURCES,
+        "resources": size.resources,
         "register_s": round(registered, 3),
         "receive_buffer_octets": link.counters["receive_buffer_octets"],
         "receive_buffer_drops": link.counters["receive_buffer_drops"],
@@ -124,11 +136,11 @@ async def _measure(device: asyncio.subprocess.Process) -> dict[str, Any]:
     }
 
 
-async def _step(device: asyncio.subprocess.Process, link: LinkSupervisor, rate: int) -> Step:
+async def _step(device: asyncio.subprocess.Process, link: LinkSupervisor, rate: int, seconds: float) -> Step:
     if device.stdin is None or device.stdout is None:
         raise RuntimeError("the device process has no pipes")
     before, cpu = link.counters["notifications"], time.process_time()
-    device.stdin.write(json.dumps({"rate": rate, "seconds": SECONDS}).encode() + b"\n")
+    device.stdin.write(json.dumps({"rate": rate, "seconds": seconds}).encode() + b"\n")
     sent = int(json.loads(await device.stdout.readline())["sent"])
     # What is still in the socket's buffer has been delivered in time as far as a slow second may be.
     waited = time.monotonic()

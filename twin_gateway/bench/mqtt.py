@@ -40,7 +40,11 @@ _BAY = (
 )
 
 
-def run(*, bays: int = 500, seconds: float = 6.0) -> dict[str, Any]:
+BAYS, QUICK_BAYS = 500, 50
+SECONDS, QUICK_SECONDS = 6.0, 0.7
+
+
+def run(quick: bool = False) -> dict[str, Any]:
     """Run both modes.
 
     Returns:
@@ -50,7 +54,7 @@ def run(*, bays: int = 500, seconds: float = 6.0) -> dict[str, Any]:
     Raises:
         RuntimeError: no broker is installed, or it does not start.
     """
-    return asyncio.run(_run(bays, seconds))
+    return asyncio.run(_run(*((QUICK_BAYS, QUICK_SECONDS) if quick else (BAYS, SECONDS))))
 
 
 async def _run(bays: int, seconds: float) -> dict[str, Any]:

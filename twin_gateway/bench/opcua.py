@@ -9,6 +9,7 @@ import sys
 import tempfile
 import threading
 import time
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -16,16 +17,33 @@ import numpy as np
 from twin_gateway.bench.opcua_ours import BAY, PROFILES, addresses
 from twin_gateway.bench.opcua_subscriber import Received, Subscriber
 
-POINTS = 10_000
-MANY_POINTS = 1_000_000
-SECONDS = 3.0
-PACED_RATE = 500_000
+
+@dataclass(frozen=True, slots=True)
+class Size:
+    """How much is measured.
+
+    Attributes:
+        points: that change all the time.
+        items: monitored items that are made.
+        many_points: of the table that is only built.
+        seconds: of each flow.
+        rate: samples a second of the paced flow.
+    """
+
+    points: int = 10_000
+    items: int = 50_000
+    many_points: int = 1_000_000
+    seconds: float = 3.0
+    rate: int = 500_000
+
+
+QUICK = Size(500, 1_000, 20_000, 0.5, 10_000)
 PUBLISHING = 50.0
 PACED_PUBLISHING = 20.0
 _WAIT = 40.0
 
 
-def run() -> dict[str, Any]:
+def run(quick: bool = False) -> dict[str, Any]:
     """Run the benchmark, under 50 s on 2 cores.
 
     The job is the one of the field: 10 000 points of mixed types change all the time, one client has subscribed to all
@@ -37,9 +55,10 @@ def run() -> dict[str, Any]:
         `p50_ms_at_500k` (source timestamp to client, 20 ms publishing), `received_at_500k` (a second),
         `create_50k_items_s`, `bytes_per_variable`, `build_1m_s`, `rss_1m_mb` (with the server running).
     """
-    stock = _stock()
-    ours = _ours()
-    table = _table()
+    size = QUICK if quick else Size()
+    stock = _stock(size)
+    ours = _ours(size)
+    table = _table(size)
     return {
         "updates_per_s": round(ours["rate"]),
         "stock_updates_per_s": round(stock["rate"]),
@@ -98,25 +117,25 @@ class _Process:
         return answer
 
 
-def _stock() -> dict[str, float]:
+def _stock(size: Size) -> dict[str, float]:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = int(probe.getsockname()[1])
-    with _Process("twin_gateway.bench.opcua_stock", str(port), str(POINTS)) as server:
+    with _Process("twin_gateway.bench.opcua_stock", str(port), str(size.points)) as server:
         namespace = server.answer()["namespace"]
-        nodes = [f"V{number}" for number in range(POINTS)]
+        nodes = [f"V{number}" for number in range(size.points)]
         client = Subscriber(port)
         client.subscribe(PUBLISHING)
-        _expect_all(client.monitor(nodes, namespace, queue=10, deadbands=[0.0] * POINTS))
-        client.flow(5.0, ages=False, until=POINTS)
-        server.tell(str(SECONDS + 1))
-        received, seconds = _flow(client, ages=False)
+        _expect_all(client.monitor(nodes, namespace, queue=10, deadbands=[0.0] * size.points))
+        client.flow(5.0, ages=False, until=size.points)
+        server.tell(str(size.seconds + 1))
+        received, seconds = _flow(client, size.seconds, ages=False)
         client.close()
     return {"rate": received.items / seconds}
 
 
-def _ours() -> dict[str, float]:
-    nodes = list(addresses(5 * POINTS))
+def _ours(size: Size) -> dict[str, float]:
+    nodes = list(addresses(size.items))
     # A deadband of 1 on half of the numbers; every change is by 2.
     banded = [PROFILES[BAY[number % len(BAY)][1]].value_type not in {1, 12} for number in range(len(nodes))]
     deadbands = [1.0 if banded[number] and number // len(BAY) % 2 else 0.0 for number in range(len(nodes))]
@@ -129,14 +148,14 @@ def _ours() -> dict[str, float]:
         client.subscribe(1000.0)
         create = _expect_all(client.monitor(nodes, place["namespace"], queue=10, deadbands=deadbands))
         client.close()
-        client = _subscribed(place, PUBLISHING, nodes[:POINTS], deadbands)
-        server.tell(json.dumps({"points": POINTS, "seconds": SECONDS + 1, "rate": 0}))
-        flood, seconds = _flow(client, ages=False)
+        client = _subscribed(place, PUBLISHING, nodes[: size.points], deadbands)
+        server.tell(json.dumps({"points": size.points, "seconds": size.seconds + 1, "rate": 0}))
+        flood, seconds = _flow(client, size.seconds, ages=False)
         client.close()
         done = server.answer()
-        client = _subscribed(place, PACED_PUBLISHING, nodes[:POINTS], deadbands)
-        server.tell(json.dumps({"points": POINTS, "seconds": SECONDS + 1, "rate": PACED_RATE}))
-        paced, paced_seconds = _flow(client, ages=True)
+        client = _subscribed(place, PACED_PUBLISHING, nodes[: size.points], deadbands)
+        server.tell(json.dumps({"points": size.points, "seconds": size.seconds + 1, "rate": size.rate}))
+        paced, paced_seconds = _flow(client, size.seconds, ages=True)
         client.close()
         paced_done = server.answer()
     ages = np.concatenate(paced.ages)
@@ -168,18 +187,18 @@ def _expect_all(made: tuple[int, float]) -> float:
     return seconds
 
 
-def _flow(client: Subscriber, *, ages: bool) -> tuple[Received, float]:
-    """What comes in `SECONDS`, once it flows."""
+def _flow(client: Subscriber, seconds: float, *, ages: bool) -> tuple[Received, float]:
+    """What comes in so many seconds, once it flows, and how many it were."""
     client.flow(0.5, ages=False, requests=0)
     began = time.perf_counter()
-    received = client.flow(SECONDS, ages=ages, requests=0)
+    received = client.flow(seconds, ages=ages, requests=0)
     return received, time.perf_counter() - began
 
 
-def _table() -> dict[str, float]:
+def _table(size: Size) -> dict[str, float]:
     with (
         tempfile.TemporaryDirectory() as directory,
-        _Process("twin_gateway.bench.opcua_ours", "table", str(MANY_POINTS), directory) as server,
+        _Process("twin_gateway.bench.opcua_ours", "table", str(size.many_points), directory) as server,
     ):
         return server.answer()
 

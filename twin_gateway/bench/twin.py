@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from twin_gateway.bench import twin_flisr, twin_losses, twin_lv_topology, twin_powerflow, twin_topology
 
-PARTS: dict[str, Callable[[], dict[str, float]]] = {
+PARTS: dict[str, Callable[[bool], dict[str, float]]] = {
     "topology": twin_topology.measure,
     "powerflow": twin_powerflow.measure,
     "flisr": twin_flisr.measure,
@@ -15,6 +15,6 @@ PARTS: dict[str, Callable[[], dict[str, float]]] = {
 }
 
 
-def run() -> dict[str, float]:
+def run(quick: bool = False) -> dict[str, float]:
     """Figures of all parts, named `<part>_<figure>`; what they mean is said by each part's `measure`."""
-    return {f"{part}_{name}": value for part, measure in PARTS.items() for name, value in measure().items()}
+    return {f"{part}_{name}": value for part, measure in PARTS.items() for name, value in measure(quick).items()}

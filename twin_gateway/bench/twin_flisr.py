@@ -21,13 +21,13 @@ from twin_gateway.twin.flisr.records import LoadEstimate, RestoreSettings, Switc
 from twin_gateway.twin.flisr.restore import restore
 from twin_gateway.twin.flisr.zones import Network, compile_network
 
-COPIES = 303
-"""Of 33 buses each: 9 999 buses."""
-FAULTS = 120
+COPIES, QUICK_COPIES = 303, 6
+"""Of 33 buses each: 9 999 buses, or 198."""
+FAULTS, QUICK_FAULTS = 120, 4
 SETTINGS = RestoreSettings(margin_measured=0.0)
 
 
-def measure() -> dict[str, float]:
+def measure(quick: bool = False) -> dict[str, float]:
     """Milliseconds from the faulted zone to the plan, positions being up to date.
 
     Returns:
@@ -36,22 +36,23 @@ def measure() -> dict[str, float]:
         tiled with its full load, where many cannot. Each p50, p95 and max; `*_fast_*` with numba, where it is
         installed. The 33-bus feeder is read from TWIN_REFERENCE_DATA; without it its figures are left out.
     """
+    copies, faults = (QUICK_COPIES, QUICK_FAULTS) if quick else (COPIES, FAULTS)
     cables, consumers = random_feeders(7)
     figures: dict[str, float] = {}
-    networks = {"bus10k": compile_network(tiled(cables, consumers, COPIES, scale=1.5))}
+    networks = {"bus10k": compile_network(tiled(cables, consumers, copies, scale=1.5))}
     root = os.environ.get("TWIN_REFERENCE_DATA")
     if root:
         read = _bus33(Path(root) / "grids")
         grid = Grid()
         add_feeders(grid, *read[:2], nominal=read[2])
         networks = {"bus33": compile_network(grid), **networks}
-        networks["bus10k_heavy"] = compile_network(tiled(*read[:2], COPIES, scale=1.0))
+        networks["bus10k_heavy"] = compile_network(tiled(*read[:2], copies, scale=1.0))
     cool()
     for name, network in networks.items():
-        figures |= _faults(network, name)
-    if warm():
+        figures |= _faults(network, name, faults)
+    if not quick and warm():
         for name, network in networks.items():
-            figures |= _faults(network, f"{name}_fast")
+            figures |= _faults(network, f"{name}_fast", faults)
         cool()
     return figures
 
@@ -66,7 +67,7 @@ def _bus33(folder: Path) -> tuple[list[Cable], dict[int, Consumer], float]:
     return cables, {int(k): Consumer(p * 1e3, q * 1e3, 10) for k, p, q in data["bus"] if p}, data["kv"] * 1e3
 
 
-def _faults(network: Network, name: str) -> dict[str, float]:
+def _faults(network: Network, name: str, faults: int) -> dict[str, float]:
     """Run faults of lines and time them."""
     states = {
         item.address: SwitchState(Position.OPEN if item.rating.normal_open else Position.CLOSED)
@@ -79,7 +80,7 @@ def _faults(network: Network, name: str) -> dict[str, float]:
     if len(places) == 1:
         chosen = [(line(n, places[0]), head(1, places[0])) for n in range(1, 33)]
     else:
-        chosen = [_random_fault(network, before, dice.choice(places), dice) for _ in range(FAULTS)]
+        chosen = [_random_fault(network, before, dice.choice(places), dice) for _ in range(faults)]
     # what a service has made long before a fault
     _ = network.trunk, network.switches_at, network.branches_at, network.loads_at, network.arrays
     times, unserved = [], 0.0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 import time
 from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -17,12 +18,23 @@ from twin_gateway.twin.losses.detection import regression
 from twin_gateway.twin.losses.meter_data import RegisterRules, interval_energies
 from twin_gateway.twin.losses.regions import Region, RegionKind, Term
 
-METERS, AREAS, INTERVALS = 10_000, 100, 2_976
 QUARTER_S = 900.0
 _STORED_DAYS = 2
 
 
-def measure() -> dict[str, float]:
+@dataclass(frozen=True, slots=True)
+class Size:
+    """How much is measured: meters in areas of equal size, for so many intervals."""
+
+    meters: int = 10_000
+    areas: int = 100
+    intervals: int = 2_976
+
+
+QUICK = Size(200, 4, 96)
+
+
+def measure(quick: bool = False) -> dict[str, float]:
     """Run the benchmark, about 20 s and 800 MB.
 
     Returns:
@@ -34,17 +46,18 @@ def measure() -> dict[str, float]:
         `regression_s` of 55 meters over 7 days; `store_write_s` of one interval of all meters, `store_read_s` of two
         days of all meters.
     """
-    registers, plan = _case()
+    size = QUICK if quick else Size()
+    registers, plan = _case(size)
     rng = np.random.default_rng(2)
-    offsets = rng.uniform(-30.0, 30.0, METERS + AREAS)
-    figures = {"meters": float(METERS), "intervals": float(INTERVALS), "areas": float(AREAS)}
+    offsets = rng.uniform(-30.0, 30.0, size.meters + size.areas)
+    figures = {"meters": float(size.meters), "intervals": float(size.intervals), "areas": float(size.areas)}
     began, worked = time.perf_counter(), time.process_time()
     align_registers(registers, offsets, QUARTER_S, consume=True)
     figures["align_s"] = time.perf_counter() - began
     figures["balance_s"] = _balance(registers, plan)
     figures["total_s"] = figures["align_s"] + figures["balance_s"]
     figures["total_cpu_s"] = time.process_time() - worked
-    registers, plan = _case()
+    registers, plan = _case(size)
     holes = rng.integers(0, registers.size, registers.size // 100)
     registers.reshape(-1)[holes] = np.nan
     worked = time.process_time()
@@ -55,27 +68,27 @@ def measure() -> dict[str, float]:
     began = time.perf_counter()
     regression(energy @ np.eye(55)[7] * 0.4 + rng.normal(0.0, 20.0, 672), energy)
     figures["regression_s"] = time.perf_counter() - began
-    figures.update(_store())
+    figures.update(_store(size.meters))
     return figures
 
 
-def _case() -> tuple[np.ndarray[tuple[int, int], np.dtype[np.float64]], BalancePlan]:
+def _case(size: Size) -> tuple[np.ndarray[tuple[int, int], np.dtype[np.float64]], BalancePlan]:
     """Registers (intervals + 1, meters) of areas of equal size, and their balance plan."""
     rng = np.random.default_rng(1)
-    size = METERS // AREAS
+    of_area = size.meters // size.areas
     meters: dict[str, Meter] = {}
     columns: dict[Key, int] = {}
     regions = []
-    for area in range(AREAS):
+    for area in range(size.areas):
         place = f"g/a/TS{area:03d}/LV1"
         supply = f"{place}/_/M0"
         meters[supply] = Meter(supply, supply, MeterRole.BOUNDARY, accuracy_class=0.5)
-        columns[supply, "", True] = METERS + area
+        columns[supply, "", True] = size.meters + area
         members = []
-        for number in range(size):
+        for number in range(of_area):
             address = f"g/a/SP{area:03d}{number:03d}/LV1/_/M1"
             meters[address] = Meter(address, address)
-            columns[address, "", False] = area * size + number
+            columns[address, "", False] = area * of_area + number
             members.append(Term(address))
         key = f"{place}/_/_/twLOSS1"
         regions.append(Region(RegionKind.LV_AREA, place, (Term(supply, -1),), tuple(members), cells=(key,)))
@@ -83,30 +96,31 @@ def _case() -> tuple[np.ndarray[tuple[int, int], np.dtype[np.float64]], BalanceP
     members = [term for region in regions for term in region.members]
     cells = tuple(region.key for region in regions)
     regions.append(Region(RegionKind.AREA, "g/a", edges, tuple(members), cells=cells))
-    energy = rng.standard_exponential((INTERVALS + 1, METERS + AREAS)) * 100.0
-    energy[:, METERS:] = energy[:, :METERS].reshape(INTERVALS + 1, AREAS, size).sum(axis=2) / 0.97
+    energy = rng.standard_exponential((size.intervals + 1, size.meters + size.areas)) * 100.0
+    inside = energy[:, : size.meters].reshape(size.intervals + 1, size.areas, of_area)
+    energy[:, size.meters :] = inside.sum(axis=2) / 0.97
     np.cumsum(energy, axis=0, out=energy)
     return energy, BalancePlan(regions, meters, columns, sigma_clock=dict.fromkeys(meters, 10.0))
 
 
 def _balance(registers: np.ndarray[tuple[int, int], np.dtype[np.float64]], plan: BalancePlan) -> float:
     began = time.perf_counter()
-    found = interval_energies(registers, RegisterRules.plain(METERS + AREAS), QUARTER_S, consume=True)
+    found = interval_energies(registers, RegisterRules.plain(registers.shape[1]), QUARTER_S, consume=True)
     plan.balance(found.energy, QUARTER_S, flags=found.flags)
     return time.perf_counter() - began
 
 
-def _store() -> dict[str, float]:
-    addresses = [f"g/a/SP{number:05d}/LV1/_/M1/MMTR1/DmdWh" for number in range(METERS)]
+def _store(meters: int) -> dict[str, float]:
+    addresses = [f"g/a/SP{number:05d}/LV1/_/M1/MMTR1/DmdWh" for number in range(meters)]
     with tempfile.TemporaryDirectory() as directory:
         path = Path(directory) / "intervals.sqlite"
         with closing(IntervalStore(path)) as store:
             ids = store.ids(addresses)
-            values, words = np.random.default_rng(3).random(METERS), np.zeros(METERS, np.uint32)
+            values, words = np.random.default_rng(3).random(meters), np.zeros(meters, np.uint32)
             for day in range(_STORED_DAYS):
-                store.write(ids, np.full(METERS, day * 96), values, words)
+                store.write(ids, np.full(meters, day * 96), values, words)
             began = time.perf_counter()
-            store.write(ids, np.full(METERS, 1), values, words)
+            store.write(ids, np.full(meters, 1), values, words)
             written = time.perf_counter() - began
         with closing(IntervalReader(path)) as reader:
             began = time.perf_counter()

@@ -27,10 +27,13 @@ from twin_gateway.grid.model import (
 from twin_gateway.grid.powerflow import FlowModel
 from twin_gateway.grid.sweep import RadialOrder, radial_order, sweep
 
-BUSES, TILES, SMALL_TILES = 33, 303, 31
+BUSES = 33
+SIZES = (("33", 1, 20), ("1k", 31, 3), ("10k", 303, 1))
+"""Name, feeders and runs of each size."""
+QUICK_SIZES = (("33", 1, 2), ("1k", 2, 1), ("10k", 3, 1))
 _PARENT = (*range(17), 1, 18, 19, 20, 2, 22, 23, 5, 25, 26, 27, 28, 29, 30, 31)
 """Bus that feeds each of the buses 1 to 32, from 0."""
-_CASES = 2_000
+_CASES, _QUICK_CASES = 2_000, 50
 _MEASURED = 0.1
 """Part of the lines that are measured, beside every feeder's head and a tenth of the voltages."""
 ResultT = TypeVar("ResultT")
@@ -87,7 +90,7 @@ def _measurements(grid: Grid, model: FlowModel) -> tuple[tuple[Measurement, ...]
     return tuple(records), values
 
 
-def measure() -> dict[str, float]:
+def measure(quick: bool = False) -> dict[str, float]:
     """Milliseconds unless the name says otherwise, the best of some runs; sizes are in the names.
 
     Returns:
@@ -96,14 +99,14 @@ def measure() -> dict[str, float]:
         bad values, `state_*_plain` without; `state_*_loss_error` of its losses, part of the true ones.
     """
     figures: dict[str, float] = {}
-    for name, tiles, runs in (("33", 1, 20), ("1k", SMALL_TILES, 3), ("10k", TILES, 1)):
+    for name, tiles, runs in QUICK_SIZES if quick else SIZES:
         grid = feeders(tiles)
         model = FlowModel(grid)
         figures |= _states(name, runs, grid, model)
         if name != "1k":
             figures |= _arrays(name, runs, model)
         if tiles == 1:
-            figures |= _batches(name, model)
+            figures |= _batches(name, model, _QUICK_CASES if quick else _CASES)
     return figures
 
 
@@ -132,13 +135,13 @@ def _arrays(name: str, runs: int, model: FlowModel) -> dict[str, float]:
     return {f"order_{name}": ordering, f"sweep_{name}": sweeping}
 
 
-def _batches(name: str, model: FlowModel) -> dict[str, float]:
+def _batches(name: str, model: FlowModel, count: int) -> dict[str, float]:
     order, r, x, drawn = _ordered(model)
-    scale = np.random.default_rng(1).uniform(0.3, 1.2, (_CASES, 1))
+    scale = np.random.default_rng(1).uniform(0.3, 1.2, (count, 1))
     swept, _ = _best(lambda: sweep(order, r, x, scale * drawn.real, scale * drawn.imag, v0=12_660.0), 3)
     cases = scale[:, :, None] * model.arrays.drawn
     solved, _ = _best(lambda: model.solve_many(cases), 3)
-    return {f"batch_{name}_sweep_per_s": _CASES / swept * 1e3, f"batch_{name}_per_s": _CASES / solved * 1e3}
+    return {f"batch_{name}_sweep_per_s": count / swept * 1e3, f"batch_{name}_per_s": count / solved * 1e3}
 
 
 def _ordered(model: FlowModel) -> tuple[RadialOrder, Floats, Floats, Complexes]:

@@ -37,7 +37,8 @@ from twin_gateway.grid.topology import LiveTopology
 from twin_gateway.grid.zones import zone_graph
 
 _STATIONS, _FEEDERS, _SECTIONS = 12, 12, 36
-_CHANGES = 300
+_QUICK_STATIONS, _QUICK_FEEDERS, _QUICK_SECTIONS = 2, 2, 6
+_CHANGES, _QUICK_CHANGES = 300, 5
 
 
 def tiled_grid(stations: int = _STATIONS, feeders: int = _FEEDERS, sections: int = _SECTIONS) -> Grid:
@@ -90,9 +91,10 @@ def tiled_grid(stations: int = _STATIONS, feeders: int = _FEEDERS, sections: int
     return grid
 
 
-def measure(changes: int = _CHANGES) -> dict[str, float]:
+def measure(quick: bool = False) -> dict[str, float]:
     """Times of single switch changes, ms; counts of the grid beside them."""
-    grid = tiled_grid()
+    changes = _QUICK_CHANGES if quick else _CHANGES
+    grid = tiled_grid(_QUICK_STATIONS, _QUICK_FEEDERS, _QUICK_SECTIONS) if quick else tiled_grid()
     began = time.perf_counter()
     graph = zone_graph(grid)
     contracted = time.perf_counter()
