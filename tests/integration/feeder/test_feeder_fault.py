@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -69,6 +69,11 @@ class View:
         """Unix time of the device."""
         return int(self.gateway.table.source_time[self._row(address)]) / 1e7 - 11_644_473_600
 
+    def follow(self, address: str) -> Callable[[], list[float]]:
+        """Gives every value that has come in since the last call, however short it stood."""
+        row, cursor = self._row(address), self.gateway.table.journal.cursor("test")
+        return lambda: [float(raw) for chunk in cursor.take() for raw in chunk.raw[chunk.rows == row]]
+
     async def inject(self, do: str, **order: Any) -> dict[str, Any]:
         return await asyncio.to_thread(lambda: self._rig.inject(do, **order))
 
@@ -100,9 +105,10 @@ async def test_a_fault_trips_locks_out_and_sets_the_indicators_on_its_way(view: 
 
 async def test_a_temporary_fault_is_cleared_by_the_first_reclosing(view: View) -> None:
     seen: set[float] = set()
+    told = view.follow(RECLOSING)
 
     def ready_again() -> bool:
-        seen.add(view[RECLOSING])
+        seen.update(told())
         return seen > {READY} and view[RECLOSING] == READY
 
     await view.inject("fault", line="L20", kind="phase-phase", temporary=True)

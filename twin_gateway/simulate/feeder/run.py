@@ -29,7 +29,8 @@ from twin_gateway.grid.yaml_grid import read_grid
 from twin_gateway.mapping.check import check
 from twin_gateway.mapping.model import Mapping as PointMapping
 from twin_gateway.simulate.feeder.control import ControlPort
-from twin_gateway.simulate.feeder.field import Field, FieldSettings, switch_of_position
+from twin_gateway.simulate.feeder.field import Field, switch_of_position
+from twin_gateway.simulate.feeder.field_settings import FieldSettings
 from twin_gateway.simulate.feeder.indicators import IndicatorSettings
 from twin_gateway.simulate.feeder.injections import Injector
 from twin_gateway.simulate.feeder.past import Past
@@ -49,16 +50,23 @@ class _Running:
         self.field, self.processes = field, processes
         self.control = ControlPort(Injector(field, processes), self._wake_now)
         self._wake = asyncio.Event()
-        self._version = field.version
+        self._told: tuple[object, ...] = ()
         self._shown: dict[str, object] = {}
         processes.on_move = self._moved
         processes.on_command = self._commanded
         processes.on_process = self._say_processes
 
     def _wake_now(self) -> None:
-        self.field.advance(time.time())
-        self._tell_events()
+        self._advance(time.time())
         self._wake.set()
+
+    def _advance(self, now: float) -> None:
+        """Let happen what is due and tell each by itself: a late turn must not swallow a state that stood shortly."""
+        while (event := self.field.next_event) is not None and event <= now:
+            self.field.advance(event)
+            self._tell_events()
+        self.field.advance(now)
+        self._tell_events()
 
     def _moved(self, address: str, position: int) -> None:
         _say(moved=address, value=position)
@@ -72,9 +80,11 @@ class _Running:
         _say(processes={name: child.pid for name, child in self.processes.children.items()})
 
     def _tell_events(self) -> None:
-        if self.field.version == self._version:
+        protections = self.field.protections.values()
+        state = (self.field.version, *((each.operated, each.reclosing, each.failed) for each in protections))
+        if state == self._told:
             return
-        self._version = self.field.version
+        self._told = state
         for address in self.field.take_changes():
             _say(switched=address, value=int(self.field.positions[address]))
         self._say_events()
@@ -108,8 +118,7 @@ class _Running:
             except TimeoutError:
                 pass
             now = time.time()
-            self.field.advance(now)
-            self._tell_events()
+            self._advance(now)
             if now >= due:
                 # After a pause of the whole machine the grid does not make it all up at once.
                 self.field.live(min(now - then, _LONGEST_STEP_S))
