@@ -20,7 +20,8 @@ from twin_gateway.mapping.check import check, run_check
 from twin_gateway.mapping.model import Mapping
 from twin_gateway.security.users import load_users
 from twin_gateway.simulate.feeder.devices import Plan, make_plans
-from twin_gateway.simulate.feeder.field import Field, FieldSettings, switch_of_position
+from twin_gateway.simulate.feeder.field import Field, switch_of_position
+from twin_gateway.simulate.feeder.field_settings import FieldSettings
 from twin_gateway.simulate.feeder.points import readers
 from twin_gateway.simulate.feeder.wiring import Wiring, WiringError, wire_up
 

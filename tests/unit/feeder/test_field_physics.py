@@ -11,7 +11,8 @@ import pytest
 from twin_gateway.grid.model import Grid, GridError, Position
 from twin_gateway.grid.yaml_grid import read_grid
 from twin_gateway.simulate.feeder.circuit import Circuit, FaultKind
-from twin_gateway.simulate.feeder.field import Field, FieldError, FieldSettings
+from twin_gateway.simulate.feeder.field import Field
+from twin_gateway.simulate.feeder.field_settings import FieldError, FieldSettings
 from twin_gateway.simulate.feeder.low_voltage import areas_of
 from twin_gateway.simulate.feeder.past import Past
 from twin_gateway.simulate.feeder.points import readers

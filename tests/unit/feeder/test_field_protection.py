@@ -10,7 +10,8 @@ import pytest
 from twin_gateway.grid.model import Grid, Position
 from twin_gateway.grid.yaml_grid import read_grid
 from twin_gateway.simulate.feeder.circuit import FaultKind
-from twin_gateway.simulate.feeder.field import Field, FieldError, FieldSettings
+from twin_gateway.simulate.feeder.field import Field
+from twin_gateway.simulate.feeder.field_settings import FieldError, FieldSettings
 from twin_gateway.simulate.feeder.indicators import IndicatorSettings
 from twin_gateway.simulate.feeder.protection import Protection, ProtectionSettings, Reclosing
 

@@ -1,77 +1,24 @@
-"""The physical field: one grid model with live switches, loads, faults, protection and meters. Pure: time is given."""
+"""The physical field: a live grid with protection, indicators and meters, and what happens. Pure: time is given."""
 
 from __future__ import annotations
 
 import heapq
 import itertools
-import math
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
-import numpy.typing as npt
 
 from twin_gateway.grid.model import BREAKS_FAULTS, CimClass, GeneratorData, Grid, MeterRole, Position, SwitchRating
-from twin_gateway.simulate.feeder.circuit import Circuit, CircuitFault, FaultKind, State
-from twin_gateway.simulate.feeder.indicators import Indicator, IndicatorSettings
+from twin_gateway.simulate.feeder.circuit import FaultKind
+from twin_gateway.simulate.feeder.field_settings import Fault, FieldError, FieldSettings
+from twin_gateway.simulate.feeder.indicators import Indicator
+from twin_gateway.simulate.feeder.live_grid import LiveGrid
 from twin_gateway.simulate.feeder.loads import Loads
-from twin_gateway.simulate.feeder.low_voltage import areas_of
 from twin_gateway.simulate.feeder.meters import MeterState
-from twin_gateway.simulate.feeder.protection import Protection, ProtectionSettings
+from twin_gateway.simulate.feeder.protection import Protection
 from twin_gateway.simulate.feeder.switchgear import BreakerCondition
 from twin_gateway.simulate.feeder.weather import Weather
-
-Floats = npt.NDArray[np.float64]
-_EARTH_CURRENT = {"isolated": 12.0, "compensated": 12.0, "resistance": 400.0, "solid": 2000.0}
-_LIVE_PU = 0.2
-_SHARE: Mapping[FaultKind, Floats] = {
-    FaultKind.THREE_PHASE: np.ones(3),
-    FaultKind.PHASE_PHASE: np.array([0.0, 1.0, 1.0]),
-    FaultKind.PHASE_EARTH: np.array([1.0, 0.0, 0.0]),
-}
-_PHASES: Floats = np.array([1.004, 0.999, 0.997])
-"""Phases are never quite alike."""
-
-
-class FieldError(ValueError):
-    """The field has no such thing; the message says which."""
-
-
-@dataclass(frozen=True, slots=True)
-class FieldSettings:
-    """Settings of the field; times in seconds.
-
-    Attributes:
-        protection: of every feeder; the pick-up of the grid model wins.
-        indicators: of every fault passage indicator.
-        der_return: pause after which a generator that has lost the grid feeds again.
-        extinction: time without voltage after which a temporary fault is gone.
-        still: loads stay at their nominal power.
-        seed: of all randomness.
-    """
-
-    protection: ProtectionSettings = field(default_factory=ProtectionSettings)
-    indicators: IndicatorSettings = field(default_factory=IndicatorSettings)
-    der_return: float = 60.0
-    extinction: float = 0.2
-    still: bool = False
-    seed: int = 1
-
-
-@dataclass(slots=True)
-class Fault:
-    """A fault in the grid.
-
-    Attributes:
-        equipment: that has it.
-        kind: phases that it joins.
-        temporary: it goes away when it has had no voltage for some time.
-    """
-
-    equipment: str
-    kind: FaultKind = FaultKind.THREE_PHASE
-    temporary: bool = False
-    token: int = field(default=0)
 
 
 class _Bay:
@@ -94,7 +41,7 @@ class _Bay:
         self._owner.trip_upstream(self._head)
 
 
-class Field:
+class Field(LiveGrid):
     """The state of the grid and how it goes on.
 
     Args:
@@ -106,43 +53,28 @@ class Field:
         GridError: a low-voltage area has a ring or two transformers.
 
     Attributes:
-        positions: of every switch by address of the equipment.
         stuck: switches that do not move.
-        faults: by address of the equipment.
-        islanding: generators that keep their part of the grid alive without a source.
-        dead_sources: sources without voltage.
         lies: by indicator: what it shows whatever happens.
         protections: by address of the feeder.
         moved_at: Unix time of the last movement of a switch.
-        state: the solved circuit.
         version: grows with every solution that follows an event.
         changes: switches that have moved by themselves since they were taken out with `take_changes`.
     """
 
     def __init__(self, grid: Grid, settings: FieldSettings, now: float) -> None:
-        self.grid, self.settings, self.now = grid, settings, now
         self._noise = np.random.default_rng(settings.seed)
-        self.circuit = Circuit(grid)
-        self.areas = areas_of(grid)
-        self._behind = {area.transformer.address: area for area in self.areas}
-        self.loads = Loads(grid, self._noise, still=settings.still)
+        super().__init__(grid, Loads(grid, self._noise, still=settings.still))
+        self.settings, self.now = settings, now
         self.weather = Weather(grid, self._noise, still=settings.still)
-        self.positions: dict[str, Position] = grid.normal_positions()
         self.moved_at = dict.fromkeys(self.positions, now)
         self.stuck: set[str] = set()
-        self.faults: dict[str, Fault] = {}
-        self.islanding: set[str] = set()
-        self.dead_sources: set[str] = set()
         self.lies: dict[str, bool] = {}
-        self.state = State()
         self.version = 0
         self._changes: list[str] = []
         self._timers: list[tuple[float, int, Callable[[], None]]] = []
         self._order = itertools.count()
         self._dirty = True
         self._der_off: set[int] = set()
-        self._earths = [item.address for item in grid.of(CimClass.GROUND_DISCONNECTOR)]
-        self._low_switches = frozenset(switch for area in self.areas for switch in area.switches)
         self.indicators = {name: Indicator(model, settings.indicators) for name, model in grid.indicators.items()}
         self.protections = {name: self._protection(name) for name in grid.feeders}
         self._heads = {feeder.head: name for name, feeder in grid.feeders.items()}
@@ -150,7 +82,6 @@ class Field:
             item.address: BreakerCondition(self._noise, number) for number, item in enumerate(grid.of(*BREAKS_FAULTS))
         }
         self.meters = {name: self._meter(number, name) for number, name in enumerate(grid.meters)}
-        self._where = {node: (area, row) for area in self.areas for node, row in area.rows.items()}
         self._settle(events=True)
 
     def _protection(self, name: str) -> Protection:
@@ -347,112 +278,17 @@ class Field:
         """What a fault passage indicator shows, true or not."""
         return self.lies.get(indicator, self.indicators[indicator].passed)
 
-    def phase_voltages(self, node: str) -> Floats:
-        """Phase to neutral of A, B, C, V."""
-        found = self._where.get(node)
-        if found is not None:
-            area, row = found
-            volts: Floats = area.voltage[row]
-            return volts
-        disturbed = self.state.phase_voltage.get(node)
-        if disturbed is not None:
-            return np.array(disturbed)
-        return abs(self.state.voltage.get(node, 0j)) * _PHASES
-
-    def phase_currents(self, equipment: str, terminal: int) -> Floats:
-        """A of the phases A, B, C at a terminal of a medium-voltage branch or of an area's transformer, with faults."""
-        area = self._behind.get(equipment)
-        if area is not None:
-            if terminal == 2:
-                return area.current
-            volts = self.phase_voltages(area.transformer.nodes[0])
-            return np.where(volts > 1.0, abs(area.power) / 3.0 / np.maximum(volts, 1.0), 0.0)
-        both = self.state.current.get(equipment, (0j, 0j))
-        found: Floats = abs(both[terminal - 1]) * _PHASES
-        fault = self.state.fault.get(equipment)
-        if fault is None:
-            return found
-        return found + fault.at(terminal) * _SHARE[fault.kind]
-
-    def power(self, equipment: str, terminal: int) -> complex:
-        """W + j var of all phases into a terminal of a medium-voltage branch or of an area's transformer."""
-        area = self._behind.get(equipment)
-        if area is not None:
-            return complex(-area.bus_power.sum()) if terminal == 2 else area.power
-        current = self.state.current.get(equipment)
-        if current is None:
-            return 0j
-        node = self.grid.equipment[equipment].nodes[terminal - 1]
-        return 3.0 * self.state.voltage.get(node, 0j) * current[terminal - 1].conjugate()
-
-    def is_live(self, node: str) -> bool:
-        """Whether a node has voltage."""
-        known = self.grid.nodes.get(node)
-        return known is not None and bool(self.phase_voltages(node).max() > _LIVE_PU * known.nominal / math.sqrt(3.0))
-
     # -- solving -----------------------------------------------------------------------------------------------------
-
-    def _closed(self) -> frozenset[str]:
-        return frozenset(name for name, position in self.positions.items() if position is Position.CLOSED)
 
     def _settle(self, *, events: bool) -> None:
         self._dirty = False
-        closed = self._closed()
         for _ in range(2 if events else 1):
-            self._solve(closed)
+            self.solve()
         if events:
             self.version += 1
             self._watch()
         for meter in self.meters.values():
             self._measure(meter)
-
-    def _solve(self, closed: frozenset[str]) -> None:
-        drawn: dict[str, complex] = {}
-        for row, member in enumerate(self.loads.members):
-            if member.node not in self._where:
-                power = complex(self.loads.power[row].sum()) * self.loads.factor[row]
-                drawn[member.node] = drawn.get(member.node, 0j) + power
-        for area in self.areas:
-            node = area.transformer.nodes[0]
-            drawn[node] = drawn.get(node, 0j) + area.power
-        circuit_closed = closed.intersection(self.circuit.switches)
-        faults = [CircuitFault(one.equipment, one.kind, self._earth_current()) for one in self.faults.values()]
-        # An earthing switch that is closed is a short circuit of all phases for who closes onto it.
-        faults += [CircuitFault(name) for name in self._earths if self.positions[name] is Position.CLOSED]
-        self.state = self.circuit.solve(
-            circuit_closed,
-            drawn,
-            dead_sources=self.dead_sources,
-            islands=self._islands(circuit_closed),
-            faults=faults,
-        )
-        for area in self.areas:
-            upper, _ = area.transformer.nodes
-            data = self.grid.nodes[upper]
-            volts = self.phase_voltages(upper).mean() * math.sqrt(3.0) / data.nominal
-            rated = getattr(area.transformer.data, "u1", data.nominal)
-            inside = np.zeros((len(area.nodes), 3), complex)
-            for row, member in enumerate(self.loads.members):
-                place = area.rows.get(member.node)
-                if place is not None:
-                    inside[place] += self.loads.power[row] * self.loads.factor[row]
-            area.solve(float(volts) * data.nominal / rated, inside, closed.intersection(self._low_switches))
-
-    def _earth_current(self) -> float:
-        neutral = next((feeder.neutral for feeder in self.grid.feeders.values() if feeder.neutral), "")
-        return _EARTH_CURRENT.get(neutral, 400.0)
-
-    def _islands(self, closed: frozenset[str]) -> Mapping[str, float]:
-        if not self.islanding:
-            return {}
-        alive = [item.nodes[0] for item in self.grid.of(CimClass.SOURCE) if item.address not in self.dead_sources]
-        fed = self.circuit.fed(closed, alive)
-        found: dict[str, float] = {}
-        for name in self.islanding:
-            item = self.grid.equipment[name]
-            if item.nodes[0] not in fed and isinstance(item.data, GeneratorData):
-                found[item.nodes[0]] = max(item.data.rating, 1e3)
-        return found
 
     def _watch(self) -> None:
         """Tell protection, indicators, generators and temporary faults what has become of currents and voltages."""

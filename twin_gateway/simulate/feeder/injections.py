@@ -11,7 +11,8 @@ from pydantic import Field as Member
 
 from twin_gateway.grid.model import CimClass, Position
 from twin_gateway.simulate.feeder.circuit import FaultKind
-from twin_gateway.simulate.feeder.field import Field, FieldError
+from twin_gateway.simulate.feeder.field import Field
+from twin_gateway.simulate.feeder.field_settings import FieldError
 from twin_gateway.simulate.feeder.processes import Processes
 from twin_gateway.simulate.feeder.wiring import WiringError
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from twin_gateway.grid.model import Grid
-from twin_gateway.simulate.feeder.field import Field, FieldSettings
+from twin_gateway.simulate.feeder.field import Field
+from twin_gateway.simulate.feeder.field_settings import FieldSettings
 from twin_gateway.simulate.feeder.points import readers
 
 _PERIOD_S = 900.0

@@ -16,7 +16,8 @@ from twin_gateway.grid.model import Position
 from twin_gateway.mapping.model import Mapping as PointMapping
 from twin_gateway.simulate.feeder.defaults import default_of
 from twin_gateway.simulate.feeder.devices import History, Plan, make_plans
-from twin_gateway.simulate.feeder.field import Field, FieldError, switch_of_position
+from twin_gateway.simulate.feeder.field import Field, switch_of_position
+from twin_gateway.simulate.feeder.field_settings import FieldError
 from twin_gateway.simulate.feeder.points import Reader, Value, readers
 from twin_gateway.simulate.feeder.wiring import Wire, Wiring, WiringError, wire_up
 
