@@ -98,3 +98,10 @@ def rig(tmp_path, compute):
     """Two feeders, two low-voltage areas with three customers each."""
     compute._lock = asyncio.Lock()  # a lock that was waited for belongs to the event loop of one test
     return Rig(tmp_path, two_feeders(ohm=0.002), "g/a", compute)
+
+
+@pytest.fixture
+def make_rig(tmp_path, compute):
+    """A rig over another grid: call it with the grid and the place."""
+    compute._lock = asyncio.Lock()
+    return lambda grid, place: Rig(tmp_path, grid, place, compute)
