@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
 from typing import Any, Final
 
 from address_space.address import Kind, parse
 from twin_gateway.grid import fields as f
 from twin_gateway.grid.check import Located
+from twin_gateway.grid.fields import Reader
 from twin_gateway.grid.gridfile import Field, GridFile
 from twin_gateway.grid.model import (
     CimClass,
@@ -25,6 +28,25 @@ from twin_gateway.mapping.problem import did_you_mean
 from twin_gateway.mapping.read import Map
 
 Where = dict[str, Located]
+
+
+@dataclass(frozen=True, slots=True)
+class EquipmentOf:
+    """Stands in a field table for the address of equipment of some classes, or of any."""
+
+    classes: tuple[CimClass, ...] = ()
+
+
+class Named(StrEnum):
+    """Stands in a field table for an address that only the reader of the file can complete."""
+
+    POINT = "point"  # a data object
+    POINTS = "points"  # one or several
+    POINT_OR_NONE = "point or none"
+    FEEDER = "feeder"  # a bay or equipment
+
+
+Table = Mapping[str, Reader | EquipmentOf | Named]
 _TERMINAL = f.whole(1, 3)
 _CLASS = f.number(0.0, 20.0)
 _MANY: Final = 3000
@@ -47,6 +69,66 @@ _TOTALS: Final = {
     "AvVArPhs": Quantity.Q,
 }
 """Data objects of measuring logical nodes (MMXU, MMXN) -> what they measure."""
+
+
+def _read_direction(value: Any) -> int:
+    if value in (1, -1) and type(value) is int:
+        return int(value)
+    raise FieldError("TG204", f"{kind_of(value)} is not 1 (into the equipment) or -1 (out of it)")
+
+
+def _word_of(kind: type[Quantity] | type[MeterRole]) -> f.Shaped:
+    word = f.choice(*(item.value for item in kind))
+    return f.Shaped(lambda value: kind(word(value)), word.schema)
+
+
+_DIRECTION = f.Shaped(_read_direction, {"enum": [1, -1], "description": "1 into the equipment, -1 out of it"})
+INDICATOR: Final[Table] = {
+    "at": EquipmentOf(),
+    "terminal": _TERMINAL,
+    "directional": bool_value,
+    "poll": bool_value,
+}
+MEASUREMENT: Final[Table] = {
+    "at": EquipmentOf(),
+    "terminal": _TERMINAL,
+    "direction": _DIRECTION,
+    "accuracy": f.fraction("1 %"),
+    "quantity": _word_of(Quantity),
+    "phase": f.choice("A", "B", "C", "AB", "BC", "CA"),
+}
+METER: Final[Table] = {
+    "at": EquipmentOf(),
+    "role": _word_of(MeterRole),
+    "terminal": _TERMINAL,
+    "direction": _DIRECTION,
+    "phases": f.phases,
+    "class": _CLASS,
+    "ct_class": _CLASS,
+    "vt_class": _CLASS,
+    "ratio": f.number(above=0.0),
+    "digits": f.whole(0, 15),
+    "rating": f.measure("active power", "40 kW", 0.0),
+    "transformer": EquipmentOf((CimClass.TRANSFORMER,)),
+    "lv_feeder": Named.FEEDER,
+}
+FEEDER: Final[Table] = {
+    "head": EquipmentOf(
+        (CimClass.BREAKER, CimClass.RECLOSER, CimClass.LOAD_BREAK_SWITCH, CimClass.DISCONNECTOR, CimClass.FUSE)
+    ),
+    "trip": Named.POINTS,
+    "start": Named.POINTS,
+    "reclosing": Named.POINT_OR_NONE,
+    "reclose_block": Named.POINT,
+    "breaker_failure": Named.POINTS,
+    "busbar_trip": Named.POINTS,
+    "load_shedding": Named.POINTS,
+    "scheme": Named.POINT,
+    "pickup": f.measure("current", "450 A", above=0),
+    "neutral": f.choice("isolated", "compensated", "resistance", "solid"),
+}
+REQUIRED: Final = {"indicators": "at", "measurements": "at", "meters": "at", "feeders": "head"}
+"""Section -> the field without which an entry makes no sense."""
 
 
 def quantity_of(address: str) -> tuple[Quantity, str] | None:
@@ -79,6 +161,23 @@ def _equipment(file: GridFile, grid: Grid, known: Where | None, *classes: CimCla
         return address
 
     return read
+
+
+def _readers(table: Table, file: GridFile, grid: Grid, known: Where | None) -> dict[str, Reader]:
+    """The readers of a table for one file."""
+    named: dict[Named, Reader] = {
+        Named.POINT: file.point,
+        Named.POINTS: f.several(file.point),
+        Named.POINT_OR_NONE: lambda value: value if value == "none" else file.point(value),
+        Named.FEEDER: lambda value: file.place(value, Kind.BAY, Kind.EQUIPMENT),
+    }
+    readers: dict[str, Reader] = {}
+    for name, entry in table.items():
+        if isinstance(entry, EquipmentOf):
+            readers[name] = _equipment(file, grid, known, *entry.classes)
+        else:
+            readers[name] = named[entry] if isinstance(entry, Named) else entry
+    return readers
 
 
 def _like(address: str, known: Iterable[str]) -> list[str]:
@@ -120,17 +219,12 @@ def _taken(address: str, known: Mapping[str, object], what: str) -> None:
 
 def read_indicators(file: GridFile, grid: Grid, where: Where, complete: bool) -> None:
     """Fault passage indicators, by the data object that tells the passage."""
-    readers = {
-        "at": _equipment(file, grid, where if complete else None),
-        "terminal": _TERMINAL,
-        "directional": bool_value,
-        "poll": bool_value,
-    }
+    readers = _readers(INDICATOR, file, grid, where if complete else None)
     for key, at, entry in file.entries("indicators"):
         with file.at(at):
             address = file.point(key)
             _taken(address, grid.indicators, "the indicator")
-            found = _read(file, entry, at, readers, required=("at",), what="an indicator")
+            found = _read(file, entry, at, readers, required=(REQUIRED["indicators"],), what="an indicator")
             if found is None:
                 continue
             values, _ = found
@@ -142,19 +236,12 @@ def read_indicators(file: GridFile, grid: Grid, where: Where, complete: bool) ->
 
 def read_measurements(file: GridFile, grid: Grid, where: Where, complete: bool) -> None:
     """Measured points and the terminals that they measure at."""
-    readers = {
-        "at": _equipment(file, grid, where if complete else None),
-        "terminal": _TERMINAL,
-        "direction": _direction,
-        "accuracy": f.fraction("1 %"),
-        "quantity": lambda value: Quantity(f.choice(*(item.value for item in Quantity))(value)),
-        "phase": f.choice("A", "B", "C", "AB", "BC", "CA"),
-    }
+    readers = _readers(MEASUREMENT, file, grid, where if complete else None)
     for key, at, entry in file.entries("measurements"):
         with file.at(at):
             address = file.point(key)
             _taken(address, grid.measurements, "the measured point")
-            found = _read(file, entry, at, readers, required=("at",), what="a measurement")
+            found = _read(file, entry, at, readers, required=(REQUIRED["measurements"],), what="a measurement")
             if found is None:
                 continue
             values, _ = found
@@ -170,36 +257,16 @@ def read_measurements(file: GridFile, grid: Grid, where: Where, complete: bool) 
             where[address] = Located(file.source, at, entry)
 
 
-def _direction(value: Any) -> int:
-    if value in (1, -1) and type(value) is int:
-        return int(value)
-    raise FieldError("TG204", f"{kind_of(value)} is not 1 (into the equipment) or -1 (out of it)")
-
-
 def read_meters(file: GridFile, grid: Grid, where: Where, complete: bool) -> None:
     """Energy meters and the record of where they are connected."""
-    readers = {
-        "at": _equipment(file, grid, where if complete else None),
-        "role": lambda value: MeterRole(f.choice(*(item.value for item in MeterRole))(value)),
-        "terminal": _TERMINAL,
-        "direction": _direction,
-        "phases": f.phases,
-        "class": _CLASS,
-        "ct_class": _CLASS,
-        "vt_class": _CLASS,
-        "ratio": f.number(above=0.0),
-        "digits": f.whole(0, 15),
-        "rating": f.measure("active power", "40 kW", 0.0),
-        "transformer": _equipment(file, grid, where if complete else None, CimClass.TRANSFORMER),
-        "lv_feeder": lambda value: file.place(value, Kind.BAY, Kind.EQUIPMENT),
-    }
+    readers = _readers(METER, file, grid, where if complete else None)
     for key, at, entry in file.entries("meters"):
         with file.at(at):
             address = file.place(key)
             _taken(address, grid.meters, "the meter")
             if address in grid.equipment or address in grid.nodes:
                 raise FieldError("TG703", f"{address} is the address of equipment or a node too")
-            found = _read(file, entry, at, readers, required=("at",), what="a meter")
+            found = _read(file, entry, at, readers, required=(REQUIRED["meters"],), what="a meter")
             if found is None:
                 continue
             values, fields = found
@@ -220,25 +287,12 @@ def _conductors(item: Equipment | None) -> str:
 
 def read_feeders(file: GridFile, grid: Grid, where: Where, complete: bool) -> None:
     """Feeders: the bay that each starts from, and the points of its protection."""
-    points = f.several(file.point)
-    readers: dict[str, Callable[[Any], Any]] = {
-        "head": _equipment(file, grid, where if complete else None, *(CimClass(name) for name in _HEADS)),
-        "trip": points,
-        "start": points,
-        "reclosing": lambda value: value if value == "none" else file.point(value),
-        "reclose_block": file.point,
-        "breaker_failure": points,
-        "busbar_trip": points,
-        "load_shedding": points,
-        "scheme": file.point,
-        "pickup": f.measure("current", "450 A", above=0),
-        "neutral": f.choice("isolated", "compensated", "resistance", "solid"),
-    }
+    readers = _readers(FEEDER, file, grid, where if complete else None)
     for key, at, entry in file.entries("feeders"):
         with file.at(at):
             address = file.place(key, Kind.BAY, Kind.SITE, Kind.VLEVEL)
             _taken(address, grid.feeders, "the feeder")
-            found = _read(file, entry, at, readers, required=("head",), what="a feeder")
+            found = _read(file, entry, at, readers, required=(REQUIRED["feeders"],), what="a feeder")
             if found is None:
                 continue
             values, fields = found
@@ -250,6 +304,5 @@ def read_feeders(file: GridFile, grid: Grid, where: Where, complete: bool) -> No
             where[address] = Located(file.source, at, entry)
 
 
-_HEADS: Final = ("Breaker", "Recloser", "LoadBreakSwitch", "Disconnector", "Fuse")
 READERS: Final = (read_indicators, read_measurements, read_meters, read_feeders)
 """All readers, in the order in which they depend on each other."""

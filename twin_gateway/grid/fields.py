@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, Final
@@ -29,6 +29,18 @@ _MOST: Final = 1e15
 
 
 @dataclass(frozen=True, slots=True)
+class Shaped:
+    """A reader, and the JSON Schema of what it takes as far as a schema can say it."""
+
+    read: Reader
+    schema: Mapping[str, Any]
+
+    def __call__(self, value: Any) -> Any:
+        """Read a value."""
+        return self.read(value)
+
+
+@dataclass(frozen=True, slots=True)
 class PerLength:
     """A value per kilometre that becomes a total with the length of the line."""
 
@@ -41,7 +53,25 @@ class PerLength:
         return self.per_km * km
 
 
-def number(low: float = -_MOST, high: float = _MOST, *, above: float | None = None) -> Reader:
+def _bounds(low: float, high: float, above: float | None = None) -> dict[str, float]:
+    bounds = {"minimum": low} if low > -_MOST else {}
+    bounds |= {"maximum": high} if high < _MOST else {}
+    return bounds | ({"exclusiveMinimum": above} if above is not None else {})
+
+
+def _with_unit(symbols: Iterable[str], more: str = "") -> dict[str, Any]:
+    known = "|".join(re.sub(r"([.*+?^$()\[\]{}|\\/])", r"\\\1", symbol) for symbol in symbols)
+    pattern = rf"^\s*[-+]?[0-9.]+([eE][-+]?[0-9]+)?\s*({known}){more}\s*$"
+    return {"anyOf": [{"const": 0}, {"type": "string", "pattern": pattern}]}
+
+
+def _symbols(quantity: str) -> list[str]:
+    if quantity == "susceptance":
+        return list(_SUSCEPTANCE)
+    return [symbol for symbol in units.symbols() if units.unit(symbol).quantity == quantity]
+
+
+def number(low: float = -_MOST, high: float = _MOST, *, above: float | None = None) -> Shaped:
     """A reader of plain numbers within bounds."""
 
     def read(value: Any) -> float:
@@ -49,10 +79,10 @@ def number(low: float = -_MOST, high: float = _MOST, *, above: float | None = No
             raise FieldError("TG203", f"a number expected, not {kind_of(value)}")
         return _within(float(value), low, high, above, "")
 
-    return read
+    return Shaped(read, {"type": "number", **_bounds(low, high, above)})
 
 
-def whole(low: int, high: int) -> Reader:
+def whole(low: int, high: int) -> Shaped:
     """A reader of whole numbers within bounds."""
 
     def read(value: Any) -> int:
@@ -60,7 +90,7 @@ def whole(low: int, high: int) -> Reader:
             raise FieldError("TG203", f"a whole number expected, not {kind_of(value)}")
         return int(_within(value, low, high, None, ""))
 
-    return read
+    return Shaped(read, {"type": "integer", **_bounds(low, high)})
 
 
 def measure(
@@ -71,7 +101,7 @@ def measure(
     *,
     above: float | None = None,
     per_length: bool = False,
-) -> Reader:
+) -> Shaped:
     """A reader of numbers with a unit, in the canonical unit of the quantity.
 
     Args:
@@ -95,10 +125,11 @@ def measure(
             return PerLength(_within(amount * factor, low, high, above, f"{base}/{length}"))
         return _within(amount * _factor(symbol, quantity, example), low, high, above, symbol)
 
-    return read
+    described = _with_unit(_symbols(quantity), "(\\/k?m)?" if per_length else "")
+    return Shaped(read, described | {"description": f"a number with its unit, as in '{example}'"})
 
 
-def fraction(example: str, high: float = 1.0) -> Reader:
+def fraction(example: str, high: float = 1.0) -> Shaped:
     """A reader of percentages, as fractions of one: `4 %` is 0.04."""
 
     def read(value: Any) -> float:
@@ -113,10 +144,10 @@ def fraction(example: str, high: float = 1.0) -> Reader:
         amount = float(Decimal(value.strip().removesuffix("%").strip()).scaleb(-2))
         return _within(amount, 0.0, high, None, "")
 
-    return read
+    return Shaped(read, _with_unit(["%"]) | {"description": f"as in '{example}'"})
 
 
-def matrix(quantity: str, example: str) -> Reader:
+def matrix(quantity: str, example: str) -> Shaped:
     """A reader of a full matrix by phase: `{unit: ohm/km, rows: [[0.2+0.6j, …], …]}`; row by row in one tuple."""
 
     def read(value: Any) -> tuple[complex, ...] | PerLength:
@@ -133,7 +164,10 @@ def matrix(quantity: str, example: str) -> Reader:
         parts = tuple(_complex(item) * factor for row in rows for item in row)
         return PerLength(parts) if per else parts
 
-    return read
+    row = {"type": "array", "minItems": 1, "maxItems": 3, "items": {"type": ["number", "string"]}}
+    fields = {"unit": {"type": "string"}, "rows": {**row, "items": row}}
+    schema = {"type": "object", "required": ["unit", "rows"], "additionalProperties": False, "properties": fields}
+    return Shaped(read, {**schema, "description": f"as in {example}"})
 
 
 def _complex(value: Any) -> complex:
@@ -196,7 +230,7 @@ def text(value: Any) -> str:
     return value
 
 
-def choice(*words: str) -> Reader:
+def choice(*words: str) -> Shaped:
     """A reader of one of some words."""
 
     def read(value: Any) -> str:
@@ -204,15 +238,18 @@ def choice(*words: str) -> Reader:
             return value
         raise FieldError("TG204", f"{kind_of(value)} is not one of {', '.join(words)}", did_you_mean(str(value), words))
 
-    return read
+    return Shaped(read, {"enum": list(words)})
 
 
-def phases(value: Any) -> str:
-    """Letters among ABC, and N where the neutral is modelled; put in order."""
+def _phases(value: Any) -> str:
     letters = text(value)
     if not re.fullmatch(r"[ABCN]{1,4}", letters) or len(set(letters)) != len(letters) or letters == "N":
         raise FieldError("TG711", f"'{letters}' are no phases", "letters among ABC, and N for a modelled neutral")
     return "".join(letter for letter in "ABCN" if letter in letters)
+
+
+phases: Final = Shaped(_phases, {"type": "string", "pattern": "^[ABCN]{1,4}$"})
+"""Letters among ABC, and N where the neutral is modelled; put in order."""
 
 
 def several(each: Reader, most: int = 64) -> Reader:
@@ -227,7 +264,7 @@ def several(each: Reader, most: int = 64) -> Reader:
     return read
 
 
-def by_phase(each: Reader) -> Reader:
+def by_phase(each: Shaped) -> Shaped:
     """A reader of one value, or of a mapping of phases (`A`) or pairs of them (`AB`) to values."""
 
     def read(value: Any) -> Any:
@@ -239,4 +276,10 @@ def by_phase(each: Reader) -> Reader:
             raise FieldError("TG711", "phases and pairs of phases are mixed")
         return {key: each(item) for key, item in value.items()}
 
-    return read
+    by_key = {
+        "type": "object",
+        "minProperties": 1,
+        "additionalProperties": False,
+        "patternProperties": {"^(A|B|C|AB|BC|CA)$": each.schema},
+    }
+    return Shaped(read, {"if": {"type": "object"}, "then": by_key, "else": each.schema})

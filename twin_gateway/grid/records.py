@@ -47,13 +47,16 @@ class Record:
     build: Callable[[Values, str], EquipmentData]
 
 
-def _weight(value: Any) -> float:
+def _read_weight(value: Any) -> float:
     if type(value) is str:
         return _WEIGHTS[f.choice(*_WEIGHTS)(value)]
     return float(f.number(0.0, 1e6)(value))
 
 
-def _connection(value: Any) -> tuple[str, int | None]:
+_weight = f.Shaped(_read_weight, {"anyOf": [{"enum": list(_WEIGHTS)}, {"type": "number", "minimum": 0}]})
+
+
+def _read_connection(value: Any) -> tuple[str, int | None]:
     match = re.fullmatch(_CLOCKED, f.text(value))
     if match is None or not _is_group(match["group"]):
         raise FieldError("TG207", f"'{value}' is no vector group", "as in Dyn, Yyn, Dyn11")
@@ -66,6 +69,10 @@ def _is_group(group: str) -> bool:
     return high in ("D", "Y", "YN", "Z", "ZN") and low in ("d", "y", "yn", "z", "zn")
 
 
+_connection = f.Shaped(
+    _read_connection, {"type": "string", "description": "vector group, as in Dyn, or with its clock, as in Dyn11"}
+)
+_LENGTH = f.measure("length", "1.2 km", 0.0)
 _CURRENT = f.measure("current", "300 A", above=0)
 _POWER = f.measure("active power", "100 kW")
 _REACTIVE = f.measure("reactive power", "60 kvar")
@@ -262,7 +269,7 @@ _LINE_FIELDS: dict[str, Reader | str] = {
 RECORDS: Final[Mapping[CimClass, Record]] = {
     **{cim_class: _switch(cim_class) for cim_class in SWITCHES},
     CimClass.LINE: Record(
-        {**_LINE_FIELDS, "length": lambda value: f.measure("length", "1.2 km", 0.0)(value) / 1000.0}, (), _line
+        {**_LINE_FIELDS, "length": f.Shaped(lambda value: _LENGTH(value) / 1000.0, _LENGTH.schema)}, (), _line
     ),
     CimClass.BUSBAR: Record({}, (), lambda values, phases: None),
     CimClass.TRANSFORMER: Record(

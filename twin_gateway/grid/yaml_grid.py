@@ -15,7 +15,7 @@ equipment:
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -33,7 +33,9 @@ from twin_gateway.mapping.problem import Problem, did_you_mean
 from twin_gateway.mapping.read import BROKEN, MAX_BYTES, MAX_PROBLEMS, Map, Seq, Source, TooManyProblemsError, read_file
 
 MAX_FILES: Final = 10_000
-_VOLTAGE = f.measure("voltage", "12.66 kV", above=0)
+VOLTAGE: Final = f.measure("voltage", "12.66 kV", above=0)
+NODE: Final[Mapping[str, f.Reader]] = {"nominal": VOLTAGE, "name": f.text, "mrid": mrid}
+"""Fields of a connectivity node."""
 _BREAKERS = (CimClass.BREAKER, CimClass.RECLOSER)
 _UNSEEN = (CimClass.FUSE, CimClass.JUMPER)
 
@@ -128,7 +130,7 @@ class _Reader:
         for key, at, value, value_at in file.section("voltages"):
             volts = math.nan  # stands for a voltage that is said but cannot be read
             with file.at(value_at):
-                volts = _VOLTAGE(value)
+                volts = VOLTAGE(value)
             with file.at(at):
                 # by voltage level of a site, or by its name alone for all of the file's place
                 where = file.place(key, Kind.VLEVEL) if "/" in key else f"{file.prefix}\0{key}"
@@ -144,13 +146,12 @@ class _Reader:
                 self.types[key] = file, entry
 
     def _nodes(self, file: GridFile) -> None:
-        readers = {"nominal": _VOLTAGE, "name": f.text, "mrid": mrid}
         for key, at, entry in file.entries("nodes"):
             with file.at(at):
                 address = file.place(key)
                 if address in self.declared:
                     raise FieldError("TG703", f"the node {address} is declared twice")
-                values = file.read(file.fields(entry, readers, "a connectivity node"), readers)
+                values = file.read(file.fields(entry, NODE, "a connectivity node"), NODE)
                 self.declared[address] = values or {}
                 self.named.setdefault(address, Located(file.source, at))
 
