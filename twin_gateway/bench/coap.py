@@ -76,7 +76,7 @@ async def _run(size: Size) -> dict[str, Any]:
         stdout=asyncio.subprocess.PIPE,
     )
     try:
-        async with asyncio.timeout(45):
+        async with asyncio.timeout(150):
             return await _measure(device, size)
     finally:
         if device.returncode is None:

@@ -78,7 +78,7 @@ async def _run(size: Size) -> dict[str, Any]:
             limit=1 << 20,
         )
         try:
-            async with asyncio.timeout(45):
+            async with asyncio.timeout(150):
                 return await _measure(meters, Path(directory), size)
         finally:
             if meters.returncode is None:

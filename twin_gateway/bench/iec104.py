@@ -25,7 +25,7 @@ POINTS = 1000
 _WARM_UP_S, _QUICK_WARM_UP_S = 1.0, 0.3
 _SECONDS, _QUICK_SECONDS = 5.0, 0.5
 _WINDOWS = 5
-_PATIENCE_S = 20.0
+_PATIENCE_S = 60.0
 """How long a window waits for its first sample; a quick one is shorter than a pause of a crowded machine."""
 _PROFILE = PointProfile("MV", ValueType.DOUBLE, VariableKind.ANALOG)
 
@@ -43,7 +43,7 @@ async def _measure(objects: int, warm_up: float, seconds: float) -> tuple[float,
     try:
         if peer.stdout is None:
             raise RuntimeError("the station has no output")
-        port = json.loads(await asyncio.wait_for(peer.stdout.readline(), 20))["port"]
+        port = json.loads(await asyncio.wait_for(peer.stdout.readline(), 100))["port"]
         table = PointTable()
         rows = table.add(
             Point(f"b/a/s/v/f/_/MMXU{number}/TotW", _PROFILE, "rtu", 1 << 24 | number)

@@ -23,7 +23,7 @@ MEMBERS, LEAVES = 50, 330
 _WARM_UP_S, _QUICK_WARM_UP_S = 2.5, 0.5
 _WINDOWS = 5
 _WINDOW_S, _QUICK_WINDOW_S = 1.5, 0.2
-_PATIENCE_S = 20.0
+_PATIENCE_S = 60.0
 """How long a window waits for its first report; a quick one is shorter than a pause of a crowded machine."""
 _PROFILE = PointProfile("MV", ValueType.DOUBLE, VariableKind.ANALOG)
 
@@ -48,7 +48,7 @@ async def _measure(warm_up: float, window: float) -> dict[str, float]:
     try:
         if peer.stdout is None:
             raise RuntimeError("the device has no output")
-        port = json.loads(await asyncio.wait_for(peer.stdout.readline(), 20))["port"]
+        port = json.loads(await asyncio.wait_for(peer.stdout.readline(), 100))["port"]
         table = PointTable()
         references = _references()
         rows = table.add(

@@ -115,7 +115,7 @@ def _figures(mirror: Mirror) -> tuple[int, int]:
     return mirror.counters.values, mirror.counters.acknowledged
 
 
-async def _until(condition: Callable[[], bool], seconds: float = 20.0) -> None:
+async def _until(condition: Callable[[], bool], seconds: float = 100.0) -> None:
     async with asyncio.timeout(seconds):
         while not condition():  # noqa: ASYNC110 - counters and ports raise no event
             await asyncio.sleep(0.02)

@@ -40,7 +40,8 @@ class Size:
 QUICK = Size(500, 1_000, 20_000, 0.5, 10_000)
 PUBLISHING = 50.0
 PACED_PUBLISHING = 20.0
-_WAIT = 40.0
+_WAIT = 150.0
+"""For a server or an answer of it, on a machine however crowded."""
 
 
 def run(quick: bool = False) -> dict[str, Any]:
@@ -124,7 +125,7 @@ def _stock(size: Size) -> dict[str, float]:
     with _Process("twin_gateway.bench.opcua_stock", str(port), str(size.points)) as server:
         namespace = server.answer()["namespace"]
         nodes = [f"V{number}" for number in range(size.points)]
-        client = Subscriber(port)
+        client = Subscriber(port, _WAIT)
         client.subscribe(PUBLISHING)
         _expect_all(client.monitor(nodes, namespace, queue=10, deadbands=[0.0] * size.points))
         client.flow(5.0, ages=False, until=size.points)
@@ -144,7 +145,7 @@ def _ours(size: Size) -> dict[str, float]:
         _Process("twin_gateway.bench.opcua_ours", "serve", str(len(nodes)), directory) as server,
     ):
         place = server.answer()
-        client = Subscriber(place["port"])
+        client = Subscriber(place["port"], _WAIT)
         client.subscribe(1000.0)
         create = _expect_all(client.monitor(nodes, place["namespace"], queue=10, deadbands=deadbands))
         client.close()
@@ -173,7 +174,7 @@ def _ours(size: Size) -> dict[str, float]:
 
 
 def _subscribed(place: dict[str, Any], publishing: float, nodes: list[str], deadbands: list[float]) -> Subscriber:
-    client = Subscriber(place["port"])
+    client = Subscriber(place["port"], _WAIT)
     client.subscribe(publishing)
     _expect_all(client.monitor(nodes, place["namespace"], queue=100, deadbands=deadbands))
     client.flow(5.0, ages=False, until=len(nodes))
