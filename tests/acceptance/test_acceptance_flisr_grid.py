@@ -40,7 +40,7 @@ async def test_a_second_fault_of_the_feeder_aborts_begins_an_event_of_its_own_an
     await world.until(lambda: world.state() == "WAIT_CONFIRM" and world.sequence() is not first, 40)
     second = world.sequence()
     assert second.trigger.event != first.trigger.event
-    assert world.flisr.cases.fault_zones(second) >= {line(8), line(26)}
+    assert second.faulted >= {line(8), line(26)}
     assert world.commanded() == done  # nothing goes on by itself
 
 
@@ -60,7 +60,7 @@ async def test_after_a_breaker_failure_the_zones_of_the_breaker_belong_to_the_fa
     await world.fault("L03")
     await world.until(lambda: world.value(f"{IED}/RBRF1/OpEx") and world.value(INFEED) == OPEN)
     sequence = await world.reach("WAIT_CONFIRM", *OVER)
-    zones = world.flisr.cases.fault_zones(sequence)
+    zones = sequence.faulted
     assert {line(1), line(3)} <= zones
     assert any(zone.startswith(f"{AREA}/PS01/") for zone in zones)
     if sequence.offer is not None:
@@ -159,4 +159,4 @@ async def test_a_restart_in_the_middle_is_blocked_shows_what_was_done_and_never_
     assert sorted(world.commanded()) == sorted(set(world.commanded()))
     assert cubicle(8, 8) in [tag.address for tag in world.gateway.tags or ()]
     assert not world.stays_dead(7)
-    assert bus(7) not in world.flisr.cases.fault_zones(world.sequence())
+    assert bus(7) not in world.sequence().faulted

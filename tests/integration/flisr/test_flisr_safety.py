@@ -72,14 +72,14 @@ async def test_auto_does_not_carry_out_a_plan_from_before_a_tag_was_set(
     await rig.call("SetMode", F1, "auto", caller=SOFIA)
     await rig.call("SetMode", F1, "auto", caller=PAUL)
     cases = rig.flisr.cases
-    offer = cases._offer
+    offer = cases.offers.make
 
     async def slow(case: Any, ask: MakePlan) -> tuple[Offer, str]:
         found = await offer(case, ask)
         await rig.tags.set(cubicle(13, 13), TagKind.HOT_LINE, "work", OLGA)
         return found
 
-    monkeypatch.setattr(cases, "_offer", slow)
+    monkeypatch.setattr(cases.offers, "make", slow)
     rig.fault(12)
     await rig.reach("WAIT_CONFIRM")
     assert rig.moved() == []

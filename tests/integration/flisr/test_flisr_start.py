@@ -36,7 +36,7 @@ async def test_inhibit_and_presence_survive_a_restart(make: Make) -> None:
     first = await automatic(await make(presence=3600.0))
     await first.call("Presence")
     await first.call("Inhibit", True, "storm")
-    until = first.flisr.cases.present_until
+    until = first.flisr.cases.leave.present_until
     await ended(first)
     second = await make(presence=3600.0, field_=first.field)
     second.fault(12)
@@ -45,7 +45,7 @@ async def test_inhibit_and_presence_survive_a_restart(make: Make) -> None:
     assert case is not None
     assert "inhibited: storm" in case.sequence.degraded
     assert "no operator" not in case.sequence.degraded
-    assert second.flisr.cases.present_until == pytest.approx(until, abs=60.0)
+    assert second.flisr.cases.leave.present_until == pytest.approx(until, abs=60.0)
     assert second.moved() == []
 
 
@@ -57,9 +57,9 @@ async def test_an_inhibit_that_was_lifted_stays_lifted_and_a_presence_is_never_l
     await ended(first)
     second = await make(presence=10.0, field_=first.field)
     cases = second.flisr.cases
-    assert cases.inhibited == ""
-    assert cases.now() < cases.present_until + 10.0
-    assert cases.present_until <= cases.now() + 10.0
+    assert cases.leave.inhibited == ""
+    assert cases.now() < cases.leave.present_until + 10.0
+    assert cases.leave.present_until <= cases.now() + 10.0
 
 
 # ---- before the journal has been read --------------------------------------------------------------------------------

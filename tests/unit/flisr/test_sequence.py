@@ -542,3 +542,11 @@ def test_work_at_the_fault_is_the_state_repair() -> None:
     play = Play().run(60)
     play.sequence.begin_repair("hot-line tag of anna", play.now)
     assert play.sequence.state is State.REPAIR
+
+
+def test_a_restart_before_the_location_locates_and_stays_blocked() -> None:
+    play = Play(Mode.AUTO)
+    play.take(play.sequence.resume_blocked([], play.now))
+    play.run(20)
+    assert (play.sequence.state, play.sent, play.asked) == (State.BLOCKED, [], [])
+    assert play.sequence.faulted == {"z2"}

@@ -2,34 +2,31 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
-import uuid
-from collections.abc import Coroutine, Iterable, Iterator, Mapping
-from collections.abc import Sequence as Items
-from dataclasses import dataclass, field, replace
-from typing import Any, Protocol
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 
-import numpy as np
-
-from address_space.ports import Caller, Outcome
-from twin_gateway.drivers.contract import LinkService
+from address_space.ports import Caller
 from twin_gateway.functions.contract import TwinContext
+from twin_gateway.functions.flisr.beside import Beside
+from twin_gateway.functions.flisr.case import Case
 from twin_gateway.functions.flisr.desk_work import DeskWork, Order
 from twin_gateway.functions.flisr.engine import Engine, Snapshot
-from twin_gateway.functions.flisr.interruptions import Outage, Reliability, SupplyLog, reliability
+from twin_gateway.functions.flisr.interruptions import Outage, SupplyLog
 from twin_gateway.functions.flisr.journal import EventEntry, FlisrJournal
+from twin_gateway.functions.flisr.leave import Leave
 from twin_gateway.functions.flisr.loads import LoadMemory
 from twin_gateway.functions.flisr.observe import GridEye
+from twin_gateway.functions.flisr.offers import Offers, PolledLink
+from twin_gateway.functions.flisr.outage_book import OutageBook
 from twin_gateway.functions.flisr.points import FlisrPoints
+from twin_gateway.functions.flisr.regions import Regions
 from twin_gateway.functions.flisr.remember import event_body, location_of, snapshot_of, step_record, trigger_of
 from twin_gateway.functions.flisr.settings import FlisrSettings
 from twin_gateway.functions.flisr.steady_clock import SteadyClock
 from twin_gateway.functions.flisr.view import FeederView
-from twin_gateway.functions.slices import each
-from twin_gateway.grid.model import LoadData, Position
-from twin_gateway.grid.zones import Flags
-from twin_gateway.twin.flisr.records import Indication, LoadEstimate
+from twin_gateway.grid.model import Position
+from twin_gateway.twin.flisr.records import LoadEstimate
 from twin_gateway.twin.flisr.sequence import Sequence
 from twin_gateway.twin.flisr.states import (
     ENDED_WELL,
@@ -39,9 +36,7 @@ from twin_gateway.twin.flisr.states import (
     Locate,
     MakePlan,
     Mode,
-    Offer,
     Operate,
-    Purpose,
     PutTags,
     ResetIndicators,
     State,
@@ -53,36 +48,9 @@ from twin_gateway.twin.flisr.states import (
 log = logging.getLogger(__name__)
 
 
-class PolledLink(Protocol):
-    """What FLISR needs of a link: that it has its device say everything anew."""
-
-    async def serve(self, service: LinkService) -> Outcome:
-        """Run a service and await the device's answer."""
-        ...
-
-
 _MODES = {"off": Mode.OFF, "monitor": Mode.MONITOR, "advise": Mode.ADVISE, "confirm-step": Mode.CONFIRM_STEP}
 YEAR_S = 365 * 86_400.0
 EVENTS_KNOWN = 10_000
-_Mark = tuple[State, str, int, bool]
-"""State, plan, mode of an event, and whether its location is known: the journal is written when one changes."""
-
-
-@dataclass(slots=True)
-class Case:
-    """One event.
-
-    Attributes:
-        authority: on whose word commands leave: who confirmed, or who made the feeder automatic.
-        saved: what is on disk.
-    """
-
-    sequence: Sequence
-    snapshot: Snapshot
-    view: FeederView
-    authority: Caller
-    interruption: SupplyLog = field(default_factory=SupplyLog)
-    saved: _Mark | None = None
 
 
 class Cases:
@@ -101,16 +69,12 @@ class Cases:
         clock: SteadyClock,
         links: Mapping[str, PolledLink],
     ) -> None:
-        self._links = links
         self.eye = eye
         self.engine = engine
         self.changed = True
         self.ready = False
         """What was on before the start is known: nothing is let through, and nobody's word is taken, before."""
-        self.inhibited = ""
-        self.present_until = float("-inf")
         self._alarms = context.alarms
-        self._place = context.place
         self._settings = settings
         self._journal = journal
         self._loads = loads
@@ -120,15 +84,21 @@ class Cases:
         self._cases: dict[str, Case] = {}
         self._known: dict[str, None] = {}
         self._modes: dict[str, tuple[Mode, Caller]] = {}
-        self._auto_at: dict[str, tuple[str, float]] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
-        self._regions: dict[str, frozenset[str]] = {}
-        self._areas: dict[str, set[int]] = {}
-        self._past: list[tuple[str, float, list[Outage]]] = []
         self._tags_seen = -1
-        self._weights = self._customers()
-        for feeder in self.feeders:  # while nobody waits
-            self.region(feeder)
+        self.regions = Regions(eye)
+        self.beside = Beside(context.alarms, context.place)
+        self.leave = Leave(settings, eye, regions=self.regions, journal=journal, work=work, now=self.now)
+        self.offers = Offers(
+            eye,
+            engine,
+            regions=self.regions,
+            leave=self.leave,
+            links=links,
+            poll=settings.poll,
+            barred=self.barred,
+            now=self.now,
+        )
+        self._outages = OutageBook(eye, self.regions, settings.sustained)
 
     # ---- what others ask ------------------------------------------------------------------------------------------
 
@@ -177,26 +147,6 @@ class Cases:
             self._handle(case, case.sequence.stop(f"{caller.user}, who set the feeder off", self.now())[1])
         self.changed = True
 
-    async def inhibit(self, reason: str) -> None:
-        """Nothing runs by itself, for a reason; an empty one: it may again. Durable; the safe side takes effect first.
-
-        Raises:
-            OSError, sqlite3.Error: it could not be written.
-        """
-        self.inhibited = reason or self.inhibited
-        await self._journal.put_word("inhibit", {"reason": reason})
-        self.inhibited = reason
-
-    async def present(self) -> None:
-        """An operator is there, for the time set; durable.
-
-        Raises:
-            OSError, sqlite3.Error: it could not be written.
-        """
-        until = self.now() + (self._settings.presence or 0.0)
-        await self._journal.put_word("presence", {"until": until})
-        self.present_until = until
-
     def faulted(self) -> Mapping[str, str]:
         """Zones that must not be fed, and why: those of every event, until the return to normal is carried out.
 
@@ -210,15 +160,9 @@ class Cases:
             sequence = case.sequence
             if sequence.state is State.RETURNING:  # that a return is planned is nobody's word that the repair is done
                 continue
-            for zone in self.fault_zones(sequence):
+            for zone in case.sequence.faulted:
                 found[zone] = f"fault of event {sequence.trigger.event}"
         return found
-
-    @staticmethod
-    def fault_zones(sequence: Sequence) -> set[str]:
-        """Zones that an event takes as faulted."""
-        located = () if sequence.location is None else sequence.location.candidates
-        return {*located, *sequence.fault_zones}
 
     # ---- the course of events -------------------------------------------------------------------------------------
 
@@ -235,7 +179,7 @@ class Cases:
         self._remember(trigger.event)
         sequence = Sequence(trigger, mode, self._settings.sequence_times(), now)
         if before is not None:
-            sequence.fault_zones |= self.fault_zones(before.sequence)
+            sequence.fault_zones |= before.sequence.faulted
             self._handle(before, before.sequence.supersede(trigger.event, now))
             self._finish(before, now)
         if trigger.cause is Cause.BREAKER_FAILURE:
@@ -245,10 +189,10 @@ class Cases:
         case = Case(
             sequence,
             self._snapshot(trigger, now),
-            FeederView(self.eye, trigger.feeder, self.region, self.feeding, self.now),
+            FeederView(self.eye, trigger.feeder, self.regions.region, self.regions.feeding, self.now),
             caller or self._authority(trigger.feeder),
         )
-        self._begin_interruption(case)
+        self._outages.begin(case)
         self._cases[trigger.feeder] = case
         self._handle(case, sequence.tick(now, case.view))
         return case
@@ -284,17 +228,16 @@ class Cases:
         if self._cases.get(feeder) is case:
             del self._cases[feeder]
         self._alarms.clear("F01", feeder)
-        outages = case.interruption.outages(now)
-        self._past.append((feeder, now, outages))
+        outages = self._outages.end(case, now)
         body = {"outages": [[each.customers, each.minutes, each.load, each.saved] for each in outages]}
         event = case.sequence.trigger.event
-        self.spawn(self._journal.put_interruption(event, feeder, now, body), "interruption")
+        self.beside.spawn(self._journal.put_interruption(event, feeder, now, body), "interruption")
         self._save(case)
         self.changed = True
 
     def _look_for_work(self, case: Case, now: float) -> None:
         """People's tags in the isolated part: the repair has begun."""
-        zones = {self.eye.network.zone_index[zone] for zone in self.fault_zones(case.sequence)}
+        zones = {self.eye.network.zone_index[zone] for zone in case.sequence.faulted}
         if zones & self.eye.barred_zones():
             self._handle(case, case.sequence.begin_repair("tags of people stand in the fault section", now))
 
@@ -316,32 +259,26 @@ class Cases:
                 else:
                     self._alarms.clear("F01", feeder)
             elif isinstance(action, Operate):
-                self.spawn(self._operate(case, action), "step")
+                self.beside.spawn(self._operate(case, action), "step")
             elif isinstance(action, Locate):
-                self.spawn(self._locate(case), "location")
+                self.beside.spawn(self._locate(case), "location")
             elif isinstance(action, MakePlan):
-                self.spawn(self._plan(case, action), "plan")
+                self.beside.spawn(self._plan(case, action), "plan")
             elif isinstance(action, PutTags):
-                self.spawn(self._put_tags(case, action), "tags")
+                self.beside.spawn(self._put_tags(case, action), "tags")
             elif isinstance(action, ResetIndicators):
-                self.spawn(self._reset_indicators(case), "reset of indicators")
-        if case.saved != self._mark(case):
+                self.beside.spawn(self._reset_indicators(case), "reset of indicators")
+        if case.saved != case.mark():
             self._save(case)
             self.changed = True
 
-    @staticmethod
-    def _mark(case: Case) -> _Mark:
-        sequence = case.sequence
-        plan = sequence.offer.id if sequence.offer else ""
-        return sequence.state, plan, int(sequence.mode), sequence.location is not None
-
     def _save(self, case: Case) -> None:
-        case.saved = self._mark(case)
-        self.spawn(self._journal.put_event(self._entry(case)), "journal")
+        case.saved = case.mark()
+        self.beside.spawn(self._journal.put_event(self._entry(case)), "journal")
 
     def _entry(self, case: Case) -> EventEntry:
         trigger = case.sequence.trigger
-        region = self.region(trigger.feeder)
+        region = self.regions.region(trigger.feeder)
         body = event_body(case.sequence, case.snapshot, self.eye.network, region)
         return EventEntry(trigger.event, trigger.feeder, int(case.sequence.state), trigger.received, body)
 
@@ -364,12 +301,7 @@ class Cases:
 
     async def _locate(self, case: Case) -> None:
         sequence, trigger = case.sequence, case.sequence.trigger
-        await self._poll(trigger.feeder)
-        indications: list[Indication] = []
-        await each(indications.append, self.eye.indications())
-        if not trigger.clock_good:
-            # Without the time of the trip no other device's time says anything: everything goes by arrival.
-            indications = [replace(each, time=None, clock_good=False) for each in indications]
+        indications = await self.offers.indications(trigger)
         try:
             location = await self.engine.locate(case.snapshot, trigger.feeder, indications, trigger.time, trigger.fault)
         except Exception as error:
@@ -381,32 +313,10 @@ class Cases:
             text += ", by the order of arrival: clocks are not good"
         self._handle(case, sequence.located(location, text, self.now()))
 
-    async def _poll(self, feeder: str) -> None:
-        """Have the indicators' devices say everything anew: only an answer after the trip is one."""
-        region, names = self.region(feeder), set()
-        for address, indicator in self.eye.network.grid.indicators.items():
-            row = self.eye.row(address)
-            if indicator.equipment in region and indicator.poll and row >= 0:
-                names.add(self.eye.table.binding(row)[0])
-        asked = [
-            asyncio.ensure_future(self._links[name].serve(LinkService.INTERROGATE))
-            for name in sorted(names)
-            if name in self._links
-        ]
-        if not asked:
-            return
-        _, waiting = await asyncio.wait(asked, timeout=self._settings.poll)
-        for task in waiting:
-            task.cancel()
-        outcomes = await asyncio.gather(*asked, return_exceptions=True)
-        for name, outcome in zip(sorted(names & self._links.keys()), outcomes, strict=True):
-            if isinstance(outcome, BaseException) or not outcome.good:
-                log.info("link %s gave no full answer for the location of a fault: %s", name, outcome)
-
     async def _plan(self, case: Case, ask: MakePlan) -> None:
         sequence = case.sequence
         try:
-            offer, text = await self._offer(case, ask)
+            offer, text = await self.offers.make(case, ask)
             if sequence.mode is Mode.AUTO and case.view.fingerprint(sequence.trigger.feeder) != offer.fingerprint:
                 offer = replace(offer, auto_refusals=(*offer.auto_refusals, "the grid changed while it was planned"))
         except Exception as error:
@@ -414,77 +324,15 @@ class Cases:
             self._handle(case, sequence.planned(None, f"the computation failed ({error})", self.now()))
             return
         if sequence.mode is Mode.AUTO and not offer.auto_refusals:
-            self._auto_at[sequence.trigger.feeder] = (sequence.trigger.event, self.now())
+            self.leave.taken(sequence.trigger)
         self._handle(case, sequence.planned(offer, text, self.now()))
-
-    async def _offer(self, case: Case, ask: MakePlan) -> tuple[Offer, str]:
-        sequence, feeder = case.sequence, case.sequence.trigger.feeder
-        name = f"P{uuid.uuid4().hex[:8]}"
-        fingerprint = case.view.fingerprint(feeder)
-        states = await asyncio.to_thread(self.eye.states, self.now())
-        if ask.purpose is Purpose.RETURN:
-            plan = await self.engine.back(states, case.snapshot.loads, self.region(feeder), self.barred(case))
-            touched = [step.address for step in plan.steps]
-            left = self._not_normal(feeder, touched)
-            offer = Offer(name, plan, fingerprint, Purpose.RETURN, involved=self._involved(feeder, touched), left=left)
-            return offer, f"{len(plan.steps)} steps back to normal"
-        zones = self.fault_zones(sequence) | ask.fault_zones
-        isolation, result, plan = await self.engine.plan(
-            case.snapshot,
-            feeder,
-            states,
-            sorted(zones),
-            blocked=ask.blocked,
-            barred=self.barred(case),
-            now=self.now(),
-            device="" if sequence.trigger.cause is Cause.BREAKER_FAILURE else None,
-        )
-        involved = self._involved(feeder, [step.address for step in plan.steps])
-        refusals = tuple(self._auto_refusals(sequence.trigger)) if sequence.mode is Mode.AUTO else ()
-        offer = Offer(name, plan, fingerprint, Purpose.FAULT, isolation, result, involved, refusals)
-        share = f"{result.restored / 1e3:.0f} of {result.dead / 1e3:.0f} kW"
-        return offer, f"{len(plan.steps)} steps, {share} restored ({result.method})"
-
-    def _not_normal(self, feeder: str, touched: Iterable[str]) -> tuple[str, ...]:
-        """Switches of a region that a plan does not bring to their normal positions."""
-        normal, steps = self.eye.network.normal, set(touched)
-        return tuple(
-            switch
-            for switch in sorted(self.region(feeder))
-            if switch not in steps and self.eye.position(switch) is not normal[switch]
-        )
 
     def barred(self, case: Case | None) -> set[str]:
         """Zones that must not become live: tagged, earthed, of other events."""
         network = self.eye.network
         zones = self.eye.barred_zones() | network.earthed(self.eye.positions())
-        others = {
-            zone for other in self._cases.values() if other is not case for zone in self.fault_zones(other.sequence)
-        }
+        others = {zone for other in self._cases.values() if other is not case for zone in other.sequence.faulted}
         return {network.zones[zone].address for zone in zones} | others
-
-    def _auto_refusals(self, trigger: Trigger) -> list[str]:
-        """Why a feeder may not run by itself now (spec 3.6)."""
-        feeder = trigger.feeder
-        region, item = self.region(feeder), self.eye.network.grid.feeders[feeder]
-        found = []
-        bad = self.eye.not_good(sorted(region))
-        if bad:
-            more = f" and {len(bad) - 3} more" if len(bad) > 3 else ""
-            found.append(f"not Good: {', '.join(bad[:3])}{more}")
-        tagged = next((text for switch in sorted(region) if (text := self.eye.peoples_tag(switch))), "")
-        if tagged:
-            found.append(f"a tag stands in the area: {tagged}")
-        if self.inhibited:
-            found.append(f"inhibited: {self.inhibited}")
-        if self._settings.presence is not None and self.now() > self.present_until:
-            found.append("no operator has said to be there")
-        event, last = self._auto_at.get(feeder, ("", float("-inf")))
-        if event != trigger.event and self.now() - last < self._settings.block:
-            found.append(f"an automatic sequence ran less than {self._settings.block:g} s ago")
-        if item.reclosing != "none" and not self._work.controllable(item.reclose_block):
-            found.append("reclosing cannot be blocked")
-        return found
 
     async def _put_tags(self, case: Case, action: PutTags) -> None:
         event = case.sequence.trigger.event
@@ -500,7 +348,7 @@ class Cases:
     async def _reset_indicators(self, case: Case) -> None:
         """Best effort: an indicator that stays set is ignored next time by its age, and told here."""
         feeder, event = case.sequence.trigger.feeder, case.sequence.trigger.event
-        region = self.region(feeder)
+        region = self.regions.region(feeder)
         for address, indicator in self.eye.network.grid.indicators.items():
             reading = self.eye.read(address)
             reset = f"{address.rpartition('/')[0]}/IndRs"
@@ -525,89 +373,6 @@ class Cases:
         loads = self._loads.before(moment - self._settings.load_gap, self._settings.load_mean)
         return Snapshot(positions, loads, moment)
 
-    def _customers(self) -> dict[int, int]:
-        network = self.eye.network
-        found = {}
-        for number, zone in enumerate(network.zones):
-            data = [network.grid.equipment[load].data for load in zone.loads]
-            found[number] = sum(each.customers for each in data if isinstance(each, LoadData))
-        return found
-
-    def _begin_interruption(self, case: Case) -> None:
-        network, before = self.eye.network, case.snapshot.positions
-        was = self.eye.fed(self._closed(before))
-        lost: dict[int, tuple[int, float]] = {}
-        for number in was - self.eye.supplied():
-            estimates = [case.snapshot.loads.get(load) for load in network.zones[number].loads]
-            load = float(sum(each.p + each.der for each in estimates if each is not None))
-            lost[number] = (self._weights[number], load)
-        case.interruption.begin(lost, case.snapshot.time)
-
-    def _closed(self, positions: Mapping[str, Position]) -> Flags:
-        switches = self.eye.network.switches
-        return np.array([positions.get(switch.address) is Position.CLOSED for switch in switches], bool)
-
-    def _sections(self, positions: Mapping[str, Position]) -> list[int]:
-        """Number of the section of each zone: what is joined by closed switches that are no heads of feeders."""
-        closed = self._closed(positions)
-        closed[list(self.eye.network.heads.values())] = False
-        sections: list[int] = self.eye.islands(closed).tolist()
-        return sections
-
-    def _behind(self, feeder: str, sections: Items[int]) -> set[int]:
-        """Sections behind the head of a feeder."""
-        network = self.eye.network
-        head = network.switches[network.heads[feeder]]
-        return {sections[zone] for zone in head.zones if not network.trunk[zone]}
-
-    def region(self, feeder: str) -> frozenset[str]:
-        """Switches of a feeder and of its neighbours over at most two ties: what its plans look at."""
-        found = self._regions.get(feeder)
-        if found is None:
-            network = self.eye.network
-            if not self._areas:
-                sections = self._sections(network.normal)
-                members: dict[int, set[int]] = {}
-                for zone, section in enumerate(sections):
-                    members.setdefault(section, set()).add(zone)
-                for each in network.heads:
-                    self._areas[each] = {z for section in self._behind(each, sections) for z in members[section]}
-            feeder_of = {zone: each for each, zones in self._areas.items() for zone in zones}
-            near = {feeder}
-            for _ in range(2):
-                zones = {zone for each in near for zone in self._areas[each]}
-                near |= {
-                    feeder_of[beyond]
-                    for zone in zones
-                    for number in network.switches_at[zone]
-                    if (beyond := network.switches[number].other(zone)) in feeder_of
-                }
-            zones = {zone for each in near for zone in self._areas[each]}
-            found = frozenset(
-                network.switches[number].address for zone in zones for number in network.switches_at[zone]
-            )
-            self._regions[feeder] = found
-        return found
-
-    def _involved(self, feeder: str, touched: Iterable[str]) -> frozenset[str]:
-        """Feeders that switches of a plan border on, as things stand."""
-        zones = {zone for switch in touched for zone in self.eye.zones_of(switch)}
-        sections = self._sections(self.eye.positions())
-        at = {sections[zone] for zone in zones}
-        return frozenset({feeder, *(each for each in self.feeders if at & self._behind(each, sections))})
-
-    def feeding(self, switch: str) -> frozenset[str]:
-        """Feeders whose closed head feeds a switch, or whose head it is."""
-        zones, positions = self.eye.zones_of(switch), self.eye.positions()
-        grid, sections = self.eye.network.grid, self._sections(positions)
-        at = {sections[zone] for zone in zones}
-        return frozenset(
-            feeder
-            for feeder in self.feeders
-            if (head := grid.feeders[feeder].head) == switch
-            or (positions[head] is not Position.OPEN and at & self._behind(feeder, sections))
-        )
-
     def transfers(self) -> frozenset[str]:
         """Switches whose closing is under command and has been found to close a loop of one proven source."""
         found = set()
@@ -616,11 +381,6 @@ class Cases:
             if record is not None and any(each.kind == "same_source" for each in record.step.preconditions):
                 found.add(record.step.address)
         return frozenset(found)
-
-    def feeder_of(self, zone: int, positions: Mapping[str, Position]) -> str:
-        """The feeder whose head feeds a zone; empty for none."""
-        sections = self._sections(positions)
-        return next((feeder for feeder in self.feeders if sections[zone] in self._behind(feeder, sections)), "")
 
     def loads_now(self) -> dict[str, LoadEstimate]:
         """Estimates of the loads up to this moment."""
@@ -638,14 +398,8 @@ class Cases:
             who = Caller(body["user"], frozenset(body["roles"]), body["client"])
             self._modes[feeder] = (Mode(mode), who)
         now = self.now()
-        words = await self._journal.words()
-        self.inhibited = words.get("inhibit", {}).get("reason", "")
-        # The clock of the machine may have been set since, and the setting changed.
-        until = words.get("presence", {}).get("until", float("-inf"))
-        self.present_until = min(until, now + (self._settings.presence or 0.0))
-        self._past.clear()
-        for feeder, body in await self._journal.interruptions(now - YEAR_S):
-            self._past.append((feeder, now, [Outage(*row) for row in body["outages"]]))
+        await self.leave.restore()
+        self._outages.restore(await self._journal.interruptions(now - YEAR_S))
         for entry in await self._journal.events():
             self._remember(entry.id)
             if entry.state == State.IDLE or entry.feeder not in self.eye.network.heads:
@@ -659,10 +413,10 @@ class Cases:
         sequence.fault_zones = set(entry.body["fault_zones"])
         sequence.stamps = [(State(state), time, why) for state, time, why in entry.body["stamps"]]
         snapshot = snapshot_of(entry.body, self.eye.network, self._loads.before(0.0, 0.0))
-        view = FeederView(self.eye, entry.feeder, self.region, self.feeding, self.now)
+        view = FeederView(self.eye, entry.feeder, self.regions.region, self.regions.feeding, self.now)
         case = Case(sequence, snapshot, view, self._authority(entry.feeder))
         self._cases[entry.feeder] = case
-        self._begin_interruption(case)
+        self._outages.begin(case)
         records = [step_record(step) for step in await self._journal.steps(entry.id)]
         if State(entry.state) in ENDED_WELL:
             sequence.history, sequence.state, sequence.reason = records, State(entry.state), "since before the restart"
@@ -690,45 +444,12 @@ class Cases:
             total_back += interruption.restored
             sequence = case.sequence if case is not None else None
             points.write_feeder(feeder, self.mode(feeder), sequence, (interruption.out, interruption.restored), quality)
-            outages = [each for past, _, found in self._past if past == feeder for each in found]
-            outages += interruption.outages(now)
+            outages, indices = self._outages.of_feeder(feeder, case, now)
             everything += outages
-            served = sum(self._weights[zone] for zone in self._areas_of(feeder))
-            points.write_indices(feeder, self._indices(outages, served))
+            points.write_indices(feeder, indices)
             yield feeder
         points.write_area(self.active(), (total_out, total_back), quality)
-        points.write_indices("", self._indices(everything, sum(self._weights.values())))
-
-    def _areas_of(self, feeder: str) -> set[int]:
-        self.region(feeder)
-        return self._areas[feeder]
-
-    def _indices(self, outages: list[Outage], served: int) -> Reliability:
-        return reliability(outages, served, self._settings.sustained / 60.0)
-
-    # ---- tasks ----------------------------------------------------------------------------------------------------
-
-    def spawn(self, work: Coroutine[Any, Any, None], name: str) -> None:
-        """Let something go on beside; a failure is told as an event."""
-        task = asyncio.create_task(work, name=f"flisr {name}")
-        self._tasks.add(task)
-        task.add_done_callback(self._ended)
-
-    def _ended(self, task: asyncio.Task[None]) -> None:
-        self._tasks.discard(task)
-        if not task.cancelled() and task.exception() is not None:
-            log.error("%s failed", task.get_name(), exc_info=task.exception())
-            self.tell_failure(task.exception(), task.get_name())
-
-    def tell_failure(self, error: BaseException | None, what: str = "FLISR") -> None:
-        """Something of FLISR itself has failed: an event, so that people know."""
-        self._alarms.event("G02", self._place, f"{what} failed: {error}", 800)
-
-    async def close(self) -> None:
-        """End what goes on beside; commands that have left end in the desk."""
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        points.write_indices("", self._outages.of_area(everything))
 
 
 def _wanted(sequence: Sequence, action: Operate) -> bool:

@@ -18,13 +18,14 @@ from address_space.ports import Caller, MethodResult, MethodSpec
 from address_space.quality import worst
 from twin_gateway.commands.desk import CommandDesk
 from twin_gateway.functions.contract import TwinContext
-from twin_gateway.functions.flisr.cases import Cases, PolledLink
+from twin_gateway.functions.flisr.cases import Cases
 from twin_gateway.functions.flisr.columns import rows_of
 from twin_gateway.functions.flisr.desk_work import DeskWork
 from twin_gateway.functions.flisr.engine import Engine
 from twin_gateway.functions.flisr.journal import FlisrJournal
 from twin_gateway.functions.flisr.loads import LoadMemory
 from twin_gateway.functions.flisr.observe import GridEye
+from twin_gateway.functions.flisr.offers import PolledLink
 from twin_gateway.functions.flisr.people import People
 from twin_gateway.functions.flisr.points import FlisrPoints
 from twin_gateway.functions.flisr.readings import reading_of
@@ -127,7 +128,7 @@ class FlisrFunction:
             await self.cases.restore()
             await self._remember_heads()
             await in_slices(self._look_at_all())
-            self.cases.spawn(self.cases.engine.warm(), "compute process")
+            self.cases.beside.spawn(self.cases.engine.warm(), "compute process")
             while True:
                 await self._round(cursor.take())
                 with contextlib.suppress(TimeoutError):
@@ -137,7 +138,7 @@ class FlisrFunction:
                 await asyncio.sleep(BREATH_S)  # what comes in a burst is looked at together
         finally:
             cursor.close()
-            await self.cases.close()
+            await self.cases.beside.close()
             self._worker.close()
             await self._journal.close()
 
@@ -158,7 +159,7 @@ class FlisrFunction:
                 await in_slices(self._publish())
         except Exception as error:
             log.exception("a round of FLISR failed")
-            self.cases.tell_failure(error)
+            self.cases.beside.tell_failure(error)
             await asyncio.sleep(PUBLISH_S)
 
     def _prepare(self) -> None:
@@ -212,7 +213,7 @@ class FlisrFunction:
                 self._kept[feeder] = known
                 rows.append((feeder, int(known.position), known.since))
         if rows:
-            self.cases.spawn(self._journal.put_heads(rows), "heads")
+            self.cases.beside.spawn(self._journal.put_heads(rows), "heads")
 
     def _take(self, chunk: Chunk, now: float) -> Iterator[None]:
         yield

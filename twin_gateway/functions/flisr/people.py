@@ -12,7 +12,8 @@ from address_space.quality import StatusCode
 from twin_gateway.commands.desk import CommandDesk
 from twin_gateway.commands.tags import TagAnswer, TagKind, TagStore, one_line
 from twin_gateway.functions.contract import TwinContext
-from twin_gateway.functions.flisr.cases import Case, Cases
+from twin_gateway.functions.flisr.case import Case
+from twin_gateway.functions.flisr.cases import Cases
 from twin_gateway.functions.flisr.methods import empty_outputs, event_outputs, location_outputs, plan_outputs, specs
 from twin_gateway.functions.flisr.points import owner_of
 from twin_gateway.functions.flisr.settings import FlisrSettings
@@ -298,13 +299,13 @@ class People:
         if on and not reason.strip():
             raise _RefusedError(StatusCode.BadInvalidArgument, "a reason is needed")
         await self._record("inhibit", caller, self._place, reason, on=bool(on))
-        await self._cases.inhibit(reason.strip() if on else "")
+        await self._cases.leave.inhibit(reason.strip() if on else "")
         return MethodResult(_GOOD, (True, "nothing runs by itself" if on else "automatic feeders may run"))
 
     async def _presence(self, _arguments: Sequence[Any], caller: Caller) -> MethodResult:
         self._allowed(caller, Right.OPERATE, self._place)
         await self._record("presence", caller, self._place, "an operator is there")
-        await self._cases.present()
+        await self._cases.leave.present()
         return MethodResult(_GOOD, (True, "noted"))
 
     # ---- tags and override ----------------------------------------------------------------------------------------

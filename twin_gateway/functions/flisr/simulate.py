@@ -22,7 +22,7 @@ async def simulate(cases: Cases, fault: str) -> tuple[Location, Offer]:
     if number is None:
         raise ValueError(f"{fault!r} is no line, node or zone of the grid model")
     positions = eye.positions()
-    feeder = cases.feeder_of(number, positions)
+    feeder = cases.regions.feeder_of(number, positions)
     if not feeder:
         raise ValueError(f"no feeder feeds {fault} now")
     now = cases.now()

@@ -107,6 +107,11 @@ class Sequence:
         """The step that is being carried out; None while none is."""
         return self._stepper.current if self._stepper is not None else None
 
+    @property
+    def faulted(self) -> set[str]:
+        """Zones that the event takes as faulted."""
+        return {*(() if self.location is None else self.location.candidates), *self.fault_zones}
+
     # ---- what comes in --------------------------------------------------------------------------------------------
 
     def tick(self, now: float, view: View) -> list[Action]:
@@ -123,7 +128,7 @@ class Sequence:
 
     def located(self, location: Location | None, text: str, now: float) -> list[Action]:
         """The location, or why there is none."""
-        if self.state is State.ABORTED and self.location is None:
+        if self.state in (State.ABORTED, State.BLOCKED) and self.location is None:
             self.location = location  # stopped before it was known: what must not be fed is known all the same
             return []
         if self.state is not State.DETECTED:
@@ -330,6 +335,8 @@ class Sequence:
         """After a restart of the gateway in the middle: blocked, with what had been done; never goes on by itself."""
         self.history = done
         self._block("restart of the gateway in the middle of a sequence", now, "restart")
+        if self.location is None and self.trigger.cause is not Cause.BUSBAR:
+            self._actions.append(Locate())
         return self._take()
 
     # ---- before the plan ------------------------------------------------------------------------------------------
