@@ -6,14 +6,13 @@ import asyncio
 import logging
 import math
 import sqlite3
-from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextlib import closing
 from typing import Any, TypeVar
 
 import numpy as np
 
 from address_space import clock, quality
-from address_space.point import Batch
 from address_space.ports import Caller, MethodResult, MethodSpec
 from address_space.quality import StatusCode
 from twin_gateway.functions.contract import TwinContext
@@ -22,25 +21,23 @@ from twin_gateway.functions.interval_store import IntervalReader, IntervalStoreE
 from twin_gateway.functions.intervals import FILE
 from twin_gateway.functions.losses_conditions import MeterConditions
 from twin_gateway.functions.losses_detect import Detections, explain
-from twin_gateway.functions.losses_inputs import DAY_S, Floats
+from twin_gateway.functions.losses_inputs import DAY_S
 from twin_gateway.functions.losses_job import (
-    INVALID,
     OK,
     PROVISIONAL,
-    TOPOLOGY_CHANGED,
     LossJob,
     LossResult,
-    RegionSeries,
     balance_window,
+    totals_of,
     write_grid,
 )
-from twin_gateway.functions.losses_methods import STATES, TOTALS, evidence, iso, seconds, specs
+from twin_gateway.functions.losses_methods import STATES, TOTALS, iso, seconds, specs, suspect_columns
+from twin_gateway.functions.losses_publish import POINTS, LossPublisher
 from twin_gateway.functions.losses_reactive import said
 from twin_gateway.functions.losses_results import LossResults
 from twin_gateway.functions.losses_search import LossSearch
 from twin_gateway.functions.losses_settings import LossSettings
 from twin_gateway.functions.losses_suspicions import StandingSuspicions
-from twin_gateway.functions.results import Value
 from twin_gateway.functions.slices import each
 from twin_gateway.functions.worker import ComputeError, Worker
 from twin_gateway.twin.losses.detection import Suspicion
@@ -49,13 +46,6 @@ from twin_gateway.twin.losses.regions import RegionKind, meters_of, padded, regi
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 
-POINTS = (
-    "LosWh", "LosPct", "TecWh", "NtlWh", "UncWh", "UncPct", "InWh", "OutWh", "CnsWh", "DerWh", "UnmWh", "EstPct",
-    "Cmpl", "Rev", "T0", "T1", "St", "Rank",
-)  # fmt: skip
-_HISTORY = ("LosWh", "LosPct", "NtlWh", "UncWh", "Cmpl", "Rev", "St")
-"""What is told of older intervals, as late samples with their own time."""
-_USABLE = (OK, PROVISIONAL, TOPOLOGY_CHANGED)
 _LONGEST_WINDOW_S = 40 * DAY_S
 _DETECTION_HOUR = 6
 _LIMIT_S = 900.0
@@ -108,7 +98,7 @@ class Losses:
             self._open()
         except (sqlite3.Error, OSError) as error:  # `run` tries again, and tells of it
             log.error("losses cannot keep anything: %s", error)
-        self._published: dict[str, tuple[float, bool]] = {}
+        self._shown = LossPublisher(context, settings, self._results, self._kinds, now=now)
         self._conditions = MeterConditions(context, settings, self._meters, now=now)
         suspected = [*self._meters, *(key for key, kind in self._kinds.items() if kind is not RegionKind.PHASE)]
         self._suspected = StandingSuspicions(context, suspected if found else (), self._results)
@@ -221,7 +211,7 @@ class Losses:
         series = result.series.get(key)
         if series is None:
             raise KeyError(f"{region} had no balance in this window")
-        totals = _totals(series, self._settings)
+        totals = totals_of(series)
         states = self._states(result)[key]
         lists = (
             [iso(end) for end in result.ends.tolist()],
@@ -265,16 +255,7 @@ class Losses:
             await asyncio.wait([self.search_soon(self._now())], timeout=_PATIENCE_S)
         found = self.suspicions
         top = found[: int(count)]
-        outputs = (
-            [str(item.method) for item in top],
-            [item.address for item in top],
-            [item.region for item in top],
-            [item.score for item in top],
-            [iso(item.start) for item in top],
-            [iso(item.end) for item in top],
-            [item.kwh_per_day for item in top],
-            [evidence(item.evidence) for item in top],
-        )
+        outputs = suspect_columns(top)
         text = f"{len(top)} of {len(found)} suspicions"
         if self._searching is not None:
             text += "; a search is under way"
@@ -322,13 +303,8 @@ class Losses:
             if not told:
                 told = True
                 log.info("no meter has told anything yet: losses are computed when one has")
-                await each(self._nothing, self._kinds)
+                await each(self._shown.nothing, self._kinds)
             await self._sleep(_PATIENCE_S)
-
-    def _nothing(self, key: str) -> None:
-        """Say of a region that there are no data: bad, with the state `invalid`."""
-        values: dict[str, Value] = dict.fromkeys(f"{key}/{name}" for name in POINTS)
-        self._context.results.write(values | {f"{key}/St": INVALID}, int(quality.Quality.INVALID))
 
     def _has_data(self) -> bool:
         try:
@@ -373,7 +349,7 @@ class Losses:
         oldest = stop - (self._settings.final_days + 1.5) * DAY_S
         ends = [end for end in touched if oldest <= end <= stop]
         start = min(stop - length, min(ends, default=stop) - 2 * length)
-        if not self._published:  # after a start, to know what to show
+        if not self._shown.anything:  # after a start, to know what to show
             start = min(start, stop - self._settings.show_within)
         await self._update(start, stop)
         await asyncio.to_thread(self._results.put_progress, "sequence", float(sequence))
@@ -433,7 +409,7 @@ class Losses:
             result = await self._work(balance_window, await self._job(start, stop))
             states = await asyncio.to_thread(self._states, result)
             changed = await asyncio.to_thread(self._results.revise, result, states)
-            await self._publish(result, states, changed)
+            await self._shown.publish(result, states, changed)
             await self._conditions.tell(result, self._kinds)
             return changed
 
@@ -444,130 +420,6 @@ class Losses:
             key: np.where((series.state == OK) & ~final, PROVISIONAL, series.state).tolist()
             for key, series in result.series.items()
         }
-
-    # ---- publishing -----------------------------------------------------------------------------------------------
-
-    async def _publish(
-        self, result: LossResult, states: Mapping[str, list[int]], changed: Mapping[str, list[tuple[int, int]]]
-    ) -> None:
-        ranks = await asyncio.to_thread(_ranks, result, self._kinds)
-        for key, series in result.series.items():
-            if key not in self._kinds:
-                continue
-            await asyncio.sleep(0)
-            revisions = dict(changed.get(key, []))
-            row = _newest(states[key], round(self._settings.show_within / result.length))
-            end = float(result.ends[row])
-            columns = _columns(series)
-            good = states[key][row] in _USABLE
-            if self._is_shown(key, end, good=good, again=row in revisions):
-                self._published[key] = end, good
-                revision = revisions.pop(row, 0) or await asyncio.to_thread(self._results.revision, key, end)
-                values = _values(columns, row, (end - result.length, end), states[key][row], revision)
-                values["Rank"] = ranks.get(key, 0)
-                self._context.results.write(
-                    {f"{key}/{name}": value for name, value in values.items()},
-                    int(series.quality[row]),
-                    clock.from_unix(end),
-                )
-            if revisions:
-                self._correct(result, key, columns | {"St": np.asarray(states[key], np.float64)}, revisions)
-
-    def _is_shown(self, key: str, end: float, *, good: bool, again: bool) -> bool:
-        """Whether an interval is to be shown in place of the one that is; `again`: it has another result."""
-        shown, shown_good = self._published.get(key, (0.0, False))
-        if shown > self._now() + DAY_S / 24:  # the clock was ahead
-            return True
-        if good != shown_good and shown:
-            # One that is complete enough stays, or comes in place of a newer one that is not.
-            return good if abs(end - shown) <= self._settings.show_within else end > shown
-        return end > shown or (end == shown and again)
-
-    def _correct(self, result: LossResult, key: str, columns: dict[str, Floats], revisions: Mapping[int, int]) -> None:
-        """Tell older intervals as late samples: history takes them, the live value stays."""
-        table = self._context.table
-        at = np.array(list(revisions), np.intp)
-        columns = {name: column[at] for name, column in columns.items()}
-        columns["Rev"] = np.array(list(revisions.values()), np.float64)
-        ticks = clock.UNIX_EPOCH_TICKS + np.rint(result.ends[at]).astype(np.int64) * clock.TICKS_PER_SECOND
-        words = result.series[key].quality[at]
-        for name in _HISTORY:
-            good = np.isfinite(columns[name])
-            rows = np.full(np.count_nonzero(good), table.find(f"{key}/{name}"), np.int32)
-            if len(rows):
-                table.ingest(Batch(rows, columns[name][good], words[good], ticks[good], late=True))
-
-
-def _newest(states: Sequence[int], rows: int) -> int:
-    """Row to show: the newest of the last `rows` that may be used, else the newest."""
-    for row in range(len(states) - 1, max(len(states) - 1 - rows, -1), -1):
-        if states[row] in _USABLE:
-            return row
-    return len(states) - 1
-
-
-def _columns(series: RegionSeries) -> dict[str, Floats]:
-    """Numbers of the points of one region for all intervals; NaN where there is nothing to say."""
-    entering = series.entering
-    unknown = np.full(len(entering), np.nan)
-    return {
-        "LosWh": series.loss,
-        "LosPct": series.rate,
-        "TecWh": series.technical,
-        "NtlWh": series.non_technical,
-        "UncWh": series.uncertainty,
-        "UncPct": np.asarray(np.divide(100.0 * series.uncertainty, entering, out=unknown, where=entering > 0)),
-        "InWh": entering,
-        "OutWh": series.exported,
-        "CnsWh": series.consumed,
-        "DerWh": series.fed_in,
-        "UnmWh": series.unmetered,
-        "EstPct": 100.0 * series.estimated,
-        "Cmpl": 100.0 * series.complete,
-    }
-
-
-def _values(
-    columns: Mapping[str, Floats], row: int, window: tuple[float, float], state: int, revision: int
-) -> dict[str, Value]:
-    """Values of the points of one region and interval; None where there is nothing to say."""
-    numbers = {name: float(column[row]) for name, column in columns.items()}
-    values: dict[str, Value] = {name: value if math.isfinite(value) else None for name, value in numbers.items()}
-    values |= {"Rev": revision, "T0": iso(window[0]), "T1": iso(window[1]), "St": state}
-    return values
-
-
-def _totals(series: RegionSeries, settings: LossSettings) -> dict[str, float]:
-    """Sums of a window; a window has no loss when one of its intervals has none."""
-    entering, loss = float(series.entering.sum()), float(series.loss.sum())
-    technical = float(series.technical.sum())
-    # Errors of meters are the same in all intervals: uncertainties add up, and do not average out.
-    uncertainty = float(series.uncertainty.sum())
-    rated = series.least * len(series.loss)
-    return {
-        "losWh": loss,
-        "losPct": 100.0 * loss / entering if entering > max(rated, 1e-9) else math.nan,
-        "tecWh": technical,
-        "ntlWh": loss - technical,
-        "uncWh": uncertainty,
-        "inWh": entering,
-        "outWh": float(series.exported.sum()),
-        "cnsWh": float(series.consumed.sum()),
-        "derWh": float(series.fed_in.sum()),
-        "unmWh": float(series.unmetered.sum()),
-        "estPct": 100.0 * float(series.estimated.mean()),
-        "cmpl": 100.0 * float(series.complete.mean()),
-    }
-
-
-def _ranks(result: LossResult, kinds: Mapping[str, RegionKind]) -> dict[str, int]:
-    """Place of each region among those of its kind by loss rate, 1 the highest; of the newest usable interval."""
-    rates: dict[RegionKind, list[tuple[float, str]]] = {}
-    for key, series in result.series.items():
-        row = _newest(series.state.tolist(), len(series.state))
-        if key in kinds and series.state[row] != INVALID and np.isfinite(series.rate[row]):
-            rates.setdefault(kinds[key], []).append((-float(series.rate[row]), key))
-    return {key: place for found in rates.values() for place, (_, key) in enumerate(sorted(found), 1)}
 
 
 def make_losses(

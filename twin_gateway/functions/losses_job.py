@@ -6,6 +6,7 @@ the process reads once.
 
 from __future__ import annotations
 
+import math
 import pickle
 from collections.abc import Mapping
 from contextlib import closing
@@ -315,3 +316,26 @@ def rated_energy(grid: Grid, region: Region, length: float) -> float:
         loads = [grid.equipment[address].data for address in region.unmetered]
         power = sum(load.p for load in loads if isinstance(load, LoadData))
     return power / (3.0 if region.phase else 1.0) * length / 3600.0
+
+
+def totals_of(series: RegionSeries) -> dict[str, float]:
+    """Sums of a window; a window has no loss when one of its intervals has none."""
+    entering, loss = float(series.entering.sum()), float(series.loss.sum())
+    technical = float(series.technical.sum())
+    # Errors of meters are the same in all intervals: uncertainties add up, and do not average out.
+    uncertainty = float(series.uncertainty.sum())
+    rated = series.least * len(series.loss)
+    return {
+        "losWh": loss,
+        "losPct": 100.0 * loss / entering if entering > max(rated, 1e-9) else math.nan,
+        "tecWh": technical,
+        "ntlWh": loss - technical,
+        "uncWh": uncertainty,
+        "inWh": entering,
+        "outWh": float(series.exported.sum()),
+        "cnsWh": float(series.consumed.sum()),
+        "derWh": float(series.fed_in.sum()),
+        "unmWh": float(series.unmetered.sum()),
+        "estPct": 100.0 * float(series.estimated.mean()),
+        "cmpl": 100.0 * float(series.complete.mean()),
+    }

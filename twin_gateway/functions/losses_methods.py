@@ -8,6 +8,7 @@ from datetime import datetime
 
 from address_space import clock
 from address_space.ports import Argument, MethodSpec, Right
+from twin_gateway.twin.losses.detection import Suspicion
 
 _UINT32, _DOUBLE, _STRING = 7, 11, 12
 _REGION = Argument("region", _STRING, "Address of the region, or of its twLOSS function")
@@ -113,3 +114,17 @@ def iso(moment: float) -> str:
 def evidence(values: Sequence[tuple[str, float]]) -> str:
     """Evidence of a suspicion as one text."""
     return " ".join(f"{name}={value:.4g}" for name, value in values if math.isfinite(value))
+
+
+def suspect_columns(items: Sequence[Suspicion]) -> tuple[list[str] | list[float], ...]:
+    """The outputs of `TopSuspects` but for the text."""
+    return (
+        [str(item.method) for item in items],
+        [item.address for item in items],
+        [item.region for item in items],
+        [item.score for item in items],
+        [iso(item.start) for item in items],
+        [iso(item.end) for item in items],
+        [item.kwh_per_day for item in items],
+        [evidence(item.evidence) for item in items],
+    )

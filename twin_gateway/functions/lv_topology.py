@@ -7,26 +7,24 @@ import logging
 import sqlite3
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from datetime import UTC
-from typing import Annotated, Any, TypeVar
-
-from pydantic import BaseModel, ConfigDict, Field
+from typing import Any, TypeVar
 
 from address_space import clock
 from address_space.events import Event
-from address_space.ports import Argument, AuditRecord, Caller, MethodResult, MethodSpec, Right
+from address_space.ports import AuditRecord, Caller, MethodResult, MethodSpec, Right
 from address_space.quality import StatusCode
-from twin_gateway.durations import Seconds
 from twin_gateway.functions.contract import TwinContext
 from twin_gateway.functions.durable_files import set_aside
 from twin_gateway.functions.interval_store import IntervalStoreError
 from twin_gateway.functions.intervals import FILE as INTERVALS_FILE
 from twin_gateway.functions.lv_topology_export import as_cim, as_csv
 from twin_gateway.functions.lv_topology_job import Done, Job, Supply, run_job, supplies_of
+from twin_gateway.functions.lv_topology_methods import seconds, specs, table
 from twin_gateway.functions.lv_topology_points import ReferencePoints, function_of
+from twin_gateway.functions.lv_topology_settings import LvTopologySettings
 from twin_gateway.functions.lv_topology_store import (
     FindingError,
     Reference,
@@ -43,36 +41,9 @@ from twin_gateway.twin.lv_topology.identify import METHODS
 log = logging.getLogger(__name__)
 
 FILE = "lv_topology.sqlite"
-_BOOLEAN, _UINT32, _DOUBLE, _STRING, _DATETIME = 1, 7, 11, 12, 13
 _SEVERITY_FINDING = 250
 _DAY_S = 86_400.0
 T = TypeVar("T")
-
-
-class LvTopologySettings(BaseModel):
-    """Identification of low-voltage topology.
-
-    Attributes:
-        days: length of the window when the caller names none, up to the present.
-        most_days: longest window.
-        threshold: confidence from which a finding is not unknown.
-        limit: seconds that an identification may take.
-        answer_within: seconds after which `Identify` answers though the computation goes on; `Progress` tells then.
-        kept_results: results whose findings are kept.
-        most_meters: most meters of one identification; a larger area is done part by part.
-        authority: URI of the grid authority, for the UUIDs of addresses in CIM exports.
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    days: Annotated[float, Field(gt=0, le=400)] = 30.0
-    most_days: Annotated[float, Field(gt=0, le=400)] = 92.0
-    threshold: Annotated[float, Field(ge=0.91, lt=1)] = 0.95
-    limit: Seconds = 600.0
-    answer_within: Seconds = 20.0
-    kept_results: Annotated[int, Field(ge=1, le=1000)] = 50
-    most_meters: Annotated[int, Field(ge=1, le=10_000)] = 3000
-    authority: str = ""
 
 
 @dataclass
@@ -167,70 +138,7 @@ class LvTopology:
 
     def specs(self) -> Sequence[MethodSpec]:
         """The methods; people who only look may compare and export."""
-        area = Argument("area", _STRING, "address of an area, a site, a transformer or its LV place; empty for all")
-        table = (
-            Argument("finding", _STRING, "ids", is_list=True),
-            Argument("meter", _STRING, "addresses", is_list=True),
-            Argument("state", _STRING, "agrees, differs, unknown, confirmed, rejected", is_list=True),
-            Argument("confidence", _DOUBLE, "0 to 1", is_list=True),
-            Argument("transformer", _STRING, "as identified", is_list=True),
-            Argument("phases", _STRING, "as identified, by terminal of the meter", is_list=True),
-            Argument("recordedTransformer", _STRING, "on record now", is_list=True),
-            Argument("recordedPhases", _STRING, "on record now", is_list=True),
-            Argument("parent", _STRING, "next meter up the line", is_list=True),
-            Argument("votes", _STRING, "what each method says", is_list=True),
-        )
-        said = (Argument("text", _STRING, "a sentence"),)
-        progress = (
-            Argument("result", _STRING, "id; empty while it is under way"),
-            Argument("state", _STRING, "idle, reading and computing, done, failed"),
-            Argument("percent", _DOUBLE),
-            Argument("meters", _UINT32),
-            Argument("agrees", _UINT32),
-            Argument("differs", _UINT32),
-            Argument("unknown", _UINT32),
-            Argument("seconds", _DOUBLE),
-            *said,
-        )
-        finding = Argument("finding", _STRING, "id, from Compare or Findings")
-        window = (
-            Argument("start", _DATETIME, "of the window; null (1601) for `days` before the end"),
-            Argument("end", _DATETIME, "of the window; null (1601) for now"),
-            Argument("days", _DOUBLE, "length of the window where no start is given; 0 for the configured one"),
-            Argument("methods", _STRING, f"empty for all of {', '.join(METHODS)}", is_list=True),
-        )
-        return [
-            MethodSpec(
-                self.owner, "Identify", (area, *window), progress, Right.CONFIGURE, "Find out where meters hang"
-            ),
-            MethodSpec(self.owner, "Progress", (), progress, Right.READ, "The identification under way, or the last"),
-            MethodSpec(self.owner, "Compare", (area,), table, Right.READ, "Findings that differ from the records"),
-            MethodSpec(self.owner, "Findings", (area,), table, Right.READ, "The newest finding of every meter"),
-            MethodSpec(
-                self.owner,
-                "Accept",
-                (finding,),
-                (Argument("revision", _UINT32, "of the references; 0 when unchanged"), *said),
-                Right.CONFIGURE,
-                "Confirm a finding: the references FedBy and Phases of its meter become what it says",
-            ),
-            MethodSpec(
-                self.owner,
-                "Reject",
-                (finding, Argument("reason", _STRING)),
-                said,
-                Right.CONFIGURE,
-                "Reject a finding: the record stays, and the same answer is not brought forward again",
-            ),
-            MethodSpec(
-                self.owner,
-                "Export",
-                (area, Argument("format", _STRING, "csv or cim")),
-                (Argument("document", _STRING),),
-                Right.READ,
-                "Findings as CSV, or the agreed and confirmed ones as CIM RDF/XML",
-            ),
-        ]
+        return specs(self.owner)
 
     async def call(self, owner: str, name: str, arguments: Sequence[Any], caller: Caller) -> MethodResult:
         """Run one of the methods."""
@@ -255,7 +163,7 @@ class LvTopology:
             return self._export(chosen, str(arguments[1] or ""))
         if name == "Compare":
             chosen = [item for item in chosen if item.finding.state is State.DIFFERS and self._differs(item)]
-        return MethodResult(StatusCode.Good, self._table(chosen))
+        return MethodResult(StatusCode.Good, table(chosen, self.meter))
 
     async def run(self) -> None:
         """Publish what is known from before; identifications run on demand. Ends their process when cancelled.
@@ -304,11 +212,11 @@ class LvTopology:
         area, start, end, days, methods = arguments
         area = str(area or "")
         settings = self._settings
-        until = _seconds(end) or clock.to_unix(clock.now())
+        until = seconds(end) or clock.to_unix(clock.now())
         span = float(days or settings.days)
         if not 0 < span <= settings.most_days:
             raise ValueError(f"A window is between 0 and {settings.most_days:g} days long")
-        since = _seconds(start) or until - span * _DAY_S
+        since = seconds(start) or until - span * _DAY_S
         if not 0 < until - since <= settings.most_days * _DAY_S:
             raise ValueError(f"A window begins before it ends and is at most {settings.most_days:g} days long")
         names = tuple(str(name) for name in methods or ()) or METHODS
@@ -557,31 +465,6 @@ class LvTopology:
             sorted(item.finding.phases),
         )
 
-    def _table(self, items: Iterable[StoredFinding]) -> tuple[list[Any], ...]:
-        rows = []
-        for item in items:
-            finding = item.finding
-            meter = self.meter(finding.meter)
-            votes = "; ".join(
-                f"{vote.method}: {vote.transformer or 'none'} {vote.phases} {vote.probability:.3f}"
-                for vote in finding.votes
-            )
-            rows.append(
-                (
-                    item.id,
-                    finding.meter,
-                    finding.state.value,
-                    finding.confidence,
-                    finding.transformer,
-                    finding.phases,
-                    meter.transformer if meter is not None else "",
-                    meter.phases if meter is not None else "",
-                    finding.parent,
-                    votes,
-                )
-            )
-        return tuple(list(column) for column in zip(*rows, strict=True)) if rows else ([],) * 10
-
     def _export(self, items: Sequence[StoredFinding], form: str) -> MethodResult:
         if form == "csv":
             return MethodResult(StatusCode.Good, (as_csv(items),))
@@ -607,14 +490,3 @@ def _below(address: str, area: str) -> bool:
 def _within(area: str, supply: Supply) -> bool:
     """Whether a transformer belongs to an area: by its address, by the place it feeds, or as its own address."""
     return not area or _below(supply.address, area) or _below(supply.place, area)
-
-
-def _seconds(value: Any) -> float:
-    """Unix seconds of a DateTime argument (FILETIME ticks, or an aware or naive UTC datetime); 0 for null."""
-    if value is None:
-        return 0.0
-    if isinstance(value, (int, float)):
-        return max(0.0, clock.to_unix(int(value))) if value > 0 else 0.0
-    if value.year <= 1601:
-        return 0.0
-    return float(clock.to_unix(clock.from_datetime(value if value.tzinfo else value.replace(tzinfo=UTC))))

@@ -11,7 +11,7 @@ from twin_gateway.functions.flisr.settings import FlisrSettings
 from twin_gateway.functions.injection import InjectionSettings
 from twin_gateway.functions.intervals import IntervalSettings
 from twin_gateway.functions.losses_settings import LossSettings
-from twin_gateway.functions.lv_topology import LvTopologySettings
+from twin_gateway.functions.lv_topology_settings import LvTopologySettings
 from twin_gateway.functions.powerflow_settings import PowerFlowSettings
 from twin_gateway.functions.process_alarms import ProcessSettings
 from twin_gateway.functions.supervision_settings import SupervisionSettings

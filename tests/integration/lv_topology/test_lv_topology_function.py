@@ -18,7 +18,8 @@ from address_space import clock
 from address_space.ports import Caller, Right
 from address_space.quality import StatusCode
 from twin_gateway.bench.lv_areas import Truth
-from twin_gateway.functions.lv_topology import LvTopology, LvTopologySettings, make_lv_topology
+from twin_gateway.functions.lv_topology import LvTopology, make_lv_topology
+from twin_gateway.functions.lv_topology_settings import LvTopologySettings
 from twin_gateway.twin.lv_topology.data import AreaData
 
 ENGINEER = Caller("eva", frozenset({"Engineer"}), "test")

@@ -13,7 +13,8 @@ from peers.waiting import until
 
 from address_space.ports import Caller
 from address_space.quality import StatusCode
-from twin_gateway.functions.lv_topology import FILE, LvTopologySettings, make_lv_topology
+from twin_gateway.functions.lv_topology import FILE, make_lv_topology
+from twin_gateway.functions.lv_topology_settings import LvTopologySettings
 
 OWNER = "dso1/north/_/_/_/_/twTOPO1"
 ENGINEER = Caller("eva", frozenset({"Engineer"}), "test")
