@@ -14,19 +14,19 @@ from typing import Any, TypeVar
 
 from address_space import clock
 from address_space.events import Event
-from address_space.ports import AuditRecord, Caller, MethodResult, MethodSpec, Right
+from address_space.ports import Caller, MethodResult, MethodSpec, Right
 from address_space.quality import StatusCode
 from twin_gateway.functions.contract import TwinContext
 from twin_gateway.functions.durable_files import set_aside
 from twin_gateway.functions.interval_store import IntervalStoreError
 from twin_gateway.functions.intervals import FILE as INTERVALS_FILE
+from twin_gateway.functions.lv_topology_decisions import Decisions
 from twin_gateway.functions.lv_topology_export import as_cim, as_csv
 from twin_gateway.functions.lv_topology_job import Done, Job, Supply, run_job, supplies_of
 from twin_gateway.functions.lv_topology_methods import seconds, specs, table
 from twin_gateway.functions.lv_topology_points import ReferencePoints, function_of
 from twin_gateway.functions.lv_topology_settings import LvTopologySettings
 from twin_gateway.functions.lv_topology_store import (
-    FindingError,
     Reference,
     StoredFinding,
     StoredResult,
@@ -86,6 +86,9 @@ class LvTopology:
         self._accepted: dict[str, Reference] = {}
         self._points = ReferencePoints(context.results, context.grid.meters, self.meter)
         self._last = ""
+        self._decisions = Decisions(
+            context, self._store, meter=self.meter, decided=self._decided, in_thread=self._in_thread
+        )
         try:
             self._open()
         except (sqlite3.Error, OSError) as error:  # `run` tries again, and tells of it
@@ -155,9 +158,9 @@ class LvTopology:
         if name == "Progress":
             return self._progress(StatusCode.Good)
         if name == "Accept":
-            return await self._accept(str(arguments[0] or ""), caller)
+            return await self._decisions.accept(str(arguments[0] or ""), caller)
         if name == "Reject":
-            return await self._reject(str(arguments[0] or ""), str(arguments[1] or ""), caller)
+            return await self._decisions.reject(str(arguments[0] or ""), str(arguments[1] or ""), caller)
         chosen = self._chosen(str(arguments[0] or ""), caller)
         if name == "Export":
             return self._export(chosen, str(arguments[1] or ""))
@@ -358,87 +361,17 @@ class LvTopology:
             values[f"{owner}/LastId"] = self._last
         self._context.results.write(values)
 
-    # ---- what people decide ---------------------------------------------------------------------------------------
+    # ---- what people decide and see ------------------------------------------------------------------------------------
 
-    async def _accept(self, finding_id: str, caller: Caller) -> MethodResult:
-        item, refusal = await self._open_finding(finding_id, caller)
-        if item is None:
-            return MethodResult(refusal.status, (0, refusal.text), refusal.text)
-        finding = item.finding
-        if finding.state in {State.UNKNOWN, State.CONFIRMED} or not finding.transformer:
-            text = f"Finding {item.id} is {finding.state}: there is nothing to accept"
-            return MethodResult(StatusCode.BadInvalidState, (0, text), text)
-        meter = self.meter(finding.meter)
-        if meter is None:
-            text = f"{finding.meter} is no longer in the grid model"
-            return MethodResult(StatusCode.BadInvalidState, (0, text), text)
-        was = (meter.transformer, meter.phases)
-        text = f"FedBy {was[0]} -> {finding.transformer}, Phases {was[1]} -> {finding.phases}"
-        if not await self._audited("topology.accept", item, caller, text):
-            text = "The audit journal cannot be written: nothing was changed"
-            return MethodResult(StatusCode.BadResourceUnavailable, (0, text), text)
-        revision = await self._in_thread(lambda: self._store.confirm(item, was, clock.now(), caller.user))
-        if revision:
-            self._references[finding.meter] = Reference(finding.transformer, finding.phases, revision)
-            self._context.events.append(
-                Event("reference", text, 200, finding.meter, actor=caller.user, details=(("finding", item.id),))
-            )
-        accepted = self._accepted[finding.meter] = Reference(finding.transformer, finding.phases, revision)
-        self._points.write(finding.meter, accepted)
-        self._decided(item, State.CONFIRMED)
-        return MethodResult(StatusCode.Good, (revision, text), text)
-
-    async def _reject(self, finding_id: str, reason: str, caller: Caller) -> MethodResult:
-        if not reason.strip():
-            text = "A rejection needs a reason"
-            return MethodResult(StatusCode.BadInvalidArgument, (text,), text)
-        item, refusal = await self._open_finding(finding_id, caller)
-        if item is None:
-            return MethodResult(refusal.status, (refusal.text,), refusal.text)
-        if item.finding.state not in {State.DIFFERS, State.REJECTED}:
-            text = f"Finding {item.id} is {item.finding.state}: only one that differs can be rejected"
-            return MethodResult(StatusCode.BadInvalidState, (text,), text)
-        if not await self._audited("topology.reject", item, caller, reason[:500]):
-            text = "The audit journal cannot be written: nothing was changed"
-            return MethodResult(StatusCode.BadResourceUnavailable, (text,), text)
-        await self._in_thread(lambda: self._store.reject(item, clock.now(), caller.user, reason[:500]))
-        self._decided(item, State.REJECTED)
-        text = f"Finding {item.id} is rejected; the record stays"
-        return MethodResult(StatusCode.Good, (text,), text)
-
-    async def _open_finding(self, finding_id: str, caller: Caller) -> tuple[StoredFinding | None, MethodResult]:
-        """The finding, or why there is none that the caller may decide on."""
-        try:
-            item = await self._in_thread(lambda: self._store.finding(finding_id))
-        except FindingError as error:
-            return None, MethodResult(StatusCode.BadNoMatch, (), str(error))
-        if not self._context.policy.permits(caller, Right.CONFIGURE, item.finding.meter):
-            text = f"Finding {item.id} is about a meter that needs the right to configure it"
-            return None, MethodResult(StatusCode.BadUserAccessDenied, (), text)
-        return item, MethodResult(StatusCode.Good)
-
-    async def _audited(self, kind: str, item: StoredFinding, caller: Caller, text: str) -> bool:
-        record = AuditRecord(
-            clock.now(),
-            kind,
-            caller.user,
-            caller.client,
-            item.finding.meter,
-            text=text,
-            details={"finding": item.id, "confidence": round(item.finding.confidence, 4)},
-        )
-        try:
-            await self._context.audit.append(record)
-        except (OSError, sqlite3.Error) as error:
-            log.error("%s of %s is refused, the audit journal cannot be written: %s", kind, item.id, error)
-            return False
-        return True
-
-    def _decided(self, item: StoredFinding, state: State) -> None:
-        self._latest[item.finding.meter] = StoredFinding(item.id, replace(item.finding, state=state))
+    def _decided(self, item: StoredFinding, state: State, accepted: Reference | None) -> None:
+        meter = item.finding.meter
+        if accepted is not None:
+            if accepted.revision:
+                self._references[meter] = accepted
+            self._accepted[meter] = accepted
+            self._points.write(meter, accepted)
+        self._latest[meter] = StoredFinding(item.id, replace(item.finding, state=state))
         self._publish()
-
-    # ---- what people see ------------------------------------------------------------------------------------------
 
     def _chosen(self, area: str, caller: Caller) -> list[StoredFinding]:
         """The newest findings of an area that the caller may read, in the order of their meters."""
