@@ -19,9 +19,9 @@ from twin_gateway.functions.flisr.points import owner_of
 from twin_gateway.functions.flisr.settings import FlisrSettings
 from twin_gateway.functions.flisr.simulate import simulate
 from twin_gateway.grid.model import Position
-from twin_gateway.twin.flisr.sequence import Verdict
 from twin_gateway.twin.flisr.states import Cause, Mode, State, Trigger
 from twin_gateway.twin.flisr.watch import event_id
+from twin_gateway.twin.flisr.words import Verdict
 
 log = logging.getLogger(__name__)
 FOUR_EYES_S = 600.0
