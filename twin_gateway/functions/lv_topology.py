@@ -361,7 +361,7 @@ class LvTopology:
             values[f"{owner}/LastId"] = self._last
         self._context.results.write(values)
 
-    # ---- what people decide and see ------------------------------------------------------------------------------------
+    # ---- what people decide and see ----------------------------------------------------------------------------------
 
     def _decided(self, item: StoredFinding, state: State, accepted: Reference | None) -> None:
         meter = item.finding.meter
