@@ -394,9 +394,9 @@ async def build(
         table, targets, policy=policy, audit=audit, events=events, tags=tags, interlock=interlock,
         settings=DeskSettings(feedback_timeout=0.3, min_interval=0.0),
     )  # fmt: skip
-    worker = worker or Worker()
+    shared = worker or Worker()
     context = TwinContext(
-        table, events, Alarms(events), ResultPoints(table), worker, grid, AREA, desk, policy, audit, folder
+        table, events, Alarms(events), ResultPoints(table), shared, grid, AREA, desk, policy, audit, folder
     )
     flisr = FlisrFunction(context, FlisrSettings(**{**QUICK, **settings}), {"rtu": device}, worker)
 
@@ -404,7 +404,7 @@ async def build(
         before(rig)
         await flisr.run()
 
-    rig = Rig(table, device, desk, flisr, events, audit, tags, [], asyncio.create_task(run()), worker)
+    rig = Rig(table, device, desk, flisr, events, audit, tags, [], asyncio.create_task(run()), shared)
     rig.events_cursor = events.cursor("test")  # type: ignore[attr-defined]
     # it has read its journal and looked at what stands at the start
     await rig.until(lambda: flisr.cases.ready and len(flisr._watched) > 0, 30.0)

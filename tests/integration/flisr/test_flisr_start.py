@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 
 import pytest
-from integration.flisr.flisr_rig import F1, HEAD1, OLGA, SOFIA, TIE, Rig, automatic, confirmed, line
+from integration.flisr.flisr_rig import F1, HEAD1, OLGA, SOFIA, TIE, Rig, automatic, build, confirmed, line
 
 from address_space import clock
 from address_space.ports import Command, Outcome, Verb
@@ -158,3 +160,14 @@ async def test_an_opening_by_command_before_the_restart_begins_nothing(make: Mak
     second.field.put(f"{F1}/IED1/RREC1/AutoRecSt", 12)
     await asyncio.sleep(0.8)
     assert second.state() == "IDLE"
+
+
+# ---- its process -----------------------------------------------------------------------------------------------------
+
+
+async def test_planning_does_not_give_way_to_other_processes(tmp_path: Path) -> None:
+    rig = await build(tmp_path)
+    try:
+        assert await rig.flisr._worker.run(os.nice, 0) == os.nice(0)
+    finally:
+        await rig.stop()

@@ -137,14 +137,16 @@ class Cases:
 
         An event that is on keeps the mode it has, but never stays automatic; `off` stops what is being carried out.
         """
+        case = self._cases.get(feeder)
+        if case is not None and mode is Mode.OFF and case.sequence.under_way is not None:
+            # At once: it is the safe side, whatever comes of the writing.
+            self._handle(case, case.sequence.stop(f"{caller.user}, who set the feeder off", self.now())[1])
         body = {"user": caller.user, "roles": sorted(caller.roles), "client": caller.client}
         await self._journal.put_mode(feeder, int(mode), body)
         self._modes[feeder] = (mode, caller)
         case = self._cases.get(feeder)
         if case is not None and mode is not Mode.AUTO and case.sequence.mode is Mode.AUTO:
             case.sequence.mode = max(mode, Mode.ADVISE)
-        if case is not None and mode is Mode.OFF and case.sequence.under_way is not None:
-            self._handle(case, case.sequence.stop(f"{caller.user}, who set the feeder off", self.now())[1])
         self.changed = True
 
     def faulted(self) -> Mapping[str, str]:
