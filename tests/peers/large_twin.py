@@ -96,12 +96,12 @@ def large_grid(tiles: int = TILES) -> Grid:
             bay = item.address.rsplit("/", 1)[0]
             for name, quantity in (("TotW", Quantity.P), ("TotVAr", Quantity.Q)):
                 point = f"{bay}/_/MMXU1/{name}"
-                grid.measurements[point] = Measurement(point, item.address, 1, quantity)
+                grid.measurements[point] = Measurement(point, quantity, item.address)
     for indicator in list(grid.indicators.values()):
         bay = indicator.equipment.rsplit("/", 1)[0]
         for phase in "ABC":
             point = f"{bay}/_/MMXU1/A/phs{phase}"
-            grid.measurements[point] = Measurement(point, indicator.equipment, 1, Quantity.I, phase)
+            grid.measurements[point] = Measurement(point, Quantity.I, indicator.equipment, phase=phase)
     return grid
 
 
