@@ -74,7 +74,8 @@ async def test_the_day_before_comes_as_late_samples_that_grow_with_what_was_draw
         for chunk in late.take():
             own = chunk.rows == row
             known.update(zip(chunk.source_time[own].tolist(), chunk.raw[own].view(np.float64).tolist(), strict=True))
-        return sorted(known.items()) if len(known) > 90 else None
+        # The oldest: what is counted since the start comes short when the machine is too busy to live every second.
+        return sorted(known.items())[:90] if len(known) > 90 else None
 
     steps = list(itertools.pairwise(await until(rows)))
     assert {after[0] - before[0] for before, after in steps} == {900 * 10_000_000}

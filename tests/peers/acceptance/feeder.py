@@ -202,8 +202,8 @@ class Broker(Talker):
 class Gateway(Talker):
     """`python -m twin_gateway run gateway.yaml`."""
 
-    def __init__(self, folder: Path, opcua: int, http: int) -> None:
-        super().__init__("gateway", (sys.executable, "-m", "twin_gateway", "run", "gateway.yaml"), folder)
+    def __init__(self, folder: Path, opcua: int, http: int, config: str = "gateway.yaml") -> None:
+        super().__init__("gateway", (sys.executable, "-m", "twin_gateway", "run", config), folder)
         self.url, self.http_port = f"opc.tcp://127.0.0.1:{opcua}", http
         self._http = f"http://127.0.0.1:{http}"
 
