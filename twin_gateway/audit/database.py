@@ -23,8 +23,13 @@ class Database:
     def __init__(self, path: Path, schema: str) -> None:
         self._path = path
         self._schema = schema
-        self._executor = ThreadPoolExecutor(1, thread_name_prefix=path.stem)
+        self._executor: ThreadPoolExecutor | None = None
         self._connection: sqlite3.Connection | None = None
+
+    @property
+    def path(self) -> Path:
+        """Of the file."""
+        return self._path
 
     @property
     def is_open(self) -> bool:
@@ -32,11 +37,13 @@ class Database:
         return self._connection is not None
 
     async def open(self) -> None:
-        """Open or make the file.
+        """Open or make the file, also after it has been closed.
 
         Raises:
             OSError, sqlite3.Error: when it cannot be written.
         """
+        if self._executor is None:
+            self._executor = ThreadPoolExecutor(1, thread_name_prefix=self._path.stem)
         await self._on_thread(self._open)
 
     async def close(self) -> None:
@@ -44,7 +51,9 @@ class Database:
         if self._connection is not None:
             await self._on_thread(self._connection.close)
             self._connection = None
-        self._executor.shutdown(wait=False)
+        if self._executor is not None:
+            self._executor.shutdown(wait=False)
+            self._executor = None
 
     async def transaction(self, work: Callable[[sqlite3.Connection], ResultT]) -> ResultT:
         """Run `work` in one transaction on the database's thread; on disk when this returns.
@@ -58,9 +67,13 @@ class Database:
         self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._path.touch(mode=0o600, exist_ok=True)
         connection = sqlite3.connect(self._path, isolation_level=None, check_same_thread=False)
-        connection.execute("PRAGMA journal_mode=WAL")
-        connection.execute("PRAGMA synchronous=FULL")
-        connection.executescript(self._schema)
+        try:
+            connection.execute("PRAGMA journal_mode=WAL")
+            connection.execute("PRAGMA synchronous=FULL")
+            connection.executescript(self._schema)
+        except sqlite3.Error:
+            connection.close()
+            raise
         self._connection = connection
 
     def _in_transaction(self, work: Callable[[sqlite3.Connection], ResultT]) -> ResultT:
@@ -77,4 +90,6 @@ class Database:
                 connection.execute("ROLLBACK")
 
     async def _on_thread(self, work: Callable[[], ResultT]) -> ResultT:
+        if self._executor is None:
+            raise sqlite3.ProgrammingError(f"{self._path.name} is closed")
         return await asyncio.get_running_loop().run_in_executor(self._executor, work)

@@ -2,8 +2,29 @@
 
 from __future__ import annotations
 
+import sqlite3
 from itertools import count
 from pathlib import Path
+from typing import Protocol, TypeVar
+
+from twin_gateway.functions.alarms import Alarms
+
+KeptT_co = TypeVar("KeptT_co", covariant=True)
+
+
+class Store(Protocol[KeptT_co]):
+    """A file of a function; `open` gives what is kept in it."""
+
+    @property
+    def path(self) -> Path:
+        """Of the file."""
+
+    async def open(self) -> KeptT_co:
+        """Open it; sqlite3.DatabaseError when it is damaged."""
+
+    async def close(self) -> None:
+        """Close it; it can be opened again."""
+
 
 _COMPANIONS = ("", "-wal", "-shm")
 
@@ -23,3 +44,22 @@ def set_aside(path: Path, mark: str) -> Path:
         if source.exists():
             source.rename(target.with_name(target.name + companion))
     return target
+
+
+async def opened(store: Store[KeptT_co], alarms: Alarms, place: str, what: str) -> KeptT_co:
+    """What a store has kept; a damaged file is put aside, told as G02 at a place, and begun anew.
+
+    Raises:
+        OSError, sqlite3.Error: it cannot be opened or written, for other reasons than damage.
+    """
+    try:
+        return await store.open()
+    except sqlite3.OperationalError:
+        await store.close()
+        raise
+    except sqlite3.DatabaseError as error:
+        await store.close()
+        kept = set_aside(store.path, "damaged")
+        text = f"{what} begin anew: {store.path.name} is damaged ({error}); kept as {kept.name}"
+        alarms.event("G02", place, text, 600)
+        return await store.open()

@@ -17,6 +17,7 @@ from address_space.ports import Caller, MethodResult, MethodSpec
 from address_space.quality import Quality
 from twin_gateway.drivers.link import LinkState
 from twin_gateway.functions.contract import TwinContext
+from twin_gateway.functions.durable_files import opened
 from twin_gateway.functions.following import Following
 from twin_gateway.functions.rule_watch import RuleWatch, Watched
 from twin_gateway.functions.slices import Slices, in_slices
@@ -178,7 +179,8 @@ class Supervision:
     # ---- what comes in --------------------------------------------------------------------------------------------
 
     async def _open(self) -> None:
-        kept, slices = await self.store.open(), Slices()
+        kept = await opened(self.store, self.context.alarms, self.context.place, "Availability and maintenance")
+        slices = Slices()
         for device in self.index.order:
             device.ledger.days.update(kept.days.get(device.place, {}))
             device.accepted.update(kept.accepted.get(device.place, {}))

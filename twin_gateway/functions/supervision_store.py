@@ -55,6 +55,11 @@ class SupervisionStore:
     def __init__(self, folder: Path) -> None:
         self._database = Database(folder / "supervision.sqlite", _SCHEMA)
 
+    @property
+    def path(self) -> Path:
+        """Of the file."""
+        return self._database.path
+
     async def open(self) -> Kept:
         """Open it and read what is there.
 

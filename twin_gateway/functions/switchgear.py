@@ -20,6 +20,7 @@ from address_space.journal import Chunk
 from address_space.ports import Caller, MethodResult, MethodSpec
 from address_space.quality import Quality, StatusCode, TimeFlag
 from twin_gateway.functions.contract import TwinContext
+from twin_gateway.functions.durable_files import opened
 from twin_gateway.functions.feeder_view import FeederViews
 from twin_gateway.functions.following import Following
 from twin_gateway.functions.results import Value
@@ -140,7 +141,8 @@ class SwitchgearCondition:
 
     async def open(self) -> None:
         """Read what was kept and what the table has already."""
-        kept, slices = await self._store.open(), Slices()
+        kept = await opened(self._store, self.context.alarms, self.context.place, "Wear and history of switchgear")
+        slices = Slices()
         for one in self.equipment.values():
             one.restore(kept.get(one.place))
             for role, row in one.rows.items():

@@ -60,6 +60,11 @@ class SwitchgearStore:
     def __init__(self, folder: Path) -> None:
         self._database = Database(folder / "switchgear.sqlite", _SCHEMA)
 
+    @property
+    def path(self) -> Path:
+        """Of the file."""
+        return self._database.path
+
     async def open(self) -> dict[str, Kept]:
         """Open it and read what is there, by place.
 
