@@ -104,7 +104,7 @@ class MqttSettings(BaseModel):
     interval: Annotated[float, Field(gt=0, le=10)] = 0.02
     republish_rate: int = Field(default=5000, ge=1)
     refresh: Seconds = 3600.0
-    late_window: Annotated[float, Field(ge=0, le=3600)] = 5.0
+    late_window: Annotated[float, Field(ge=0, le=3600)] = 0.0
     max_events: int = Field(default=10_000, ge=1)
     max_late: int = Field(default=50_000, ge=1)
     max_event_bytes: int = Field(default=32 << 20, ge=1 << 16)

@@ -357,6 +357,8 @@ def test_stop_while_a_switch_closed_onto_a_fault_is_opened_again_lets_it_open_an
     play.take(play.sequence.confirm("p1", "hash-T", play.now, play.world)[1])
     play.run(60, lambda: play.world.positions["T"] is CLOSED)
     play.take(play.sequence.tripped("F2", play.now))
+    refused = [play.sequence.plan_anew(play.now)[0], play.sequence.return_to_normal(play.now)[0]]
+    assert [verdict.ok for verdict in refused] == [False, False]
     play.take(play.sequence.stop("anna", play.now)[1])
     asked = len(play.asked)
     play.run(30)

@@ -29,6 +29,11 @@ class Verdict:
 class Words(Execution):
     """An event that people can speak to."""
 
+    @property
+    def _busy(self) -> bool:
+        """Steps are carried out, or what was closed onto a fault is being opened again."""
+        return self.state in EXECUTING or self._stepper is not None or self._reopening is not None
+
     def confirm(self, plan: str, inputs: str, now: float, view: View) -> tuple[Verdict, list[Action]]:
         """A person's confirmation of the offered plan; a stale one is refused and a new plan asked for."""
         offer = self.offer
@@ -81,7 +86,7 @@ class Words(Execution):
 
     def plan_anew(self, now: float) -> tuple[Verdict, list[Action]]:
         """A person asks for a (new) plan from the state of the grid as it is now; also after an abort or a block."""
-        if self.state in EXECUTING or self._stepper is not None:
+        if self._busy:
             return Verdict(False, "a plan is being carried out; stop it first"), []
         if self.location is None:
             return Verdict(False, "the fault has not been located"), []
@@ -95,7 +100,7 @@ class Words(Execution):
 
     def return_to_normal(self, now: float) -> tuple[Verdict, list[Action]]:
         """A person asks for the plan back to normal positions, after the repair."""
-        if self.state in EXECUTING or self._stepper is not None:
+        if self._busy:
             return Verdict(False, "a plan is being carried out; stop it first"), []
         self._enter(State.REPAIR, "return to normal is asked for", now)
         self._by_hand()
@@ -124,7 +129,7 @@ class Words(Execution):
 
     def end(self, who: str, reason: str, now: float) -> tuple[Verdict, list[Action]]:
         """A person's word that the event is over, and with it the guard of its fault; not while something goes on."""
-        if self.state in EXECUTING or self._stepper is not None or self._reopening is not None:
+        if self._busy:
             return Verdict(False, "something is being carried out; stop it first"), []
         self._enter(State.IDLE, f"ended by {who}: {reason}", now)
         self._actions.append(Waiting(False))
