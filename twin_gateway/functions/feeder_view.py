@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
-import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -19,13 +17,13 @@ from address_space.quality import StatusCode
 from twin_gateway.functions.contract import TwinContext
 from twin_gateway.functions.data_objects import data_below
 from twin_gateway.functions.results import Value
+from twin_gateway.functions.slices import Slices
 from twin_gateway.grid.model import Position
 from twin_gateway.grid.topology import LiveTopology
 from twin_gateway.twin.supervision.rollup import function_of
 from twin_gateway.twin.switchgear.feeder import Downstream, FeederAreas, loading, rating_of
 
 FUNCTION = "twFDRV1"
-SLICE_S = 0.005
 RESULTS = (
     *("LodPct", "AlmCnt", "AlmSev", "ConditionCls", "FltTm", "FltPhs", "FltA", "FltDiskm"),
     *("TieCnt", "Ties", "TrfCnt", "CusCnt", "Refs"),
@@ -156,20 +154,20 @@ class FeederViews:
         self._follow_topology()
         table = self._context.table
         marks = Counter("/".join(alarm.address.split("/")[:5]) for alarm in self._context.alarms.active())
-        start = time.perf_counter()
+        slices = Slices()
         for bay in self._bays:
             view = self._view(bay)
             if view.topology is not self._seen:
+                await slices.pause()
                 view.below, view.topology = self._below(bay), self._seen
+                await slices.pause()
             # A bay of which nothing has changed has the summary that it had.
             rows = view.rows
             seen = (table.raw[rows].tobytes(), table.status[rows].tobytes(), marks[bay], view.below)
             if seen != view.seen:
                 view.seen = seen
                 self._write(bay, view)
-            if time.perf_counter() - start > SLICE_S:
-                await asyncio.sleep(0)
-                start = time.perf_counter()
+            await slices.pause()
 
     def _write(self, bay: str, view: View) -> None:
         head, missing = f"{function_of(bay, FUNCTION)}/", object()

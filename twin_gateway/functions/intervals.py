@@ -29,7 +29,7 @@ from twin_gateway.functions.contract import TwinContext
 from twin_gateway.functions.durable_files import set_aside
 from twin_gateway.functions.interval_store import IntervalLengthError, IntervalStore, StoreCounters
 from twin_gateway.functions.losses_reactive import REGISTERS as REACTIVE_REGISTERS
-from twin_gateway.functions.slices import each, in_slices
+from twin_gateway.functions.slices import each, in_slices, pieces
 from twin_gateway.grid.model import Grid, Position, Quantity
 from twin_gateway.twin.intervals import BoundaryRegisters, Emitted, IntervalMeans, of_profile, of_profile_means
 from twin_gateway.twin.losses.regions import padded
@@ -51,6 +51,8 @@ MEANS = (
 """Flows and voltages, kept as their mean over the interval (W, var, V, A)."""
 _RETRY_S = 5.0
 """Pause after the file took nothing."""
+_AT_ONCE = 2_000
+"""Samples that are looked at in one go: some milliseconds."""
 _POSITIONS = 100_000
 """Positions of switches that wait to be written at most."""
 _LOST = np.uint32(Quality.COMM_LOST | Quality.INVALID)
@@ -197,8 +199,8 @@ class Intervals:
                 self._wake.clear()
                 # A piece at a time: a burst of a million samples must not hold up the event loop.
                 while journal.pending or late.pending:
-                    await each(self.live, journal.take(20_000))
-                    await each(self.late, late.take(20_000))
+                    await each(self.live, (part for chunk in journal.take(20_000) for part in pieces(chunk, _AT_ONCE)))
+                    await each(self.late, (part for chunk in late.take(20_000) for part in pieces(chunk, _AT_ONCE)))
                     await asyncio.sleep(0)
                 self._overrun(journal.lost + late.lost)
                 now = clock.to_unix(clock.now())

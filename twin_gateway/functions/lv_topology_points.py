@@ -12,7 +12,7 @@ from twin_gateway.twin.lv_topology.records import same_phases
 
 POINTS = ("FedBy", "Phs")
 """Address of the transformer, and letters of the phases."""
-_PIECE = 200
+_PIECE = 50
 
 
 def function_of(place: str) -> str:

@@ -167,7 +167,7 @@ class PowerFlow:
             self._worker.close()
 
     async def _step(self) -> None:
-        snapshot, quality, ticks = self._snapshot()
+        snapshot, quality, ticks = await self._snapshot()
         try:
             found = await self._compute(snapshot)
         except (ComputeError, GridError) as error:
@@ -187,11 +187,16 @@ class PowerFlow:
             await in_slices(self._points.write(found, quality, ticks, counts))
             await asyncio.sleep(0)
 
-    def _snapshot(self, *, estimate: bool = True) -> tuple[Snapshot, int, int]:
+    async def _snapshot(self, *, estimate: bool = True) -> tuple[Snapshot, int, int]:
+        # Of a large grid each of these takes some milliseconds.
+        positions = self._inputs.positions()
+        await asyncio.sleep(0)
         values, quality, ticks = self._inputs.values()
+        await asyncio.sleep(0)
         settings, metered = self._settings, self._inputs.meters()
+        await asyncio.sleep(0)
         snapshot = Snapshot(
-            self._inputs.positions(),
+            positions,
             values,
             settings.scale,
             settings.estimation(),
@@ -301,7 +306,8 @@ class PowerFlow:
         if self._model is None:
             return MethodResult(StatusCode.BadConfigurationError, _empty(outputs), self._refusal)
         try:
-            found = await self._compute(self._snapshot(estimate=name == "Estimate")[0])
+            snapshot, _, _ = await self._snapshot(estimate=name == "Estimate")
+            found = await self._compute(snapshot)
         except (ComputeError, GridError) as error:
             return MethodResult(StatusCode.BadInvalidState, _empty(outputs), str(error))
         return MethodResult(StatusCode.Good, self._flow(found) if name == "PowerFlow" else self._state(found))

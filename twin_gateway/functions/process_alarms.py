@@ -31,7 +31,7 @@ from twin_gateway.twin.supervision.process import PROCESS_RULES, STARTS, TRIPS
 TICK_S = 0.25
 LIMITS_S = 1.0
 Share = Annotated[float, Field(ge=0.0, le=2.0)]
-AT_ONCE = 200
+AT_ONCE = 50
 PAUSE_S = 0.02
 _OPEN, _CLOSED = 1, 2
 _MOVED, _RECLOSING = "moved", "reclosing"

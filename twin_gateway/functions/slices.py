@@ -11,8 +11,8 @@ from typing import TypeVar
 from address_space.journal import Chunk
 
 T = TypeVar("T")
-SLICE_S = 0.005
-"""The event loop may be held up for 20 ms; the part in which a slice ends may be as long again, on a busy machine."""
+SLICE_S = 0.003
+"""The event loop may be held up for 20 ms; the part in which a slice ends may take longer than the slice itself."""
 
 
 class Slices:

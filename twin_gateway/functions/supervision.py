@@ -20,7 +20,7 @@ from twin_gateway.functions.contract import TwinContext
 from twin_gateway.functions.durable_files import opened
 from twin_gateway.functions.following import Following
 from twin_gateway.functions.rule_watch import RuleWatch, Watched
-from twin_gateway.functions.slices import Slices, in_slices
+from twin_gateway.functions.slices import SLICE_S, Slices, in_slices
 from twin_gateway.functions.supervision_checks import Checks
 from twin_gateway.functions.supervision_clocks import ClockWatch
 from twin_gateway.functions.supervision_devices import Device, DeviceIndex, SupervisedLink
@@ -37,11 +37,10 @@ from twin_gateway.twin.supervision.rollup import Member
 from twin_gateway.twin.supervision.state import Finding, resolve
 
 TICK_S = 1.0
-SLICE_S = 0.005
 SHARE = 20.0
 """A pass over all devices takes at most one twentieth of the time."""
-AT_ONCE = 500
-PUBLISHED = 8
+AT_ONCE = 200
+PUBLISHED = 4
 PAUSE_S = 0.02
 CERTIFICATES_S = 3600.0
 _S = DeviceState
@@ -265,7 +264,9 @@ class Supervision:
         """Bring states, alarms and results up to date: changed devices at once, all of them now and then."""
         self._scan()
         self._watch.tick()
+        await asyncio.sleep(0)
         await in_slices(self.checks.count_links())
+        await asyncio.sleep(0)
         self.checks.find_frozen()
         await asyncio.sleep(0)
         changed = await self.outages.update()

@@ -41,8 +41,7 @@ from twin_gateway.twin.switchgear.nameplate import Nameplate
 
 log = logging.getLogger(__name__)
 TICK_S = 1.0
-SLICE_S = 0.005
-AT_ONCE = 200
+AT_ONCE = 100
 PAUSE_S = 0.05
 IDLE_PASS_S = 60.0
 _FUNCTION = "twHLTH1"
@@ -200,7 +199,7 @@ class SwitchgearCondition:
         """Count operations, sample, assess what has changed, publish."""
         self._grow()
         now, wall = self._now(), self._wall()
-        start = time.perf_counter()
+        slices = Slices()
         changed: list[Switchgear] = []
         for one in self.equipment.values():
             self._operations.count(one, now)
@@ -212,9 +211,7 @@ class SwitchgearCondition:
                 self._assess(one, wall)
             if one.unsaved or one.changed:
                 changed.append(one)
-            if time.perf_counter() - start > SLICE_S:
-                await asyncio.sleep(0)
-                start = time.perf_counter()
+            await slices.pause()
         await self.views.publish()
         if changed:
             try:

@@ -40,7 +40,7 @@ from twin_gateway.twin.flisr.zones import compile_network
 log = logging.getLogger(__name__)
 PUBLISH_S = 1.0
 BREATH_S = 0.02
-_AT_ONCE = 100
+_AT_ONCE = 20
 
 
 class FlisrFunction:
