@@ -83,7 +83,7 @@ async def gateway(rig: FieldRig) -> AsyncIterator[Gateway]:
     supervision = {"settle": 5, "delays": {"D02": "1 s", "D05": "1 s", "D06": "1 s"}, "counter_hold": "4 s"}
     plates = rig.folder / "plates.yaml"
     plates.write_text(PLATES)
-    switchgear = {"nameplates": str(plates), "settle": 1}
+    switchgear = {"nameplates": str(plates), "settle": 1, "joint_confirm": 3}
     twin = rig.twin(supervision=supervision, switchgear=switchgear, flisr={"mode": "off"})
     made = await rig.gateway(USERS, twin=twin)
     tasks = [asyncio.create_task(function.run()) for function in _process_alarms(made)]

@@ -94,7 +94,7 @@ class SwitchgearCondition:
         self._store = SwitchgearStore(context.data_directory)
         self._methods = SwitchgearMethods(context, self.equipment, self._save)
         self._operations = Operations(context.table, settings.settle)
-        self._assessor = Assessor(context.table, self._blocked, self._told)
+        self._assessor = Assessor(context.table, self._blocked, self._told, joint_confirm=settings.joint_confirm)
         self._watch = RuleWatch(
             context.table,
             context.alarms,

@@ -63,12 +63,19 @@ class Assessor:
         table: where the values are.
         blocked: whether a block or trip contact of a place is closed.
         told: worst severity that the devices' own verdicts hold of a code at a place; 0 for none.
+        joint_confirm: s after which a temperature that has jumped and stayed counts.
     """
 
     def __init__(
-        self, table: PointTable, blocked: Callable[[Switchgear], bool], told: Callable[[Switchgear, str], int]
+        self,
+        table: PointTable,
+        blocked: Callable[[Switchgear], bool],
+        told: Callable[[Switchgear, str], int],
+        *,
+        joint_confirm: float = thermal.CONFIRM_S,
     ) -> None:
         self._table, self._blocked, self._told = table, blocked, told
+        self._joint_confirm = joint_confirm
 
     def assess(self, one: Switchgear, now: float) -> Assessment:
         """Assess one at a time in s since 1970."""
@@ -321,7 +328,7 @@ class Assessor:
 
     def _thermal(self, one: Switchgear, out: Assessment, now: float) -> float | None:
         celsius = {
-            name: one.warmth.setdefault(name, thermal.JointFollower()).take(value, now)
+            name: one.warmth.setdefault(name, thermal.JointFollower(self._joint_confirm)).take(value, now)
             for name, row in one.joints.items()
             if (value := self._value(row)) is not None
         }

@@ -7,6 +7,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict
 
 from twin_gateway.durations import Seconds
+from twin_gateway.twin.switchgear.thermal import CONFIRM_S
 
 
 class SwitchgearSettings(BaseModel):
@@ -17,6 +18,7 @@ class SwitchgearSettings(BaseModel):
         settle: time after an operation until the values that belong to it have arrived.
         history_every: at most so often a value goes into the history of gas and partial discharge.
         leak_every: how often leak rates are worked out anew.
+        joint_confirm: a temperature that has jumped as metal cannot counts when it has stayed for so long.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -25,3 +27,4 @@ class SwitchgearSettings(BaseModel):
     settle: Seconds = 2.0
     history_every: Seconds = 900.0
     leak_every: Seconds = 3600.0
+    joint_confirm: Seconds = CONFIRM_S

@@ -19,20 +19,25 @@ class Pace:
     def __init__(self, parallel: int, gap: float = 0.0) -> None:
         self._free = asyncio.Semaphore(parallel)
         self._gap = gap
-        self._next_start = 0.0
+        self._turn = asyncio.Lock()
+        self._started = float("-inf")
 
     async def __aenter__(self) -> Self:
         await self._free.acquire()
         if self._gap:
-            loop = asyncio.get_running_loop()
-            start = max(loop.time(), self._next_start)
-            self._next_start = start + self._gap
             try:
-                await asyncio.sleep(start - loop.time())
+                await self._wait_for_turn()
             except BaseException:
                 self._free.release()
                 raise
         return self
+
+    async def _wait_for_turn(self) -> None:
+        # From the start that was, not from the one that was meant: one that came late must not be followed at once.
+        loop = asyncio.get_running_loop()
+        async with self._turn:
+            await asyncio.sleep(max(0.0, self._started + self._gap - loop.time()))
+            self._started = loop.time()
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

@@ -12,7 +12,7 @@ WARN_C, ALARM_C = 90.0, 105.0
 STEP_K, RATE_K_S = 10.0, 0.2
 """Metal does not get warmer or colder faster than this: a step for noise, and so much in a second."""
 CONFIRM_S = 30.0
-"""A reading that has jumped counts when it has stayed for so long."""
+"""A reading that has jumped counts when it has stayed for so long, unless set otherwise."""
 
 
 @dataclass(slots=True)
@@ -20,10 +20,12 @@ class JointFollower:
     """What is believed of one sensor: no jump that metal cannot make, unless it stays.
 
     Attributes:
+        confirm: s after which a reading that has jumped and stayed counts.
         celsius: the believed temperature, degC; None before there was one.
         doubted: a reading has jumped and has not stayed long enough yet.
     """
 
+    confirm: float = CONFIRM_S
     celsius: float | None = None
     doubted: bool = False
     _at: float = field(default=0.0)
@@ -38,7 +40,7 @@ class JointFollower:
             return reading
         if not self.doubted:
             self.doubted, self._since = True, now
-        if now - self._since >= CONFIRM_S:
+        if now - self._since >= self.confirm:
             self.celsius, self._at, self.doubted = reading, now, False
             return reading
         return believed
