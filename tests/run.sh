@@ -39,7 +39,7 @@ done
 export OPENBLAS_NUM_THREADS=1
 # Most of the time a test waits for a peer: two processes side by side take half the time.
 status=0
-"$venv/bin/python" -m pytest -n "${TWIN_TEST_PROCESSES:-2}" --dist loadfile --cov --cov-report=term:skip-covered -q "$@" || status=$?
+"$venv/bin/python" -m pytest -n "${TWIN_TEST_PROCESSES:-2}" --dist loadfile --no-loadscope-reorder --cov --cov-report=term:skip-covered -q "$@" || status=$?
 if [ "$status" = 1 ]; then
   # Many tests run against real peers in real time, which a crowded machine can spoil. What failed beside others must
   # pass alone; what fails again is a failure.

@@ -256,6 +256,9 @@ async def test_a_bypass_is_a_suspicion_and_an_event_that_name_the_meter_and_nobo
     thief = f"{customer(1, 2)}/MMTR1/DmdWh"
     load = rig.grid.equipment[rig.grid.meters[customer(1, 2)].equipment]
     rig.grid.equipment[load.address] = replace(load, name=name)
+    # What is lost on a line grows with the square of its load; a loss in proportion would be everybody's bypass.
+    total = sum(plant.energy[f"{customer(1, number)}/MMTR1/DmdWh"] for number in (1, 2, 3))
+    plant.energy[f"{P}/TS1/LV1/_/M0/MMTR1/SupWh"] = total + 0.04 * total**2 / total.mean()
     plant.energy[thief] = plant.energy[thief] * 0.7
     plant.write_all()
     losses = make_losses(rig.context, worker=rig.worker, settings=LossSettings())
