@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Sized
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Generic, TypeVar
+
+import numpy as np
+import numpy.typing as npt
 
 from address_space.point import Raw, Rows, Ticks, Words
 
@@ -36,6 +39,21 @@ class Chunk:
 
     def __len__(self) -> int:
         return len(self.rows)
+
+    def part(self, where: slice | npt.NDArray[np.intp]) -> Chunk:
+        """Some of the changes, by a slice or by their places in order."""
+        texts = self.texts
+        if texts is not None:
+            texts = texts[where] if isinstance(where, slice) else tuple(texts[at] for at in where.tolist())
+        return replace(
+            self,
+            rows=self.rows[where],
+            raw=self.raw[where],
+            status=self.status[where],
+            source_time=self.source_time[where],
+            quality=self.quality[where],
+            texts=texts,
+        )
 
 
 ItemT = TypeVar("ItemT", bound=Sized)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import replace
 from typing import TypeVar
 
 from address_space.journal import Chunk
@@ -55,13 +54,4 @@ def pieces(chunk: Chunk, size: int) -> Iterator[Chunk]:
         yield chunk
         return
     for start in range(0, len(chunk.rows), size):
-        part = slice(start, start + size)
-        yield replace(
-            chunk,
-            rows=chunk.rows[part],
-            raw=chunk.raw[part],
-            status=chunk.status[part],
-            source_time=chunk.source_time[part],
-            quality=chunk.quality[part],
-            texts=chunk.texts[part] if chunk.texts is not None else None,
-        )
+        yield chunk.part(slice(start, start + size))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -57,10 +57,10 @@ class LateSums:
             first, last = int(times.min()), int(times.max())
             found = self._sums.get(link)
             if found is None:
-                found = self._sums[link] = _Sum(now + self._window, _pick(chunk, part[:1]), first, last)
+                found = self._sums[link] = _Sum(now + self._window, chunk.part(part[:1]), first, last)
             found.count += len(part)
             found.first, found.last = min(found.first, first), max(found.last, last)
-        return None if summed.all() else _pick(chunk, np.nonzero(~summed)[0])
+        return None if summed.all() else chunk.part(np.nonzero(~summed)[0])
 
     def due(self, now: float) -> Iterator[Chunk | Event]:
         """What is to be told at a time in s: an event for many samples of a link, a single one as it came."""
@@ -83,14 +83,3 @@ class LateSums:
             found.setdefault(self._table.binding(row)[0], []).append(index)
         for link, part in found.items():
             yield link, np.array(part, np.intp)
-
-
-def _pick(chunk: Chunk, where: npt.NDArray[np.intp]) -> Chunk:
-    return replace(
-        chunk,
-        rows=chunk.rows[where],
-        raw=chunk.raw[where],
-        status=chunk.status[where],
-        source_time=chunk.source_time[where],
-        quality=chunk.quality[where],
-    )
