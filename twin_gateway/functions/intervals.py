@@ -187,11 +187,12 @@ class Intervals:
             await asyncio.sleep(_RETRY_S)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="intervals")
         self._alarms.clear("G02", f"{self._owner}/CnsWh")
-        await in_slices(self._presenting())
+        # Before the first look: what changes while it is taken in parts must not be missed.
         journal = self._table.journal.cursor("intervals", self._wake.set)
         late = self._table.late.cursor("intervals late", self._wake.set)
         next_trim = 0.0
         try:
+            await in_slices(self._presenting())
             while True:
                 with suppress(TimeoutError):
                     async with asyncio.timeout(1.0):

@@ -188,15 +188,14 @@ class PowerFlow:
             await asyncio.sleep(0)
 
     async def _snapshot(self, *, estimate: bool = True) -> tuple[Snapshot, int, int]:
-        # Of a large grid each of these takes some milliseconds.
-        positions = self._inputs.positions()
-        await asyncio.sleep(0)
+        # Of a large grid each of these takes some milliseconds. Positions come last: they may be newer than the time
+        # that is given for the result, never older.
         values, quality, ticks = self._inputs.values()
         await asyncio.sleep(0)
         settings, metered = self._settings, self._inputs.meters()
         await asyncio.sleep(0)
         snapshot = Snapshot(
-            positions,
+            self._inputs.positions(),
             values,
             settings.scale,
             settings.estimation(),

@@ -85,6 +85,22 @@ async def test_a_full_disk_is_a_condition_and_what_waits_is_written_when_there_i
     assert made.dropped == 0
 
 
+async def test_what_comes_while_the_first_look_goes_on_in_parts_is_not_missed(rig, tmp_path, monkeypatch):
+    made = make_intervals(rig.context, IntervalSettings())
+    looking, end = made._presenting, clock.to_unix(clock.now()) // 900 * 900
+
+    def and_meanwhile():
+        yield from looking()
+        late(rig, [end], [1e6])
+        yield
+
+    monkeypatch.setattr(made, "_presenting", and_meanwhile)
+    task = asyncio.create_task(made.run())
+    await until(lambda: made.counters.written)
+    await ended(task)
+    assert stored(tmp_path / FILE, end) == 1e6
+
+
 async def test_what_waits_for_a_full_disk_is_bounded_and_what_is_dropped_is_counted(rig, monkeypatch):
     monkeypatch.setattr(module, "_RETRY_S", 0.0)
     monkeypatch.setattr(module, "_POSITIONS", 10)
