@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 from address_space import clock
+from address_space.conditions import Condition
 from address_space.journal import Cursor, Journal
 
 
@@ -21,9 +22,11 @@ class Event:
         address: what it is about; empty for the gateway as a whole.
         source_time: device time in FILETIME ticks; the time of the record when the device gave none.
         time_quality: what is to be said of the source time (`rx` for the gateway's own).
-        state: `event`, `active`, `inactive`.
+        state: `event`; of a condition `active`, `inactive`, `acknowledged`, `confirmed`, `commented`, `shelved`,
+            `unshelved`, `suppressed`, `unsuppressed`, `enabled`, `disabled`.
         correlation: joins all records of one fault or command.
         value, quality: of the point at that moment, where there is one.
+        condition: the condition as it is after this change; None for events without a state.
     """
 
     code: str
@@ -40,6 +43,7 @@ class Event:
     quality: str = ""
     id: int = 0
     details: tuple[tuple[str, str], ...] = field(default=())
+    condition: Condition | None = None
 
     def __len__(self) -> int:
         return 1

@@ -6,12 +6,17 @@ refused.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Protocol
 
+import numpy as np
+import numpy.typing as npt
+
 from address_space.addcause import AddCause
+from address_space.conditions import Condition
+from address_space.events import Event
 from address_space.quality import StatusCode
 
 
@@ -23,6 +28,8 @@ class Right(StrEnum):
     OPERATE = "operate"
     SUPERVISE = "supervise"
     CONFIGURE = "configure"
+    COMMISSION = "commission"
+    ADMINISTER = "administer"
     AUDIT = "audit"
 
 
@@ -188,8 +195,16 @@ class AccessPolicy(Protocol):
         """The caller of a connection without a user; None when anonymous access is off or the client is not local."""
         ...
 
+    async def authenticate_certificate(self, certificate: bytes, client: str) -> Caller | None:
+        """The caller of an X.509 user certificate (DER) whose key the client has proved to hold; None when refused."""
+        ...
+
     def permits(self, caller: Caller, right: Right, address: str) -> bool:
         """Whether the caller has the right on the address (an empty address means anywhere)."""
+        ...
+
+    def role_rights(self) -> Mapping[str, frozenset[Right]]:
+        """Rights of each role by its name, as far as the role goes (areas of users are not in it)."""
         ...
 
 
@@ -219,6 +234,145 @@ class AuditLog(Protocol):
 
     async def append(self, record: AuditRecord) -> None:
         """Return when the record is durable; raise when it cannot be made so (the command is then refused)."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class HistoryValues:
+    """Samples of one point out of the history, in columns of one length.
+
+    Attributes:
+        value_type: built-in type number, as of `ValueType`.
+        raw: value bits as in the point table, uint64; nothing of texts.
+        status: StatusCodes, uint32.
+        source: SourceTimestamps, FILETIME ticks, int64.
+        server: ServerTimestamps, int64.
+        texts: the values of a text point; None for numbers.
+        modified: (time of the modification in ticks, HistoryUpdateType, user) of each, for modified values only.
+    """
+
+    value_type: int
+    raw: npt.NDArray[np.uint64]
+    status: npt.NDArray[np.uint32]
+    source: npt.NDArray[np.int64]
+    server: npt.NDArray[np.int64]
+    texts: tuple[str, ...] | None = None
+    modified: tuple[tuple[int, int, str], ...] | None = None
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+
+@dataclass(frozen=True, slots=True)
+class HistoryPage:
+    """A part of what was asked for.
+
+    Attributes:
+        values: at most as many as the limit.
+        resume: where to go on; None when this was all. Samples of equal times are neither lost nor repeated.
+    """
+
+    values: HistoryValues
+    resume: tuple[int, int] | None = None
+
+
+class HistoryReader(Protocol):
+    """Reads the history; nothing of it waits on the event loop."""
+
+    def keeps(self, address: str) -> bool:
+        """Whether samples of the point are kept."""
+        ...
+
+    async def raw(
+        self,
+        address: str,
+        start: int,
+        end: int,
+        limit: int,
+        *,
+        reverse: bool = False,
+        resume: tuple[int, int] | None = None,
+        modified: bool = False,
+    ) -> HistoryPage:
+        """Samples with `start <= source time < end` in order of time, or with `reverse` from `end` (excluded) down.
+
+        Equal times keep the order of arrival. With `modified`: the values that later ones replaced (an insertion of
+        late data counts as such with HistoryUpdateType Insert). What has been received but not yet written counts too.
+
+        Raises:
+            KeyError: when nothing of the point is kept.
+        """
+        ...
+
+    async def bracket(self, address: str, times: npt.NDArray[np.int64]) -> tuple[HistoryValues, HistoryValues]:
+        """For each time the newest sample at or before it and the oldest after it; source 0 where there is none.
+
+        Raises:
+            KeyError: when nothing of the point is kept.
+        """
+        ...
+
+    async def events(
+        self, prefix: str, start: int, end: int, limit: int, *, reverse: bool = False, resume: int | None = None
+    ) -> tuple[Sequence[Event], int | None]:
+        """Events at and below an address (all for an empty one) by time, and where to go on (None: that was all)."""
+        ...
+
+
+class ConditionVerb(StrEnum):
+    """What people and clients do to a condition (Part 9)."""
+
+    ENABLE = "enable"
+    DISABLE = "disable"
+    ACKNOWLEDGE = "acknowledge"
+    CONFIRM = "confirm"
+    COMMENT = "comment"
+    SHELVE = "shelve"
+    SHELVE_ONCE = "shelve once"
+    UNSHELVE = "unshelve"
+    SUPPRESS = "suppress"
+    UNSUPPRESS = "unsuppress"
+
+
+class ConditionStore(Protocol):
+    """Alarms and conditions: rules and states live outside OPC UA; MQTT and others show the same.
+
+    Every change is an `Event` in the event journal whose `condition` is the new state.
+    """
+
+    def snapshot(self, prefix: str = "") -> Iterable[Condition]:
+        """All conditions that are kept (also those of no interest: see `Condition.retain`), at and below an address."""
+        ...
+
+    def get(self, identifier: str) -> Condition | None:
+        """A condition by its id, `address$code`."""
+        ...
+
+    def refusal(self, identifier: str, verb: ConditionVerb, event_id: bytes | None, duration: float) -> int:
+        """0 when the verb can be done now; else the Bad StatusCode that Part 9 asks for.
+
+        BadNodeIdUnknown, BadConditionDisabled, BadConditionAlreadyEnabled, BadConditionAlreadyDisabled,
+        BadEventIdUnknown, BadConditionBranchAlreadyAcked, BadConditionBranchAlreadyConfirmed,
+        BadConditionAlreadyShelved, BadConditionNotShelved, BadShelvingTimeOutOfRange.
+        """
+        ...
+
+    async def act(
+        self,
+        identifier: str,
+        verb: ConditionVerb,
+        caller: Caller,
+        *,
+        event_id: bytes | None = None,
+        comment: str | None = None,
+        locale: str = "",
+        duration: float = 0.0,
+    ) -> int:
+        """Do it: durable and audited when this returns 0; else the StatusCode of `refusal`, or BadUserAccessDenied.
+
+        `event_id` is that of the change which the caller has seen (Acknowledge, Confirm, AddComment), a `comment` of
+        None leaves the comment as it is, `duration` is the shelving time in s.
+        """
         ...
 
 

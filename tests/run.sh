@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Installs what the tests need and runs all of them: style, types, dependencies between the parts, tests with coverage.
+# Installs what the tests need and runs all of them: style, types, dependencies between the parts, tests.
+# `tests/run.sh --cov --cov-report=term:skip-covered` measures coverage too, which makes the tests three times as slow.
 # Needs Python 3.11 and, for the peers, apt packages that it installs itself when it is root (or has sudo).
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -39,7 +40,7 @@ done
 export OPENBLAS_NUM_THREADS=1
 # Most of the time a test waits for a peer: two processes side by side take half the time.
 status=0
-"$venv/bin/python" -m pytest -n "${TWIN_TEST_PROCESSES:-2}" --dist loadfile --no-loadscope-reorder --cov --cov-report=term:skip-covered -q "$@" || status=$?
+"$venv/bin/python" -m pytest -n "${TWIN_TEST_PROCESSES:-2}" --dist loadfile --no-loadscope-reorder -q "$@" || status=$?
 if [ "$status" = 1 ]; then
   # Many tests run against real peers in real time, which a crowded machine can spoil. What failed beside others must
   # pass alone; what fails again is a failure.

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from address_space.ports import AccessPolicy, AuditLog, CommandDesk, MethodProvider
+from address_space.events import EventJournal
+from address_space.ports import AccessPolicy, AuditLog, CommandDesk, ConditionStore, HistoryReader, MethodProvider
 
 
 class SettingsError(ValueError):
@@ -59,6 +60,9 @@ class Ports:
     policy: AccessPolicy | None = None
     desk: CommandDesk | None = None
     audit: AuditLog | None = None
+    events: EventJournal | None = None
+    conditions: ConditionStore | None = None
+    history: HistoryReader | None = None
     providers: Sequence[MethodProvider] = ()
 
 
@@ -121,3 +125,4 @@ class ServerCounters:
     frames_refused: int = 0
     never_activated: int = 0
     logins_refused: int = 0
+    audit_events: int = 0

@@ -14,7 +14,7 @@ import json
 import sys
 import time
 from array import array
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -112,6 +112,12 @@ class _Policy:
 
     def anonymous(self, client: str) -> Caller | None:
         return Caller("", frozenset({"Observer"}), client)
+
+    async def authenticate_certificate(self, certificate: bytes, client: str) -> Caller | None:
+        return None
+
+    def role_rights(self) -> Mapping[str, frozenset[Right]]:
+        return {"Observer": frozenset({Right.BROWSE, Right.READ})}
 
     def permits(self, caller: Caller, right: Right, address: str) -> bool:
         return right in {Right.BROWSE, Right.READ} and (not address or address.startswith("dso1/"))

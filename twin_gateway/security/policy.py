@@ -70,6 +70,15 @@ class UserPolicy:
             return Caller("", frozenset({"Observer"}), client)
         return None
 
+    async def authenticate_certificate(self, certificate: bytes, client: str) -> Caller | None:
+        """Nobody: users have no certificates yet."""
+        await self._record("login.refused", "", client, f"user certificates are not known ({len(certificate)} octets)")
+        return None
+
+    def role_rights(self) -> Mapping[str, frozenset[Right]]:
+        """Rights of each role by its name."""
+        return _RIGHTS
+
     def permits(self, caller: Caller, right: Right, address: str) -> bool:
         """Whether a role of the caller grants the right, and the address lies in the caller's areas.
 

@@ -81,6 +81,13 @@ class Users:
     def anonymous(self, client: str) -> Caller | None:
         return Caller("", frozenset({"Observer"}), client) if self.allow_anonymous and client == "127.0.0.1" else None
 
+    async def authenticate_certificate(self, certificate: bytes, client: str) -> Caller | None:
+        return None
+
+    def role_rights(self) -> dict[str, frozenset[Right]]:
+        looks = frozenset({Right.BROWSE, Right.READ})
+        return {"Observer": looks, "Operator": looks | {Right.OPERATE}}
+
     def permits(self, caller: Caller, right: Right, address: str) -> bool:
         if right is Right.OPERATE:
             return "Operator" in caller.roles
