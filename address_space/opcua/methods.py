@@ -18,6 +18,7 @@ from address_space.addcause import AddCause
 from address_space.alias import AliasError, Filter
 from address_space.opcua.method_specs import COMMANDS, GRID, LOOKUP, RESOLVE
 from address_space.opcua.space import Node
+from address_space.opcua.standard_methods import StandardMethod
 from address_space.opcua.untyped import ua
 from address_space.opcua.wire import (
     NO_DIAGNOSTICS,
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
     from address_space.opcua.session import Session
 
 _BOOLEAN, _INT32, _UINT32, _STRING, _NODE_ID, _ANY = 1, 6, 7, 12, 17, 24
+_NULLABLE = {_STRING, 15, 21}  # String, ByteString, LocalizedText
 _NUMBERS = {1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11}
 _SLICE = 500
 _LONGEST_NAME, _LONGEST_TEXT = 200, 1_000
@@ -188,6 +190,9 @@ def _diagnostics(answers: Sequence[_Answer], mask: int, strings: list[str]) -> b
 
 
 async def _call_one(server: InternalServer, session: Session, issued_at: int, wanted: Any) -> _Answer:
+    standard = server.standard_methods.find(server, wanted.ObjectId, wanted.MethodId)
+    if standard is not None:
+        return await _call_standard(server, session, standard, wanted)
     try:
         owner, node, spec = _find(server, session.rights, wanted)
         arguments = _arguments(spec, wanted.InputArguments or [])
@@ -214,6 +219,18 @@ async def _call_one(server: InternalServer, session: Session, issued_at: int, wa
     if spec is LOOKUP:
         return await _lookup(server, session.rights, arguments, good)
     return await _command(server, session, issued_at, (node, spec), arguments)
+
+
+async def _call_standard(server: InternalServer, session: Session, method: StandardMethod, wanted: Any) -> _Answer:
+    refusal = method.refusal(session)
+    if refusal:
+        return _Answer(refusal, (), f"{method.spec.name} is not for this caller on this channel")
+    try:
+        arguments = _arguments(method.spec, wanted.InputArguments or [])
+    except _RefusedError as error:
+        return _Answer(error.status, (), str(error), error.arguments)
+    status, outputs = await method.run(server, session, wanted.ObjectId, arguments)
+    return _Answer(status, [encode_variant(each) for each in outputs], "", (0,) * len(arguments))
 
 
 def _find(server: InternalServer, access: Access, wanted: Any) -> tuple[Node, Node, MethodSpec]:
@@ -264,7 +281,7 @@ def _fits(argument: Argument, value: Any) -> bool:
         return argument.is_list and value.Value is None
     if argument.type_id == _ANY:
         return value.Value is not None
-    if value.Value is None and argument.type_id != _STRING:
+    if value.Value is None and argument.type_id not in _NULLABLE:
         return False
     return int(value.VariantType) == argument.type_id
 

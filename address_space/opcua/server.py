@@ -41,6 +41,7 @@ from address_space.opcua.session import Session
 from address_space.opcua.settings import Ports, ServerCounters, ServerLimits, ServerSettings
 from address_space.opcua.space import GRID, LAST_COMMAND, GridSpace, NodeClass
 from address_space.opcua.standard import StandardNodes
+from address_space.opcua.standard_methods import StandardMethods
 from address_space.opcua.subscriptions import PointSubscriptionService, SubscriptionTotals
 from address_space.opcua.transport import Connection
 from address_space.opcua.untyped import Server, ua
@@ -101,6 +102,7 @@ class InternalServer(StockInternalServer):
     Attributes:
         space: nodes of the grid.
         types: nodes of namespace 0.
+        standard_methods: methods of namespace 0 and of conditions that are offered.
         handlers: request type id -> handler.
         ports: policy, desk, audit, method providers.
         policies: security policies of the endpoints.
@@ -138,6 +140,7 @@ class InternalServer(StockInternalServer):
         self.method_service = MethodService(self.aspace)
         self.node_mgt_service = NodeManagementService(self.aspace)
         self.methods = methods.MethodCatalogue(self)
+        self.standard_methods = StandardMethods()
         self.space = GridSpace(self.table, 2, self.methods.of)
         self.types = StandardNodes(self.aspace)
         self.subscription_service: PointSubscriptionService = PointSubscriptionService(
