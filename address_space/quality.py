@@ -112,6 +112,15 @@ class StatusCode(IntEnum):
     BadInvalidArgument = 0x80AB_0000
     BadInvalidState = 0x80AF_0000
     BadResourceUnavailable = 0x8004_0000
+    BadConditionAlreadyDisabled = 0x8098_0000
+    BadConditionDisabled = 0x8099_0000
+    BadEventIdUnknown = 0x809A_0000
+    BadConditionAlreadyEnabled = 0x80CC_0000
+    BadConditionBranchAlreadyAcked = 0x80CF_0000
+    BadConditionBranchAlreadyConfirmed = 0x80D0_0000
+    BadConditionAlreadyShelved = 0x80D1_0000
+    BadConditionNotShelved = 0x80D2_0000
+    BadShelvingTimeOutOfRange = 0x80D3_0000
 
 
 def status_of(word: int, *, dead: bool = False) -> StatusCode:
