@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 import pytest
 import pytest_asyncio
 from integration.opcua_subscriptions import grid_server
-from integration.opcua_subscriptions.wire_client import WireClient
+from peers.opcua.wire_client import WireClient
 
 from address_space.opcua.server import GatewayServer
 from address_space.opcua.settings import ServerSettings

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from asyncua import ua
-from integration.opcua_subscriptions.wire_client import WireClient
+from peers.opcua.wire_client import WireClient
 
 from address_space import clock
 from address_space.catalogue import ValueType, VariableKind

@@ -15,7 +15,7 @@ from integration.opcua_subscriptions.grid_server import (
     subscribe,
     values,
 )
-from integration.opcua_subscriptions.wire_client import FaultError, WireClient
+from peers.opcua.wire_client import FaultError, WireClient
 
 from address_space import clock
 from address_space.opcua.server import GatewayServer

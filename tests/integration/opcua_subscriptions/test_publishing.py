@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from asyncua import ua
 from integration.opcua_subscriptions.grid_server import Place, data, item, monitor, names, subscribe, values
-from integration.opcua_subscriptions.wire_client import FaultError, WireClient
+from peers.opcua.wire_client import FaultError, WireClient
 from peers.waiting import patient
 
 from address_space.opcua.server import GatewayServer

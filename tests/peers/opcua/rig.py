@@ -61,11 +61,12 @@ def grid(bays: int = 0) -> PointTable:
 class Users:
     """An access policy in memory."""
 
-    passwords = {"olga": "o-secret", "otto": "w-secret", "nina": "n-secret", "nobody": "x-secret"}  # noqa: RUF012
+    passwords = {"olga": "o-secret", "otto": "w-secret", "nina": "n-secret", "sara": "s-secret", "nobody": "x-secret"}  # noqa: RUF012
     roles = {  # noqa: RUF012
         "olga": {"Observer", "Operator"},
         "otto": {"Observer"},
         "nina": {"Observer"},
+        "sara": {"Observer", "SecurityAdmin"},
         "nobody": set(),
         "": {"Observer"},
     }
@@ -86,11 +87,14 @@ class Users:
 
     def role_rights(self) -> dict[str, frozenset[Right]]:
         looks = frozenset({Right.BROWSE, Right.READ})
-        return {"Observer": looks, "Operator": looks | {Right.OPERATE}}
+        administers = frozenset({Right.ADMINISTER, Right.AUDIT})
+        return {"Observer": looks, "Operator": looks | {Right.OPERATE}, "SecurityAdmin": administers}
 
     def permits(self, caller: Caller, right: Right, address: str) -> bool:
         if right is Right.OPERATE:
             return "Operator" in caller.roles
+        if right in {Right.ADMINISTER, Right.AUDIT}:
+            return "SecurityAdmin" in caller.roles
         if "Observer" not in caller.roles or right not in {Right.BROWSE, Right.READ}:
             return False
         if caller.user != "nina" or not address:
@@ -142,6 +146,7 @@ class Provider:
         number, text = Argument("factor", 11), Argument("names", 12, is_list=True)
         return [
             MethodSpec(BAY, "Double", (number, text), (Argument("result", 11),), Right.READ, "Twice the factor"),
+            MethodSpec(BAY, "Refused", (), (), Right.CONFIGURE),
             MethodSpec("", "Forbidden", (), (), Right.CONFIGURE),
         ]
 

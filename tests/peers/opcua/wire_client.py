@@ -14,9 +14,54 @@ HEADER = struct.Struct("<3scI")
 
 
 class FaultError(Exception):
+    """A ServiceFault; `name` is that of its StatusCode."""
+
     def __init__(self, code: int) -> None:
-        super().__init__(ua.StatusCode(code).name)
+        self.name = str(ua.StatusCode(code).name)
+        super().__init__(self.name)
         self.code = code
+
+
+class RawConnection:
+    """A TCP connection for frames of the test's own making."""
+
+    def __init__(self, port: int) -> None:
+        self.port = port
+
+    async def __aenter__(self) -> RawConnection:
+        self._reader, self._writer = await asyncio.open_connection("127.0.0.1", self.port)
+        return self
+
+    async def __aexit__(self, *_: Any) -> None:
+        self._writer.transport.abort()
+        await asyncio.sleep(0)
+
+    def send(self, octets: bytes) -> None:
+        """Octets as they are."""
+        self._writer.write(octets)
+
+    def frame(self, kind: bytes, body: bytes, *, final: bytes = b"F", size: int | None = None) -> None:
+        """A frame, whose header may lie about its size."""
+        self.send(HEADER.pack(kind, final, 8 + len(body) if size is None else size) + body)
+
+    def hello(self, *, receive: int = 65535, send: int = 65535, version: int = 0) -> None:
+        """A HEL frame."""
+        url = f"opc.tcp://127.0.0.1:{self.port}/".encode()
+        self.frame(b"HEL", struct.pack("<IIIIIi", version, receive, send, 0, 0, len(url)) + url)
+
+    async def answer(self, seconds: float = 10.0) -> tuple[bytes, bytes]:
+        """(kind, body) of the next frame; (b"", b"") when the server has closed the connection."""
+        async with asyncio.timeout(seconds):
+            try:
+                kind, _, size = HEADER.unpack(await self._reader.readexactly(8))
+                return kind, await self._reader.readexactly(size - 8)
+            except (asyncio.IncompleteReadError, ConnectionError):
+                return b"", b""
+
+    async def error(self, seconds: float = 10.0) -> str:
+        """Name of the StatusCode of the ERR frame that follows; empty when the connection just ends."""
+        kind, body = await self.answer(seconds)
+        return str(ua.StatusCode(struct.unpack_from("<I", body)[0]).name) if kind == b"ERR" else kind.decode()
 
 
 class WireClient:
@@ -79,9 +124,13 @@ class WireClient:
         self._token = created.Parameters.AuthenticationToken
         await self.activate()
 
-    async def activate(self) -> None:
+    async def activate(self, user: str = "", password: str = "") -> None:
+        """ActivateSession, anonymous or with a password in clear."""
         activate = ua.ActivateSessionRequest()
-        activate.Parameters.UserIdentityToken = ua.AnonymousIdentityToken(PolicyId="anonymous")
+        token = ua.AnonymousIdentityToken(PolicyId="anonymous")
+        if user:
+            token = ua.UserNameIdentityToken(PolicyId="username", UserName=user, Password=password.encode())
+        activate.Parameters.UserIdentityToken = token
         await self.call(activate)
 
     def adopt(self, other: WireClient) -> None:
@@ -99,7 +148,9 @@ class WireClient:
         self._request += 1
         request.RequestHeader.AuthenticationToken = self._token
         request.RequestHeader.RequestHandle = self._request
-        body = struct_to_binary(request)
+        return self._send(struct_to_binary(request))
+
+    def _send(self, body: bytes) -> int:
         pieces = [body[start : start + 60_000] for start in range(0, len(body), 60_000)]
         for number, piece in enumerate(pieces):
             kind = b"F" if number == len(pieces) - 1 else b"C"
@@ -109,7 +160,33 @@ class WireClient:
         return self._request
 
     async def call(self, request: Any) -> Any:
-        number = self.post(request)
+        """The response to a request; raises `FaultError` for a ServiceFault."""
+        return await self._answer(self.post(request))
+
+    async def status(self, request: Any) -> str:
+        """Name of the ServiceResult of a request."""
+        try:
+            return str((await self.call(request)).ResponseHeader.ServiceResult.name)
+        except FaultError as fault:
+            return fault.name
+
+    async def raw(self, type_id: int, body: bytes, *, token: Any = None) -> Any:
+        """The response to a request given as the number of its binary encoding and the octets after its header."""
+        self._sequence += 1
+        self._request += 1
+        header = ua.RequestHeader(AuthenticationToken=self._token if token is None else token)
+        header.RequestHandle = self._request
+        head = struct.pack("<BBH", 1, 0, type_id)
+        return await self._answer(self._send(head + struct_to_binary(header) + body))
+
+    async def raw_status(self, type_id: int, body: bytes) -> str:
+        """Name of the ServiceResult of a raw request."""
+        try:
+            return str((await self.raw(type_id, body)).ResponseHeader.ServiceResult.name)
+        except FaultError as fault:
+            return fault.name
+
+    async def _answer(self, number: int) -> Any:
         future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         self._waiting[number] = future
         return await asyncio.wait_for(future, 40)
