@@ -1,0 +1,1 @@
+"""Alarms and conditions: the list of codes, the states of a condition, the book of all conditions, alarm rules."""

@@ -1,0 +1,584 @@
+"""The book of all conditions: `ConditionBook`, the `ConditionStore` port of the service.
+
+Made without a gateway for tests: `ConditionBook(EventJournal(), policy=..., audit=...)` keeps all in memory; with a
+`path` it is durable (`await book.open()`, a task with `book.run()`, `await book.close()`). Sources call `raise_` and
+`clear`; people's acts come by `act` and need an `AccessPolicy` and an `AuditLog`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import sqlite3
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from address_space import clock
+from address_space.conditions import Condition
+from address_space.events import Event, EventJournal
+from address_space.ports import AccessPolicy, AuditLog, AuditRecord, Caller, ConditionVerb, Right
+from address_space.quality import StatusCode
+from twin_gateway.alarms import chatter, keeping, machine
+from twin_gateway.alarms.catalogue import alarm_code
+from twin_gateway.alarms.chatter import Chatter
+from twin_gateway.alarms.machine import Change, Demands, Finding
+from twin_gateway.alarms.places import PlaceIndex
+from twin_gateway.audit.database import Database
+
+log = logging.getLogger(__name__)
+
+WRITE_EVERY_S = 0.5
+"""Automatic changes are on disk after about this long."""
+WRITTEN_AT_ONCE = 2000
+MAX_COMMENT = 1000
+MAX_CONDITIONS = 100_000
+_HIGH = 800
+"""Severity from which on an alarm is a warning in the log."""
+_RESTARTED = "not found again after the restart of the gateway"
+
+_RIGHTS: dict[ConditionVerb, tuple[Right, ...]] = {
+    ConditionVerb.ACKNOWLEDGE: (Right.OPERATE,),
+    ConditionVerb.CONFIRM: (Right.OPERATE,),
+    ConditionVerb.COMMENT: (Right.OPERATE,),
+    ConditionVerb.SHELVE: (Right.SUPERVISE, Right.CONFIGURE),
+    ConditionVerb.SHELVE_ONCE: (Right.SUPERVISE, Right.CONFIGURE),
+    ConditionVerb.UNSHELVE: (Right.SUPERVISE, Right.CONFIGURE),
+    ConditionVerb.SUPPRESS: (Right.SUPERVISE, Right.CONFIGURE),
+    ConditionVerb.UNSUPPRESS: (Right.SUPERVISE, Right.CONFIGURE),
+    ConditionVerb.ENABLE: (Right.CONFIGURE,),
+    ConditionVerb.DISABLE: (Right.CONFIGURE,),
+}
+"""Any of these rights on the source is enough (spec 9.1: operators acknowledge, supervisors and engineers shelve)."""
+
+Details = tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """What a source says of its condition as such; what it leaves open is as in the alarm list.
+
+    Attributes:
+        type_name: OPC UA type.
+        condition_class: one of `catalogue.CONDITION_CLASSES`.
+        demands: what it wants of people.
+    """
+
+    type_name: str = ""
+    condition_class: str = ""
+    demands: Demands | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """Conditions by state; `dropped` have been forgotten to make room, `refused` found none."""
+
+    kept: int
+    active: int
+    unacknowledged: int
+    shelved: int
+    dropped: int
+    refused: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """What somebody wants to do to a condition; members as of `ConditionStore.act`."""
+
+    verb: ConditionVerb
+    caller: Caller
+    event_id: bytes | None
+    comment: str | None
+    locale: str
+    duration: float
+
+    def record(self, condition: Condition, now: int) -> AuditRecord:
+        details: dict[str, Any] = {"condition": condition.id, "roles": sorted(self.caller.roles)}
+        if self.comment is not None:
+            details |= {"comment": self.comment, "locale": self.locale}
+        if self.verb is ConditionVerb.SHELVE:
+            details["seconds"] = self.duration
+        kind, caller = f"condition.{self.verb.replace(' ', '-')}", self.caller
+        return AuditRecord(now, kind, caller.user, caller.client, condition.address, details=details)
+
+    def done(self, condition: Condition, demands: Demands, now: int) -> tuple[Condition, Change] | None:
+        user, comment, duration = self.caller.user, self.comment, self.duration
+        return machine.acted(condition, self.verb, demands, now, user=user, comment=comment, duration=duration)
+
+
+@dataclass(slots=True)
+class _Entry:
+    condition: Condition
+    demands: Demands
+    details: Details = ()
+    time_quality: str | None = None
+    chatter: Chatter | None = None
+
+
+class ConditionBook:
+    """Keeps every condition that ever was, as far as there is room; every change is one event.
+
+    People's acts are audited and on disk before they answer; what sources say is on disk half a second later. After
+    a restart active conditions stay so until their source has spoken; when it has not after the time of the alarm
+    list and `judged` says that it could have, the condition is over.
+
+    Args:
+        events: where the events go.
+        path: of the database; in memory only without.
+        policy, audit: without them every act is refused.
+        judged: whether the source at an address can be judged at present (its point has a value).
+        now: clock of the records, FILETIME ticks.
+        monotonic: clock of the waiting, s.
+        most: conditions that are kept.
+    """
+
+    def __init__(
+        self,
+        events: EventJournal,
+        path: Path | None = None,
+        *,
+        policy: AccessPolicy | None = None,
+        audit: AuditLog | None = None,
+        judged: Callable[[str], bool] = lambda _address: True,
+        now: Callable[[], int] = clock.now,
+        monotonic: Callable[[], float] = time.monotonic,
+        most: int = MAX_CONDITIONS,
+    ) -> None:
+        self._events = events
+        self._database = Database(path, keeping.SCHEMA) if path is not None else None
+        self._policy, self._audit = policy, audit
+        self._judged = judged
+        self._now, self._monotonic = now, monotonic
+        self._most = most
+        self._entries: dict[str, _Entry] = {}
+        self._places = PlaceIndex()
+        self._idle: dict[str, None] = {}
+        self._active = self._unacknowledged = 0
+        self._shelved: set[str] = set()
+        self._restored: dict[str, float] = {}
+        self._held_back: set[str] = set()
+        self._dirty: dict[str, None] = {}
+        self._gone: dict[str, None] = {}
+        self._acts = asyncio.Lock()
+        self._writes = asyncio.Lock()
+        self._write_fails = False
+        self._full = False
+        self._dropped = self._refused = 0
+
+    # ---- life -----------------------------------------------------------------------------------------------------
+
+    async def open(self) -> None:
+        """Read what is kept; active conditions wait for their sources.
+
+        Raises:
+            OSError, sqlite3.Error: the file cannot be read or written.
+        """
+        if self._database is None:
+            return
+        await self._database.open()
+        kept, broken = await self._database.transaction(keeping.read)
+        if broken:
+            text = f"{len(broken)} records of conditions are broken and left out, the first is {broken[0]}"
+            log.error(text)
+            self._events.append(Event("G02", text, 600))
+        start = self._monotonic()
+        for one in kept:
+            condition = one.condition
+            self._entries[condition.id] = _Entry(condition, one.demands)
+            self._count(condition, 1)
+            if condition.active:
+                self._restored[condition.id] = start + alarm_code(condition.code).judged_within
+        self._places.add_all((one.condition.address, one.condition.id) for one in kept)
+
+    async def run(self) -> None:
+        """Write what has changed, end what has run out; never returns."""
+        while True:
+            await asyncio.sleep(WRITE_EVERY_S)
+            self.tick()
+            await self.flush()
+
+    async def close(self) -> None:
+        """Write the rest and close the file.
+
+        Raises:
+            sqlite3.Error: the rest could not be written.
+        """
+        if self._database is None or not self._database.is_open:
+            return
+        async with self._acts:
+            await self.flush()
+            left = len(self._dirty)
+            await self._database.close()
+        if left:
+            raise sqlite3.OperationalError(f"{left} changes of conditions could not be written")
+
+    # ---- sources --------------------------------------------------------------------------------------------------
+
+    def raise_(
+        self,
+        address: str,
+        code: str,
+        finding: Finding,
+        *,
+        kind: Kind | None = None,
+        suppressed: bool = False,
+        details: Details = (),
+        time_quality: str | None = None,
+    ) -> None:
+        """The condition holds; an event when that is news (became active, severity or limit have changed)."""
+        identifier = f"{address}${code}"
+        entry = self._entries.get(identifier)
+        if entry is None:
+            entry = self._new(identifier, address, code, finding, kind)
+            if entry is None:
+                self._tell_without_room(address, code, finding, details)
+                return
+        self._restored.pop(identifier, None)
+        condition = entry.condition
+        if kind is not None and kind.demands is not None:
+            entry.demands = kind.demands
+        after = machine.raised(condition, finding, entry.demands, self._now(), suppressed=suppressed)
+        entry.details, entry.time_quality = details, time_quality
+        if after is None:
+            return
+        self._change(entry, after, Change.SUPPRESSED if after.suppressed else Change.ACTIVE)
+        if not condition.active:
+            self._chattering(entry, condition.active_time)
+
+    def clear(
+        self,
+        address: str,
+        code: str,
+        text: str = "",
+        *,
+        value: bool | int | float | str | None = None,
+        status: int = 0,
+        source_time: int = 0,
+        time_quality: str | None = None,
+    ) -> None:
+        """The condition is over; nothing happens when it was not active."""
+        entry = self._entries.get(f"{address}${code}")
+        if entry is None or not entry.condition.active:
+            return
+        condition = entry.condition
+        self._restored.pop(condition.id, None)
+        finding = Finding(
+            text or f"{condition.text} (over)",
+            condition.severity,
+            value=value,
+            status=status,
+            source_time=source_time,
+        )
+        now = self._now()
+        after = machine.cleared(condition, finding, now)
+        if after is None:
+            return
+        entry.time_quality = time_quality
+        self._change(entry, after, Change.INACTIVE)
+        if after.shelving == machine.ONE_SHOT:
+            self._step(entry, machine.unshelved(entry.condition, now), Change.UNSHELVED)
+
+    def waits(self, address: str, code: str) -> bool:
+        """Whether it was active before the restart and its source has not spoken since."""
+        return f"{address}${code}" in self._restored
+
+    # ---- the port -------------------------------------------------------------------------------------------------
+
+    def snapshot(self, prefix: str = "") -> Iterable[Condition]:
+        """All conditions that are kept, at and below an address."""
+        entries = self._entries
+        if not prefix:
+            return [entry.condition for entry in entries.values()]
+        return [entries[identifier].condition for identifier in self._places.below(prefix)]
+
+    def get(self, identifier: str) -> Condition | None:
+        """A condition by its id."""
+        entry = self._entries.get(identifier)
+        return entry.condition if entry is not None else None
+
+    def refusal(self, identifier: str, verb: ConditionVerb, event_id: bytes | None, duration: float) -> int:
+        """0 when the verb can be done now, else the StatusCode of Part 9."""
+        entry = self._entries.get(identifier)
+        if entry is None:
+            return StatusCode.BadNodeIdUnknown
+        return machine.refusal(entry.condition, verb, event_id, duration)
+
+    def allows(self, caller: Caller, verb: ConditionVerb, address: str) -> bool:
+        """Whether the caller's rights on the source are enough."""
+        policy = self._policy
+        return policy is not None and any(policy.permits(caller, right, address) for right in _RIGHTS[verb])
+
+    async def act(
+        self,
+        identifier: str,
+        verb: ConditionVerb,
+        caller: Caller,
+        *,
+        event_id: bytes | None = None,
+        comment: str | None = None,
+        locale: str = "",
+        duration: float = 0.0,
+    ) -> int:
+        """Do it: durable and audited when this returns 0. A refusal for want of rights is audited too."""
+        entry = self._entries.get(identifier)
+        if entry is None:
+            return StatusCode.BadNodeIdUnknown
+        if comment is not None:
+            comment = " ".join(comment.split())
+            if len(comment) > MAX_COMMENT or not comment.isprintable():
+                return StatusCode.BadInvalidArgument
+        asked = _Asked(verb, caller, event_id, comment, locale, duration)
+        # To its end, also when who asked goes away: what is on disk and what has effect must be the same.
+        return await asyncio.shield(asyncio.ensure_future(self._act(entry, asked)))
+
+    async def _act(self, entry: _Entry, asked: _Asked) -> int:
+        condition, audit = entry.condition, self._audit
+        record = asked.record(condition, self._now())
+        if audit is None or not self.allows(asked.caller, asked.verb, condition.address):
+            if audit is not None:
+                await audit.append(replace(record, status=int(StatusCode.BadUserAccessDenied), text="not permitted"))
+            return StatusCode.BadUserAccessDenied
+        async with self._acts:
+            refused = self.refusal(condition.id, asked.verb, asked.event_id, asked.duration)
+            if refused:
+                return refused
+            await audit.append(record)
+            try:
+                return await self._done(entry, asked)
+            except (OSError, sqlite3.Error) as error:
+                log.error("condition %s: %s could not be written: %s", condition.id, asked.verb, error)
+                self._mark(condition.id)
+                status = StatusCode.BadResourceUnavailable
+                await audit.append(replace(record, time=self._now(), status=int(status), text=f"not kept: {error}"))
+                return status
+
+    async def _done(self, entry: _Entry, asked: _Asked) -> int:
+        """On disk first, then in effect. What a source says meanwhile goes before: the act is done upon that."""
+        while True:
+            before = entry.condition
+            refused = self.refusal(before.id, asked.verb, asked.event_id, asked.duration)
+            if refused:
+                self._mark(before.id)  # on disk may stand what did not come into effect
+                return refused
+            done = asked.done(before, entry.demands, self._now())
+            if done is None:
+                return 0
+            after, change = done
+            if self._database is not None:
+                await self._database.transaction(partial(keeping.write, kept=[keeping.Kept(after, entry.demands)]))
+            if entry.condition is before:
+                break
+        entry.chatter = None
+        self._change(entry, after, change, durable=True)
+        return 0
+
+    # ---- at work --------------------------------------------------------------------------------------------------
+
+    def tick(self) -> None:
+        """Shelvings that have run out, conditions whose source is silent since the restart, changes held back."""
+        now, monotonic = self._now(), self._monotonic()
+        for identifier in [*self._shelved]:
+            entry = self._entries[identifier]
+            if entry.condition.shelved_until <= now:
+                entry.chatter = None
+                self._step(entry, machine.unshelved(entry.condition, now), Change.UNSHELVED)
+        for identifier in [*self._held_back]:
+            entry = self._entries[identifier]
+            if entry.chatter is None or entry.chatter.may_speak(monotonic):
+                self._tell(entry, Change.ACTIVE if entry.condition.active else Change.INACTIVE)
+        for identifier, deadline in [*self._restored.items()]:
+            condition = self._entries[identifier].condition
+            if deadline <= monotonic and self._judged(condition.address):
+                self.clear(condition.address, condition.code, f"{condition.text} ({_RESTARTED})")
+
+    def counts(self) -> Counts:
+        """How many there are, for metrics."""
+        return Counts(
+            len(self._entries),
+            self._active,
+            self._unacknowledged,
+            len(self._shelved),
+            self._dropped,
+            self._refused,
+        )
+
+    def _new(self, identifier: str, address: str, code: str, finding: Finding, kind: Kind | None) -> _Entry | None:
+        if len(self._entries) >= self._most and not self._make_room():
+            return None
+        listed, kind = alarm_code(code), kind or Kind()
+        condition = Condition(
+            address,
+            code,
+            kind.type_name or listed.type_name,
+            kind.condition_class or listed.condition_class,
+            finding.text,
+            finding.severity,
+            active=False,
+            event_id=b"",
+            last_severity=finding.severity,
+        )
+        demands = kind.demands or Demands(listed.acknowledge, listed.confirm)
+        entry = self._entries[identifier] = _Entry(condition, demands)
+        self._places.add(address, identifier)
+        self._gone.pop(identifier, None)
+        return entry
+
+    def _make_room(self) -> bool:
+        """Forget the oldest that nobody waits for, those without a comment before the others."""
+        for with_comment in (False, True):
+            for identifier in self._idle:
+                condition = self._entries[identifier].condition
+                if bool(condition.comment) is with_comment:
+                    self._drop(identifier)
+                    return True
+        return False
+
+    def _drop(self, identifier: str) -> None:
+        entry = self._entries.pop(identifier)
+        self._count(entry.condition, -1)
+        self._places.remove(entry.condition.address, identifier)
+        self._held_back.discard(identifier)
+        self._dirty.pop(identifier, None)
+        if self._database is not None:
+            self._gone[identifier] = None
+        self._dropped += 1
+
+    def _tell_without_room(self, address: str, code: str, finding: Finding, details: Details) -> None:
+        self._refused += 1
+        self._events.append(Event(code, finding.text, finding.severity, address, details=details, value=finding.value))
+        if not self._full:
+            self._full = True
+            text = f"{self._most} conditions wait for people: further ones are told but cannot be acknowledged"
+            log.error(text)
+            self._events.append(Event("G02", text, 800))
+
+    def _step(self, entry: _Entry, after: Condition | None, change: Change) -> None:
+        if after is not None:
+            self._change(entry, after, change)
+
+    def _change(self, entry: _Entry, after: Condition, change: Change, *, durable: bool = False) -> None:
+        before = entry.condition
+        self._count(before, -1)
+        entry.condition = after
+        self._count(after, 1)
+        if not durable:
+            self._mark(after.id)
+        if not after.enabled and change is not Change.DISABLED:
+            return  # nobody is told of what is disabled
+        if entry.chatter is not None and entry.chatter.holds_back(change, self._monotonic()):
+            self._held_back.add(after.id)
+            return
+        self._tell(entry, change)
+
+    def _tell(self, entry: _Entry, change: Change) -> None:
+        condition = entry.condition
+        self._held_back.discard(condition.id)
+        text, details = condition.text, entry.details
+        if change in _BY_PEOPLE:
+            text, details = f"{condition.text} ({change})", ()
+        level = logging.WARNING if change is Change.ACTIVE and condition.severity >= _HIGH else logging.INFO
+        log.log(level, "alarm %s %s %d at %s: %s", condition.code, change, condition.severity, condition.address, text)
+        self._events.append(
+            Event(
+                condition.code,
+                text,
+                condition.severity,
+                condition.address,
+                source_time=condition.source_time if condition.source_time != condition.received else 0,
+                received=condition.received,
+                time_quality=entry.time_quality,
+                state=str(change),
+                actor=condition.user,
+                correlation=condition.correlation,
+                value=condition.value,
+                details=details,
+                condition=condition,
+            )
+        )
+
+    def _chattering(self, entry: _Entry, ended: int) -> None:
+        """It became active, and had ended at some time before: more than ten times within a minute are too many."""
+        condition, now = entry.condition, self._monotonic()
+        if condition.active_time - ended > chatter.MINUTE_S * clock.TICKS_PER_SECOND:
+            entry.chatter = None  # most alarms never come a second time within a minute
+            return
+        entry.chatter = entry.chatter or Chatter()
+        if entry.chatter.began(now) and _may_be_shelved(condition):
+            entry.chatter.quiet(now)
+            after = machine.shelved(condition, chatter.SHELVED_S, self._now())
+            self._change(entry, replace(after, text=f"{condition.text} (chattering)"), Change.SHELVED)
+
+    def _mark(self, identifier: str) -> None:
+        if self._database is not None:
+            self._dirty[identifier] = None
+
+    def _count(self, condition: Condition, step: int) -> None:
+        identifier = condition.id
+        self._active += step * condition.active
+        self._unacknowledged += step * (not condition.acked)
+        shelved = condition.shelving != machine.UNSHELVED
+        idle = not shelved and condition.enabled and not condition.retain
+        if step > 0:
+            if shelved:
+                self._shelved.add(identifier)
+            if idle:
+                self._idle[identifier] = None
+        else:
+            self._shelved.discard(identifier)
+            self._idle.pop(identifier, None)
+
+    async def flush(self) -> None:
+        """Write what has changed, some thousand at once. What cannot be written stays to be written, and is told."""
+        database = self._database
+        if database is None or not database.is_open:
+            return
+        async with self._writes:
+            while self._dirty or self._gone:
+                changed = list(_first(self._dirty, WRITTEN_AT_ONCE))
+                gone = list(_first(self._gone, WRITTEN_AT_ONCE))
+                for identifier in changed:
+                    del self._dirty[identifier]
+                for identifier in gone:
+                    del self._gone[identifier]
+                kept = [
+                    keeping.Kept(entry.condition, entry.demands) for entry in map(self._entries.get, changed) if entry
+                ]
+                try:
+                    await database.transaction(partial(keeping.write, kept=kept, dropped=gone))
+                except (OSError, sqlite3.Error) as error:
+                    self._owe(changed, gone, error)
+                    return
+                self._write_fails = False
+
+    def _owe(self, changed: list[str], gone: list[str], error: Exception) -> None:
+        for identifier in changed:
+            if identifier in self._entries:
+                self._dirty[identifier] = None
+        for identifier in gone:
+            if identifier not in self._entries:
+                self._gone[identifier] = None
+        if not self._write_fails:
+            self._write_fails = True
+            text = f"Conditions cannot be written, {len(self._dirty)} changes wait: {error}"
+            log.error(text)
+            self._events.append(Event("G02", text, 700))
+
+
+_BY_PEOPLE = frozenset(Change) - {Change.ACTIVE, Change.INACTIVE, Change.SUPPRESSED}
+
+
+def _may_be_shelved(condition: Condition) -> bool:
+    """Whether the gateway itself may shelve it: never what is about safety or very severe (spec 9.1)."""
+    return (
+        condition.condition_class != "Safety" and condition.severity < 900 and condition.shelving == machine.UNSHELVED
+    )
+
+
+def _first(items: dict[str, None], count: int) -> Iterator[str]:
+    for number, item in enumerate(items):
+        if number >= count:
+            return
+        yield item
