@@ -14,6 +14,7 @@ from asyncua.ua import StatusCode
 from asyncua.ua.status_codes import StatusCodes
 from asyncua.ua.uaprotocol_auto import CreateSubscriptionResult
 
+from address_space.opcua.item_groups import GroupOf
 from address_space.opcua.item_services import ITEM_HANDLERS
 from address_space.opcua.publishing import PublishQueue
 from address_space.opcua.subscription import PointSubscription
@@ -93,6 +94,9 @@ class PointSubscriptionService(SubscriptionService):
         namespace: namespace index of the points' NodeIds; may be set later, before the first client comes.
         limits: see `SubscriptionLimits`.
         may_monitor: access check at the creation of items; None permits all.
+
+    Attributes:
+        event_items: makes the event items of a new subscription; None while there are none.
     """
 
     def __init__(
@@ -110,6 +114,7 @@ class PointSubscriptionService(SubscriptionService):
         self.namespace = namespace
         self.limits = limits or SubscriptionLimits()
         self.may_monitor = may_monitor
+        self.event_items: GroupOf | None = None
         self._ended = SubscriptionTotals()
         self._queues: WeakKeyDictionary[Session, PublishQueue] = WeakKeyDictionary()
         self._owned: WeakKeyDictionary[Session, dict[int, PointSubscription]] = WeakKeyDictionary()
