@@ -35,6 +35,7 @@ from cryptography.hazmat.primitives import serialization
 from address_space.alias import AddressBook
 from address_space.opcua import attributes, browse, methods, session, subscriptions
 from address_space.opcua.capabilities import fill_capabilities
+from address_space.opcua.model.snapshot import SnapshotNodes
 from address_space.opcua.processor import Handler
 from address_space.opcua.security import ApplicationIdentity, load_or_make
 from address_space.opcua.session import Session
@@ -66,6 +67,10 @@ class GridAddressSpace(AddressSpace):
     def __init__(self) -> None:
         super().__init__()
         self.space: GridSpace | None = None
+
+    def use_snapshot(self) -> None:
+        """Start with the nodes of the snapshot instead of none."""
+        self._nodes = cast("Any", SnapshotNodes())
 
     def __contains__(self, nodeid: Any) -> bool:
         return super().__contains__(nodeid) or self._find(nodeid) is not None
@@ -165,6 +170,10 @@ class InternalServer(StockInternalServer):
         """Sessions of clients."""
         return [cast("Session", each) for each in self._external_sessions.values()]
 
+    def check_client_certificate(self, der: bytes) -> int:
+        """StatusCode of trust in a client's application certificate (or chain), asked when a channel is opened."""
+        return 0
+
     def connected(self, connection: Connection) -> None:
         """A connection has been accepted."""
         self.connections.add(connection)
@@ -187,6 +196,10 @@ class InternalServer(StockInternalServer):
         self._kept.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
             _log.error("work beside a connection failed", exc_info=error)
+
+    async def load_standard_address_space(self, shelffile: Any = None) -> None:
+        """The standard's nodes, those of DI and our types: made from the snapshot when they are asked for."""
+        self.aspace.use_snapshot()
 
     def attach(self) -> None:
         """Hang the grid below Objects."""

@@ -189,7 +189,7 @@ class Rig:
     ) -> None:
         self.table = table or grid()
         self.desk, self.audit, self.policy = Desk(), Audit(), policy or Users()
-        ports = Ports(self.policy, self.desk, self.audit, (Provider(),))
+        ports = Ports(self.policy, self.desk, self.audit, providers=(Provider(),))
         self.server = GatewayServer(
             self.table,
             ServerSettings(AUTHORITY, directory / "pki", port=0, limits=limits or ServerLimits(), **settings),
