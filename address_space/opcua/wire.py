@@ -17,6 +17,8 @@ NULL_TEXT = b"\x00"
 """A LocalizedText without locale and text."""
 NULL_ARRAY = b"\xff\xff\xff\xff"
 NO_DIAGNOSTICS = b"\x00\x00\x00\x00"
+MOST_PIECES = 100_000
+"""Pieces of octets that asyncua's decoder may take out of one request, some 50 ms of its work."""
 
 unpack_u16 = struct.Struct("<H").unpack_from
 unpack_u32 = struct.Struct("<I").unpack_from
@@ -54,6 +56,32 @@ class ProtocolError(Exception):
     def __init__(self, status: int, reason: str) -> None:
         super().__init__(reason)
         self.status = status
+
+
+class BoundedBuffer(Buffer):
+    """Octets for asyncua's decoder, which may take no more than so many pieces of them.
+
+    One octet may stand for a whole object (a null, an empty Variant), so the pieces are counted as well; nesting that
+    the decoder cannot follow ends as a DecodeError like anything else (Part 6, 5.1.8 asks for 100 levels).
+    """
+
+    def __init__(self, data: bytes, position: int = 0, size: int = -1, pieces: list[int] | None = None) -> None:
+        super().__init__(data, position, size)
+        self._pieces = pieces if pieces is not None else [MOST_PIECES]
+
+    def read(self, size: int) -> bytes:
+        """The next octets."""
+        self._pieces[0] -= 1
+        if self._pieces[0] < 0:
+            raise DecodeError("too many pieces")
+        if size < 0:
+            raise DecodeError("a negative length")
+        return bytes(super().read(size))
+
+    def copy(self, size: int = -1) -> BoundedBuffer:
+        """The same octets again, out of the same number of pieces."""
+        size = self._size if size < 0 else min(size, self._size)
+        return BoundedBuffer(self._data, self._cur_pos, size, self._pieces)
 
 
 class Reader:
@@ -171,9 +199,9 @@ class Reader:
         if encoding:
             self.octets()
 
-    def buffer(self) -> Buffer:
+    def buffer(self) -> BoundedBuffer:
         """The rest for asyncua's decoder."""
-        return Buffer(self.data, self.position)
+        return BoundedBuffer(self.data, self.position)
 
 
 def node_id_object(octets: bytes) -> Any:
