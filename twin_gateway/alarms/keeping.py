@@ -16,6 +16,7 @@ CREATE TABLE IF NOT EXISTS condition (
     id TEXT PRIMARY KEY,
     acknowledge INTEGER NOT NULL,
     confirm INTEGER NOT NULL,
+    muted INTEGER NOT NULL,
     record TEXT NOT NULL
 );
 """
@@ -25,10 +26,11 @@ _DEFAULTS = {each.name: each.default for each in fields(Condition)}
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """A condition and what it wants of people."""
+    """A condition, what it wants of people, and whether its source has suppressed it."""
 
     condition: Condition
     demands: Demands
+    muted: bool = False
 
 
 def record_of(condition: Condition) -> str:
@@ -63,11 +65,11 @@ def read(database: sqlite3.Connection) -> tuple[list[Kept], list[str]]:
         sqlite3.Error: the file cannot be read.
     """
     kept, broken = [], []
-    for identifier, acknowledge, confirm, record in database.execute(
-        "SELECT id, acknowledge, confirm, record FROM condition"
+    for identifier, acknowledge, confirm, muted, record in database.execute(
+        "SELECT id, acknowledge, confirm, muted, record FROM condition"
     ):
         try:
-            kept.append(Kept(condition_of(record), Demands(bool(acknowledge), bool(confirm))))
+            kept.append(Kept(condition_of(record), Demands(bool(acknowledge), bool(confirm)), bool(muted)))
         except (ValueError, TypeError, KeyError):
             broken.append(str(identifier))
     return kept, broken
@@ -76,7 +78,8 @@ def read(database: sqlite3.Connection) -> tuple[list[Kept], list[str]]:
 def write(database: sqlite3.Connection, kept: Iterable[Kept], dropped: Iterable[str] = ()) -> None:
     """Write conditions as they are now, and forget others."""
     rows = (
-        (each.condition.id, each.demands.acknowledge, each.demands.confirm, record_of(each.condition)) for each in kept
+        (each.condition.id, each.demands.acknowledge, each.demands.confirm, each.muted, record_of(each.condition))
+        for each in kept
     )
-    database.executemany("INSERT OR REPLACE INTO condition VALUES (?, ?, ?, ?)", rows)
+    database.executemany("INSERT OR REPLACE INTO condition VALUES (?, ?, ?, ?, ?)", rows)
     database.executemany("DELETE FROM condition WHERE id = ?", ((each,) for each in dropped))

@@ -81,20 +81,25 @@ def event_id() -> bytes:
 
 
 def raised(
-    condition: Condition, finding: Finding, demands: Demands, now: int, *, suppressed: bool = False
+    condition: Condition,
+    finding: Finding,
+    demands: Demands,
+    now: int,
+    *,
+    suppressed: bool | None = None,
+    anew: bool = False,
 ) -> Condition | None:
     """The source says that it holds: active, or worse or better than before, or nothing new.
 
     What became worse (severity or limit) is to be acknowledged again, what became better is not. A suppressed one
-    is not told as an alarm and so asks for no acknowledgement; when it is unsuppressed it does.
+    is not told as an alarm and so asks for no acknowledgement; when it is unsuppressed it does. `suppressed` of None
+    leaves that as it is; `anew` says that there is something new to tell although nothing of that has changed.
     """
-    if condition.enabled and condition.suppressed != suppressed:
-        condition = replace(condition, suppressed=suppressed, suppressed_time=now)
-        changed = True
-    else:
-        changed = False
+    changed = condition.enabled and suppressed is not None and condition.suppressed != suppressed
+    if changed:
+        condition = replace(condition, suppressed=bool(suppressed), suppressed_time=now)
     same = condition.active and (condition.severity, condition.limit) == (finding.severity, finding.limit)
-    if same and not changed:
+    if same and not changed and not anew:
         return None
     worse = not condition.active or finding.severity > condition.severity or (changed and not suppressed)
     if condition.active and not worse and finding.severity == condition.severity:

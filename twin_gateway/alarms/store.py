@@ -116,6 +116,10 @@ class _Entry:
     details: Details = ()
     time_quality: str | None = None
     chatter: Chatter | None = None
+    muted: bool = False
+
+    def kept(self) -> keeping.Kept:
+        return keeping.Kept(self.condition, self.demands, self.muted)
 
 
 class ConditionBook:
@@ -187,7 +191,7 @@ class ConditionBook:
         start = self._monotonic()
         for one in kept:
             condition = one.condition
-            self._entries[condition.id] = _Entry(condition, one.demands)
+            self._entries[condition.id] = _Entry(condition, one.demands, muted=one.muted)
             self._count(condition, 1)
             if condition.active:
                 self._restored[condition.id] = start + alarm_code(condition.code).judged_within
@@ -225,10 +229,14 @@ class ConditionBook:
         *,
         kind: Kind | None = None,
         suppressed: bool = False,
+        anew: bool = False,
         details: Details = (),
         time_quality: str | None = None,
     ) -> None:
-        """The condition holds; an event when that is news (became active, severity or limit have changed)."""
+        """The condition holds; an event when that is news (became active, severity or limit have changed), or `anew`.
+
+        `suppressed` is what the source says of itself (maintenance); people's word on that stands beside it.
+        """
         identifier = f"{address}${code}"
         entry = self._entries.get(identifier)
         if entry is None:
@@ -240,7 +248,9 @@ class ConditionBook:
         condition = entry.condition
         if kind is not None and kind.demands is not None:
             entry.demands = kind.demands
-        after = machine.raised(condition, finding, entry.demands, self._now(), suppressed=suppressed)
+        mute = suppressed if suppressed != entry.muted else None
+        after = machine.raised(condition, finding, entry.demands, self._now(), suppressed=mute, anew=anew)
+        entry.muted = suppressed
         entry.details, entry.time_quality = details, time_quality
         if after is None:
             return
@@ -368,7 +378,9 @@ class ConditionBook:
                 return 0
             after, change = done
             if self._database is not None:
-                await self._database.transaction(partial(keeping.write, kept=[keeping.Kept(after, entry.demands)]))
+                await self._database.transaction(
+                    partial(keeping.write, kept=[keeping.Kept(after, entry.demands, entry.muted)])
+                )
             if entry.condition is before:
                 break
         entry.chatter = None
@@ -543,9 +555,7 @@ class ConditionBook:
                     del self._dirty[identifier]
                 for identifier in gone:
                     del self._gone[identifier]
-                kept = [
-                    keeping.Kept(entry.condition, entry.demands) for entry in map(self._entries.get, changed) if entry
-                ]
+                kept = [entry.kept() for entry in map(self._entries.get, changed) if entry]
                 try:
                     await database.transaction(partial(keeping.write, kept=kept, dropped=gone))
                 except (OSError, sqlite3.Error) as error:

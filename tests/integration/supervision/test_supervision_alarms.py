@@ -450,7 +450,8 @@ async def test_maintenance_suppresses_alarms_not_events_and_its_end_brings_them(
     assert started.status == StatusCode.Good
     rig.bench.told()
     await rig.write({f"{IED}/ZBAT1/BatLo": 1, f"{IED}/LPHD1/NumPwrUp": 9})
-    assert [event.code for event in rig.bench.told()] == ["D07"]
+    told = [(event.code, event.state) for event in rig.bench.told()]
+    assert told == [("D10", "suppressed"), ("D07", "event")]
     await rig.function.call(PLACE, "SetMaintenance", [BAY, False, ""], ENGINEER)
     assert ("D10", "active") in [(event.code, event.state) for event in rig.bench.told()]
     assert [record.kind for record in rig.bench.audit.records] == ["maintenance.begin", "maintenance.end"]

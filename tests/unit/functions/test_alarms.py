@@ -60,10 +60,10 @@ def test_a_worse_severity_is_told_again() -> None:
     assert bench.told() == [("C04", "active", 650), ("C04", "active", 900)]
 
 
-def test_a_suppressed_condition_holds_but_is_not_told() -> None:
+def test_a_suppressed_condition_holds_and_is_told_as_suppressed_not_as_an_alarm() -> None:
     bench = Bench()
     bench.alarms.raise_("D01", PLACE, "Down", 700, marked="suppressed")
-    assert bench.told() == []
+    assert bench.told() == [("D01", "suppressed", 700)]
     assert [alarm.marked for alarm in bench.alarms.active(PLACE)] == ["suppressed"]
 
 
