@@ -5,7 +5,6 @@ from __future__ import annotations
 import datetime
 import hmac
 import ipaddress
-import os
 import socket
 import struct
 from dataclasses import dataclass
@@ -18,10 +17,26 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from address_space.opcua.trust_check import application_uris, split_chain, to_der
+from address_space.opcua.trust_store import write_whole
 from address_space.opcua.untyped import ua
 
 _VALID_DAYS = 3650
-_KEY_BITS = 2048
+LEAST_KEY_BITS = 2048
+KEY_BITS = (2048, 3072, 4096)
+"""Sizes of keys that all offered security policies take."""
+_USAGE = x509.KeyUsage(
+    digital_signature=True,
+    content_commitment=True,
+    key_encipherment=True,
+    data_encipherment=True,
+    key_agreement=False,
+    key_cert_sign=True,
+    crl_sign=False,
+    encipher_only=False,
+    decipher_only=False,
+)
+_EXTENDED_USAGE = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH])
 _OAEP = {
     "http://www.w3.org/2001/04/xmlenc#rsa-oaep": hashes.SHA1,
     "http://opcfoundation.org/UA/security/rsa-oaep-sha2-256": hashes.SHA256,
@@ -39,99 +54,183 @@ class ApplicationIdentity:
     Attributes:
         certificate_file: DER.
         key_file: PEM, mode 0600.
+        issuers: certificates of the authorities up to the root, for certificates of an authority.
     """
 
     certificate_file: Path
     key_file: Path
     certificate: x509.Certificate
     key: rsa.RSAPrivateKey
+    issuers: tuple[x509.Certificate, ...] = ()
+
+    @property
+    def days_left(self) -> float:
+        """Days until the certificate expires."""
+        return (self.certificate.not_valid_after_utc - datetime.datetime.now(datetime.UTC)).total_seconds() / 86_400
 
 
-def load_or_make(directory: Path, application_uri: str, name: str, hosts: tuple[str, ...]) -> ApplicationIdentity:
+@dataclass(frozen=True, slots=True)
+class Names:
+    """What a certificate says of the application: ApplicationUri, name, and host names or addresses."""
+
+    application_uri: str
+    name: str
+    hosts: tuple[str, ...] = ()
+
+    def alternative(self) -> x509.SubjectAlternativeName:
+        """SubjectAlternativeName: the URI, the hosts given, and those of this machine."""
+        names: list[x509.GeneralName] = [x509.UniformResourceIdentifier(self.application_uri)]
+        for host in dict.fromkeys((*self.hosts, socket.gethostname(), "localhost", "127.0.0.1")):
+            try:
+                address = ipaddress.ip_address(host)
+            except ValueError:
+                names.append(x509.DNSName(host))
+                continue
+            if not address.is_unspecified:
+                names.append(x509.IPAddress(address))
+        return x509.SubjectAlternativeName(names)
+
+    def subject(self) -> x509.Name:
+        """Common name and organisation."""
+        return x509.Name(
+            [
+                x509.NameAttribute(NameOID.COMMON_NAME, self.name[:64]),
+                x509.NameAttribute(NameOID.ORGANIZATION_NAME, self.name[:64]),
+            ]
+        )
+
+
+def load_or_make(
+    directory: Path, application_uri: str, name: str, hosts: tuple[str, ...], key_bits: int = LEAST_KEY_BITS
+) -> ApplicationIdentity:
     """The identity kept in `directory`, made (self-signed) when there is none yet.
 
     Raises:
         CertificateError: when it cannot be read, is expired, belongs to another application URI, or the key is open to
             other users of the machine.
     """
-    certificate_file, key_file = directory / "own" / "certificate.der", directory / "own" / "private_key.pem"
+    certificate_file, key_file = _files(directory)
     if not certificate_file.exists() and not key_file.exists():
-        _make(certificate_file, key_file, application_uri, name, hosts)
+        made = make_key(key_bits)
+        install(directory, self_signed(made, Names(application_uri, name, hosts)), made)
     try:
-        certificate = x509.load_der_x509_certificate(certificate_file.read_bytes())
-        key = serialization.load_pem_private_key(key_file.read_bytes(), None)
+        chain = split_chain(certificate_file.read_bytes())
     except (OSError, ValueError) as error:
         raise CertificateError(f"cannot read the server's certificate and key: {error}") from error
-    _check(certificate, key, key_file, application_uri)
-    assert isinstance(key, rsa.RSAPrivateKey)  # noqa: S101 - checked above
-    return ApplicationIdentity(certificate_file, key_file, certificate, key)
+    key = _key_of(directory)
+    _check(chain[0], key, key_file, application_uri)
+    return ApplicationIdentity(certificate_file, key_file, chain[0], key, tuple(chain[1:]))
 
 
-def _check(certificate: x509.Certificate, key: Any, key_file: Path, application_uri: str) -> None:
-    if not isinstance(key, rsa.RSAPrivateKey) or key.public_key() != certificate.public_key():
-        raise CertificateError(f"{key_file} is not the key of the certificate beside it")
-    if key_file.stat().st_mode & 0o077:
-        raise CertificateError(f"{key_file} can be read by other users; make its mode 0600")
-    if certificate.not_valid_after_utc < datetime.datetime.now(datetime.UTC):
-        raise CertificateError("the server's certificate has expired; remove it and its key to have new ones made")
-    names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-    if application_uri not in names.get_values_for_type(x509.UniformResourceIdentifier):
-        raise CertificateError(
-            f"the server's certificate is not for {application_uri}; remove it and its key to have new ones made"
-        )
+def renew(directory: Path, names: Names, *, new_key: bool = False, key_bits: int = LEAST_KEY_BITS) -> x509.Certificate:
+    """Make a new self-signed certificate; the former one and its key are kept in `own/former`.
+
+    Raises:
+        CertificateError: when there is no usable key and none is to be made.
+        OSError: when it cannot be written.
+    """
+    key = make_key(key_bits) if new_key else _key_of(directory)
+    certificate = self_signed(key, names)
+    install(directory, certificate, key)
+    return certificate
 
 
-def _make(certificate_file: Path, key_file: Path, application_uri: str, name: str, hosts: tuple[str, ...]) -> None:
-    key = rsa.generate_private_key(public_exponent=65537, key_size=_KEY_BITS)
-    subject = x509.Name(
-        [x509.NameAttribute(NameOID.COMMON_NAME, name[:64]), x509.NameAttribute(NameOID.ORGANIZATION_NAME, name[:64])]
-    )
+def _key_of(directory: Path) -> rsa.RSAPrivateKey:
+    try:
+        key = serialization.load_pem_private_key(_files(directory)[1].read_bytes(), None)
+    except (OSError, ValueError, TypeError) as error:
+        raise CertificateError(f"cannot read the server's certificate and key: {error}") from error
+    if not isinstance(key, rsa.RSAPrivateKey):
+        raise CertificateError("the server's key is not RSA")
+    return key
+
+
+def make_key(bits: int) -> rsa.RSAPrivateKey:
+    """A new RSA key.
+
+    Raises:
+        CertificateError: when the security policies do not take keys of this size.
+    """
+    if bits not in KEY_BITS:
+        raise CertificateError(f"keys have {', '.join(map(str, KEY_BITS))} bits, not {bits}")
+    return rsa.generate_private_key(public_exponent=65537, key_size=bits)
+
+
+def self_signed(key: rsa.RSAPrivateKey, names: Names, days: int = _VALID_DAYS) -> x509.Certificate:
+    """A self-signed application instance certificate (Part 6, 6.2.2)."""
     now = datetime.datetime.now(datetime.UTC)
-    public = key.public_key()
-    alternative: list[x509.GeneralName] = [x509.UniformResourceIdentifier(application_uri)]
-    for host in dict.fromkeys((*hosts, socket.gethostname(), "localhost", "127.0.0.1")):
-        try:
-            alternative.append(x509.IPAddress(ipaddress.ip_address(host)))
-        except ValueError:
-            alternative.append(x509.DNSName(host))
-    usage = x509.KeyUsage(
-        digital_signature=True,
-        content_commitment=True,
-        key_encipherment=True,
-        data_encipherment=True,
-        key_agreement=False,
-        key_cert_sign=True,
-        crl_sign=False,
-        encipher_only=False,
-        decipher_only=False,
-    )
-    certificate = (
+    public, subject = key.public_key(), names.subject()
+    return (
         x509.CertificateBuilder()
         .subject_name(subject)
         .issuer_name(subject)
         .public_key(public)
         .serial_number(x509.random_serial_number())
         .not_valid_before(now - datetime.timedelta(hours=1))
-        .not_valid_after(now + datetime.timedelta(days=_VALID_DAYS))
-        .add_extension(x509.SubjectAlternativeName(alternative), critical=False)
+        .not_valid_after(now + datetime.timedelta(days=days))
+        .add_extension(names.alternative(), critical=False)
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
-        .add_extension(usage, critical=True)
-        .add_extension(
-            x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH]), critical=False
-        )
+        .add_extension(_USAGE, critical=True)
+        .add_extension(_EXTENDED_USAGE, critical=False)
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(public), critical=False)
         .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(public), critical=False)
         .sign(key, hashes.SHA256())
     )
-    certificate_file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    secret = key.private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+
+
+def signing_request(key: rsa.RSAPrivateKey, names: Names, subject: x509.Name | None = None) -> bytes:
+    """A PKCS #10 request (DER) for an application instance certificate."""
+    request = (
+        x509.CertificateSigningRequestBuilder()
+        .subject_name(subject or names.subject())
+        .add_extension(names.alternative(), critical=False)
+        .add_extension(_USAGE, critical=True)
+        .add_extension(_EXTENDED_USAGE, critical=False)
+        .sign(key, hashes.SHA256())
     )
-    # Never readable by others, not even for a moment: the mode is given when the file is made.
-    descriptor = os.open(key_file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(secret)
-    certificate_file.write_bytes(certificate.public_bytes(serialization.Encoding.DER))
+    return request.public_bytes(serialization.Encoding.DER)
+
+
+def install(
+    directory: Path,
+    certificate: x509.Certificate,
+    key: rsa.RSAPrivateKey | None,
+    issuers: tuple[x509.Certificate, ...] = (),
+) -> None:
+    """Write the identity; the former files go to `own/former`. Without a key the one that is there stays.
+
+    Raises:
+        OSError: when it cannot be written.
+    """
+    certificate_file, key_file = _files(directory)
+    certificate_file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    if certificate_file.exists() and key_file.exists():
+        former = certificate_file.parent / "former"
+        write_whole(former / certificate_file.name, certificate_file.read_bytes())
+        write_whole(former / key_file.name, key_file.read_bytes())
+    if key is not None:
+        # Never readable by others, not even for a moment: the mode is given when the file is made.
+        secret = key.private_bytes(
+            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+        )
+        write_whole(key_file, secret)
+    write_whole(certificate_file, b"".join(to_der(each) for each in (certificate, *issuers)))
+
+
+def _files(directory: Path) -> tuple[Path, Path]:
+    return directory / "own" / "certificate.der", directory / "own" / "private_key.pem"
+
+
+def _check(certificate: x509.Certificate, key: rsa.RSAPrivateKey, key_file: Path, application_uri: str) -> None:
+    again = "make a new one with: twin-gateway trust renew"
+    if key.public_key() != certificate.public_key():
+        raise CertificateError(f"{key_file} is not the key of the certificate beside it")
+    if key_file.stat().st_mode & 0o077:
+        raise CertificateError(f"{key_file} can be read by other users; make its mode 0600")
+    if certificate.not_valid_after_utc < datetime.datetime.now(datetime.UTC):
+        raise CertificateError(f"the server's certificate has expired; {again}")
+    if application_uri not in application_uris(certificate):
+        raise CertificateError(f"the server's certificate is not for {application_uri}; {again}")
 
 
 def decrypt_secret(key: Any, algorithm: str, secret: bytes, nonce: bytes) -> bytes:

@@ -13,11 +13,7 @@ from asyncua.common.connection import TransportLimits
 from asyncua.common.node import Node as StandardNode
 from asyncua.common.utils import Buffer
 from asyncua.crypto.permission_rules import User, UserRole
-from asyncua.crypto.security_policies import (
-    SecurityPolicyBasic256Sha256,
-    SecurityPolicyFactory,
-    SecurityPolicyNone,
-)
+from asyncua.crypto.security_policies import SecurityPolicyFactory
 from asyncua.server.address_space import (
     AddressSpace,
     AttributeService,
@@ -30,14 +26,16 @@ from asyncua.server.internal_server import InternalServer as StockInternalServer
 from asyncua.server.internal_session import InternalSession
 from asyncua.server.user_managers import UserManager
 from asyncua.ua.ua_binary import struct_from_binary
-from cryptography.hazmat.primitives import serialization
 
 from address_space.alias import AddressBook
 from address_space.opcua import attributes, browse, methods, session, subscriptions
+from address_space.opcua.admission import Admission
 from address_space.opcua.capabilities import fill_capabilities
+from address_space.opcua.endpoints import Application, offer
 from address_space.opcua.model.snapshot import SnapshotNodes
 from address_space.opcua.processor import Handler
 from address_space.opcua.security import ApplicationIdentity, load_or_make
+from address_space.opcua.security_audit import SecurityAudit
 from address_space.opcua.session import Session
 from address_space.opcua.settings import Ports, ServerCounters, ServerLimits, ServerSettings
 from address_space.opcua.space import GRID, LAST_COMMAND, GridSpace, NodeClass
@@ -45,6 +43,8 @@ from address_space.opcua.standard import StandardNodes
 from address_space.opcua.standard_methods import StandardMethods
 from address_space.opcua.subscriptions import PointSubscriptionService, SubscriptionTotals
 from address_space.opcua.transport import Connection
+from address_space.opcua.trust import Trust, watch
+from address_space.opcua.trust_store import TrustStore
 from address_space.opcua.untyped import Server, ua
 from address_space.table import PointTable
 
@@ -52,13 +52,6 @@ _log = logging.getLogger(__name__)
 _LOGINS_AT_ONCE = 2
 _CLOSE_SECONDS = 1.0
 _CHANGING = {"ValueAsText", LAST_COMMAND}
-_MODES = {
-    "None": ua.MessageSecurityMode.None_,
-    "Sign": ua.MessageSecurityMode.Sign,
-    "SignAndEncrypt": ua.MessageSecurityMode.SignAndEncrypt,
-}
-_LEVELS = {"None": 0, "Sign": 60, "SignAndEncrypt": 120}
-_TRANSPORT = "http://opcfoundation.org/UA-Profile/Transport/uatcp-uasc-uabinary"
 
 
 class GridAddressSpace(AddressSpace):
@@ -112,6 +105,9 @@ class InternalServer(StockInternalServer):
         ports: policy, desk, audit, method providers.
         policies: security policies of the endpoints.
         offered_security: (policy URI, mode) of the endpoints.
+        application: what the endpoints say of the server.
+        trust: which client applications the server talks to; `user_trust`: certificates of users.
+        security_audit: where security tells what it did and refused.
         connections: the open ones.
     """
 
@@ -120,6 +116,7 @@ class InternalServer(StockInternalServer):
         self.table, self.book, self.settings, self.ports = table, book, settings, ports
         self.limits: ServerLimits = settings.limits
         self.counters = ServerCounters()
+        self.admission = Admission(self.limits)
         self.transport_limits = TransportLimits(
             max_recv_buffer=self.limits.max_chunk,
             max_send_buffer=self.limits.max_chunk,
@@ -128,9 +125,11 @@ class InternalServer(StockInternalServer):
         )
         self.policies: list[SecurityPolicyFactory] = []
         self.offered_security: set[tuple[str, int]] = set()
+        self.application = Application("", "", "", "")
         self.connections: set[Connection] = set()
         self.authentications = asyncio.Semaphore(_LOGINS_AT_ONCE)
         self.certificate_der: bytes | None = None
+        self.certificate_chain: bytes | None = None
         self.allow_remote_admin = False
         self.all_closed = asyncio.Event()
         self.all_closed.set()
@@ -146,6 +145,14 @@ class InternalServer(StockInternalServer):
         self.node_mgt_service = NodeManagementService(self.aspace)
         self.methods = methods.MethodCatalogue(self)
         self.standard_methods = StandardMethods()
+        pki = self.settings.pki_directory
+        self.security_audit = SecurityAudit(self)
+        self.trust = Trust(
+            TrustStore(pki, most_rejected=self.limits.max_rejected),
+            self.security_audit,
+            trust_any=self.settings.trust_any_client,
+        )
+        self.user_trust = Trust(TrustStore(pki / "users"), self.security_audit, trust_any=True, users=True)
         self.space = GridSpace(self.table, 2, self.methods.of)
         self.types = StandardNodes(self.aspace)
         self.subscription_service: PointSubscriptionService = PointSubscriptionService(
@@ -172,7 +179,7 @@ class InternalServer(StockInternalServer):
 
     def check_client_certificate(self, der: bytes) -> int:
         """StatusCode of trust in a client's application certificate (or chain), asked when a channel is opened."""
-        return 0
+        return self.trust.check(der)
 
     def connected(self, connection: Connection) -> None:
         """A connection has been accepted."""
@@ -258,6 +265,7 @@ class GatewayServer:
         self.internal: InternalServer | None = None
         self.identity: ApplicationIdentity | None = None
         self._listener: asyncio.Server | None = None
+        self._watching: asyncio.Task[None] | None = None
 
     @property
     def application_uri(self) -> str:
@@ -312,23 +320,30 @@ class GatewayServer:
             OSError: when the port is taken.
         """
         settings = self.settings
-        modes = settings.modes()
+        settings.modes()
+        names = (settings.host, *settings.host_names)
         identity = await asyncio.to_thread(
-            load_or_make, settings.pki_directory, self.application_uri, settings.product_name, (settings.host,)
+            load_or_make,
+            settings.pki_directory,
+            self.application_uri,
+            settings.product_name,
+            names,
+            settings.key_bits,
         )
         internal = InternalServer(self.table, self.book, settings, self.ports)
-        internal.certificate, internal.private_key = identity.certificate, identity.key
-        internal.certificate_der = identity.certificate.public_bytes(serialization.Encoding.DER)
+        for store in (internal.trust.store, internal.user_trust.store):
+            await asyncio.to_thread(store.make)
         await self._initialise(internal)
         internal.attach()
         loop = asyncio.get_running_loop()
         self._listener = await loop.create_server(
-            lambda: Connection(internal), settings.host, settings.port, start_serving=False
+            lambda: Connection(internal), settings.host, settings.port, start_serving=False, backlog=1024
         )
         self.internal, self.identity = internal, identity
-        for mode in modes:
-            self._offer(internal, identity, mode)
+        internal.application = Application(self.application_uri, settings.product_uri, settings.product_name, self.url)
+        offer(internal, identity)
         await internal.start()
+        self._watching = loop.create_task(watch(internal))
         await self._listener.start_serving()
         _log.info("OPC UA on %s", self.url)
 
@@ -343,45 +358,6 @@ class GatewayServer:
             raise RuntimeError(f"the authority's namespace has index {index}")
         await fill_capabilities(internal, self.settings)
 
-    def _offer(self, internal: InternalServer, identity: ApplicationIdentity, mode: str) -> None:
-        policy: Any = SecurityPolicyNone if mode == "None" else SecurityPolicyBasic256Sha256
-        number = _MODES[mode]
-        internal.offered_security.add((str(policy.URI), int(number)))
-        internal.policies.append(
-            SecurityPolicyFactory(policy, number, identity.certificate, identity.key, permission_ruleset=None)  # type: ignore[no-untyped-call]  # asyncua
-        )
-        application = ua.ApplicationDescription()
-        application.ApplicationUri = self.application_uri
-        application.ProductUri = self.settings.product_uri
-        application.ApplicationName = ua.LocalizedText(self.settings.product_name)
-        application.ApplicationType = ua.ApplicationType.Server
-        application.DiscoveryUrls = [self.url]
-        endpoint = ua.EndpointDescription()
-        endpoint.EndpointUrl = self.url
-        endpoint.Server = application
-        endpoint.ServerCertificate = internal.certificate_der
-        endpoint.SecurityMode = number
-        endpoint.SecurityPolicyUri = policy.URI
-        endpoint.UserIdentityTokens = self._token_policies()
-        endpoint.TransportProfileUri = _TRANSPORT
-        endpoint.SecurityLevel = _LEVELS[mode]
-        internal.add_endpoint(endpoint)
-
-    def _token_policies(self) -> list[Any]:
-        tokens = []
-        policy = self.ports.policy
-        if policy is None or policy.anonymous("127.0.0.1" if self.settings.loopback else "") is not None:
-            anonymous = ua.UserTokenPolicy()
-            anonymous.PolicyId, anonymous.TokenType = "anonymous", ua.UserTokenType.Anonymous
-            tokens.append(anonymous)
-        if policy is not None:
-            # Passwords are encrypted for the server's certificate whatever the channel does.
-            named = ua.UserTokenPolicy()
-            named.PolicyId, named.TokenType = "username", ua.UserTokenType.UserName
-            named.SecurityPolicyUri = SecurityPolicyBasic256Sha256.URI
-            tokens.append(named)
-        return tokens
-
     async def stop(self) -> None:
         """End all connections and sessions and close the endpoint; may be called more than once."""
         listener, internal = self._listener, self.internal
@@ -391,6 +367,9 @@ class GatewayServer:
         if internal is None:
             return
         self.internal = None
+        if self._watching is not None:
+            self._watching.cancel()
+            await asyncio.gather(self._watching, return_exceptions=True)
         for connection in list(internal.connections):
             connection.close()
         with contextlib.suppress(TimeoutError):

@@ -10,6 +10,9 @@ from pathlib import Path
 from address_space.events import EventJournal
 from address_space.ports import AccessPolicy, AuditLog, CommandDesk, ConditionStore, HistoryReader, MethodProvider
 
+POLICIES = ("Aes256_Sha256_RsaPss", "Aes128_Sha256_RsaOaep", "Basic256Sha256")
+"""Names of the security policies that the server can offer; the older Basic128Rsa15 and Basic256 are broken."""
+
 
 class SettingsError(ValueError):
     """The settings would make an unsafe or impossible server; the message says which."""
@@ -21,8 +24,15 @@ class ServerLimits:
 
     Attributes:
         max_connections: TCP connections, also those without a session.
+        max_connections_per_host: of one host, so that no host alone takes all.
+        slow_client_seconds: a connection whose client takes nothing of what waits for it is closed after this long.
+        max_unsent: octets that may wait for a client; with more its connection is closed.
         activation_seconds: a connection without an active session is closed after this long.
         max_sessions: sessions of all clients.
+        max_sessions_per_client: sessions from one host.
+        max_sessions_per_user: active sessions of one named user.
+        max_rejected: certificates kept in the folder `rejected`.
+        max_trust_list: octets of a trust list that is read or written by clients.
         max_chunk: octets of one frame, before negotiation.
         max_message: octets of one request in all its frames.
         max_message_before_session: the same before a session is active.
@@ -33,8 +43,15 @@ class ServerLimits:
     """
 
     max_connections: int = 200
+    max_connections_per_host: int = 150
+    slow_client_seconds: float = 30.0
+    max_unsent: int = 32 << 20
     activation_seconds: float = 5.0
     max_sessions: int = 100
+    max_sessions_per_client: int = 80
+    max_sessions_per_user: int = 80
+    max_rejected: int = 100
+    max_trust_list: int = 1 << 20
     max_chunk: int = 65_535
     max_message: int = 16 << 20
     max_message_before_session: int = 131_072
@@ -74,8 +91,13 @@ class ServerSettings:
         authority: URI of the grid authority; the namespace of all addresses.
         pki_directory: where certificate and key are kept, made at the first start.
         host, port: what to listen on; port 0 takes a free one.
-        security: message security modes offered: `None` (loopback only), `Sign`, `SignAndEncrypt`; empty for
-            `SignAndEncrypt` everywhere and `None` on loopback as well.
+        security: message security modes offered: `None`, `Sign`, `SignAndEncrypt`; empty for `SignAndEncrypt` anywhere
+            and `None` on loopback as well.
+        security_none: offer `None` to the network too, without signatures and encryption.
+        policies: security policies offered for Sign and SignAndEncrypt, by name, the preferred one first.
+        trust_any_client: clients need not be in the trust list; on loopback only.
+        key_bits: of the key that is made at the first start.
+        host_names: further names and addresses in the certificate that is made.
         application_uri: identity of this server; empty for one made from the host name.
         mqtt_root: first level of the MQTT topics that Resolve tells.
     """
@@ -89,6 +111,11 @@ class ServerSettings:
     software_version: str = "0.1.0"
     application_uri: str = ""
     security: tuple[str, ...] = ()
+    security_none: bool = False
+    policies: tuple[str, ...] = POLICIES
+    trust_any_client: bool = False
+    key_bits: int = 2048
+    host_names: tuple[str, ...] = ()
     mqtt_root: str = "twin"
     limits: ServerLimits = field(default_factory=ServerLimits)
 
@@ -106,14 +133,21 @@ class ServerSettings:
         """The security modes to offer.
 
         Raises:
-            SettingsError: for unknown modes, and for `None` on anything but loopback.
+            SettingsError: for unknown modes and policies, and for what is for loopback only on anything else.
         """
         modes = self.security or (("SignAndEncrypt", "None") if self.loopback else ("SignAndEncrypt",))
+        if self.security_none and "None" not in modes:
+            modes = (*modes, "None")
         for mode in modes:
             if mode not in {"None", "Sign", "SignAndEncrypt"}:
                 raise SettingsError(f"{mode!r} is no security mode: use None, Sign or SignAndEncrypt")
-        if "None" in modes and not self.loopback:
+        for policy in self.policies:
+            if policy not in POLICIES:
+                raise SettingsError(f"{policy!r} is no security policy: use {', '.join(POLICIES)}")
+        if not self.loopback and "None" in modes and not self.security_none:
             raise SettingsError(f"security None is for loopback only, not for {self.host}")
+        if not self.loopback and self.trust_any_client:
+            raise SettingsError(f"to trust any client is for loopback only, not for {self.host}")
         return modes
 
 
@@ -124,5 +158,7 @@ class ServerCounters:
     connections_refused: int = 0
     frames_refused: int = 0
     never_activated: int = 0
+    slow_clients: int = 0
     logins_refused: int = 0
+    certificates_refused: int = 0
     audit_events: int = 0

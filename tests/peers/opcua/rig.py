@@ -192,7 +192,13 @@ class Rig:
         ports = Ports(self.policy, self.desk, self.audit, providers=(Provider(),))
         self.server = GatewayServer(
             self.table,
-            ServerSettings(AUTHORITY, directory / "pki", port=0, limits=limits or ServerLimits(), **settings),
+            ServerSettings(
+                AUTHORITY,
+                directory / "pki",
+                port=0,
+                limits=limits or ServerLimits(),
+                **{"trust_any_client": True, **settings},
+            ),
             ports=ports,
             book=address_book(self.table),
         )
