@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import struct
-from typing import TYPE_CHECKING, Any, cast
+import time
+from collections.abc import Awaitable
+from typing import TYPE_CHECKING, cast
 
 from address_space.opcua.processor import Processor
 from address_space.opcua.untyped import ua
@@ -18,8 +20,9 @@ _log = logging.getLogger(__name__)
 _HEADER = struct.Struct("<3scI")
 _HELLO_LIMIT = 4096 + 64
 _KNOWN_TYPES = (b"MSG", b"OPN", b"CLO", b"HEL")
+_SMALLEST = {b"HEL": 32, b"OPN": 32, b"MSG": 24, b"CLO": 24}
 _SEND_HIGH_WATER = 1 << 20
-_SEND_CLOSE_AT = 64 << 20
+_CHECK_SECONDS = 1.0
 
 
 class Connection(asyncio.Protocol):
@@ -27,6 +30,7 @@ class Connection(asyncio.Protocol):
 
     A frame larger than what was negotiated ends the connection at its first eight octets, before anything of it is
     kept. Received octets are kept only up to two frames; the socket is not read while a request is being worked on.
+    A client that does not take what it has asked for is cut off: when too much waits for it, or it waits too long.
     """
 
     def __init__(self, server: InternalServer) -> None:
@@ -38,6 +42,8 @@ class Connection(asyncio.Protocol):
         self._timer: asyncio.TimerHandle | None = None
         self._reading = True
         self._hello_seen = False
+        self._host = ""
+        self._unread_since: float | None = None
 
     # ---- asyncio ---------------------------------------------------------------------------------------------------
 
@@ -47,74 +53,109 @@ class Connection(asyncio.Protocol):
         transport = cast(asyncio.Transport, transport)
         peer = transport.get_extra_info("peername")
         server = self._server
-        if len(server.connections) >= server.limits.max_connections:
+        host = str(peer[0]) if isinstance(peer, tuple) else str(peer)
+        refusal = server.admission.refusal(host)
+        if refusal:
             server.counters.connections_refused += 1
-            _log.warning("connection from %s refused: %d are open", peer, len(server.connections))
+            server.admission.notice("connection from %s refused: %s", peer, refusal)
             transport.abort()
             return
+        self._host = host
         self._transport = transport
         transport.set_write_buffer_limits(high=_SEND_HIGH_WATER)
         server.connected(self)
         self._processor = Processor(server, transport, self.close)
-        loop = asyncio.get_running_loop()
-        self._timer = loop.call_later(server.limits.activation_seconds, self._check_activation)
+        self._watch()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget the connection; the session outlives it only when it has subscriptions."""
+        if self._processor is None:
+            return
         self._server.disconnected(self)
+        self._server.admission.left(self._host)
         self._buffer.clear()
         if self._timer is not None:
             self._timer.cancel()
         if self._busy is not None:
             self._busy.cancel()
-        if self._processor is not None:
-            self._server.keep(self._processor.close())
+        self._server.keep(self._processor.close())
 
     def pause_writing(self) -> None:
         """The client does not read fast enough."""
+        self._unread_since = time.monotonic()
         if self._processor is not None:
             self._processor.set_writable(False)
         self._read_or_not()
 
     def resume_writing(self) -> None:
         """The client has caught up."""
+        self._unread_since = None
         if self._processor is not None:
             self._processor.set_writable(True)
         self._work()
 
     def data_received(self, data: bytes) -> None:
         """Take octets; work on every complete frame."""
-        self._buffer += data
+        processor = self._processor
+        size = len(data)
+        if (
+            not self._buffer
+            and self._busy is None
+            and size >= 24
+            and data.startswith(b"MSG")
+            and int.from_bytes(data[4:8], "little") == size
+            and processor is not None
+            and self._hello_seen
+            and size <= processor.receive_limit
+            and processor.writable
+        ):
+            # One whole message, as nearly always: worked on as it came.
+            self._one(processor, data)
+            if self._busy is None:
+                return
+        else:
+            self._buffer += data
         self._work()
 
     # ---- frames ----------------------------------------------------------------------------------------------------
 
     def _work(self) -> None:
-        processor, buffer = self._processor, self._buffer
-        transport = self._transport
+        processor, buffer, transport = self._processor, self._buffer, self._transport
         if processor is None or transport is None:
             return
+        done = 0
+        while self._busy is None and processor.writable and not transport.is_closing():
+            try:
+                size = self._frame_size(done)
+            except ProtocolError as error:
+                self.refuse(error.status, str(error))
+                return
+            if size == 0 or len(buffer) - done < size:
+                break
+            frame = bytes(memoryview(buffer)[done : done + size])
+            done += size
+            self._one(processor, frame)
+        # Taken off once for all frames of a burst; `refuse` has emptied the buffer already.
+        del buffer[:done]
+        self._read_or_not()
+
+    def _one(self, processor: Processor, frame: bytes) -> None:
+        """Work on one frame; what cannot be done at once becomes the connection's task."""
         try:
-            while self._busy is None and processor.writable and not transport.is_closing():
-                size = self._frame_size()
-                if size == 0 or len(buffer) < size:
-                    break
-                frame = bytes(buffer[:size])
-                del buffer[:size]
-                rest = self._take(processor, frame)
-                if rest is not None:
-                    self._busy = asyncio.get_running_loop().create_task(self._finish(rest))
+            rest = self._take(processor, frame)
         except ProtocolError as error:
             self.refuse(error.status, str(error))
+            return
         except Exception:  # whatever a peer sends, it costs no more than its own connection
             _log.exception("a frame of %s could not be worked on", processor.peer)
             self.refuse(ua.StatusCodes.BadInternalError, "internal error")
-        if transport.get_write_buffer_size() > _SEND_CLOSE_AT:
-            _log.warning("%s closed: it does not read what it asked for", processor.peer)
-            transport.abort()
-        self._read_or_not()
+            return
+        if rest is not None:
+            self._busy = asyncio.get_running_loop().create_task(self._finish(rest))
+        if processor.unsent > self._server.limits.max_unsent:
+            self._cut("more than %d octets wait for it", self._server.limits.max_unsent)
 
-    async def _finish(self, rest: Any) -> None:
+    async def _finish(self, rest: Awaitable[None]) -> None:
         try:
             await rest
         except ProtocolError as error:
@@ -123,30 +164,31 @@ class Connection(asyncio.Protocol):
             self._busy = None
         self._work()
 
-    def _take(self, processor: Processor, frame: bytes) -> Any:
-        if frame[:3] == b"HEL":
-            if self._hello_seen:
-                raise ProtocolError(ua.StatusCodes.BadTcpMessageTypeInvalid, "a second HEL")
+    def _take(self, processor: Processor, frame: bytes) -> Awaitable[None] | None:
+        if frame.startswith(b"HEL"):
             self._hello_seen = True
             processor.hello(frame)
             return None
         return processor.frame(frame)
 
-    def _frame_size(self) -> int:
-        """Size of the frame at the head of the buffer, 0 while its header is not complete."""
+    def _frame_size(self, start: int) -> int:
+        """Size of the frame at a place of the buffer, 0 while its header is not complete."""
         buffer = self._buffer
-        if len(buffer) < 8:
-            if buffer and not any(known.startswith(buffer[:3]) for known in _KNOWN_TYPES):
+        there = len(buffer) - start
+        if there < 8:
+            begun = bytes(buffer[start : start + 3])
+            if begun and not any(known.startswith(begun) for known in _KNOWN_TYPES):
                 raise ProtocolError(ua.StatusCodes.BadTcpMessageTypeInvalid, "this is no OPC UA")
             return 0
-        kind, _, size = _HEADER.unpack_from(buffer)
-        if kind not in _KNOWN_TYPES or (kind == b"HEL") == self._hello_seen:
+        kind, _, size = _HEADER.unpack_from(buffer, start)
+        smallest = _SMALLEST.get(kind)
+        if smallest is None or (kind == b"HEL") == self._hello_seen:
             raise ProtocolError(ua.StatusCodes.BadTcpMessageTypeInvalid, f"{kind!r} is not expected here")
         processor = self._processor
         limit = processor.receive_limit if self._hello_seen and processor is not None else _HELLO_LIMIT
         if size > limit:
             raise ProtocolError(ua.StatusCodes.BadTcpMessageTooLarge, f"a frame of {size} octets; the limit is {limit}")
-        if size < (32 if kind == b"HEL" else 12):
+        if size < smallest:
             raise ProtocolError(ua.StatusCodes.BadTcpMessageTypeInvalid, "a frame too short for its header")
         return int(size)
 
@@ -166,12 +208,12 @@ class Connection(asyncio.Protocol):
 
     def refuse(self, status: int, reason: str) -> None:
         """Send an ERR message and close."""
-        self._server.counters.frames_refused += 1
-        transport = self._transport
-        self._buffer.clear()
+        server, transport = self._server, self._transport
+        server.counters.frames_refused += 1
+        self._buffer = bytearray()
         if transport is None or transport.is_closing():
             return
-        _log.warning("%s closed: %s", transport.get_extra_info("peername"), reason)
+        server.admission.notice("%s closed: %s", transport.get_extra_info("peername"), reason)
         body = struct.pack("<I", status) + encode_text(reason)
         transport.write(_HEADER.pack(b"ERR", b"F", 8 + len(body)) + body)
         transport.close()
@@ -186,14 +228,35 @@ class Connection(asyncio.Protocol):
         if self._transport is not None:
             self._transport.abort()
 
-    def _check_activation(self) -> None:
-        processor, transport = self._processor, self._transport
-        if processor is None or transport is None or transport.is_closing():
+    def _cut(self, reason: str, *arguments: object) -> None:
+        """End a connection whose client does not read; no ERR message would reach it."""
+        processor = self._processor
+        if processor is None or processor.transport.is_closing():
             return
-        seconds = self._server.limits.activation_seconds
-        if processor.seconds_without_session() >= seconds:
-            self._server.counters.never_activated += 1
-            _log.info("%s closed: no session within %g s", processor.peer, seconds)
+        self._server.counters.slow_clients += 1
+        self._server.admission.notice(f"%s closed, it does not read: {reason}", processor.peer, *arguments)
+        processor.transport.abort()
+
+    def _watch(self) -> None:
+        """Once a second: no session, a channel that has ended, a client that does not read."""
+        processor, transport, server = self._processor, self._transport, self._server
+        if processor is None or transport is None:
+            return
+        limits = server.limits
+        if transport.is_closing():
+            # A client that does not take the last octets either would keep the connection for ever.
+            if self._unread_since is not None:
+                transport.abort()
+                return
+        elif processor.seconds_without_session() >= limits.activation_seconds:
+            server.counters.never_activated += 1
+            server.admission.notice("%s closed: no session within %g s", processor.peer, limits.activation_seconds)
             transport.abort()
             return
-        self._timer = asyncio.get_running_loop().call_later(seconds / 2, self._check_activation)
+        elif processor.channel.expired:
+            self.refuse(ua.StatusCodes.BadSecureChannelTokenUnknown, "the secure channel was not renewed")
+        elif self._unread_since is not None and time.monotonic() - self._unread_since > limits.slow_client_seconds:
+            self._cut("nothing taken for %g s", limits.slow_client_seconds)
+            return
+        wait = min(_CHECK_SECONDS, limits.activation_seconds / 2)
+        self._timer = asyncio.get_running_loop().call_later(wait, self._watch)
