@@ -192,6 +192,11 @@ def enumeration(name: str | None) -> tuple[tuple[int, str], ...]:
     return () if name is None else _enumerations().get(name, ())
 
 
+def enumerations() -> tuple[str, ...]:
+    """Names of the enumerations that have labels."""
+    return tuple(_enumerations())
+
+
 def ln_classes() -> frozenset[str]:
     """Names of all logical-node classes."""
     return frozenset(_classes())

@@ -32,12 +32,13 @@ from address_space.opcua import attributes, browse, methods, session, subscripti
 from address_space.opcua.admission import Admission
 from address_space.opcua.capabilities import fill_capabilities
 from address_space.opcua.endpoints import Application, offer
+from address_space.opcua.model.ids import AUTHORITY_INDEX, DI_INDEX, DI_URI, INDEX, URI
 from address_space.opcua.model.snapshot import SnapshotNodes
 from address_space.opcua.processor import Handler
 from address_space.opcua.security import ApplicationIdentity, load_or_make
 from address_space.opcua.security_audit import SecurityAudit
 from address_space.opcua.session import Session
-from address_space.opcua.settings import Ports, ServerCounters, ServerLimits, ServerSettings
+from address_space.opcua.settings import Ports, ServerCounters, ServerLimits, ServerSettings, SettingsError
 from address_space.opcua.space import GRID, LAST_COMMAND, GridSpace, NodeClass
 from address_space.opcua.standard import StandardNodes
 from address_space.opcua.standard_methods import StandardMethods
@@ -153,7 +154,7 @@ class InternalServer(StockInternalServer):
             trust_any=self.settings.trust_any_client,
         )
         self.user_trust = Trust(TrustStore(pki / "users"), self.security_audit, trust_any=True, users=True)
-        self.space = GridSpace(self.table, 2, self.methods.of)
+        self.space = GridSpace(self.table, AUTHORITY_INDEX, self.methods.of)
         self.types = StandardNodes(self.aspace)
         self.subscription_service: PointSubscriptionService = PointSubscriptionService(
             self.aspace, table=self.table, iserver=self, namespace=self.space.namespace, may_monitor=_may_monitor
@@ -176,10 +177,6 @@ class InternalServer(StockInternalServer):
     def sessions(self) -> list[Session]:
         """Sessions of clients."""
         return [cast("Session", each) for each in self._external_sessions.values()]
-
-    def check_client_certificate(self, der: bytes) -> int:
-        """StatusCode of trust in a client's application certificate (or chain), asked when a channel is opened."""
-        return self.trust.check(der)
 
     def connected(self, connection: Connection) -> None:
         """A connection has been accepted."""
@@ -353,9 +350,9 @@ class GatewayServer:
         stock.product_uri = self.settings.product_uri
         stock.name = stock.manufacturer_name = self.settings.product_name
         await stock.init()
-        index = await stock.register_namespace(self.settings.authority)
-        if index != internal.space.namespace:
-            raise RuntimeError(f"the authority's namespace has index {index}")
+        for index, uri in ((AUTHORITY_INDEX, self.settings.authority), (DI_INDEX, DI_URI), (INDEX, URI)):
+            if await stock.register_namespace(uri) != index:
+                raise SettingsError(f"{uri} cannot be the authority: it is the URI of another namespace")
         await fill_capabilities(internal, self.settings)
 
     async def stop(self) -> None:

@@ -13,13 +13,17 @@ from typing import Any
 from asyncua.server.internal_server import InternalServer
 from asyncua.server.standard_address_space.standard_address_space import fill_address_space
 
+from address_space.opcua.model.generate import generate
+from address_space.opcua.model.ids import DI_URI, IDS_FILE, URI
 from address_space.opcua.model.nodeset import read_nodeset
 from address_space.opcua.model.snapshot import FILE, compress, pack
 from address_space.opcua.untyped import ua
 
 _FOLDER = Path(str(resources.files("address_space.opcua.model")))
 DI_FILE = "Opc.Ua.Di.NodeSet2.xml"
-_PLACES = ("http://opcfoundation.org/UA/", "urn:application", "urn:authority", "http://opcfoundation.org/UA/DI/")
+NODESET_FILE = "TwinGateway.Grid.NodeSet2.xml"
+TABLES_FILE = "types.yaml"
+_PLACES = ("http://opcfoundation.org/UA/", "urn:application", "urn:authority", DI_URI, URI)
 """Namespaces in the order of the server's NamespaceArray; the second and third are the server's own."""
 _NO_INVERSE = frozenset({37, 40})
 """HasModellingRule and HasTypeDefinition: types would carry a reference for every one of their instances."""
@@ -53,14 +57,20 @@ def _complete(nodes: dict[Any, Any]) -> None:
             target.references.append(back)
 
 
-def di_nodeset() -> str:
-    """The OPC Foundation's NodeSet2 of DI."""
-    return (_FOLDER / DI_FILE).read_text("utf-8")
+def shipped(name: str) -> str:
+    """Text of a file of this package; empty when it has not been written yet."""
+    path = _FOLDER / name
+    return path.read_text("utf-8") if path.exists() else ""
 
 
 def build() -> dict[str, bytes]:
     """Files by name; the snapshot as records, not yet compressed."""
-    return {FILE: pack(standard_nodes((di_nodeset(),)))}
+    nodeset, numbers = generate(shipped(TABLES_FILE), shipped(IDS_FILE))
+    return {
+        NODESET_FILE: nodeset.encode(),
+        IDS_FILE: numbers.encode(),
+        FILE: pack(standard_nodes((shipped(DI_FILE), nodeset))),
+    }
 
 
 def main() -> None:
