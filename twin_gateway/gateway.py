@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import sqlite3
 import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -16,6 +17,7 @@ from address_space.opcua.server import GatewayServer
 from address_space.opcua.settings import Ports, ServerSettings
 from address_space.table import PointTable
 from twin_gateway import __version__, system_points
+from twin_gateway.alarms.store import ConditionBook
 from twin_gateway.audit.journal import AuditJournal
 from twin_gateway.commands.desk import CommandDesk, DeskSettings
 from twin_gateway.commands.interlock import TwinInterlock
@@ -34,6 +36,7 @@ from twin_gateway.http import HttpServer
 from twin_gateway.mapping.model import Mapping as PointMapping
 from twin_gateway.metrics import render
 from twin_gateway.mqtt.mirror import Mirror
+from twin_gateway.own_conditions import OwnConditions
 from twin_gateway.plant import Plant, build_plant
 from twin_gateway.schemes import make_book
 from twin_gateway.security.policy import UserPolicy
@@ -100,7 +103,14 @@ class Gateway:
         self.system = system_points.SystemPoints(self.table, self.place, self._counted)
         for link in self.plant.links:
             self.system.add_link(link)
-        self.alarms = Alarms(self.events)
+        self.conditions = ConditionBook(
+            self.events,
+            config.data_directory / "alarms.sqlite",
+            policy=self.policy,
+            audit=self.audit,
+            judged=self._can_be_judged,
+        )
+        self.alarms = Alarms(self.events, self.conditions)
         self.worker = Worker()
         self.twin = FunctionHost(self._make_functions(), self.alarms, self.place)
         self.book: AddressBook = make_book(mapping, self.plant, self.table, config.authority, _mqtt_root(config))
@@ -123,6 +133,7 @@ class Gateway:
         self.config.data_directory.mkdir(parents=True, exist_ok=True, mode=0o700)
         try:
             await self.audit.open()
+            await self.conditions.open()
             if self.tags is not None:
                 await self.tags.open()
             await self._start_server()
@@ -132,6 +143,9 @@ class Gateway:
             await self.stop()
             raise
         self._spawn("sweep", self._sweep)
+        self._spawn("conditions", self.conditions.run)
+        self._spawn("delayed alarms", self.twin.tick)
+        self._spawn("own conditions", self._own_conditions().run)
         if self.mirror is not None:
             self._spawn("mirror", self.mirror.run)
         for link in self.plant.links:
@@ -139,8 +153,6 @@ class Gateway:
         self._spawn("whole models", self._whole_models.run)
         for hosted in self.twin.hosted:
             self._spawn(f"twin function {hosted.function.name}", partial(self.twin.keep, hosted))
-        if self.twin.functions:
-            self._spawn("delayed alarms", self.twin.tick)
         log.info(
             "gateway %s: %d points of %d devices in %.1f s",
             self.config.gateway,
@@ -156,10 +168,23 @@ class Gateway:
             port=section.port,
             authority=self.config.authority,
             pki_directory=self.config.data_directory / "pki",
+            security=section.modes(),
+            security_none=section.security_none,
+            policies=section.policies,
+            trust_any_client=section.trust_any_client,
+            key_bits=section.key_bits,
+            host_names=section.host_names,
             software_version=__version__,
             mqtt_root=_mqtt_root(self.config),
         )
-        ports = Ports(policy=self.policy, desk=self.desk, audit=self.audit, providers=(self.twin,))
+        ports = Ports(
+            policy=self.policy,
+            desk=self.desk,
+            audit=self.audit,
+            events=self.events,
+            conditions=self.conditions,
+            providers=(self.twin,),
+        )
         self.server = GatewayServer(self.table, settings, ports=ports, book=self.book)
         await self.server.start()
 
@@ -178,6 +203,10 @@ class Gateway:
         self.policy.close()
         if self.tags is not None:
             await self.tags.close()
+        try:
+            await self.conditions.close()
+        except sqlite3.Error as error:
+            log.error("%s", error)
         with contextlib.suppress(RuntimeError):  # it had not been opened
             await self.audit.close()
 
@@ -209,6 +238,21 @@ class Gateway:
         if more > 0 and time.monotonic() - self._overflow_at >= OVERFLOW_EVENT_S:
             self._overflow_told, self._overflow_at = dropped, time.monotonic()
             self.events.append(Event("G02", f"Queue overflow: {more} changes lost to slow consumers", 600, self.place))
+
+    def _own_conditions(self) -> OwnConditions:
+        def broker() -> str | None:
+            if self.mirror is None:
+                return None
+            counters = self.mirror.counters
+            return "" if counters.connected else counters.last_error
+
+        folder = self.config.data_directory
+        return OwnConditions(self.alarms, self.place, folder, broker=broker, failed=lambda: self.twin.failed)
+
+    def _can_be_judged(self, address: str) -> bool:
+        """Whether the source of an alarm says anything at present: what is no point always does."""
+        row = self.table.find(address)
+        return row < 0 or not int(self.table.status[row]) & 0x8000_0000
 
     # ---- what it counts -------------------------------------------------------------------------------------------
 

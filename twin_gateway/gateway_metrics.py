@@ -25,6 +25,11 @@ def collect(gateway: Gateway) -> Iterator[Metric]:
         "twin_gateway_lost_changes_total", "Changes that a consumer was too slow for.", gateway.lost_changes()
     )
     yield counter("twin_gateway_events_total", "Events in the event journal since the start.", gateway.events.total)
+    for name, number in asdict(gateway.conditions.counts()).items():
+        if name in ("dropped", "refused"):
+            yield counter(f"twin_gateway_conditions_{name}_total", f"Conditions: {name} for want of room.", number)
+        else:
+            yield gauge(f"twin_gateway_conditions_{name}", f"Conditions: {name}.", number)
     yield from _links(gateway)
     commands = [({"result": name}, float(value)) for name, value in gateway.desk.counters.items()]
     yield labelled("twin_gateway_commands_total", "counter", "Commands by result.", commands)

@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from address_space import clock
 from address_space.catalogue import ValueType, enumeration
+from address_space.conditions import Condition
 from address_space.descriptions import description
 from address_space.events import Event
 from address_space.journal import Chunk
@@ -181,7 +182,38 @@ def event_object(event: Event) -> str:
             content["q" if name == "quality" else name] = text
     if event.details:
         content["details"] = dict(event.details)
+    if event.condition is not None:
+        content["condition"] = _condition_members(event.condition)
     return _dumps(content)
+
+
+def _condition_members(condition: Condition) -> dict[str, Any]:
+    """The state of a condition after a change; `user`, `comment`, `limit` and `until` only where there is one."""
+    members: dict[str, Any] = {
+        "id": condition.id,
+        "event": condition.event_id.hex(),
+        "type": condition.type_name,
+        "class": condition.condition_class,
+        "active": condition.active,
+        "acked": condition.acked,
+        "confirmed": condition.confirmed,
+        "shelved": condition.shelving != "Unshelved",
+        "suppressed": condition.suppressed,
+        "enabled": condition.enabled,
+        "retain": condition.retain,
+    }
+    if condition.shelved_until:
+        members["until"] = clock.iso(condition.shelved_until)
+    for name in ("limit", "user"):
+        if getattr(condition, name):
+            members[name] = getattr(condition, name)
+    if condition.comment:
+        members["comment"] = {
+            "text": condition.comment,
+            "user": condition.comment_user,
+            "t": clock.iso(condition.comment_time),
+        }
+    return members
 
 
 def metadata_object(table: PointTable, row: int, gateway: str, binding: Binding | None = None) -> str:

@@ -100,7 +100,6 @@ class Mirror:
         self._refreshed_at = 0.0
         self._events_lost = 0
         self._late_lost = 0
-        self._outage = ""
         self._wake = asyncio.Event()
         self._link = BrokerLink(
             settings,
@@ -165,7 +164,6 @@ class Mirror:
     def _collect(self) -> None:
         self._extend()
         self._refresh()
-        self._watch_broker()
         self._collect_changes()
         self._collect_late()
         self._collect_events()
@@ -180,15 +178,6 @@ class Mirror:
             self._refreshed_at = now
             for lane in self._lanes:
                 lane.everything_due()
-
-    def _watch_broker(self) -> None:
-        counters = self._counters
-        if counters.connected and self._outage:
-            self._report("MQTT broker is back", (("after", self._outage),), state="inactive")
-            self._outage = ""
-        elif not counters.connected and not self._outage and counters.last_error:
-            self._outage = counters.last_error
-            self._report("MQTT broker down", (("reason", self._outage),), state="active")
 
     def _collect_changes(self) -> None:
         cursor = self._changes
@@ -239,10 +228,8 @@ class Mirror:
             self._changed_states[topic] = b""
         self._states = states
 
-    def _report(self, text: str, details: tuple[tuple[str, str], ...], *, state: str = "event") -> None:
-        self._events.append(
-            Event("G02", text, 600, self._topics.gateway_address, state=state, actor="mqtt", details=details)
-        )
+    def _report(self, text: str, details: tuple[tuple[str, str], ...]) -> None:
+        self._events.append(Event("G02", text, 600, self._topics.gateway_address, actor="mqtt", details=details))
 
     # ---- giving out -----------------------------------------------------------------------------------------------
 
