@@ -156,12 +156,21 @@ def bad_value(status: int) -> bytes:
 
 def _read_one(server: InternalServer, access: Access, wanted: Wanted, stamps: int) -> bytes:
     try:
-        node = server.space.find_wire(wanted.node_id)
-        if node is None:
-            return _read_standard(server, wanted, stamps)
-        return _read_node(server, access, node, wanted, stamps)
+        return read_attribute(server, access, wanted, stamps)
     except OperationError as error:
         return bad_value(error.status)
+
+
+def read_attribute(server: InternalServer, access: Access, wanted: Wanted, stamps: int) -> bytes:
+    """DataValue of any attribute of any node on the wire.
+
+    Raises:
+        OperationError: when there is no such attribute, or the caller may not read it.
+    """
+    node = server.space.find_wire(wanted.node_id)
+    if node is None:
+        return _read_standard(server, wanted, stamps)
+    return _read_node(server, access, node, wanted, stamps)
 
 
 def _read_node(server: InternalServer, access: Access, node: Node, wanted: Wanted, stamps: int) -> bytes:
@@ -187,6 +196,8 @@ def value_of(space: GridSpace, node: Node, stamps: int = Stamps.BOTH) -> bytes:
     Raises:
         KeyError: when the node is no variable.
     """
+    if node.face is not None:
+        return node.face.value(stamps)
     if node.is_point:
         return point_value(space.table, node.row, stamps)
     if node.part and node.method is not None:
@@ -295,8 +306,10 @@ def attribute_variant(space: GridSpace, access: Access, node: Node, attribute: i
     if attribute in {WRITE_MASK, USER_WRITE_MASK}:
         return _u32(0)
     if node_class == NodeClass.OBJECT and attribute == EVENT_NOTIFIER:
-        return b"\x03\x00"
+        return b"\x03\x01" if node.is_notifier else b"\x03\x00"
     if node_class == NodeClass.METHOD and attribute in {EXECUTABLE, USER_EXECUTABLE}:
+        if node.face is not None:
+            return b"\x01\x01" if attribute == EXECUTABLE or node.face.executable(access) else b"\x01\x00"
         method = node.method
         allowed = attribute == EXECUTABLE or (method is not None and access.allows(method.right, node.owner))
         return b"\x01\x01" if allowed else b"\x01\x00"
@@ -326,6 +339,8 @@ def _variable_attribute(space: GridSpace, access: Access, node: Node, attribute:
 
 
 def _type_of(space: GridSpace, node: Node) -> tuple[int, int]:
+    if node.face is not None:
+        return node.face.data_type()
     if node.is_point:
         return int(space.table.value_type[node.row]), -1
     if node.part:
@@ -337,6 +352,8 @@ def _type_of(space: GridSpace, node: Node) -> tuple[int, int]:
 
 
 def _description(space: GridSpace, node: Node) -> str:
+    if node.face is not None:
+        return node.face.description
     if node.method is not None and not node.part:
         return node.method.description
     if not node.is_point:

@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 from address_space.address import FILLER, unescape
 from address_space.catalogue import VariableKind
+from address_space.opcua.node_face import FacedNodes, NodeFace
 from address_space.opcua.properties import properties_of
 from address_space.opcua.wire import (
     NULL_NODE_ID,
@@ -71,6 +72,7 @@ class Node:
         member: name of the property or method; empty for the owner itself.
         part: `InputArguments` or `OutputArguments` of a method; empty otherwise.
         method: the method that `member` names.
+        face: what it says of itself, when it is not in the address tree (a condition).
     """
 
     identifier: str
@@ -80,6 +82,12 @@ class Node:
     member: str = ""
     part: str = ""
     method: MethodSpec | None = None
+    face: NodeFace | None = None
+
+    @property
+    def is_notifier(self) -> bool:
+        """Whether clients can subscribe to its events: the grid, places and functions."""
+        return self.face is None and self.row < 0 and not self.member
 
     @property
     def is_point(self) -> bool:
@@ -140,6 +148,8 @@ class GridSpace:
         """Identifiers of points on the wire -> (row, address), filled by `row_of`."""
         self.last_commands: dict[str, tuple[str, int]] = {}
         """Logical node -> (JSON text, FILETIME ticks) of its last command."""
+        self.further: FacedNodes | None = None
+        """Conditions; their identifiers have a `$`."""
         self._grid_name = qualified_name("Grid", namespace)
 
     # ---- identity ----------------------------------------------------------------------------------------------------
@@ -176,6 +186,8 @@ class GridSpace:
 
     def find(self, identifier: str) -> Node | None:
         """The node of an identifier."""
+        if "$" in identifier:
+            return None if self.further is None else self.further.find(identifier)
         if "#" not in identifier:
             tree = self.tree.find(identifier)
             return None if tree == NO_NODE else Node(identifier, identifier, tree, int(self.tree.row[tree]))
@@ -210,6 +222,8 @@ class GridSpace:
 
     def node_class(self, node: Node) -> NodeClass:
         """NodeClass of a node."""
+        if node.face is not None:
+            return node.face.node_class
         if node.is_method:
             return NodeClass.METHOD
         if node.part or node.member or node.row >= 0:
@@ -218,6 +232,8 @@ class GridSpace:
 
     def browse_name(self, node: Node) -> bytes:
         """BrowseName on the wire: the segment without fillers; properties are of namespace 0."""
+        if node.face is not None:
+            return node.face.browse_name
         if node.part:
             return qualified_name(node.part, 0)
         if node.member:
@@ -226,6 +242,8 @@ class GridSpace:
 
     def display_name(self, node: Node) -> bytes:
         """DisplayName on the wire: the readable original."""
+        if node.face is not None:
+            return node.face.display_name
         if node.part or node.member:
             return localized_text(node.part or node.member)
         return localized_text("Grid") if node.tree < 0 else self._display(node.tree, node.row)
@@ -236,6 +254,8 @@ class GridSpace:
 
     def type_definition(self, node: Node) -> int:
         """Type of a node, numeric NodeId of namespace 0; 0 for methods."""
+        if node.face is not None:
+            return node.face.type_definition
         if node.is_method:
             return 0
         if node.part or node.member:
@@ -251,6 +271,9 @@ class GridSpace:
 
     def references(self, node: Node) -> Iterator[Reference]:
         """All references of a node, both directions."""
+        if node.face is not None:
+            yield from node.face.references()
+            return
         type_definition = self.type_definition(node)
         if type_definition:
             yield _type_reference(type_definition)
@@ -296,6 +319,8 @@ class GridSpace:
                     node.owner,
                 )
         yield from self.child_references(node)
+        if self.further is not None:
+            yield from self.further.references_of(node)
 
     def child_references(self, node: Node) -> Iterator[Reference]:
         """References to the nodes one level down."""
