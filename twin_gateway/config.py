@@ -30,13 +30,45 @@ class OpcUaSection(_Section):
     """The OPC UA endpoint.
 
     Attributes:
-        host, port: where to listen. Security policy None is offered on loopback only.
+        host, port: where to listen.
+        host_names: names and addresses by which clients know this machine, for the certificate that is made.
         anonymous: `none`, or `observe`: clients on this machine may look without a user.
+        security: message security modes offered to the network; `Sign` alone does not hide what is sent.
+        security_none: offer policy None to the network too; on loopback it is always offered.
+        policies: security policies offered, the preferred one first.
+        trust_any_client: let in clients whose certificates nobody has trusted; on loopback only.
+        key_bits: size of the key that is made at the first start.
     """
 
     host: str = "127.0.0.1"
     port: Port = 4840
+    host_names: tuple[str, ...] = ()
     anonymous: Literal["none", "observe"] = "none"
+    security: tuple[Literal["Sign", "SignAndEncrypt"], ...] = Field(("SignAndEncrypt",), min_length=1)
+    security_none: bool = False
+    policies: tuple[Literal["Aes256_Sha256_RsaPss", "Aes128_Sha256_RsaOaep", "Basic256Sha256"], ...] = Field(
+        ("Aes256_Sha256_RsaPss", "Aes128_Sha256_RsaOaep", "Basic256Sha256"), min_length=1
+    )
+    trust_any_client: bool = False
+    key_bits: Literal[2048, 3072, 4096] = 2048
+
+    @property
+    def loopback(self) -> bool:
+        """Whether only clients on this machine can connect."""
+        try:
+            return self.host == "localhost" or ip_address(self.host).is_loopback
+        except ValueError:
+            return False
+
+    @model_validator(mode="after")
+    def _trusting(self) -> OpcUaSection:
+        if self.trust_any_client and not self.loopback:
+            raise ValueError(f"trust_any_client is for loopback only, not for {self.host}; see `twin-gateway trust`")
+        return self
+
+    def modes(self) -> tuple[str, ...]:
+        """The security modes to offer, None among them where it may be."""
+        return (*self.security, "None") if self.loopback or self.security_none else self.security
 
 
 class HttpSection(_Section):
@@ -180,9 +212,11 @@ mappings: [mappings]                 # mapping files and folders; check them wit
 users: users.yaml                    # made with `twin-gateway user add NAME --role Operator`; there is no default user
 
 opcua:
-  host: 127.0.0.1                    # 0.0.0.0 serves the network, then with Basic256Sha256 SignAndEncrypt only
+  host: 127.0.0.1                    # 0.0.0.0 serves the network, then signed and encrypted only
   port: 4840
   anonymous: none                    # `observe` lets clients on this machine look without a user
+  # Signed and encrypted connections need a client that is trusted: `twin-gateway trust list`, `trust add`.
+  trust_any_client: false            # true on loopback only, to try things out
 
 # mqtt:                              # remove the # to mirror every point to a broker
 #   host: 127.0.0.1

@@ -23,6 +23,7 @@ from asyncua.ua.ua_binary import struct_to_binary
 
 from address_space import clock
 from address_space.opcua.channel import ChannelLimits, SecureChannel
+from address_space.opcua.channel_audit import ChannelGate, answer_open
 from address_space.opcua.request import DECODING, Request, parse
 from address_space.opcua.untyped import ua
 from address_space.opcua.wire import NULL_ARRAY, NULL_NODE_ID, ProtocolError, encode_text, pack_i32
@@ -69,7 +70,9 @@ class Processor:
         limits = server.limits
         lifetimes = (limits.min_channel_lifetime_ms, limits.max_channel_lifetime_ms)
         most = limits.max_message // _SMALLEST_BUFFER + 1
-        self.channel = SecureChannel(server, ChannelLimits(limits.max_chunk, limits.max_message, most, lifetimes))
+        self.channel = SecureChannel(
+            ChannelGate(server, self.peer), ChannelLimits(limits.max_chunk, limits.max_message, most, lifetimes)
+        )
         self.receive_limit = limits.max_chunk
         self.writable = True
         self.on_writable: list[Callable[[], None]] = []
@@ -173,7 +176,7 @@ class Processor:
         """
         channel = self.channel
         if frame[0] == 0x4F:
-            self.transport.write(channel.answer_open(frame, self.response))
+            self.transport.write(answer_open(self, frame))
             return None
         message = channel.receive(frame)
         if frame[0] == 0x43:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections import deque
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
@@ -31,6 +32,9 @@ TRUST_LIST_UPDATED: Final = 12561
 CERTIFICATE_UPDATED: Final = 12620
 
 MOST_WAITING: Final = 1_000
+MOST_AT_ONCE: Final = 500
+PER_SECOND: Final = 20.0
+"""Refusals of peers that are recorded: so many at once, and so many each second; the journal cannot be filled."""
 _LONGEST = 1_000
 _REFUSED_SEVERITY, _DONE_SEVERITY = 700, 200
 _log = logging.getLogger(__name__)
@@ -40,7 +44,8 @@ class SecurityAudit:
     """Writes what the security services do and refuse.
 
     What an unauthenticated peer can cause is written beside the service (`note`), at most `MOST_WAITING` records wait;
-    what is more is counted and recorded as one `audit.lost`. What a service answers for is written before (`record`).
+    what is more, or comes faster than `PER_SECOND`, is counted and recorded as one `audit.lost`. What a service answers
+    for is written before (`record`).
 
     Attributes:
         lost: records that were not written because too many waited.
@@ -51,6 +56,7 @@ class SecurityAudit:
         self._waiting: deque[AuditRecord] = deque()
         self._writing = False
         self._lost_told = 0
+        self._room, self._room_at = float(MOST_AT_ONCE), time.monotonic()
         self.lost = 0
 
     def note(self, event: AuditEvent, kind: str, details: Mapping[str, Any] | None = None) -> None:
@@ -58,13 +64,22 @@ class SecurityAudit:
         self._tell(event)
         if self._server.ports.audit is None:
             return
-        if len(self._waiting) >= MOST_WAITING:
+        if len(self._waiting) >= MOST_WAITING or not self._has_room():
             self.lost += 1
             return
         self._waiting.append(_record(event, kind, details))
         if not self._writing:
             self._writing = True
             self._server.keep(self._write())
+
+    def _has_room(self) -> bool:
+        now = time.monotonic()
+        self._room = min(MOST_AT_ONCE, self._room + (now - self._room_at) * PER_SECOND)
+        self._room_at = now
+        if self._room < 1:
+            return False
+        self._room -= 1
+        return True
 
     async def record(self, event: AuditEvent, kind: str, details: Mapping[str, Any] | None = None) -> None:
         """Tell the event and write the record; on disk when it returns.

@@ -147,7 +147,7 @@ gateway: gw1
 grid: dso1
 authority: https://example.org
 mappings: [{templates}, station.yaml]
-opcua: {port: {opcua}, anonymous: observe}
+opcua: {port: {opcua}, anonymous: observe, trust_any_client: true}
 http: {port: {http}}
 mqtt: {port: {broker}, reconnect_min: 0.1, reconnect_max: 0.5, connect_timeout: 2}
 commands: {feedback_timeout: 8, min_interval: 0.2}

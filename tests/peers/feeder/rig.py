@@ -142,7 +142,7 @@ class FieldRig:
             "authority": "https://example.org",
             "mappings": [str(TEMPLATES), str(self.mappings)],
             "data_directory": str(self.folder / "data"),
-            "opcua": {"port": 0, "anonymous": "observe"},
+            "opcua": {"port": 0, "anonymous": "observe", "trust_any_client": True},
             "http": {"port": 0},
             **more,
         }

@@ -94,9 +94,9 @@ class Story:
     def start(self) -> None:
         self.rig.start()
         save_users(self._folder / "users.yaml", {USER: User(password=hash_password(PASSWORD), roles=("Operator",))})
-        ports = {"opcua": {"port": int(self.gateway.url.rpartition(":")[2]), "anonymous": "observe"}}
+        port = int(self.gateway.url.rpartition(":")[2])
         self.rig.write_config(
-            **ports,
+            opcua={"port": port, "anonymous": "observe", "trust_any_client": True},
             http={"port": self.gateway.http_port},
             users=str(self._folder / "users.yaml"),
             twin=self.rig.twin(flisr=self._flisr),
