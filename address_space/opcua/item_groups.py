@@ -54,7 +54,7 @@ class ItemGroup(Protocol):
     def __contains__(self, item_id: object) -> bool: ...
 
     def create(self, item_id: int, wanted: Any, stamps: int) -> Made:
-        """Make an item of a MonitoredItemCreateRequest (asyncua's); its mode and its node have been checked by nobody."""
+        """Make an item of a MonitoredItemCreateRequest (asyncua's); its mode has been checked, its node has not."""
         ...
 
     def modify(self, item_id: int, parameters: Any, stamps: int) -> Made:
@@ -78,7 +78,7 @@ class ItemGroup(Protocol):
         ...
 
     def release(self, item_ids: Iterable[int]) -> None:
-        """What items in mode Sampling have queued may be reported once: they were triggered. Unknown ids are passed over."""
+        """What items in mode Sampling have queued may be reported once: they were triggered. Other ids: nothing."""
         ...
 
     def take(self, most: int) -> tuple[list[bytes], int]:

@@ -179,8 +179,10 @@ def _as_point(index: int, start: int, item: MonitoredItemCreateRequest, namespac
         return None
     status = 0
     if read.IndexRange:
-        # Every point is a scalar: a range that can be read finds nothing.
-        status = StatusCodes.BadIndexRangeNoData if _is_range(read.IndexRange) else StatusCodes.BadIndexRangeInvalid
+        if _is_range(read.IndexRange):
+            # A part of a text; nothing of other points.
+            return None
+        status = StatusCodes.BadIndexRangeInvalid
     elif read.DataEncoding is not None and read.DataEncoding.Name:
         status = StatusCodes.BadDataEncodingInvalid
     return WantedItem(

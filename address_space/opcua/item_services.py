@@ -1,7 +1,8 @@
-"""The monitored-item service set: create, modify, set mode, delete; points by columns, other nodes by asyncua."""
+"""The monitored-item service set: create, modify, set mode, delete; points by columns, other items by their groups."""
 
 from __future__ import annotations
 
+import asyncio
 import struct
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -10,20 +11,11 @@ import numpy.typing as npt
 from asyncua.common.utils import ServiceError
 from asyncua.ua.attribute_ids import AttributeIds
 from asyncua.ua.status_codes import StatusCodes
-from asyncua.ua.uaprotocol_auto import (
-    CreateMonitoredItemsParameters,
-    DataChangeFilter,
-    DataChangeTrigger,
-    EventFilter,
-    ModifyMonitoredItemsParameters,
-    MonitoredItemCreateRequest,
-    MonitoredItemModifyRequest,
-    MonitoringMode,
-    MonitoringParameters,
-)
+from asyncua.ua.uaprotocol_auto import DataChangeFilter, DataChangeTrigger, MonitoringParameters
 
 from address_space.catalogue import ValueType
 from address_space.opcua.encoding import NULL_ARRAY, NULL_EXTENSION, Stamps, status_array
+from address_space.opcua.item_groups import ItemGroup, Made
 from address_space.opcua.item_requests import (
     NO_FILTER,
     PERCENT,
@@ -47,6 +39,7 @@ if TYPE_CHECKING:
     from address_space.opcua.subscription import PointSubscription
     from address_space.opcua.subscriptions import PointSubscriptionService
 
+_SLICE = 200
 _MODES = frozenset({DISABLED, SAMPLING, REPORTING})
 _CREATED = np.dtype([("status", "<u4"), ("id", "<u4"), ("sampling", "<f8"), ("queue", "<u4"), ("filter", "V3")])
 _MODIFIED = np.dtype([("status", "<u4"), ("sampling", "<f8"), ("queue", "<u4"), ("filter", "V3")])
@@ -76,9 +69,24 @@ async def create_monitored_items(processor: Processor, request: Request) -> None
             # In the points' namespace but no point: an object, a property, or nothing at all.
             reader.position = item.start
             others.append((item.place, read_object(reader)))
-    for index, other in others:
-        results[index] = await _create_other(service, subscription, other)
-    processor.respond(request, 754, struct.pack("<i", count), results.tobytes(), NULL_ARRAY)
+    made: dict[int, tuple[int, Made]] = {}
+    for number, (index, other) in enumerate(others, 1):
+        made[index] = _create_other(call, other)
+        if number % _SLICE == 0:
+            await asyncio.sleep(0)
+            call = call._replace(subscription=service.own(session, subscription.id))
+    for index, (item_id, result) in made.items():
+        results[index] = result.status, item_id, result.sampling, result.queue, NULL_EXTENSION
+    filters = {index: result.filter for index, (_, result) in made.items() if result.filter != NULL_EXTENSION}
+    processor.respond(request, 754, struct.pack("<i", count), *_with_filters(results, filters), NULL_ARRAY)
+
+
+def _with_filters(results: npt.NDArray[np.void], filters: dict[int, bytes]) -> list[bytes]:
+    """Results on the wire, some with a FilterResult."""
+    if not filters:
+        return [results.tobytes()]
+    size = results.dtype.itemsize - len(NULL_EXTENSION)
+    return [each.tobytes()[:size] + filters.get(index, NULL_EXTENSION) for index, each in enumerate(results)]
 
 
 def _create_points(call: _Call, wanted: list[WantedItem], results: Any) -> list[WantedItem]:
@@ -128,9 +136,7 @@ def _add(call: _Call, good: list[tuple[Any, ...]], results: Any) -> None:
     subscription = call.subscription
     publishing = float(subscription.data.RevisedPublishingInterval)
     indexes, rows, modes, handles, samplings, queues, oldest, triggers, deadbands = zip(*good, strict=True)
-    counter = subscription.monitored_item_srv
-    first = counter._monitored_item_counter + 1
-    counter._monitored_item_counter += len(good)
+    first = subscription.new_items(len(good))
     items = np.zeros(len(good), ITEM)
     items["id"] = np.arange(first, first + len(good))
     items["row"], items["mode"], items["handle"], items["stamps"] = rows, modes, handles, call.stamps
@@ -150,39 +156,17 @@ def _filter_on(service: PointSubscriptionService, row: int, filter_: Filter) -> 
     return check_filter(filter_, ValueType(int(table.value_type[row])), table.profile(row))
 
 
-async def _create_other(
-    service: PointSubscriptionService, subscription: PointSubscription, item: MonitoredItemCreateRequest
-) -> tuple[int, int, float, int, bytes]:
-    """Make an item on another node or attribute, or on events, as asyncua does."""
-    items = subscription.monitored_item_srv
-    status = _refusal(item.ItemToMonitor.AttributeId, item.RequestedParameters.Filter, int(item.MonitoringMode))
-    if not status and len(items._monitored_items) >= service.limits.max_other_items:
-        status = int(StatusCodes.BadTooManyMonitoredItems)
-    if status:
-        return status, 0, 0.0, 0, NULL_EXTENSION
-    wanted = CreateMonitoredItemsParameters(SubscriptionId=subscription.data.SubscriptionId, ItemsToCreate=[item])
-    made = (await items.create_monitored_items(wanted))[0]
-    code = int(made.StatusCode.value)
-    if code:
-        return code, 0, 0.0, 0, NULL_EXTENSION
-    return 0, made.MonitoredItemId, made.RevisedSamplingInterval, made.RevisedQueueSize, NULL_EXTENSION
-
-
-def _refusal(attribute: int, filter_: Any, mode: int) -> int:
-    """Bad status of an item that asyncua would not survive or would take by mistake."""
-    if mode not in _MODES:
-        return int(StatusCodes.BadMonitoringModeInvalid)
-    if attribute == AttributeIds.EventNotifier:
-        return 0 if isinstance(filter_, EventFilter) else int(StatusCodes.BadMonitoredItemFilterInvalid)
-    if isinstance(filter_, EventFilter):
-        return int(StatusCodes.BadFilterNotAllowed)
-    if _is_null(filter_) or isinstance(filter_, DataChangeFilter):
-        return 0
-    return int(StatusCodes.BadMonitoredItemFilterUnsupported)
-
-
-def _is_null(filter_: Any) -> bool:
-    return filter_ is None or (hasattr(filter_, "TypeId") and filter_.TypeId.Identifier == 0)
+def _create_other(call: _Call, item: Any) -> tuple[int, Made]:
+    """Make an item on another node or attribute, or on events; (its id, what became of it)."""
+    subscription = call.subscription
+    if int(item.MonitoringMode) not in _MODES:
+        return 0, Made(int(StatusCodes.BadMonitoringModeInvalid))
+    group: ItemGroup = subscription.nodes
+    if int(item.ItemToMonitor.AttributeId) == AttributeIds.EventNotifier and call.service.event_items is not None:
+        group = subscription.events or group
+    item_id = subscription.new_items(1)
+    made = group.create(item_id, item, call.stamps)
+    return 0 if made.status else item_id, made
 
 
 def modify_monitored_items(processor: Processor, request: Request) -> None:
@@ -202,10 +186,14 @@ def modify_monitored_items(processor: Processor, request: Request) -> None:
     present = points.get(np.maximum(slots, 0)) if len(points) else np.zeros(count, ITEM)
     publishing = float(subscription.data.RevisedPublishingInterval)
     results = np.zeros(count, _MODIFIED)
+    filters: dict[int, bytes] = {}
     good: list[int] = []
     for index, (parameters, objects) in enumerate(wanted):
         if slots[index] < 0:
-            results[index] = _modify_other(subscription, int(ids[index]), parameters, objects)
+            made = _modify_other(subscription, int(ids[index]), parameters, objects, stamps)
+            results[index] = made.status, made.sampling, made.queue, NULL_EXTENSION
+            if made.filter != NULL_EXTENSION:
+                filters[index] = made.filter
             continue
         status, trigger, deadband = _filter_on(service, int(present["row"][index]), parameters.filter)
         if status:
@@ -221,18 +209,17 @@ def modify_monitored_items(processor: Processor, request: Request) -> None:
         good.append(index)
     if good:
         points.modify(slots[good], present[good], cycle=subscription.cycle)
-    processor.respond(request, 766, struct.pack("<i", count), results.tobytes(), NULL_ARRAY)
+    processor.respond(request, 766, struct.pack("<i", count), *_with_filters(results, filters), NULL_ARRAY)
 
 
 def _modify_other(
-    subscription: PointSubscription, item_id: int, parameters: Parameters, objects: Any
-) -> tuple[int, float, int, bytes]:
-    items = subscription.monitored_item_srv
-    known = items._monitored_items.get(item_id)
-    if known is None:
-        return int(StatusCodes.BadMonitoredItemIdInvalid), 0.0, 0, NULL_EXTENSION
-    filter_ = parameters.filter
+    subscription: PointSubscription, item_id: int, parameters: Parameters, objects: Any, stamps: int
+) -> Made:
+    group = subscription.group_of(item_id)
+    if group is None:
+        return Made(int(StatusCodes.BadMonitoredItemIdInvalid))
     if objects is None:
+        filter_ = parameters.filter
         objects = MonitoringParameters(
             ClientHandle=parameters.handle,
             SamplingInterval=parameters.sampling,
@@ -241,28 +228,15 @@ def _modify_other(
         )
         objects.Filter = None
         if filter_ is not NO_FILTER:
+            if filter_.trigger not in {0, 1, 2}:
+                return Made(int(StatusCodes.BadMonitoredItemFilterInvalid))
             objects.Filter = DataChangeFilter(
-                Trigger=DataChangeTrigger(filter_.trigger),
-                DeadbandType=filter_.kind,
-                DeadbandValue=filter_.value,
+                Trigger=DataChangeTrigger(filter_.trigger), DeadbandType=filter_.kind, DeadbandValue=filter_.value
             )
-    attribute = known.read_value_id.AttributeId if known.read_value_id is not None else AttributeIds.Value
-    if not (attribute == AttributeIds.EventNotifier and objects.Filter is None):
-        status = _refusal(attribute, objects.Filter, REPORTING)
-        if status:
-            return status, 0.0, 0, NULL_EXTENSION
-    objects.QueueSize = items._revise_queue_size(objects.QueueSize)
-    made = items.modify_monitored_items(
-        ModifyMonitoredItemsParameters(
-            SubscriptionId=subscription.data.SubscriptionId,
-            ItemsToModify=[MonitoredItemModifyRequest(MonitoredItemId=item_id, RequestedParameters=objects)],
-        )
-    )[0]
-    known.client_handle = objects.ClientHandle
-    return 0, float(subscription.data.RevisedPublishingInterval), made.RevisedQueueSize, NULL_EXTENSION
+    return group.modify(item_id, objects, stamps)
 
 
-async def set_monitoring_mode(processor: Processor, request: Request) -> None:
+def set_monitoring_mode(processor: Processor, request: Request) -> None:
     """SetMonitoringMode."""
     service, session = place(processor)
     reader = request.reader()
@@ -275,13 +249,11 @@ async def set_monitoring_mode(processor: Processor, request: Request) -> None:
     there = slots >= 0
     if there.any():
         subscription.points.set_mode(np.unique(slots[there]), mode, cycle=subscription.cycle)
-    others = subscription.monitored_item_srv
     for index in np.nonzero(~there)[0].tolist():
         item_id = int(ids[index])
-        if item_id in others._monitored_items:
-            await others.set_monitoring_mode(MonitoringMode(mode), [item_id])
-            if mode == DISABLED:
-                _forget(subscription, item_id)
+        group = subscription.group_of(item_id)
+        if group is not None:
+            group.set_mode(item_id, mode)
             results[index] = 0
     processor.respond(request, 772, status_array(results), NULL_ARRAY)
 
@@ -300,13 +272,15 @@ def delete_monitored_items(processor: Processor, request: Request) -> None:
         results[:] = StatusCodes.BadMonitoredItemIdInvalid
         results[first[found >= 0]] = 0
         subscription.points.remove(found[found >= 0], cycle=subscription.cycle)
-    others = subscription.monitored_item_srv
     for index in np.nonzero(~there)[0].tolist():
         item_id = int(ids[index])
-        if item_id in others._monitored_items:
-            others.delete_monitored_items([item_id])
-            _forget(subscription, item_id)
+        group = subscription.group_of(item_id)
+        if group is not None:
+            group.remove(item_id)
             results[index] = 0
+    if subscription.triggers:
+        subscription.triggers.forget(ids[results == 0].tolist())
+        subscription.settle_triggers()
     processor.respond(request, 784, status_array(results), NULL_ARRAY)
 
 
@@ -315,11 +289,6 @@ def _split(subscription: PointSubscription, ids: npt.NDArray[Any]) -> tuple[npt.
     slots = subscription.points.find(ids)
     bad = np.uint32(StatusCodes.BadMonitoredItemIdInvalid)
     return slots, np.where(slots >= 0, np.uint32(0), bad)
-
-
-def _forget(subscription: PointSubscription, item_id: int) -> None:
-    subscription._triggered_datachanges.pop(item_id, None)
-    subscription._triggered_events.pop(item_id, None)
 
 
 def _ids(service: PointSubscriptionService, reader: Reader) -> npt.NDArray[Any]:

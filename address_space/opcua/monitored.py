@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -67,6 +67,10 @@ class MonitoredPoints:
         self._parts: list[Queued] = []
         self._parts_size = 0
         self._texts: dict[int, str] = {}
+        self._released = EMPTY
+        self._trigger_ids: frozenset[int] = frozenset()
+        self._triggering: npt.NDArray[np.bool_] | None = None
+        self._fired: set[int] = set()
         self.lost = 0
         self.dropped = 0
 
@@ -147,12 +151,48 @@ class MonitoredPoints:
         slots = np.nonzero((modes != DISABLED) & (modes != DELETED))[0].astype(np.int32)
         self._admit(self._snapshot(slots), known=True)
 
+    # ---- triggering ------------------------------------------------------------------------------------------------
+
+    def set_triggers(self, item_ids: frozenset[int]) -> None:
+        """The items that trigger others; `fired` tells of them."""
+        self._trigger_ids = item_ids
+        self._mark_triggers()
+        self._fired &= item_ids
+
+    def _mark_triggers(self) -> None:
+        self._triggering = None
+        if self._trigger_ids:
+            ids = np.fromiter(self._trigger_ids, np.uint32, len(self._trigger_ids))
+            marked = np.isin(self._items["id"], ids)
+            self._triggering = marked if marked.any() else None
+
+    def fired(self) -> set[int]:
+        """Triggering items that queued a sample since this was asked last."""
+        fired, self._fired = self._fired, set()
+        return fired
+
+    def release(self, item_ids: Iterable[int]) -> None:
+        """What items in mode Sampling have queued may be reported: they were triggered. Other ids are passed over."""
+        if not self._has_sampling_mode:
+            return
+        self._join_parts()
+        items = self._items
+        slots = self.find(sorted(item_ids))
+        wanted = np.zeros(len(items), bool)
+        wanted[slots[slots >= 0]] = True
+        wanted &= items["mode"] == SAMPLING
+        go = wanted[self._queue.slots]
+        released = join([self._released, self._queue.pick(go)])
+        self._queue = self._queue.pick(~go)
+        self._released, dropped = limit(released, items["queue"], items["oldest"])
+        self.dropped += dropped
+
     def close(self) -> None:
         """Give up all items, the place in the journal and what waits."""
         self._items = self._room = np.empty(0, ITEM)
         self._dead = 0
         self._settle()
-        self._held = self._queue = EMPTY
+        self._held = self._queue = self._released = EMPTY
         self._parts, self._parts_size = [], 0
         self._texts.clear()
 
@@ -164,6 +204,7 @@ class MonitoredPoints:
         items["reported"] &= ~plain
         active = (items["mode"] == SAMPLING) | (items["mode"] == REPORTING)
         self._index = None
+        self._mark_triggers()
         self._filtered = bool((active & ~plain).any())
         self._has_sampling_mode = bool((items["mode"] == SAMPLING).any())
         self._smallest = int(items["queue"][active].min(initial=1 << 30))
@@ -199,7 +240,7 @@ class MonitoredPoints:
         """Drop what waits for items that are disabled or deleted."""
         self._join_parts()
         modes = self._items["mode"]
-        for name in ("_queue", "_held"):
+        for name in ("_queue", "_held", "_released"):
             queued: Queued = getattr(self, name)
             mode = modes[queued.slots]
             stays = (mode != DISABLED) & (mode != DELETED)
@@ -213,6 +254,7 @@ class MonitoredPoints:
         self._dead = 0
         self._queue = Queued(moved[self._queue.slots], self._queue.values)
         self._held = Queued(moved[self._held.slots], self._held.values)
+        self._released = Queued(moved[self._released.slots], self._released.values)
 
     # ---- samples --------------------------------------------------------------------------------------------------
 
@@ -308,6 +350,8 @@ class MonitoredPoints:
     def _admit(self, new: Queued, *, known: bool = False) -> None:
         if known and self._filtered:
             remember(new.pick(self._items["filtered"][new.slots]), self._items)
+        if self._triggering is not None:
+            self._fired.update(self._items["id"][new.slots[self._triggering[new.slots]]].tolist())
         self._parts.append(new)
         self._parts_size += len(new)
         if self._parts_size > max(_JOIN_SAMPLES, len(self._queue) // 2) or len(self._parts) > _JOIN_PARTS:
@@ -318,6 +362,8 @@ class MonitoredPoints:
     @property
     def pending(self) -> bool:
         """Whether something waits that may be reported."""
+        if len(self._released):
+            return True
         if not self._parts and not len(self._queue):
             return False
         if not self._has_sampling_mode:
@@ -329,7 +375,7 @@ class MonitoredPoints:
     def queued(self) -> int:
         """Samples that wait, those of items that only sample included."""
         self._join_parts()
-        return len(self._queue)
+        return len(self._queue) + len(self._released)
 
     def _join_parts(self) -> None:
         """Put new samples into the queues and cut these to their sizes."""
@@ -344,8 +390,9 @@ class MonitoredPoints:
             queue, dropped = limit(queue, items["queue"], items["oldest"], fair)
             self.dropped += dropped
         self._queue = queue
-        if len(self._texts) > 2 * (len(queue) + len(self._held)) + 64:
-            used = set(queue.values.raw.tolist()) | set(self._held.values.raw.tolist())
+        waiting = (queue, self._held, self._released)
+        if len(self._texts) > 2 * sum(len(each) for each in waiting) + 64:
+            used = {key for each in waiting for key in each.values.raw.tolist()}
             self._texts = {key: text for key, text in self._texts.items() if key in used}
 
     @property
@@ -357,6 +404,10 @@ class MonitoredPoints:
         """Up to `most` notifications, encoded in pieces, and how many; they leave the queues."""
         self._join_parts()
         queue, items = self._queue, self._items
+        first = EMPTY
+        if len(self._released):
+            first, self._released = self._released.pick(slice(0, most)), self._released.pick(slice(most, None))
+            most -= len(first)
         if self._has_sampling_mode:
             where = np.nonzero(items["mode"][queue.slots] == REPORTING)[0][:most]
             rest = np.ones(len(queue), bool)
@@ -364,6 +415,8 @@ class MonitoredPoints:
             out, self._queue = queue.pick(where), queue.pick(rest)
         else:
             out, self._queue = queue.pick(slice(0, most)), queue.pick(slice(most, None))
+        if len(first):
+            out = join([first, out])
         if not len(out):
             return [], 0
         slots = out.slots
@@ -373,7 +426,7 @@ class MonitoredPoints:
         if not len(self._queue):
             # Slices keep the arrays they are cut from alive.
             self._queue = EMPTY
-            if not len(self._held):
+            if not len(self._held) and not len(self._released):
                 self._texts.clear()
         return encoded, len(out)
 

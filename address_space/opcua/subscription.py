@@ -4,22 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from asyncua.server.internal_subscription import InternalSubscription
 from asyncua.ua.status_codes import StatusCodes
-from asyncua.ua.ua_binary import extensionobject_to_binary
-from asyncua.ua.uaprotocol_auto import (
-    CreateSubscriptionResult,
-    DataChangeNotification,
-    EventNotificationList,
-)
+from asyncua.ua.uaprotocol_auto import CreateSubscriptionResult
 
 from address_space.opcua.encoding import data_change, notification_message, status_change
+from address_space.opcua.item_groups import ItemGroup
 from address_space.opcua.monitored import MonitoredPoints
+from address_space.opcua.node_items import NodeItems
 from address_space.opcua.publishing import Message, PublishQueue, send
+from address_space.opcua.subscription_counts import SubscriptionCounts
+from address_space.opcua.triggering import Triggers, release
 
 if TYPE_CHECKING:
+    from address_space.opcua.server import InternalServer
     from address_space.opcua.session import Session
     from address_space.opcua.subscriptions import PointSubscriptionService
 
@@ -31,47 +30,91 @@ _MESSAGE_OVERHEAD = 1024
 _LAST_SEQUENCE = 0xFFFF_FFFF
 
 
-class PointSubscription(InternalSubscription):
-    """A subscription whose items on points take the array path; other items and events stay asyncua's.
+class PointSubscription:
+    """A subscription whose items on points take the array path; other items are in groups.
 
-    The state machine is that of Part 4, 5.14.1: notifications leave at the end of a publishing cycle, or as soon as a
+    The state machine is that of Part 4, 5.13.1: notifications leave at the end of a publishing cycle, or as soon as a
     publish request comes when none was there; a keep-alive goes out after so many idle cycles; so many cycles without
     a publish request end the subscription.
 
     Attributes:
+        data: revised interval, lifetime and keep-alive count.
         points: the items on points.
-        session: the client's session that owns it.
+        nodes: the items on other nodes and attributes.
+        events: the items on events; None while nobody makes them.
+        groups: `nodes` and `events`.
+        triggers: which item triggers which.
+        session: the client's session that owns it; `session_id` is its id.
         cycle: number of the publishing cycle.
         priority: kept, not used.
+        publishing_enabled: whether notifications are sent.
+        counts: what it did, for the diagnostics.
     """
 
     def __init__(
         self, service: PointSubscriptionService, session: Session, data: CreateSubscriptionResult, queue: PublishQueue
     ) -> None:
         limits = service.limits
-        super().__init__(
-            data,
-            service.aspace,
-            _unused,
-            session.session_id,
-            request_callback=_no_request,
-            no_acks_limit=limits.retransmission_messages,
-            max_queue_size=limits.max_queue_size,
-        )
+        self.data = data
         self.session = session
+        self.session_id = session.session_id
         self.points = MonitoredPoints(service.table, f"subscription {data.SubscriptionId}", limits.max_queued)
+        self.nodes = NodeItems(self, limits.max_other_items, limits.max_queue_size)
+        self.events: ItemGroup | None = None if service.event_items is None else service.event_items(self)
+        self.groups: tuple[ItemGroup, ...] = (self.nodes,) if self.events is None else (self.nodes, self.events)
+        self.triggers = Triggers()
         self.cycle = 0
         self.priority = 0
+        self.publishing_enabled = True
+        self.counts = SubscriptionCounts()
         self._service = service
         self._queue = queue
         self._limits = limits
         self._most = limits.max_notifications
         self._kept: dict[int, bytes] = {}
         self._kept_size = 0
+        self._next_sequence = 1
+        self._last_item = 0
         self._idle_cycles = int(data.RevisedMaxKeepAliveCount)
         self._unanswered_cycles = 0
         self._open = False
         self._alive_due = False
+        self._closing = False
+        self._task: asyncio.Task[None] | None = None
+
+    # ---- items ----------------------------------------------------------------------------------------------------
+
+    @property
+    def server(self) -> InternalServer:
+        """The server it belongs to."""
+        return self._service.server
+
+    def new_items(self, count: int) -> int:
+        """The first of `count` new MonitoredItemIds that follow each other."""
+        first = self._last_item + 1
+        self._last_item += count
+        return first
+
+    def group_of(self, item_id: int) -> ItemGroup | None:
+        """The group of an item that is no point's; None for points and ids that are not there."""
+        return next((group for group in self.groups if item_id in group), None)
+
+    def has_item(self, item_id: int) -> bool:
+        """Whether there is such an item."""
+        return self.group_of(item_id) is not None or int(self.points.find([item_id])[0]) >= 0
+
+    def settle_triggers(self) -> None:
+        """Triggering links or items have changed."""
+        self.points.set_triggers(self.triggers.sources)
+        if not self.triggers:
+            for group in self.groups:
+                group.fired()
+
+    def repeat_values(self) -> None:
+        """Report the present value of every item once more."""
+        self.points.repeat_values()
+        for group in self.groups:
+            group.repeat_values()
 
     # ---- what the client may set ----------------------------------------------------------------------------------
 
@@ -81,13 +124,9 @@ class PointSubscription(InternalSubscription):
         return int(self.data.SubscriptionId)
 
     @property
-    def publishing_enabled(self) -> bool:
-        """Whether notifications are sent."""
-        return bool(self._publishing_enabled)
-
-    @publishing_enabled.setter
-    def publishing_enabled(self, enabled: bool) -> None:
-        self._publishing_enabled = enabled
+    def most(self) -> int:
+        """MaxNotificationsPerPublish."""
+        return self._most
 
     def set_most(self, requested: int) -> None:
         """Set MaxNotificationsPerPublish; 0 leaves it to the server's own limit."""
@@ -113,7 +152,8 @@ class PointSubscription(InternalSubscription):
         self._closing = True
         self._cancel()
         self.points.close()
-        self.monitored_item_srv.delete_all_monitored_items()
+        for group in self.groups:
+            group.close()
         self._kept.clear()
         self._kept_size = 0
 
@@ -135,16 +175,27 @@ class PointSubscription(InternalSubscription):
                 period = float(self.data.RevisedPublishingInterval) / 1000
                 # Cycles that were missed are not made up for.
                 due = max(due + period, clock())
-                while (rest := due - clock()) > _DRAIN_SECONDS:
-                    await asyncio.sleep(min(rest, _DRAIN_SECONDS))
+                while (rest := due - clock()) > (pause := self._pause()):
+                    await asyncio.sleep(min(rest, pause))
                     self.points.drain(cycle=self.cycle, ends=False)
+                    await self._sample(ends=False)
                 await asyncio.sleep(max(rest, 0))
+                await self._sample(ends=True)
                 if not self._end_cycle():
                     await self._service.expire(self)
                     return
         except Exception:
             _log.exception("subscription %d ends: its publishing failed", self.id)
             await self._service.expire(self)
+
+    def _pause(self) -> float:
+        """Seconds for which nothing has to be looked at."""
+        return min(_DRAIN_SECONDS, *(group.interval for group in self.groups))
+
+    async def _sample(self, *, ends: bool) -> None:
+        for group in self.groups:
+            if len(group):
+                await group.sample(ends=ends)
 
     def _end_cycle(self) -> bool:
         """One publishing cycle is over; False when the subscription has outlived its client."""
@@ -153,6 +204,8 @@ class PointSubscription(InternalSubscription):
             _log.info("subscription %d ends: no publish request in its lifetime", self.id)
             return False
         self.points.drain(cycle=self.cycle, ends=True)
+        if self.triggers:
+            release(self)
         self.cycle += 1
         if self._has_notifications():
             self._open = True
@@ -163,11 +216,9 @@ class PointSubscription(InternalSubscription):
         return True
 
     def _has_notifications(self) -> bool:
-        if self._triggered_statuschanges:
-            return True
-        if not self._publishing_enabled:
+        if not self.publishing_enabled:
             return False
-        return bool(self._triggered_datachanges or self._triggered_events or self.points.pending)
+        return self.points.pending or any(len(group) and group.pending for group in self.groups)
 
     # ---- messages -------------------------------------------------------------------------------------------------
 
@@ -190,45 +241,47 @@ class PointSubscription(InternalSubscription):
             room = self._most
             if most_octets:
                 room = min(room, max((most_octets - _MESSAGE_OVERHEAD) // self.points.record_size, 1))
-            if self._publishing_enabled:
-                room -= self._take_objects(parts, room)
-                objects = len(parts)
+            if self.publishing_enabled:
+                objects, room = self._take_groups(parts, room)
                 if room > 0:
                     items, count = self.points.take(room)
                     if count:
                         parts += data_change(items, count)
                         objects += 1
-            if self._triggered_statuschanges:
-                status = self._triggered_statuschanges.pop(0)
-                parts.append(status_change(int(status.value)))
-                objects += 1
+                        self.counts.data_changes += count
             self._open = self._has_notifications()
         self._alive_due = False
         self._idle_cycles = self._unanswered_cycles = 0
-        sequence = self._notification_seq
+        sequence = self._next_sequence
         body = notification_message(sequence, objects, parts)
         if parts:
-            self._notification_seq = sequence + 1 if sequence < _LAST_SEQUENCE else 1
+            self._next_sequence = sequence + 1 if sequence < _LAST_SEQUENCE else 1
             self._keep(sequence, body)
         return Message(self.id, body, tuple(self._kept), self._open)
 
-    def _take_objects(self, parts: list[bytes], room: int) -> int:
-        """Move notifications of asyncua's items and events to `parts`; returns how many."""
-        values = _take_lists(self._triggered_datachanges, room)
-        if values:
-            notification = DataChangeNotification(MonitoredItems=values)
-            parts.append(extensionobject_to_binary(notification))
-        events = _take_lists(self._triggered_events, room - len(values))
-        if events:
-            parts.append(extensionobject_to_binary(EventNotificationList(Events=events)))
-        return len(values) + len(events)
+    def _take_groups(self, parts: list[bytes], room: int) -> tuple[int, int]:
+        """Move notifications of the groups to `parts`; returns the objects and the room that is left."""
+        objects = 0
+        for group in self.groups:
+            if room <= 0 or not len(group):
+                continue
+            pieces, count = group.take(room)
+            if count:
+                parts += pieces
+                objects += 1
+                room -= count
+                if group is self.events:
+                    self.counts.events += count
+                else:
+                    self.counts.data_changes += count
+        return objects, room
 
     def expire_message(self, status: int) -> None:
         """Tell the client why the subscription ends, if a publish request is there for it."""
         waiting = self._queue.take(self.id)
         self._queue.forget(self.id)
         if waiting is not None:
-            body = notification_message(self._notification_seq, 1, [status_change(status)])
+            body = notification_message(self._next_sequence, 1, [status_change(status)])
             send(Message(self.id, body, (), False), waiting)
 
     # ---- republish ------------------------------------------------------------------------------------------------
@@ -266,26 +319,3 @@ class PointSubscription(InternalSubscription):
         self.expire_message(StatusCodes.GoodSubscriptionTransferred)
         self.session, self.session_id, self._queue = session, session.session_id, queue
         self.touch()
-
-
-def _take_lists(queues: dict[int, list[Any]], room: int) -> list[Any]:
-    taken: list[Any] = []
-    for key in list(queues):
-        if len(taken) >= room:
-            break
-        queue = queues[key]
-        part = queue[: room - len(taken)]
-        taken += part
-        if len(part) == len(queue):
-            del queues[key]
-        else:
-            queues[key] = queue[len(part) :]
-    return taken
-
-
-async def _unused(*_: Any) -> None:
-    raise RuntimeError("messages of a client's subscription go through its publish queue")
-
-
-def _no_request(_: int) -> None:
-    return None

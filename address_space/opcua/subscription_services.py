@@ -68,6 +68,7 @@ async def modify_subscription(processor: Processor, request: Request) -> None:
     subscription = service.own(session, reader.u32())
     wishes = _wishes(reader)
     subscription.priority = reader.u8()
+    subscription.counts.modified += 1
     data, before = subscription.data, subscription.data.RevisedPublishingInterval
     service.revise(data, wishes)
     subscription.set_most(wishes.most)
@@ -90,6 +91,10 @@ def set_publishing_mode(processor: Processor, request: Request) -> None:
         else:
             subscription.touch()
             subscription.publishing_enabled = enabled
+            if enabled:
+                subscription.counts.enabled += 1
+            else:
+                subscription.counts.disabled += 1
             results.append(0)
     processor.respond(request, 802, status_array(results), NULL_ARRAY)
 
@@ -113,6 +118,7 @@ def publish(processor: Processor, request: Request) -> None:
             results.append(subscription.acknowledge(sequence))
     for subscription in owned.values():
         subscription.touch()
+        subscription.counts.publish_requests += 1
     service.queue(session).offer(Waiting(processor, request, status_array(results), time.monotonic()))
 
 
@@ -120,9 +126,12 @@ def republish(processor: Processor, request: Request) -> None:
     """Republish."""
     service, session = place(processor)
     reader = request.reader()
-    body = service.own(session, reader.u32()).kept(reader.u32())
+    subscription = service.own(session, reader.u32())
+    subscription.counts.republish_requests += 1
+    body = subscription.kept(reader.u32())
     if body is None:
         raise ServiceError(StatusCodes.BadMessageNotAvailable)
+    subscription.counts.republish_messages += 1
     processor.respond(request, 835, body)
 
 
@@ -143,10 +152,16 @@ def _transfer(service: PointSubscriptionService, session: Session, subscription_
     former, new = subscription.session.caller, session.caller
     if former is None or new is None or former.user != new.user or former.roles != new.roles:
         return struct.pack("<Ii", StatusCodes.BadUserAccessDenied, 0)
+    counts = subscription.counts
+    counts.transfer_requests += 1
     if subscription.session is not session:
+        if subscription.session.client_certificate == session.client_certificate:
+            counts.to_same_client += 1
+        else:
+            counts.to_other_client += 1
         service.transfer(subscription, session)
     if first_values:
-        subscription.points.repeat_values()
+        subscription.repeat_values()
     available = subscription.available
     return struct.pack(f"<Ii{len(available)}I", 0, len(available), *available)
 

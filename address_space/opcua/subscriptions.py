@@ -10,7 +10,6 @@ from weakref import WeakKeyDictionary
 
 from asyncua.common.utils import ServiceError
 from asyncua.server.subscription_service import SubscriptionService
-from asyncua.ua import StatusCode
 from asyncua.ua.status_codes import StatusCodes
 from asyncua.ua.uaprotocol_auto import CreateSubscriptionResult
 
@@ -19,10 +18,13 @@ from address_space.opcua.item_services import ITEM_HANDLERS
 from address_space.opcua.publishing import PublishQueue
 from address_space.opcua.subscription import PointSubscription
 from address_space.opcua.subscription_services import SUBSCRIPTION_HANDLERS, Wishes
+from address_space.opcua.triggering import TRIGGERING_HANDLERS
+from address_space.opcua.untyped import ua
 from address_space.table import PointTable
 
 if TYPE_CHECKING:
     from address_space.opcua.processor import Handler
+    from address_space.opcua.server import InternalServer
     from address_space.opcua.session import Session
 
 MayMonitor = Callable[[Any, Sequence[str]], Sequence[bool] | None]
@@ -37,6 +39,7 @@ class SubscriptionLimits:
         max_lifetime: longest time without a publish request, as far as a long publishing interval lets it.
         max_items: monitored items of one subscription.
         max_other_items: monitored items of one subscription on other nodes than points, and on events.
+        max_links: triggering links of one subscription.
         max_queue_size: per item; the revised queue size.
         max_queued: notifications waiting per subscription, over all its items.
         max_notifications: per publish response, also where the client asks for no limit.
@@ -54,6 +57,7 @@ class SubscriptionLimits:
     max_items: int = 1_000_000
     max_other_items: int = 10_000
     max_items_per_call: int = 100_000
+    max_links: int = 10_000
     max_queue_size: int = 1_000
     max_queued: int = 2_000_000
     max_notifications: int = 25_000
@@ -85,7 +89,7 @@ class SubscriptionTotals:
 
 
 class PointSubscriptionService(SubscriptionService):
-    """Subscriptions over the point table; items on other nodes and events take asyncua's path in the same subscription.
+    """Subscriptions over the point table.
 
     Args:
         aspace: asyncua's address space.
@@ -110,11 +114,13 @@ class PointSubscriptionService(SubscriptionService):
         may_monitor: MayMonitor | None = None,
     ) -> None:
         super().__init__(aspace, iserver)
+        self.server: InternalServer = iserver
         self.table = table
         self.namespace = namespace
         self.limits = limits or SubscriptionLimits()
         self.may_monitor = may_monitor
         self.event_items: GroupOf | None = None
+        self.subscriptions: dict[int, PointSubscription] = {}  # type: ignore[assignment]  # asyncua makes none of its own
         self._ended = SubscriptionTotals()
         self._queues: WeakKeyDictionary[Session, PublishQueue] = WeakKeyDictionary()
         self._owned: WeakKeyDictionary[Session, dict[int, PointSubscription]] = WeakKeyDictionary()
@@ -142,8 +148,7 @@ class PointSubscriptionService(SubscriptionService):
 
     def subscription(self, subscription_id: int) -> PointSubscription | None:
         """A client's subscription, whoever owns it."""
-        subscription = self.subscriptions.get(subscription_id)
-        return subscription if isinstance(subscription, PointSubscription) else None
+        return self.subscriptions.get(subscription_id)
 
     def queue(self, session: Session) -> PublishQueue:
         """The publish requests of a session."""
@@ -171,13 +176,12 @@ class PointSubscriptionService(SubscriptionService):
         """Figures for metrics."""
         totals = replace(self._ended)
         for each in self.subscriptions.values():
-            if isinstance(each, PointSubscription):
-                points = each.points
-                totals.subscriptions += 1
-                totals.items += len(points)
-                totals.queued += points.queued
-                totals.dropped += points.dropped
-                totals.lost += points.lost
+            points, nodes = each.points, each.nodes
+            totals.subscriptions += 1
+            totals.items += len(points) + sum(len(group) for group in each.groups)
+            totals.queued += points.queued + sum(group.queued for group in each.groups)
+            totals.dropped += points.dropped + nodes.dropped
+            totals.lost += points.lost
         totals.requests_refused += sum(queue.refused for queue in self._queues.values())
         return totals
 
@@ -219,22 +223,22 @@ class PointSubscriptionService(SubscriptionService):
         data.RevisedMaxKeepAliveCount = min(keep_alive or most, most)
         data.RevisedLifetimeCount = max(min(lifetime, cycles), 3 * data.RevisedMaxKeepAliveCount)
 
-    async def delete_subscriptions(self, ids: list[int]) -> list[StatusCode]:
+    async def delete_subscriptions(self, ids: list[int]) -> list[Any]:
         """Delete subscriptions, whoever owns them; for sessions that end."""
-        results: list[StatusCode] = []
+        results: list[Any] = []
         for subscription_id in ids:
             subscription = self.subscriptions.get(subscription_id)
-            if isinstance(subscription, PointSubscription):
-                await self.remove(subscription)
-                results.append(StatusCode())
+            if subscription is None:
+                results.append(ua.StatusCode(StatusCodes.BadSubscriptionIdInvalid))
             else:
-                results += await super().delete_subscriptions([subscription_id])
+                await self.remove(subscription)
+                results.append(ua.StatusCode())
         return results
 
     async def remove(self, subscription: PointSubscription) -> None:
         """End a subscription; publish requests that nothing can answer any more get BadNoSubscription."""
         self.subscriptions.pop(subscription.id, None)
-        self._ended.dropped += subscription.points.dropped
+        self._ended.dropped += subscription.points.dropped + subscription.nodes.dropped
         self._ended.lost += subscription.points.lost
         session = subscription.session
         owned, queue = self.owned(session), self.queue(session)
@@ -262,8 +266,5 @@ class PointSubscriptionService(SubscriptionService):
         self.owned(session)[subscription.id] = subscription
 
 
-RAW_HANDLERS: dict[int, Handler] = {**SUBSCRIPTION_HANDLERS, **ITEM_HANDLERS}
-"""Request type id -> handler `(processor, request)`, for `InternalServer.handlers`: the whole subscription and
-monitored-item service sets (787, 793, 799, 826, 832, 841, 847, 751, 763, 769, 781). No other path is needed: what
-asyncua's own items need they call themselves. Used of the processor: `session`, `iserver.subscription_service`,
-`transport`, `writable`, `on_writable`, `respond`, `fault`; of the session: `session_id`, `caller`, `on_close`."""
+RAW_HANDLERS: dict[int, Handler] = {**SUBSCRIPTION_HANDLERS, **ITEM_HANDLERS, **TRIGGERING_HANDLERS}
+"""Request type id -> handler: the whole subscription and monitored-item service sets."""

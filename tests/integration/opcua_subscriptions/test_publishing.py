@@ -290,38 +290,6 @@ async def test_a_transferred_subscription_goes_on_in_the_new_session_and_the_old
     assert await delete(client, subscription) == ["BadSubscriptionIdInvalid"]
 
 
-async def test_events_of_asyncua_arrive_in_the_same_subscription_as_points(
-    server: GatewayServer, client: WireClient, place: Place
-) -> None:
-    from asyncua.server.event_generator import EventGenerator
-
-    assert server.internal is not None
-    subscription = await subscribe(client, interval=20)
-    select = [
-        ua.SimpleAttributeOperand(
-            TypeDefinitionId=ua.NodeId(ua.ObjectIds.BaseEventType),
-            BrowsePath=[ua.QualifiedName("Message", 0)],
-            AttributeId=ua.AttributeIds.Value,
-        )
-    ]
-    events = item("", 7, node=ua.NodeId(ua.ObjectIds.Server), attribute=ua.AttributeIds.EventNotifier)
-    events.RequestedParameters.Filter = ua.EventFilter(SelectClauses=select, WhereClause=ua.ContentFilter())
-    assert names(await monitor(client, subscription, events, item(place.double, 8))) == ["Good", "Good"]
-    client.publish()
-    assert [handle for handle, _ in values(await client.news())] == [8]
-    generator = EventGenerator(server.internal.isession)
-    await generator.init(ua.ObjectIds.BaseEventType, add_generates_event=False)
-    await generator.trigger(message="the feeder tripped")
-    place.write((place.double, 1.0))
-    client.publish()
-    message = await client.news()
-    assert values(message) == [(8, 1.0)]
-    [fired] = [part for part in message.NotificationMessage.NotificationData if hasattr(part, "Events")]
-    assert [(event.ClientHandle, event.EventFields[0].Value.Text) for event in fired.Events] == [
-        (7, "the feeder tripped")
-    ]
-
-
 async def test_a_client_that_stops_reading_costs_bounded_memory_and_gets_overflow_bits(
     server: GatewayServer, client: WireClient
 ) -> None:
