@@ -66,7 +66,7 @@ def bits_of(samples: Samples, value_type: int) -> npt.NDArray[np.uint64]:
         return np.zeros(len(value), np.uint64)
     whole = np.nan_to_num(value, nan=0.0, posinf=0.0, neginf=0.0)
     if value_type == ValueType.BOOLEAN:
-        return (whole != 0).astype(np.uint64)
+        return np.asarray(whole != 0, np.uint64)
     whole = np.clip(whole, -(2.0**63), 2.0**63 - 1024)
     signed = whole.astype(np.int64)
     if value_type == ValueType.INT64:
