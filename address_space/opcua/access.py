@@ -22,6 +22,7 @@ class Access:
         self.caller = caller
         self._policy = policy
         self._known: dict[tuple[Right, str], bool] = {}
+        self._rows: dict[bytes, int] = {}
         self._until = 0.0
 
     def allows(self, right: Right, address: str) -> bool:
@@ -37,6 +38,19 @@ class Access:
         if known is None:
             known = self._known[key] = self._policy.permits(self.caller, right, address)
         return known
+
+    def readable_rows(self) -> dict[bytes, int]:
+        """Rows of points that are known to be readable, by their NodeId on the wire; the reader fills it in."""
+        now = time.monotonic()
+        if now > self._until or len(self._rows) > _REMEMBER_MOST:
+            self.forget()
+            self._until = now + _REMEMBER_SECONDS
+        return self._rows
+
+    def forget(self) -> None:
+        """Ask again; also when rows have another meaning."""
+        self._known.clear()
+        self._rows.clear()
 
     def readable(self, addresses: Sequence[str]) -> list[bool] | None:
         """Which of the addresses the caller may read; None for all."""

@@ -297,6 +297,9 @@ class GatewayServer:
         if self.internal is not None:
             self.internal.methods.refresh()
             self.internal.space.rows.clear()
+            for session in self.internal.sessions:
+                if session.access is not None:
+                    session.access.forget()
 
     @property
     def counters(self) -> ServerCounters:
