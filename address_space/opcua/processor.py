@@ -25,6 +25,7 @@ from address_space import clock
 from address_space.opcua.channel import ChannelLimits, SecureChannel
 from address_space.opcua.channel_audit import ChannelGate, answer_open
 from address_space.opcua.request import DECODING, Request, parse
+from address_space.opcua.session_audit import foreign_token
 from address_space.opcua.untyped import ua
 from address_space.opcua.wire import NULL_ARRAY, NULL_NODE_ID, ProtocolError, encode_text, pack_i32
 
@@ -212,6 +213,7 @@ class Processor:
             if session is None or not (
                 session.token is request.token or hmac.compare_digest(session.token, request.token)
             ):
+                foreign_token(self, request.token)
                 raise ServiceError(ua.StatusCodes.BadSessionIdInvalid)
             session.delay = session.delays.of(request.received, request.told)
             if not session.is_activated():

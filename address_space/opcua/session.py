@@ -15,14 +15,14 @@ from asyncua.crypto.permission_rules import User, UserRole
 from asyncua.server.internal_session import InternalSession, SessionState
 from cryptography.exceptions import InvalidSignature
 
-from address_space import clock
+from address_space.opcua import session_audit
 from address_space.opcua.access import Access
 from address_space.opcua.delay import RequestDelay
-from address_space.opcua.security import decrypt_secret, same_certificate
+from address_space.opcua.identity import authenticate, claim
+from address_space.opcua.security import same_certificate
 from address_space.opcua.untyped import ua
 from address_space.opcua.wire import encode_node_id, pack_u32
-from address_space.ports import AuditRecord, Caller
-from address_space.quality import StatusCode
+from address_space.ports import Caller
 
 if TYPE_CHECKING:
     from address_space.opcua.processor import Handler, Processor, Request
@@ -38,6 +38,8 @@ class Session(InternalSession):
         token: AuthenticationToken on the wire, 256 random bits.
         caller: who the client is; None before activation.
         access: rights of the caller; None before activation.
+        host: address of the client, without a port.
+        name, endpoint_url, client_description: what CreateSession told.
         delays: how long requests are under way; `delay` is that of the newest, ticks.
         processor: the connection that serves the session now; None while it has none.
         continuation: unfinished browses, see `address_space.opcua.browse`.
@@ -59,6 +61,10 @@ class Session(InternalSession):
         self.caller: Caller | None = None
         self.access: Access | None = None
         self.client_certificate: bytes | None = processor.crypto.peer_certificate
+        self.host = processor.peer
+        self.name = ""
+        self.endpoint_url = ""
+        self.client_description: Any = ua.ApplicationDescription()
         self.security = processor.security
         self.continuation: dict[bytes, tuple[int, list[bytes]]] = {}
         self.delays = RequestDelay()
@@ -135,24 +141,18 @@ def _check_channel(processor: Processor) -> None:
 
 async def create_session(processor: Processor, request: Request) -> None:
     """CreateSession: a new session on the connection."""
-    server = processor.iserver
-    _check_channel(processor)
     parameters = request.decode(ua.CreateSessionParameters)
-    crypto = processor.crypto
-    secured = crypto.Mode != ua.MessageSecurityMode.None_
-    if secured and len(parameters.ClientNonce or b"") < 32:
-        raise ServiceError(ua.StatusCodes.BadNonceInvalid)
-    if secured and not same_certificate(parameters.ClientCertificate, crypto.peer_certificate):
-        raise ServiceError(ua.StatusCodes.BadCertificateInvalid)
-    if processor.session is not None and not processor.session.closed:
-        raise ServiceError(ua.StatusCodes.BadTooManySessions)
-    if len(server.sessions) >= server.limits.max_sessions:
-        raise ServiceError(ua.StatusCodes.BadTooManySessions)
-    session = Session(server, processor)
-    processor.session = session
+    url = parameters.EndpointUrl or ""
+    try:
+        session, timeout = _new_session(processor, parameters)
+    except ServiceError as error:
+        session_audit.created(processor, None, error.code, "a session was refused", url=url, timeout=0.0)
+        raise
+    session_audit.created(processor, session, 0, "a session was made", url=url, timeout=timeout)
+    server, crypto = processor.iserver, processor.crypto
     result = ua.CreateSessionResult()
     result.SessionId, result.AuthenticationToken = session.session_id, session.auth_token
-    result.RevisedSessionTimeout = session.start(float(parameters.RequestedSessionTimeout or 0))
+    result.RevisedSessionTimeout = timeout
     result.ServerNonce = session.nonce
     result.ServerCertificate = server.certificate_der
     result.MaxRequestMessageSize = server.transport_limits.max_message_size
@@ -167,28 +167,62 @@ async def create_session(processor: Processor, request: Request) -> None:
     processor.respond_object(request, response)
 
 
+def _new_session(processor: Processor, parameters: Any) -> tuple[Session, float]:
+    """The session and its time-out in ms, when nothing speaks against it (Part 4, 5.6.2)."""
+    server, crypto = processor.iserver, processor.crypto
+    _check_channel(processor)
+    description = parameters.ClientDescription
+    if crypto.Mode != ua.MessageSecurityMode.None_:
+        if len(parameters.ClientNonce or b"") < 32:
+            raise ServiceError(ua.StatusCodes.BadNonceInvalid)
+        if not same_certificate(parameters.ClientCertificate, crypto.peer_certificate):
+            raise ServiceError(ua.StatusCodes.BadCertificateInvalid)
+        status = server.trust.check_uri(
+            crypto.peer_certificate, description.ApplicationUri or "", client=processor.peer
+        )
+        if status:
+            raise ServiceError(status)
+    if processor.session is not None and not processor.session.closed:
+        raise ServiceError(ua.StatusCodes.BadTooManySessions)
+    host = _host(processor)
+    of_client = sum(each.host == host for each in server.sessions)
+    if len(server.sessions) >= server.limits.max_sessions or of_client >= server.limits.max_sessions_per_client:
+        raise ServiceError(ua.StatusCodes.BadTooManySessions)
+    session = Session(server, processor)
+    session.host, session.client_description = host, description
+    session.endpoint_url = (parameters.EndpointUrl or "")[:4096]
+    session.name = (parameters.SessionName or "")[:512] or "unnamed"
+    processor.session = session
+    return session, session.start(float(parameters.RequestedSessionTimeout or 0))
+
+
+def _host(processor: Processor) -> str:
+    return str(processor.name[0]) if isinstance(processor.name, tuple) else str(processor.name)
+
+
 async def activate_session(processor: Processor, request: Request) -> None:
     """ActivateSession: the user of a session, also on another connection than the one that made it."""
     server = processor.iserver
-    _check_channel(processor)
     parameters = request.decode(ua.ActivateSessionParameters)
-    session = _session_of(processor, request)
-    crypto = processor.crypto
-    if crypto.Mode != ua.MessageSecurityMode.None_:
-        try:
-            crypto.asymmetric_cryptography.verify(
-                crypto.host_certificate + session.nonce, parameters.ClientSignature.Signature or b""
-            )
-        except InvalidSignature as error:
-            raise ServiceError(ua.StatusCodes.BadApplicationSignatureInvalid) from error
-    host = str(processor.name[0]) if isinstance(processor.name, tuple) else str(processor.name)
     token = parameters.UserIdentityToken
-    user = token.UserName or "" if isinstance(token, ua.UserNameIdentityToken) else ""
-    caller = await _authenticate(processor, session, token, host)
-    await _audit_login(server, user, processor.peer, caller is not None)
-    if caller is None:
+    who = claim(token)
+    session: Session | None = None
+    try:
+        _check_channel(processor)
+        session = _session_of(processor, request)
+        _check_signature(processor, session, parameters.ClientSignature)
+        caller = await authenticate(processor, session, token, parameters.UserTokenSignature, _host(processor))
+        if caller is None:
+            raise ServiceError(ua.StatusCodes.BadUserAccessDenied)
+        _check_user(processor, session, caller)
+    except ServiceError as error:
         server.counters.logins_refused += 1
-        raise ServiceError(ua.StatusCodes.BadUserAccessDenied)
+        name = status_name(error.code)
+        _log.warning("login of %r from %s refused: %s", who.user or "anonymous", processor.peer, name)
+        session_audit.not_activated(processor, session, who, error.code, name)
+        raise
+    _log.info("login of %r from %s", caller.user or "anonymous", processor.peer)
+    await session_audit.activated(processor, session, replace(who, user=caller.user))
     if session.closed or processor.transport.is_closing():
         raise ServiceError(ua.StatusCodes.BadSessionClosed)
     session.activate(replace(caller, client=processor.peer, session=session.session_id.to_string()))
@@ -196,6 +230,38 @@ async def activate_session(processor: Processor, request: Request) -> None:
     response = ua.ActivateSessionResponse()
     response.Parameters.ServerNonce = session.nonce
     processor.respond_object(request, response)
+
+
+def _check_signature(processor: Processor, session: Session, signature: Any) -> None:
+    """That the client holds the key of its certificate, now and for this session."""
+    crypto = processor.crypto
+    if crypto.Mode == ua.MessageSecurityMode.None_:
+        return
+    try:
+        crypto.asymmetric_cryptography.verify(
+            crypto.host_certificate + session.nonce, signature.Signature or b"" if signature is not None else b""
+        )
+    except InvalidSignature as error:
+        raise ServiceError(ua.StatusCodes.BadApplicationSignatureInvalid) from error
+
+
+def _check_user(processor: Processor, session: Session, caller: Caller) -> None:
+    """A session goes on another connection only with its user; and nobody has sessions without end."""
+    former = session.caller
+    if session.processor is not processor and (former is None or former.user != caller.user):
+        raise ServiceError(ua.StatusCodes.BadIdentityTokenRejected)
+    if caller.user:
+        own = sum(
+            each.caller is not None and each.caller.user == caller.user and each is not session
+            for each in processor.iserver.sessions
+        )
+        if own >= processor.iserver.limits.max_sessions_per_user:
+            raise ServiceError(ua.StatusCodes.BadTooManySessions)
+
+
+def status_name(code: int) -> str:
+    """Symbolic name of a StatusCode."""
+    return str(ua.status_codes.get_name_and_doc(code)[0])
 
 
 def _session_of(processor: Processor, request: Request) -> Session:
@@ -227,49 +293,6 @@ def _take_over(processor: Processor, session: Session) -> None:
         tell(True)
 
 
-async def _authenticate(processor: Processor, session: Session, token: Any, host: str) -> Caller | None:
-    server = processor.iserver
-    policy = server.ports.policy
-    if isinstance(token, ua.UserNameIdentityToken):
-        if policy is None:
-            raise ServiceError(ua.StatusCodes.BadIdentityTokenRejected)
-        password = _password(processor, session, token)
-        async with server.authentications:
-            return await policy.authenticate(token.UserName or "", password, host)
-    null = isinstance(token, ua.ExtensionObject) and token.TypeId == ua.NodeId(ua.ObjectIds.Null)
-    if token is None or null or isinstance(token, ua.AnonymousIdentityToken):
-        if policy is None:
-            return Caller("", frozenset()) if processor.local else None
-        return policy.anonymous(host)
-    raise ServiceError(ua.StatusCodes.BadIdentityTokenRejected)
-
-
-def _password(processor: Processor, session: Session, token: Any) -> str:
-    secret = token.Password or b""
-    octets = secret.encode() if isinstance(secret, str) else bytes(secret)
-    if token.EncryptionAlgorithm:
-        key = processor.iserver.private_key
-        if key is None or session.nonce is None:
-            raise ServiceError(ua.StatusCodes.BadIdentityTokenRejected)
-        octets = decrypt_secret(key, token.EncryptionAlgorithm, octets, session.nonce)
-    elif not (processor.encrypted or processor.local):
-        # In clear over a channel that does not encrypt: refused, whatever the password is.
-        raise ServiceError(ua.StatusCodes.BadIdentityTokenRejected)
-    try:
-        return octets.decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise ServiceError(ua.StatusCodes.BadIdentityTokenInvalid) from error
-
-
-async def _audit_login(server: InternalServer, user: str, client: str, good: bool) -> None:
-    _log.info("login of %r from %s %s", user or "anonymous", client, "taken" if good else "refused")
-    audit = server.ports.audit
-    if audit is not None:
-        status = StatusCode.Good if good else StatusCode.BadUserAccessDenied
-        kind = "login" if good else "login.refused"
-        await audit.append(AuditRecord(clock.now(), kind, user, client, status=status))
-
-
 async def close_session(processor: Processor, request: Request) -> None:
     """CloseSession."""
     delete_subscriptions = request.reader().boolean()
@@ -282,7 +305,7 @@ async def close_session(processor: Processor, request: Request) -> None:
 
 def cancel(processor: Processor, request: Request) -> None:
     """Cancel: nothing that waits can be called back; publish requests end with their session."""
-    request.reader().u32()
+    session_audit.cancelled(processor, request.reader().u32())
     processor.respond(request, 482, pack_u32(0))
 
 

@@ -263,11 +263,14 @@ async def test_endpoints_tell_security_and_users(rig: Rig, client: Any) -> None:
     assert {(each.SecurityPolicyUri.partition("#")[2], each.SecurityMode.name) for each in endpoints} == {
         ("None", "None_"),
         ("Basic256Sha256", "SignAndEncrypt"),
+        ("Aes128_Sha256_RsaOaep", "SignAndEncrypt"),
+        ("Aes256_Sha256_RsaPss", "SignAndEncrypt"),
     }
     for each in endpoints:
         tokens = {token.TokenType: token.SecurityPolicyUri for token in each.UserIdentityTokens}
-        assert set(tokens) == {ua.UserTokenType.Anonymous, ua.UserTokenType.UserName}
-        assert tokens[ua.UserTokenType.UserName].endswith("Basic256Sha256")
+        assert set(tokens) == {ua.UserTokenType.Anonymous, ua.UserTokenType.UserName, ua.UserTokenType.Certificate}
+        policy = each.SecurityPolicyUri.partition("#")[2]
+        assert tokens[ua.UserTokenType.UserName].endswith("Basic256Sha256" if policy == "None" else policy)
 
 
 async def test_properties_can_be_monitored_and_what_is_not_watched_says_so(client: Any) -> None:
