@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from address_space.address import AddressError, check_name
 from twin_gateway.functions.section import TwinSection
+from twin_gateway.history.settings import HistorySettings
 from twin_gateway.mqtt.settings import MqttSettings
 
 Port = Annotated[int, Field(ge=0, le=65_535)]
@@ -131,6 +132,7 @@ class GatewayConfig(_Section):
         users: the user file.
         mqtt: the mirror; absent means none.
         twin: the twin functions; absent means none.
+        history: what is kept of samples and events, and for how long.
     """
 
     gateway: str
@@ -145,6 +147,7 @@ class GatewayConfig(_Section):
     links: LinkSection = LinkSection()
     commands: CommandSection = CommandSection()
     twin: TwinSection | None = None
+    history: HistorySettings = HistorySettings()
     log: LogSection = LogSection()
 
     @field_validator("gateway", "grid")
@@ -197,6 +200,7 @@ def _resolve(config: GatewayConfig, folder: Path) -> GatewayConfig:
             "mappings": tuple(folder / path for path in config.mappings),
             "users": folder / config.users,
             "twin": config.twin.below(folder) if config.twin is not None else None,
+            "history": config.history.below(folder),
         }
     )
 
@@ -233,6 +237,11 @@ links:
 
 commands:
   feedback_timeout: 10               # seconds within which the position must follow a confirmed command
+
+history:
+  retention_days: 31                 # days of samples and events that are kept, the newest
+  max_size_mb: 10240                 # MiB on the disk; the oldest days go first
+#   exclude: ["*/_sys/*"]            # address patterns that are not kept
 
 # twin:                              # remove the # for the twin functions
 #   place: dso1/north                # area that their results stand for

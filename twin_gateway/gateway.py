@@ -32,6 +32,7 @@ from twin_gateway.functions.results import ResultPoints
 from twin_gateway.functions.worker import Worker
 from twin_gateway.gateway_metrics import collect
 from twin_gateway.grid.model import Grid
+from twin_gateway.history.service import History
 from twin_gateway.http import HttpServer
 from twin_gateway.mapping.model import Mapping as PointMapping
 from twin_gateway.metrics import render
@@ -117,6 +118,7 @@ class Gateway:
         for alias, address in self.grid.aliases().items():
             self.book.add_alias(alias, address)
         self._whole_models = WholeModels(mapping, self.plant, self.table, self.events, self.desk)
+        self.history = self._make_history()
         self._started_at = time.monotonic()
         self._overflow_told = 0
         self._overflow_at = float("-inf")
@@ -136,6 +138,8 @@ class Gateway:
             await self.conditions.open()
             if self.tags is not None:
                 await self.tags.open()
+            if self.history is not None:
+                await self.history.start()
             await self._start_server()
             if self.http is not None:
                 await self.http.start()
@@ -183,6 +187,7 @@ class Gateway:
             audit=self.audit,
             events=self.events,
             conditions=self.conditions,
+            history=self.history,
             providers=(self.twin,),
         )
         self.server = GatewayServer(self.table, settings, ports=ports, book=self.book)
@@ -207,6 +212,8 @@ class Gateway:
             await self.conditions.close()
         except sqlite3.Error as error:
             log.error("%s", error)
+        if self.history is not None:
+            await self.history.stop()
         with contextlib.suppress(RuntimeError):  # it had not been opened
             await self.audit.close()
 
@@ -327,6 +334,13 @@ class Gateway:
         if section is None:
             return None
         return HttpServer(section.host, section.port, self.health, lambda: render(collect(self)))
+
+    def _make_history(self) -> History | None:
+        settings = self.config.history
+        if not settings.enabled:
+            return None
+        folder = settings.folder or self.config.data_directory / "history"
+        return History(self.table, self.events, settings, folder, alarms=self.alarms, place=self.place)
 
     def link_states(self) -> dict[str, str]:
         """State of each link by name."""

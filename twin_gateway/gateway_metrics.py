@@ -43,6 +43,7 @@ def collect(gateway: Gateway) -> Iterator[Metric]:
                 yield counter(f"twin_gateway_opcua_subscription_{name}_total", text, value)
         for name, value in asdict(gateway.server.counters).items():
             yield counter(f"twin_gateway_opcua_{name}_total", f"OPC UA server: {name.replace('_', ' ')}.", value)
+    yield from _history(gateway)
     yield from _mirror(gateway)
 
 
@@ -70,6 +71,17 @@ def _links(gateway: Gateway) -> Iterator[Metric]:
             for what, value in sorted(link.counters.items())
         ],
     )
+
+
+def _history(gateway: Gateway) -> Iterator[Metric]:
+    if gateway.history is None:
+        return
+    gauges = {"waiting", "days", "octets", "paused"}
+    for name, value in asdict(gateway.history.counters).items():
+        if name in gauges:
+            yield gauge(f"twin_gateway_history_{name}", f"History: {name}.", float(value))
+        else:
+            yield counter(f"twin_gateway_history_{name}_total", f"History: {name}.", float(value))
 
 
 def _mirror(gateway: Gateway) -> Iterator[Metric]:

@@ -261,7 +261,7 @@ class History:
         if paused != bool(self.counters.paused):
             log.log(logging.ERROR if paused else logging.INFO, "history: %s", text)
             if self._alarms is not None:
-                self._alarms.set(paused, "G02", f"{self._place}/_/_/_/IARC1" if self._place else "", text, 700)
+                self._alarms.set(paused, "G02", f"{self._place}/_/_/history" if self._place else "", text, 700)
             else:
                 self._tell("G02", 700, f"History pauses: {text}" if paused else "History goes on")
         self.counters.paused = int(paused)
