@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Final
 
 from address_space import units
 from address_space.catalogue import PointClass, VariableKind
 from address_space.point import PointProfile
+from twin_gateway.mapping.alarm_rule import ALARM_FIELDS, AlarmRule, RuleError, make_rule
 from twin_gateway.mapping.field_error import FieldError, kind_of
 from twin_gateway.mapping.fields import COMMON, Check, NotTextError, point_table
 from twin_gateway.mapping.lines import Line
@@ -87,6 +89,11 @@ class Binder:
             return None
         row, col = line.source.where(line.at)
         profile, unit = shared
+        alarm = None
+        if "alarm" in rest:
+            alarm = self._rule(line, rest["alarm"], profile, tail)
+            if alarm is None:
+                return None
         return MappedPoint(
             address,
             profile,
@@ -103,6 +110,7 @@ class Binder:
             line.source.name,
             row,
             col,
+            alarm=alarm,
         )
 
     def _fields(self, line: Line) -> tuple[dict[str, Any], Extra, dict[str, Any], bool]:
@@ -143,11 +151,11 @@ class Binder:
 
     def _rest(self, line: Line, name: str, value: Any, rest: dict[str, Any]) -> bool:
         """One of the rarer fields; False when it is wrong."""
-        if name == "control":
-            control = self._control(line, value)
-            if control is not None:
-                rest[name] = control
-            return control is not None
+        if name in ("control", "alarm"):
+            inner = self._control(line, value) if name == "control" else self._alarm(line, value)
+            if inner is not None:
+                rest[name] = inner
+            return inner is not None
         check = COMMON.get(name)
         if check is None:
             what = f"no field '{name}' for {self.spec.name} points"
@@ -191,6 +199,18 @@ class Binder:
             what = f"control: a model or a mapping expected, not {kind_of(value)}"
             self._report(line, line.locate("control"), "TG203", what)
             return None
+        out = self._members(line, "control", given, checks, inside=given is value)
+        good = out is not None
+        for name in self.table.control_required:
+            if given.get(name) is None:
+                self._report(line, line.locate_key("control"), "TG202", f"control: '{name}' is missing")
+                good = False
+        return out if good else None
+
+    def _members(
+        self, line: Line, field: str, given: Mapping[str, Any], checks: Mapping[str, Check], *, inside: bool = True
+    ) -> dict[str, Any] | None:
+        """The members of a field checked one by one; None when one of them is wrong (and reported)."""
         out: dict[str, Any] = {}
         good = True
         for name, item in given.items():
@@ -198,23 +218,35 @@ class Binder:
                 good = good and item is None
                 continue
             check = checks.get(name)
-            inside = name if given is value else ""
             if check is None:
-                hint = did_you_mean(name, self.table.control_known)
-                self._report(line, line.locate_key("control", name), "TG201", f"no field '{name}' in control", hint)
+                hint = did_you_mean(name, tuple(checks))
+                self._report(line, line.locate_key(field, name), "TG201", f"no field '{name}' in {field}", hint)
                 good = False
                 continue
             try:
                 out[name] = check(item)
             except FieldError as error:
-                fixed = self._again(line, "control", item, error, check, inside=inside)
+                fixed = self._again(line, field, item, error, check, inside=name if inside else "")
                 good = good and fixed is not BROKEN
                 out[name] = fixed
-        for name in self.table.control_required:
-            if given.get(name) is None:
-                self._report(line, line.locate_key("control"), "TG202", f"control: '{name}' is missing")
-                good = False
         return out if good else None
+
+    def _alarm(self, line: Line, value: Any) -> dict[str, Any] | None:
+        """The fields of an alarm rule, each by itself; `_rule` makes a rule of them."""
+        if not isinstance(value, dict):
+            what = f"alarm: a mapping expected, not {kind_of(value)}"
+            self._report(line, line.locate("alarm"), "TG203", what, "as in {hi: 22 kV} or {normal: false}")
+            return None
+        return self._members(line, "alarm", value, ALARM_FIELDS)
+
+    def _rule(self, line: Line, fields: Mapping[str, Any], profile: PointProfile, tail: str) -> AlarmRule | None:
+        try:
+            return make_rule(fields, profile, tail)
+        except RuleError as error:
+            where = line.locate("alarm", error.inside) if error.inside else line.locate_key("alarm")
+            name = f"alarm.{error.inside}" if error.inside else "alarm"
+            self._report(line, where, error.code, f"{name}: {error}", error.hint)
+            return None
 
     def _profile(
         self, line: Line, point_class: PointClass, tail: str, extra: Extra, *, controllable: bool

@@ -25,7 +25,7 @@ from twin_gateway.mapping.place import PlaceError, Places
 from twin_gateway.mapping.problem import Problem, did_you_mean
 from twin_gateway.mapping.read import BROKEN, MAX_PROBLEMS, Map, Source, TooManyProblemsError, read_file
 from twin_gateway.mapping.template import Templates
-from twin_gateway.mapping.unique import check_unique
+from twin_gateway.mapping.unique import check_targets, check_unique
 
 VERSION: Final = 1
 _LAST: Final = sys.maxsize
@@ -68,6 +68,8 @@ def check(
         mapping = expander.run()
         named = {source.name: source for source in sources}
         check_unique(mapping, lambda problem: _add(named[problem.file], problem))
+        if templates.complete and not any(source.errors for source in sources):
+            check_targets(mapping, lambda problem: _add(named[problem.file], problem))
         mapping.secrets_missing = any(p.code == "TG604" for source in sources for p in source.problems)
     for source in sources:
         problems.extend(source.problems)

@@ -82,8 +82,8 @@ def unit_value(value: Any) -> units.Unit:
         raise FieldError("TG502", f"no unit '{value}'", did_you_mean(value, units.symbols())) from error
 
 
-def deadband_value(value: Any) -> tuple[float, units.Unit | None]:
-    """A number, zero or more, with its unit."""
+def quantity_value(value: Any) -> tuple[float, units.Unit | None]:
+    """A number with its unit."""
     if type(value) in (int, float):
         number, unit = number_value(value), None
     else:
@@ -94,9 +94,20 @@ def deadband_value(value: Any) -> tuple[float, units.Unit | None]:
         except units.UnitError as error:
             symbol = value.strip().lstrip("+-0123456789.eE").strip()
             raise FieldError("TG502", f"no unit '{symbol}'", did_you_mean(symbol, units.symbols())) from error
-    if number < 0:
-        raise FieldError("TG206", "a deadband is zero or more")
     return number, unit
+
+
+def difference_value(value: Any, name: str = "a hysteresis or tolerance") -> tuple[float, units.Unit | None]:
+    """A number, zero or more, with its unit."""
+    number, unit = quantity_value(value)
+    if number < 0:
+        raise FieldError("TG206", f"{name} is zero or more")
+    return number, unit
+
+
+def deadband_value(value: Any) -> tuple[float, units.Unit | None]:
+    """A number, zero or more, with its unit."""
+    return difference_value(value, "a deadband")
 
 
 def alias_list(value: Any) -> tuple[str, ...]:
@@ -243,7 +254,7 @@ def _compiled(points: tuple[FieldSpec, ...], controls: tuple[FieldSpec, ...], mo
         control,
         tuple(f.name for f in points if f.required),
         tuple(f.name for f in controls if f.required),
-        (*protocol, *COMMON, "control"),
+        (*protocol, *COMMON, "control", "alarm"),
         tuple(control),
     )
 

@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from address_space.point import Point, PointProfile
 from twin_gateway.drivers.contract import BoundPoint, DeviceConfig, ProtocolSpec
+from twin_gateway.mapping.alarm_rule import AlarmRule
 
 Role = Literal["read", "command", "backup", "verify"]
 
@@ -30,6 +31,7 @@ class MappedPoint:
         aliases: alias texts given in the file (protocol aliases come by themselves).
         group: bindings of one address from one list have the same number; 0 for a point with a single binding.
         file, line, col: where the point is written; for a point of a template, where the template is used.
+        alarm: its alarm rule; None for none.
     """
 
     address: str
@@ -48,6 +50,7 @@ class MappedPoint:
     line: int
     col: int
     group: int = 0
+    alarm: AlarmRule | None = None
 
     def point(self, device: str) -> Point:
         """The point as the point table takes it."""

@@ -66,6 +66,8 @@ CODES: dict[str, str] = {
     "TG510": "The bindings of one address do not fit together.",
     "TG511": "The alias cannot be read, or its scheme is not known.",
     "TG512": "One alias stands for two addresses.",
+    "TG513": "The fields of an alarm rule do not fit together.",
+    "TG514": "The point that an alarm rule compares with is not there, or is of another kind.",
     # TG6nn: devices
     "TG601": "No driver for this protocol.",
     "TG602": "Two devices have one name.",

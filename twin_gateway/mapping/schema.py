@@ -14,6 +14,7 @@ from typing import Any
 from address_space import units
 from twin_gateway.drivers.contract import FieldKind, FieldSpec, ProtocolSpec
 from twin_gateway.drivers.registry import protocol, protocol_names
+from twin_gateway.mapping.alarm_rule import CLASSES
 
 Schema = dict[str, Any]
 
@@ -21,6 +22,35 @@ _PATTERNED: Schema = {"type": "string", "pattern": r"\{|^-?[0-9]+\.\.-?[0-9]+$"}
 _BRACED: Schema = {"type": "string", "pattern": r"\{"}
 _DURATION: Schema = {"type": "string", "pattern": r"^\s*[0-9.]+\s*(ms|s|min|h|d)\s*$|\{"}
 _ALIASES: Schema = {"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]}
+_AMOUNT: Schema = {"anyOf": [{"type": "string"}, {"type": "number"}]}
+_SEVERITY: Schema = {
+    "if": {"type": "string"},
+    "then": _BRACED,
+    "else": {"type": "integer", "minimum": 1, "maximum": 1000},
+}
+_STATES: Schema = {"type": ["boolean", "integer", "string"]}
+_ALARM: dict[str, Schema] = {
+    "hihi": {**_AMOUNT, "description": "above it is an alarm of the outer severity, as in '23 kV'"},
+    "hi": {**_AMOUNT, "description": "above it is an alarm, as in '22 kV'"},
+    "lo": {**_AMOUNT, "description": "below it is an alarm"},
+    "lolo": {**_AMOUNT, "description": "below it is an alarm of the outer severity"},
+    "hysteresis": {**_AMOUNT, "description": "how far a value must come back from a limit, as in '100 V'"},
+    "exclusive": {"type": "boolean", "description": "one limit at a time (true unless given)"},
+    "normal": {
+        "anyOf": [_STATES, {"type": "array", "minItems": 1, "items": _STATES}],
+        "description": "the normal state or states; any other is an alarm",
+    },
+    "target": {"type": "string", "description": "address of the point that this one should agree with"},
+    "tolerance": {**_AMOUNT, "description": "how far the two may be apart"},
+    "delay": {**_DURATION, "description": "how long it must last, as in '10 s'"},
+    "severity": {**_SEVERITY, "description": "1 to 1000"},
+    "severity_outer": {**_SEVERITY, "description": "of lolo and hihi"},
+    "code": {"type": "string", "description": "code of the alarm list; A01, A02 or A03 unless given"},
+    "class": {"enum": [*CLASSES, None], "description": "class of the condition"},
+    "text": {"type": "string", "description": "what it is about, for people"},
+    "acknowledge": {"type": "boolean", "description": "a person must acknowledge it"},
+    "confirm": {"type": "boolean", "description": "a person must confirm it after that"},
+}
 _COMMON: Schema = {
     "unit": {"description": "unit that the device delivers after scale, as in kW"},
     "scale": {"type": "number", "description": "value = raw * scale + offset, in `unit`"},
@@ -139,6 +169,12 @@ def _add_protocol(definitions: Schema, spec: ProtocolSpec) -> None:
             "then": control,
             "else": _chosen((*spec.control_models, None)),
         }
+    properties["alarm"] = {
+        "type": "object",
+        "description": "when the value of the point is an alarm",
+        "additionalProperties": False,
+        "properties": {key: _nullable(value) for key, value in _ALARM.items()},
+    }
     definitions[f"{name}-point"] = {
         "type": ["object", "null"],
         "additionalProperties": False,

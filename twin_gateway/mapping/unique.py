@@ -110,3 +110,25 @@ def _aliases(mapping: Mapping, report: Report) -> None:
                 if address != point.address:
                     hint = f"first in {where}" if where else ""
                     _say(report, point, "TG512", f"the alias '{alias}' already stands for '{address}'", hint)
+
+
+def check_targets(mapping: Mapping, report: Report) -> None:
+    """Report alarm rules that compare with a point which is not there or whose values are of another type.
+
+    A device whose model is taken whole gives points that nobody knows yet: then only those of another type are at
+    fault.
+    """
+    ruled = [point for _, point in mapping.points() if point.alarm is not None and point.alarm.target]
+    if not ruled:
+        return
+    known = {point.address: point for _, point in mapping.points()}
+    whole = any(device.whole for device in mapping.devices)
+    for point in ruled:
+        target = point.alarm.target if point.alarm is not None else ""
+        other = known.get(target)
+        if other is None and not whole:
+            hint = "the address in full, as in dso1/north/PS01/MV1/F01/_/MMXU1/Hz"
+            _say(report, point, "TG514", f"alarm.target: no point '{target}' in these files", hint)
+        elif other is not None and other.profile.value_type is not point.profile.value_type:
+            what = f"alarm.target: '{target}' is {other.profile.cdc}, this is {point.profile.cdc}"
+            _say(report, point, "TG514", what, "")
