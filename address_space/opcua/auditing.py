@@ -44,4 +44,5 @@ class AuditEvent:
 def tell(server: InternalServer, event: AuditEvent) -> None:
     """Give an audit event to those who have subscribed to it; the audit journal is written by the caller."""
     server.counters.audit_events += 1
+    server.event_feed.tell_audit(event)
     _log.debug("audit event %d: %s", event.event_type, event.text)

@@ -175,7 +175,7 @@ def _effective(condition: Condition, _: Context) -> Field:
 
 
 def _unshelve_time(condition: Condition, _: Context) -> Field:
-    if condition.shelving == "TimedShelved":
+    if condition.shelved_until:
         return DOUBLE, max(condition.shelved_until - clock.now(), 0) / 10_000
     return DOUBLE, _LONGEST if condition.shelving == "OneShotShelved" else 0.0
 

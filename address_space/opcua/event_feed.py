@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING
 
 from address_space.events import Event
 from address_space.journal import Cursor
+from address_space.opcua import condition_methods
 from address_space.opcua.condition_fields import Context
+from address_space.opcua.condition_nodes import ConditionNodes
 from address_space.opcua.event_items import EventItem, EventItems
 from address_space.opcua.event_records import OWN_FIELDS, SERVER_NODE, EventRecord, EventRecords
 from address_space.opcua.event_types import EventTypes
@@ -44,8 +46,8 @@ class EventFeed:
         self._server = server
         namespace = server.space.namespace
         self.types = EventTypes(server.aspace, frozenset(f"{namespace}:{name}" for name in OWN_FIELDS))
-        context = Context(server.space.node_id, lambda address: server.table.find(address) >= 0)
-        self.records = EventRecords(self.types, namespace, context)
+        self.context = Context(server.space.node_id, lambda address: server.table.find(address) >= 0)
+        self.records = EventRecords(self.types, namespace, self.context)
         self.told = self.dropped = self.lost = 0
         self._items: dict[str | None, dict[EventItem, EventItems]] = {}
         self._cursor: Cursor[Event] | None = None
@@ -58,6 +60,11 @@ class EventFeed:
     def make(self, subscription: PointSubscription) -> EventItems:
         """The event items of a new subscription (`PointSubscriptionService.event_items`)."""
         return EventItems(self, subscription)
+
+    @staticmethod
+    def items_of(subscription: PointSubscription) -> EventItems | None:
+        """The event items of a subscription."""
+        return subscription.events if isinstance(subscription.events, EventItems) else None
 
     @property
     def newest(self) -> int:
@@ -163,6 +170,15 @@ class EventFeed:
         for item, group in watched.items():
             if number > item.after and group.offer(item, record):
                 self.told += 1
+
+
+def serve_events(server: InternalServer) -> EventFeed:
+    """Events, conditions and their methods of a server whose space and subscriptions are there."""
+    feed = EventFeed(server)
+    server.subscription_service.event_items = feed.make
+    server.space.further = ConditionNodes(server.space, server.ports.conditions, server.aspace, feed.context)
+    condition_methods.register(server.standard_methods)
+    return feed
 
 
 def _may_audit(group: EventItems) -> bool:

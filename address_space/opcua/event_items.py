@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from address_space.conditions import Condition
 from address_space.opcua.event_filter import EventFilter, compile_filter
-from address_space.opcua.event_records import OVERFLOW_TYPE, REFRESH_END, REFRESH_START, EventRecord
+from address_space.opcua.event_records import OVERFLOW_TYPE, REFRESH_END, REFRESH_REQUIRED, REFRESH_START, EventRecord
 from address_space.opcua.item_groups import Made
 from address_space.opcua.items import DISABLED, REPORTING, SAMPLING
 from address_space.opcua.untyped import ua
@@ -239,10 +239,13 @@ class EventItems:
         self._feed.dropped += 1
 
     def missed(self, count: int) -> None:
-        """Events went by before anybody came to read them: every item is told of it."""
+        """Events went by before anybody came to read them: every item is told so, and to refresh its conditions."""
+        text = "Events were lost: what is known of the conditions may be old"
+        record = self._feed.records.of_server(REFRESH_REQUIRED, "Server", text, 500)
         for item in self._items.values():
             if item.mode != DISABLED:
                 item.overflow += count
+                self.put(item, record.row(item.filter))
 
     def _clear(self, item: EventItem) -> None:
         self._octets -= sum(len(row) for row in item.queue if not isinstance(row, Refresh))

@@ -33,7 +33,7 @@ from address_space.opcua.wire import NULL_NODE_ID, numeric_node_id, pack_i32
 
 SERVER = 2253
 SERVER_NODE = numeric_node_id(SERVER)
-OVERFLOW_TYPE, REFRESH_START, REFRESH_END = 3035, 2787, 2788
+OVERFLOW_TYPE, REFRESH_START, REFRESH_END, REFRESH_REQUIRED = 3035, 2787, 2788, 2789
 _BASE_EVENT, _SYSTEM_EVENT, _DEVICE_FAILURE = 2041, 2130, 2131
 OWN_FIELDS = ("Code", "State", "Value", "Quality", "CorrelationId", "Actor", "TimeQuality")
 """Fields of our own, with BrowseNames of the grid's namespace, that every event of the grid has."""

@@ -7,6 +7,7 @@ import contextlib
 import logging
 import socket
 from collections.abc import Coroutine
+from dataclasses import replace
 from typing import Any, cast
 
 from asyncua.common.connection import TransportLimits
@@ -32,6 +33,7 @@ from address_space.opcua import attributes, browse, methods, session, subscripti
 from address_space.opcua.admission import Admission
 from address_space.opcua.capabilities import fill_capabilities
 from address_space.opcua.endpoints import Application, offer
+from address_space.opcua.event_feed import serve_events
 from address_space.opcua.model.ids import AUTHORITY_INDEX, DI_INDEX, DI_URI, INDEX, URI
 from address_space.opcua.model.snapshot import SnapshotNodes
 from address_space.opcua.processor import Handler
@@ -102,6 +104,7 @@ class InternalServer(StockInternalServer):
         space: nodes of the grid.
         types: nodes of namespace 0.
         standard_methods: methods of namespace 0 and of conditions that are offered.
+        event_feed: tells events to the event items.
         handlers: request type id -> handler.
         ports: policy, desk, audit, method providers.
         policies: security policies of the endpoints.
@@ -159,6 +162,7 @@ class InternalServer(StockInternalServer):
         self.subscription_service: PointSubscriptionService = PointSubscriptionService(
             self.aspace, table=self.table, iserver=self, namespace=self.space.namespace, may_monitor=_may_monitor
         )
+        self.event_feed = serve_events(self)
         self.history_manager = HistoryManager(self)
         self.isession = InternalSession(
             self, self.aspace, self.subscription_service, "Internal", user=User(role=UserRole.Admin)
@@ -217,6 +221,9 @@ class InternalServer(StockInternalServer):
         reference.DisplayName = ua.LocalizedText("Grid")
         reference.TypeDefinition = ua.NodeId(ua.ObjectIds.BaseObjectType)
         self.aspace[ua.NodeId(ua.ObjectIds.ObjectsFolder)].references.append(reference)
+        # Events of the grid go up to the Server object.
+        events = replace(reference, ReferenceTypeId=ua.NodeId(ua.ObjectIds.HasNotifier))
+        self.aspace[ua.NodeId(ua.ObjectIds.Server)].references.append(events)
 
     async def stop(self) -> None:
         """Stop everything; no client is connected any more."""
