@@ -29,6 +29,8 @@ from twin_gateway.functions.compose import Surroundings, make_functions
 from twin_gateway.functions.contract import TwinContext
 from twin_gateway.functions.host import FunctionHost, Hosted
 from twin_gateway.functions.results import ResultPoints
+from twin_gateway.functions.rule_alarms import RuleAlarms
+from twin_gateway.functions.supervision import Supervision
 from twin_gateway.functions.worker import Worker
 from twin_gateway.gateway_metrics import collect
 from twin_gateway.grid.model import Grid
@@ -114,6 +116,7 @@ class Gateway:
         self.alarms = Alarms(self.events, self.conditions)
         self.worker = Worker()
         self.twin = FunctionHost(self._make_functions(), self.alarms, self.place)
+        self.rules = self._make_rules()
         self.book: AddressBook = make_book(mapping, self.plant, self.table, config.authority, _mqtt_root(config))
         for alias, address in self.grid.aliases().items():
             self.book.add_alias(alias, address)
@@ -150,6 +153,8 @@ class Gateway:
         self._spawn("conditions", self.conditions.run)
         self._spawn("delayed alarms", self.twin.tick)
         self._spawn("own conditions", self._own_conditions().run)
+        if self.rules is not None:
+            self._spawn("alarm rules", self.rules.run)
         if self.mirror is not None:
             self._spawn("mirror", self.mirror.run)
         for link in self.plant.links:
@@ -245,6 +250,13 @@ class Gateway:
         if more > 0 and time.monotonic() - self._overflow_at >= OVERFLOW_EVENT_S:
             self._overflow_told, self._overflow_at = dropped, time.monotonic()
             self.events.append(Event("G02", f"Queue overflow: {more} changes lost to slow consumers", 600, self.place))
+
+    def _make_rules(self) -> RuleAlarms | None:
+        rules = {point.address: point.alarm for _device, point in self._mapping.points() if point.alarm is not None}
+        if not rules:
+            return None
+        marks = [each.mark_of_place for each in self.twin.functions if isinstance(each, Supervision)]
+        return RuleAlarms(self.table, self.alarms, rules, mark=marks[0] if marks else lambda _address: "")
 
     def _own_conditions(self) -> OwnConditions:
         def broker() -> str | None:
