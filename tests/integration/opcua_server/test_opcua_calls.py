@@ -58,16 +58,16 @@ async def test_arguments_are_checked(rig: Rig) -> None:
     async with operator(rig) as client:
         control = client.get_node(f"ns=2;s={CONTROL}")
         with pytest.raises(BadArgumentsMissing):
-            await control.call_method("2:Operate", *arguments(*OPERATE[:6]))
+            await control.call_method("4:Operate", *arguments(*OPERATE[:6]))
         with pytest.raises(BadTooManyArguments):
-            await control.call_method("2:Operate", *arguments(*OPERATE, ("x", "String")))
+            await control.call_method("4:Operate", *arguments(*OPERATE, ("x", "String")))
         with pytest.raises(BadInvalidArgument):
-            await control.call_method("2:Operate", *arguments((1, "Int32"), *OPERATE[1:]))
+            await control.call_method("4:Operate", *arguments((1, "Int32"), *OPERATE[1:]))
         for value in (("two", "String"), (float("nan"), "Double")):
             with pytest.raises(BadInvalidArgument):
-                await control.call_method("2:Operate", *arguments(OPERATE[0], value, *OPERATE[2:]))
+                await control.call_method("4:Operate", *arguments(OPERATE[0], value, *OPERATE[2:]))
         with pytest.raises(BadInvalidArgument):
-            await control.call_method("2:Operate", *arguments(("Loc", "String"), *OPERATE[1:]))
+            await control.call_method("4:Operate", *arguments(("Loc", "String"), *OPERATE[1:]))
         with pytest.raises(BadMethodInvalid):
             await client.get_node(f"ns=2;s={BAY}").call_method(ua.NodeId(f"{CONTROL}#Operate", 2), *arguments(*OPERATE))
         with pytest.raises(BadMethodInvalid):
@@ -89,9 +89,9 @@ async def test_select_operate_and_cancel_reach_the_desk(rig: Rig) -> None:
     rig.desk.commands.clear()
     async with operator(rig) as client:
         control = client.get_node(f"ns=2;s={CONTROL}")
-        await control.call_method("2:Select", *arguments(*OPERATE[:5]))
-        await control.call_method("2:Operate", *arguments(OPERATE[0], (1.5, "Double"), *OPERATE[2:]))
-        await control.call_method("2:Cancel", *arguments(OPERATE[0]))
+        await control.call_method("4:Select", *arguments(*OPERATE[:5]))
+        await control.call_method("4:Operate", *arguments(OPERATE[0], (1.5, "Double"), *OPERATE[2:]))
+        await control.call_method("4:Cancel", *arguments(OPERATE[0]))
     assert [(str(each.verb), each.value) for each, _ in rig.desk.commands] == [
         ("select", 2),
         ("operate", 1.5),
@@ -103,12 +103,12 @@ async def test_select_operate_and_cancel_reach_the_desk(rig: Rig) -> None:
 async def test_the_last_command_stands_beside_the_methods(rig: Rig) -> None:
     async with operator(rig) as client:
         control = client.get_node(f"ns=2;s={CONTROL}")
-        await control.call_method("2:Cancel", *arguments(OPERATE[0]))
+        await control.call_method("4:Cancel", *arguments(OPERATE[0]))
         value = await read(client, f"ns=2;s={CONTROL}#LastCommand")
         last = json.loads(value.Value.Value)
         assert (last["verb"], last["dataObject"], last["status"], last["commandId"]) == ("cancel", "Pos", 0, "cmd-1")
         assert value.SourceTimestamp == value.ServerTimestamp
-        assert (await control.get_child("2:LastCommand")).nodeid == ua.NodeId(f"{CONTROL}#LastCommand", 2)
+        assert (await control.get_child("4:LastCommand")).nodeid == ua.NodeId(f"{CONTROL}#LastCommand", 2)
         assert (await read(client, f"ns=2;s={CONTROL}#LastCommand", 14)).Value.Value == ua.NodeId(12)
 
 
@@ -140,7 +140,7 @@ async def test_other_requests_are_served_while_a_command_is_under_way(rig: Rig) 
     try:
         async with operator(rig) as client:
             call = asyncio.create_task(
-                client.get_node(f"ns=2;s={CONTROL}").call_method("2:Operate", *arguments(*OPERATE))
+                client.get_node(f"ns=2;s={CONTROL}").call_method("4:Operate", *arguments(*OPERATE))
             )
             await asyncio.sleep(0.1)
             async with asyncio.timeout(2.5):
@@ -158,7 +158,7 @@ async def test_without_a_desk_commands_are_not_supported(rig: Rig) -> None:
     try:
         async with operator(rig) as client:
             with pytest.raises(ua.uaerrors.BadNotSupported):
-                await client.get_node(f"ns=2;s={CONTROL}").call_method("2:Operate", *arguments(*OPERATE))
+                await client.get_node(f"ns=2;s={CONTROL}").call_method("4:Operate", *arguments(*OPERATE))
     finally:
         internal.ports = ports
 
@@ -187,11 +187,11 @@ async def test_standard_methods_are_not_callable_by_anyone(client: Any) -> None:
 
 async def test_lookup_is_cut_at_max_and_its_pattern_checked(client: Any) -> None:
     grid = client.get_node(GRID)
-    addresses, nodes, more = await grid.call_method("2:Lookup", "dso1/#", "", ua.Variant(3, ua.VariantType.UInt32))
+    addresses, nodes, more = await grid.call_method("4:Lookup", "dso1/#", "", ua.Variant(3, ua.VariantType.UInt32))
     assert (len(addresses), len(nodes), more) == (3, 3, True)
     for pattern, where in (("a/#/b", ""), ("", ""), ("#", "cdc=XYZ")):
         with pytest.raises(BadInvalidArgument):
-            await grid.call_method("2:Lookup", pattern, where, ua.Variant(0, ua.VariantType.UInt32))
+            await grid.call_method("4:Lookup", pattern, where, ua.Variant(0, ua.VariantType.UInt32))
 
 
 # ---- users -----------------------------------------------------------------------------------------------------------
@@ -225,9 +225,9 @@ async def test_rights_by_place(rig: Rig) -> None:
         )
         assert [each.StatusCode.name for each in values] == ["Good", "BadNodeIdUnknown"]
         below = await browse(client, f"ns=2;s={BAY}", BrowseDirection=ua.BrowseDirection.Forward, NodeClassMask=1)
-        assert [each.BrowseName.Name for each in below.References] == ["MMXU1"]
+        assert {each.BrowseName.Name for each in below.References} == {"MMXU1"}
         found, _, _ = await client.get_node(GRID).call_method(
-            "2:Lookup", "#", "cdc=DPC", ua.Variant(0, ua.VariantType.UInt32)
+            "4:Lookup", "#", "cdc=DPC", ua.Variant(0, ua.VariantType.UInt32)
         )
         assert found == []
 
@@ -254,8 +254,8 @@ async def test_a_secured_session_with_the_certificate_made_at_first_start(rig: R
     await client.set_security(SecurityPolicyBasic256Sha256, str(certificate), str(key))
     async with client:
         assert await client.get_node(f"ns=2;s={POSITION}").read_value() == 2
-        assert len(await client.get_node(f"ns=2;s={BAY}").get_children()) == 5
-        assert await client.get_node(f"ns=2;s={CONTROL}").call_method("2:Cancel", "Pos")
+        assert len(set(await client.get_node(f"ns=2;s={BAY}").get_children())) == 6
+        assert await client.get_node(f"ns=2;s={CONTROL}").call_method("4:Cancel", "Pos")
 
 
 async def test_endpoints_tell_security_and_users(rig: Rig, client: Any) -> None:
