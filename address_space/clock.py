@@ -43,6 +43,11 @@ def to_datetime(ticks: int) -> datetime:
     return _EPOCH + timedelta(microseconds=ticks // 10)
 
 
+def from_iso(text: str) -> int:
+    """Ticks of an ISO 8601 text with a time zone (ValueError when it is none)."""
+    return from_datetime(datetime.fromisoformat(text.replace("Z", "+00:00")))
+
+
 def iso(ticks: int) -> str:
     """ISO 8601 UTC text with a trailing Z; milliseconds, or microseconds where the time has them."""
     value = to_datetime(ticks)

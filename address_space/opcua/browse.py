@@ -118,7 +118,7 @@ def _references(server: InternalServer, node_id: bytes, access: Access) -> Itera
         references = server.types.node_references(node_id)
         if references is None:
             raise OperationError(ua.StatusCodes.BadNodeIdUnknown)
-        return references
+        return [*references, *server.space.added(node_id)]
     if not access.allows(Right.BROWSE, node.owner):
         # Whoever may not see a node is not told that it exists.
         raise OperationError(ua.StatusCodes.BadNodeIdUnknown)

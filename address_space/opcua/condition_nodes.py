@@ -284,7 +284,7 @@ class ConditionFace:
 
 def reference_to(space: GridSpace, node: Node, kind: int, *, forward: bool) -> Reference:
     """A reference to a node of the grid."""
-    definition = space.type_definition(node)
+    definition = space.definition(node)
     return Reference(
         kind,
         forward,
@@ -292,7 +292,7 @@ def reference_to(space: GridSpace, node: Node, kind: int, *, forward: bool) -> R
         space.browse_name(node),
         space.display_name(node),
         space.node_class(node),
-        numeric_node_id(definition) if definition else NULL_NODE_ID,
+        NULL_NODE_ID if definition is None else definition.node_id,
         node.owner,
     )
 

@@ -416,7 +416,7 @@ async def _run(server: InternalServer, owner: str, work: Coroutine[Any, Any, Out
         "gate": outcome.gate,
         "text": outcome.text,
     }
-    server.space.last_commands[owner] = (json.dumps(record), clock.now())
+    server.space.last_commands[owner] = (record, clock.now())
     return outcome
 
 

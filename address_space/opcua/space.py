@@ -1,7 +1,10 @@
 """Nodes of the grid: synthesised from the address tree and the point table when asked for, never stored.
 
+BrowseNames: segments of places and functions are names of the authority's namespace, those of data objects and of the
+methods that our types declare are names of our types' namespace.
+
 Identifiers (string NodeIds of the authority's namespace): the address itself for places, functions and points,
-`<owner>#<name>` for properties and methods, `<owner>#<method>#InputArguments` for a method's arguments, and `#Grid`
+`<owner>#<name>` for members and methods, `<owner>#<method>#InputArguments` for a method's arguments, and `#Grid`
 for the object below `Objects` that holds the grids. `#` is in no address.
 """
 
@@ -10,12 +13,18 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import NamedTuple
+from functools import lru_cache
+from typing import Any, NamedTuple
 
 from address_space.address import FILLER, unescape
-from address_space.catalogue import VariableKind
+from address_space.opcua import members, space_types
+from address_space.opcua.devices import Devices
+from address_space.opcua.members import Member
+from address_space.opcua.method_specs import COMMANDS
+from address_space.opcua.method_specs import GRID as GRID_METHODS
+from address_space.opcua.model.ids import DI_INDEX, INDEX
 from address_space.opcua.node_face import FacedNodes, NodeFace
-from address_space.opcua.properties import properties_of
+from address_space.opcua.space_types import TypeOf
 from address_space.opcua.wire import (
     NULL_NODE_ID,
     localized_text,
@@ -30,24 +39,16 @@ from address_space.tree import NO_NODE
 GRID = "#Grid"
 """Identifier of the grid object."""
 LAST_COMMAND = "LastCommand"
-"""Property of logical nodes that take commands: the outcome of the last one, as a JSON object."""
+"""Property of logical nodes that take commands: the outcome of the last one."""
 _LAST_FOLDER_LEVEL = 5
 _REMEMBER_ROWS = 100_000
 _FUNCTION_LEVEL = 7
 
 ORGANIZES, HAS_TYPE_DEFINITION, HAS_PROPERTY, HAS_COMPONENT = 35, 40, 46, 47
 _OBJECTS_FOLDER = 85
-_FOLDER_TYPE, _BASE_OBJECT_TYPE, _PROPERTY_TYPE = 61, 58, 68
-_TYPE_NAMES = {_FOLDER_TYPE: "FolderType", _BASE_OBJECT_TYPE: "BaseObjectType", _PROPERTY_TYPE: "PropertyType"}
-VARIABLE_TYPES = {
-    VariableKind.TWO_STATE: 2373,
-    VariableKind.MULTI_STATE: 11238,
-    VariableKind.ANALOG: 17497,
-    VariableKind.BASE_ANALOG: 15318,
-    VariableKind.DATA: 63,
-}
-"""NodeIds (namespace 0) of the VariableTypes."""
-_TYPE_NAMES |= {number: kind.value for kind, number in VARIABLE_TYPES.items()}
+_PROPERTY = space_types.standard(68, "PropertyType")
+_DECLARED_METHODS = frozenset({*COMMANDS, *GRID_METHODS})
+_FIRST_DATA_LEVEL = 8
 
 
 class NodeClass(IntEnum):
@@ -72,6 +73,7 @@ class Node:
         member: name of the property or method; empty for the owner itself.
         part: `InputArguments` or `OutputArguments` of a method; empty otherwise.
         method: the method that `member` names.
+        variable: the variable that `member` names.
         face: what it says of itself, when it is not in the address tree (a condition).
     """
 
@@ -82,6 +84,7 @@ class Node:
     member: str = ""
     part: str = ""
     method: MethodSpec | None = None
+    variable: Member | None = None
     face: NodeFace | None = None
 
     @property
@@ -146,10 +149,19 @@ class GridSpace:
         """How every NodeId of the grid begins on the wire."""
         self.rows: dict[bytes, tuple[int, str]] = {}
         """Identifiers of points on the wire -> (row, address), filled by `row_of`."""
-        self.last_commands: dict[str, tuple[str, int]] = {}
-        """Logical node -> (JSON text, FILETIME ticks) of its last command."""
+        self.last_commands: dict[str, tuple[Mapping[str, Any], int]] = {}
+        """Logical node -> (its last command, when it was known in ticks): see `members` for the fields."""
         self.further: FacedNodes | None = None
         """Conditions; their identifiers have a `$`."""
+        self.devices = Devices(table)
+        self.version: int = 1
+        """Counts what has been added to or removed from the grid: NodeVersion."""
+        self.mapping_revision: str = ""
+        """Identity of the mapping that the points come from; empty when nobody has told."""
+        self.control_model: Callable[[str], int | None] = lambda _: None
+        """ctlModel of a data object by its address; None where it is not known."""
+        self.protocol_of: Callable[[str], str] = lambda _: ""
+        """Scheme of a link's addresses by the link's name."""
         self._grid_name = qualified_name("Grid", namespace)
 
     # ---- identity ----------------------------------------------------------------------------------------------------
@@ -209,14 +221,22 @@ class GridSpace:
     def _member(self, owner: Node, name: str) -> Node | None:
         identifier = f"{owner.identifier}#{name}"
         if owner.row >= 0:
-            if name not in properties_of(self.table.profile(owner.row)):
-                return None
-            return Node(identifier, owner.owner, owner.tree, owner.row, name)
-        methods = self.methods_of(owner.owner, owner.tree)
-        if name == LAST_COMMAND and "Operate" in methods and self.is_function(owner.tree):
-            return Node(identifier, owner.owner, owner.tree, NO_NODE, name)
-        method = methods.get(name)
-        return None if method is None else Node(identifier, owner.owner, owner.tree, NO_NODE, name, "", method)
+            variables = members.of_point(self, owner)
+        else:
+            methods = self.methods_of(owner.owner, owner.tree)
+            method = methods.get(name)
+            if method is not None:
+                return Node(identifier, owner.owner, owner.tree, NO_NODE, name, "", method)
+            variables = members.of_object(self, owner, methods)
+        variable = variables.get(name)
+        if variable is None:
+            return None
+        return Node(identifier, owner.owner, owner.tree, owner.row, name, "", None, variable)
+
+    def member_value(self, node: Node) -> members.Parts | None:
+        """Value of a member; None for what the attribute service reads: properties of points, and their value itself."""
+        read = members.reader_of(node.member)
+        return None if read is None else read(self, node)
 
     # ---- attributes --------------------------------------------------------------------------------------------------
 
@@ -231,14 +251,23 @@ class GridSpace:
         return NodeClass.OBJECT
 
     def browse_name(self, node: Node) -> bytes:
-        """BrowseName on the wire: the segment without fillers; properties are of namespace 0."""
+        """BrowseName on the wire: the segment without fillers."""
         if node.face is not None:
             return node.face.browse_name
         if node.part:
             return qualified_name(node.part, 0)
+        if node.variable is not None:
+            return qualified_name(node.member, node.variable.namespace)
         if node.member:
-            return qualified_name(node.member, self.namespace if node.is_method or node.member == LAST_COMMAND else 0)
-        return self._grid_name if node.tree < 0 else qualified_name(self.tree.name(node.tree), self.namespace)
+            return qualified_name(node.member, self._method_namespace(node.member))
+        return self._grid_name if node.tree < 0 else self._name(node.tree)
+
+    def _name(self, tree: int) -> bytes:
+        declared = self.tree.level[tree] >= _FIRST_DATA_LEVEL
+        return qualified_name(self.tree.name(tree), INDEX if declared else self.namespace)
+
+    def _method_namespace(self, name: str) -> int:
+        return INDEX if name in _DECLARED_METHODS else self.namespace
 
     def display_name(self, node: Node) -> bytes:
         """DisplayName on the wire: the readable original."""
@@ -252,20 +281,28 @@ class GridSpace:
         text = self.table.display_name(row) if row >= 0 else ""
         return localized_text(text or unescape(self.tree.name(tree)))
 
-    def type_definition(self, node: Node) -> int:
-        """Type of a node, numeric NodeId of namespace 0; 0 for methods."""
-        if node.face is not None:
-            return node.face.type_definition
-        if node.is_method:
-            return 0
-        if node.part or node.member:
-            return _PROPERTY_TYPE
-        return self._type(node.tree, node.row)
+    def definition(self, node: Node) -> TypeOf | None:
+        """Type of a node; None for methods and for what has a face of its own."""
+        if node.is_method or node.face is not None:
+            return None
+        if node.variable is not None:
+            return TypeOf(node.variable.definition, node.variable.definition_name, 0)
+        if node.part:
+            return _PROPERTY
+        return space_types.grid_type() if node.tree < 0 else self._type(node.tree, node.row, node.owner)
 
-    def _type(self, tree: int, row: int) -> int:
+    def _type(self, tree: int, row: int, address: str) -> TypeOf:
         if row >= 0:
-            return VARIABLE_TYPES[self.table.profile(row).kind]
-        return _FOLDER_TYPE if tree >= 0 and self.tree.level[tree] <= _LAST_FOLDER_LEVEL else _BASE_OBJECT_TYPE
+            return space_types.variable_type(self.table.profile(row))
+        level, name = int(self.tree.level[tree]), self.tree.name(tree)
+        if level == _FUNCTION_LEVEL:
+            return space_types.function_type(name)
+        if level >= _FIRST_DATA_LEVEL:
+            return space_types.container_type(address.split("/")[_FUNCTION_LEVEL - 1], name)
+        if level > _LAST_FOLDER_LEVEL:
+            devices = self.devices
+            return space_types.equipment_type(name, device=devices.is_device(tree), link=devices.is_link(tree))
+        return space_types.place_type(level, system=space_types.is_system(address))
 
     # ---- references --------------------------------------------------------------------------------------------------
 
@@ -274,9 +311,9 @@ class GridSpace:
         if node.face is not None:
             yield from node.face.references()
             return
-        type_definition = self.type_definition(node)
-        if type_definition:
-            yield _type_reference(type_definition)
+        definition = self.definition(node)
+        if definition is not None:
+            yield _type_reference(definition, variable=self.node_class(node) == NodeClass.VARIABLE)
         if node.part:
             yield self._to(node.identifier.rpartition("#")[0], node, HAS_PROPERTY, False, NodeClass.METHOD)
         elif node.member:
@@ -288,7 +325,7 @@ class GridSpace:
         owner = self.find(node.owner or GRID)
         if owner is None:
             return
-        relation = HAS_COMPONENT if node.is_method else HAS_PROPERTY
+        relation = HAS_COMPONENT if node.variable is None else node.variable.relation
         yield self._reference_to(owner, relation, False)
         if node.method is not None:
             for part in _argument_parts(node.method):
@@ -301,23 +338,34 @@ class GridSpace:
         elif node.tree < 0:
             yield _UP_TO_OBJECTS
         if node.row >= 0:
-            for name in properties_of(self.table.profile(node.row)):
-                yield self._property(f"{node.identifier}#{name}", name, node.owner)
+            variables = members.of_point(self, node)
         else:
             methods = self.methods_of(node.owner, node.tree)
-            if "Operate" in methods and self.is_function(node.tree):
-                yield self._property(f"{node.identifier}#{LAST_COMMAND}", LAST_COMMAND, node.owner, self.namespace)
+            variables = members.of_object(self, node, methods)
+            if "DeviceHealth" in variables:
+                yield _IN_DEVICE_SET
             for name in methods:
                 yield Reference(
                     HAS_COMPONENT,
                     True,
                     self.node_id(f"{node.identifier}#{name}"),
-                    qualified_name(name, self.namespace),
+                    qualified_name(name, self._method_namespace(name)),
                     localized_text(name),
                     NodeClass.METHOD,
                     NULL_NODE_ID,
                     node.owner,
                 )
+        for name, variable in variables.items():
+            yield Reference(
+                variable.relation,
+                True,
+                self.node_id(f"{node.identifier}#{name}"),
+                qualified_name(name, variable.namespace),
+                localized_text(name),
+                NodeClass.VARIABLE,
+                variable.definition,
+                node.owner,
+            )
         yield from self.child_references(node)
         if self.further is not None:
             yield from self.further.references_of(node)
@@ -338,12 +386,19 @@ class GridSpace:
                 relation,
                 True,
                 string_node_id(address, namespace),
-                qualified_name(name, namespace),
+                qualified_name(name, INDEX if levels[child] >= _FIRST_DATA_LEVEL else namespace),
                 display(child, row),
                 NodeClass.VARIABLE if row >= 0 else NodeClass.OBJECT,
-                numeric_node_id(self._type(child, row)),
+                self._type(child, row, address).node_id,
                 address,
             )
+
+    def added(self, node_id: bytes) -> Iterator[Reference]:
+        """References that nodes of other namespaces have besides their own: to the devices below DI's DeviceSet."""
+        if node_id == _DEVICE_SET:
+            for place in self.devices.places():
+                address = self.tree.address(place)
+                yield self._reference_to(Node(address, address, place, NO_NODE), ORGANIZES, True)
 
     def child(self, node: Node, name: str) -> Node | None:
         """The place, function or point below a node by its BrowseName."""
@@ -380,7 +435,7 @@ class GridSpace:
         return HAS_COMPONENT
 
     def _reference_to(self, node: Node, relation: int, forward: bool) -> Reference:
-        type_definition = self.type_definition(node)
+        definition = self.definition(node)
         return Reference(
             relation,
             forward,
@@ -388,7 +443,7 @@ class GridSpace:
             self.browse_name(node),
             self.display_name(node),
             self.node_class(node),
-            numeric_node_id(type_definition) if type_definition else NULL_NODE_ID,
+            NULL_NODE_ID if definition is None else definition.node_id,
             node.owner,
         )
 
@@ -397,22 +452,22 @@ class GridSpace:
             relation,
             forward,
             self.node_id(identifier),
-            qualified_name(node.member, self.namespace),
+            qualified_name(node.member, self._method_namespace(node.member)),
             localized_text(node.member),
             node_class,
             NULL_NODE_ID,
             node.owner,
         )
 
-    def _property(self, identifier: str, name: str, address: str, namespace: int = 0) -> Reference:
+    def _property(self, identifier: str, name: str, address: str) -> Reference:
         return Reference(
             HAS_PROPERTY,
             True,
             self.node_id(identifier),
-            qualified_name(name, namespace),
+            qualified_name(name, 0),
             localized_text(name),
             NodeClass.VARIABLE,
-            _PROPERTY_TYPE_ID,
+            _PROPERTY.node_id,
             address,
         )
 
@@ -421,7 +476,6 @@ class GridSpace:
         return tree >= 0 and int(self.tree.level[tree]) == _FUNCTION_LEVEL
 
 
-_PROPERTY_TYPE_ID = numeric_node_id(_PROPERTY_TYPE)
 _UP_TO_OBJECTS = Reference(
     ORGANIZES,
     False,
@@ -429,28 +483,34 @@ _UP_TO_OBJECTS = Reference(
     qualified_name("Objects", 0),
     localized_text("Objects"),
     NodeClass.OBJECT,
-    numeric_node_id(_FOLDER_TYPE),
+    numeric_node_id(61),
+    None,
+)
+_DEVICE_SET = numeric_node_id(5001, DI_INDEX)
+_IN_DEVICE_SET = Reference(
+    ORGANIZES,
+    False,
+    _DEVICE_SET,
+    qualified_name("DeviceSet", DI_INDEX),
+    localized_text("DeviceSet"),
+    NodeClass.OBJECT,
+    numeric_node_id(58),
     None,
 )
 
 
-def _type_reference(type_definition: int) -> Reference:
-    return _TYPE_REFERENCES[type_definition]
-
-
-_TYPE_REFERENCES = {
-    number: Reference(
+@lru_cache(maxsize=1024)
+def _type_reference(definition: TypeOf, *, variable: bool) -> Reference:
+    return Reference(
         HAS_TYPE_DEFINITION,
         True,
-        numeric_node_id(number),
-        qualified_name(name, 0),
-        localized_text(name),
-        NodeClass.OBJECT_TYPE if number in {_FOLDER_TYPE, _BASE_OBJECT_TYPE} else NodeClass.VARIABLE_TYPE,
+        definition.node_id,
+        qualified_name(definition.name, definition.namespace),
+        localized_text(definition.name),
+        NodeClass.VARIABLE_TYPE if variable else NodeClass.OBJECT_TYPE,
         NULL_NODE_ID,
         None,
     )
-    for number, name in _TYPE_NAMES.items()
-}
 
 
 def _argument_parts(method: MethodSpec) -> tuple[str, ...]:
