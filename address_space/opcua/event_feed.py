@@ -13,7 +13,7 @@ from address_space.opcua import condition_methods
 from address_space.opcua.condition_fields import Context
 from address_space.opcua.condition_nodes import ConditionNodes
 from address_space.opcua.event_items import EventItem, EventItems
-from address_space.opcua.event_records import OWN_FIELDS, SERVER_NODE, EventRecord, EventRecords
+from address_space.opcua.event_records import OWN_FIELDS, OWN_PREFIX, SERVER_NODE, EventRecord, EventRecords
 from address_space.opcua.event_types import EventTypes
 from address_space.opcua.space import NodeClass
 from address_space.opcua.untyped import ua
@@ -44,10 +44,9 @@ class EventFeed:
 
     def __init__(self, server: InternalServer) -> None:
         self._server = server
-        namespace = server.space.namespace
-        self.types = EventTypes(server.aspace, frozenset(f"{namespace}:{name}" for name in OWN_FIELDS))
+        self.types = EventTypes(server.aspace, frozenset(f"{OWN_PREFIX}{name}" for name in OWN_FIELDS))
         self.context = Context(server.space.node_id, lambda address: server.table.find(address) >= 0)
-        self.records = EventRecords(self.types, namespace, self.context)
+        self.records = EventRecords(self.types, self.context)
         self.told = self.dropped = self.lost = 0
         self._items: dict[str | None, dict[EventItem, EventItems]] = {}
         self._cursor: Cursor[Event] | None = None

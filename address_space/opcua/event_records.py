@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import struct
 import uuid
 from collections.abc import Callable, Mapping
@@ -28,16 +29,30 @@ from address_space.opcua.event_values import (
     encode,
     from_variant,
 )
+from address_space.opcua.model.ids import INDEX, own
 from address_space.opcua.untyped import ua
 from address_space.opcua.wire import NULL_NODE_ID, numeric_node_id, pack_i32
 
 SERVER = 2253
 SERVER_NODE = numeric_node_id(SERVER)
 OVERFLOW_TYPE, REFRESH_START, REFRESH_END, REFRESH_REQUIRED = 3035, 2787, 2788, 2789
-_BASE_EVENT, _SYSTEM_EVENT, _DEVICE_FAILURE = 2041, 2130, 2131
-OWN_FIELDS = ("Code", "State", "Value", "Quality", "CorrelationId", "Actor", "TimeQuality")
-"""Fields of our own, with BrowseNames of the grid's namespace, that every event of the grid has."""
+_SYSTEM_EVENT, _DEVICE_FAILURE = 2130, 2131
+OWN_FIELDS = ("Code", "Address", "State", "Value", "Quality", "CorrelationId", "Actor", "TimeQuality")
+"""Fields of our own, with BrowseNames of our types' namespace, that every event of the grid has."""
+OWN_PREFIX = f"{INDEX}:"
 _DEVICE_CODES = frozenset({"D01", "D04", "D05", "D10"})
+_COMMAND_CODES = frozenset({"S05", "S06", "S09"})
+_INFORMATION = 300
+"""Up to this severity an event of a device says that it is well again."""
+_RE_LISTED = re.compile(r"[A-Z]\d\d\Z")
+_OWN_TYPES = {
+    "F": "FlisrEventType",
+    "L": "LossEventType",
+    "D": "SupervisionEventType",
+    "T": "TopologyEventType",
+    "C": "SwitchgearEventType",
+}
+"""Our event types by the first letter of the alarm list's code."""
 _CLASSES = {"P": "Process", "S": "Process", "L": "Process", "T": "Process", "F": "Process", "C": "Maintenance"}
 """Condition classes of events without a condition, by the first letter of the alarm list's code."""
 
@@ -49,16 +64,19 @@ def event_id(event: Event) -> bytes:
     return struct.pack(">qQ", event.received, event.id)
 
 
-def event_type(event: Event) -> int:
-    """NodeId number (namespace 0) of the type of an event of the journal."""
+def event_type(event: Event) -> bytes:
+    """NodeId on the wire of the type of an event of the journal."""
     if event.condition is not None:
-        return type_number(event.condition)
+        return numeric_node_id(type_number(event.condition))
     code = event.code
-    if code in _DEVICE_CODES and event.severity > 300:
-        return _DEVICE_FAILURE
-    if not event.address or code[:1] in {"D", "G"}:
-        return _SYSTEM_EVENT
-    return _BASE_EVENT
+    if code in _DEVICE_CODES and event.severity > _INFORMATION:
+        return numeric_node_id(_DEVICE_FAILURE)
+    if not event.address or code.startswith("G"):
+        return numeric_node_id(_SYSTEM_EVENT)
+    if code in _COMMAND_CODES:
+        return own("CommandEventType")
+    known = _RE_LISTED.match(code) is not None
+    return own(_OWN_TYPES.get(code[:1], "GridEventType") if known else "GridEventType")
 
 
 class EventRecord:
@@ -146,18 +164,18 @@ class SimpleRecord(EventRecord):
 class JournalRecord(EventRecord):
     """An event of the grid's journal, or the present state of a condition."""
 
-    __slots__ = ("_context", "_prefix", "condition", "event")
+    __slots__ = ("_context", "condition", "event")
 
-    def __init__(self, events: EventRecords, number: int, address: str) -> None:
-        super().__init__(events.types, numeric_node_id(number), address)
+    def __init__(self, events: EventRecords, type_id: bytes, address: str) -> None:
+        super().__init__(events.types, type_id, address)
         self.event: Event | None = None
         self.condition: Condition | None = None
-        self._context, self._prefix = events.context, events.prefix
+        self._context = events.context
 
     def field(self, key: str) -> Field:
         """A field by the key of its browse path."""
-        if key.startswith(self._prefix):
-            return self._own(key[len(self._prefix) :])
+        if key.startswith(OWN_PREFIX):
+            return self._own(key[len(OWN_PREFIX) :])
         event, condition = self.event, self.condition
         if event is not None:
             # What happened now stands in the event; the condition has what it was when it changed.
@@ -201,7 +219,7 @@ def _class_of(event: Event) -> tuple[int, str]:
 
 _EVENT_FIELDS: dict[str, Callable[[Event, Context], Field]] = {
     "EventId": lambda event, _: (BYTE_STRING, event_id(event)),
-    "EventType": lambda event, _: (NODE_ID, numeric_node_id(event_type(event))),
+    "EventType": lambda event, _: (NODE_ID, event_type(event)),
     "SourceNode": lambda event, context: (NODE_ID, context.node_id(event.address) if event.address else SERVER_NODE),
     "SourceName": lambda event, _: (STRING, event.address or "Server"),
     "Time": lambda event, _: (DATE_TIME, event.source_time or event.received),
@@ -213,6 +231,7 @@ _EVENT_FIELDS: dict[str, Callable[[Event, Context], Field]] = {
 }
 _OWN_OF_EVENT: dict[str, Callable[[Event], Field]] = {
     "Code": lambda event: _string(event.code),
+    "Address": lambda event: (STRING, event.address),
     "State": lambda event: _string(event.state),
     "Value": lambda event: own_value(event.value),
     "Quality": lambda event: _string(event.quality),
@@ -222,6 +241,7 @@ _OWN_OF_EVENT: dict[str, Callable[[Event], Field]] = {
 }
 _OWN_OF_CONDITION: dict[str, Callable[[Condition], Field]] = {
     "Code": lambda condition: _string(condition.code),
+    "Address": lambda condition: (STRING, condition.address),
     "State": lambda condition: _string("active" if condition.active else "inactive"),
     "Value": lambda condition: own_value(condition.value),
     "CorrelationId": lambda condition: _string(condition.correlation),
@@ -234,13 +254,11 @@ class EventRecords:
 
     Args:
         types: the event types.
-        namespace: index of the grid's namespace.
         context: what fields of conditions need.
     """
 
-    def __init__(self, types: EventTypes, namespace: int, context: Context) -> None:
+    def __init__(self, types: EventTypes, context: Context) -> None:
         self.types, self.context = types, context
-        self.prefix = f"{namespace}:"
 
     def of_event(self, event: Event) -> EventRecord:
         """The record of an event of the journal."""
@@ -250,7 +268,7 @@ class EventRecords:
 
     def of_condition(self, condition: Condition) -> EventRecord:
         """The record of a condition as it is (ConditionRefresh): EventId and times are those of its last change."""
-        record = JournalRecord(self, type_number(condition), condition.address)
+        record = JournalRecord(self, numeric_node_id(type_number(condition)), condition.address)
         record.condition = condition
         return record
 
