@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from typing import Any
 
 import pytest
@@ -105,11 +104,14 @@ async def test_the_last_command_stands_beside_the_methods(rig: Rig) -> None:
         control = client.get_node(f"ns=2;s={CONTROL}")
         await control.call_method("4:Cancel", *arguments(OPERATE[0]))
         value = await read(client, f"ns=2;s={CONTROL}#LastCommand")
-        last = json.loads(value.Value.Value)
-        assert (last["verb"], last["dataObject"], last["status"], last["commandId"]) == ("cancel", "Pos", 0, "cmd-1")
+        await client.load_data_type_definitions()
+        last = await control.get_child("4:LastCommand")
+        last = await last.read_value()
+        assert (last.Verb, last.DataObject, last.Status.value, last.CommandId) == ("cancel", "Pos", 0, "cmd-1")
+        assert (last.AddCause, last.Value.Value) == (-1, None)
         assert value.SourceTimestamp == value.ServerTimestamp
         assert (await control.get_child("4:LastCommand")).nodeid == ua.NodeId(f"{CONTROL}#LastCommand", 2)
-        assert (await read(client, f"ns=2;s={CONTROL}#LastCommand", 14)).Value.Value == ua.NodeId(12)
+        assert (await read(client, f"ns=2;s={CONTROL}#LastCommand", 14)).Value.Value.NamespaceIndex == 4
 
 
 async def test_a_refusal_has_outputs_and_diagnostics_for_who_asks(rig: Rig) -> None:

@@ -72,7 +72,7 @@ async def test_without_ports_local_clients_read_and_nothing_else(pki: Path) -> N
         async with Client(server.url) as client:
             assert await client.get_node(f"ns=2;s={POSITION}").read_value() == 2
             with pytest.raises((BadUserAccessDenied, BadNotSupported)):
-                await client.get_node(f"ns=2;s={CONTROL}").call_method("2:Cancel", "Pos")
+                await client.get_node(f"ns=2;s={CONTROL}").call_method("4:Cancel", "Pos")
         named = Client(server.url)
         named.set_user("olga")
         named.set_password("o-secret")

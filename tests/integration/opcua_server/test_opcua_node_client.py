@@ -32,7 +32,7 @@ async def test_browses_from_objects_to_a_breaker_position(rig: Rig, node: NodeCl
     assert "ns=2;s=#Grid" in [each["nodeId"] for each in objects["references"]]
     assert {each["name"] for each in grids["references"]} >= {"dso1", "Resolve", "Lookup"}
     assert {each["name"] for each in areas["references"]} == {"north", "south"}
-    assert {each["name"] for each in bay["references"]} == {"QA1", "MMXU1", "IED1", "MMTR1", "Double"}
+    assert {each["name"] for each in bay["references"]} == {"QA1", "MMXU1", "IED1", "MMTR1", "Double", "Refused"}
     assert [each["nodeId"] for each in breaker["references"] if each["name"] == "Pos"] == [POS]
     assert {each["name"] for each in position["references"]} == {"EnumValues", "ValueAsText"}
 

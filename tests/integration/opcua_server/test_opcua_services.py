@@ -108,7 +108,7 @@ async def test_data_encodings_are_checked(client: Any) -> None:
     [
         (POSITION, 1, ua.NodeId(POSITION, 2)),
         (POSITION, 2, 2),
-        (POSITION, 3, ua.QualifiedName("Pos", 2)),
+        (POSITION, 3, ua.QualifiedName("Pos", 4)),
         (POSITION, 5, ua.LocalizedText("DPC stVal, DpStatusKind")),
         (POSITION, 6, 0),
         (POSITION, 14, ua.NodeId(6)),
@@ -168,7 +168,7 @@ async def test_capabilities_are_those_enforced_and_not_null(rig: Rig, client: An
         ids.Server_ServerCapabilities_OperationLimits_MaxNodesPerBrowse: limits.max_nodes_per_browse,
         ids.Server_ServerCapabilities_MaxBrowseContinuationPoints: limits.max_continuation_points,
         ids.Server_ServerCapabilities_MaxSessions: limits.max_sessions,
-        ids.Server_ServerDiagnostics_EnabledFlag: False,
+        ids.Server_ServerDiagnostics_EnabledFlag: True,
         ids.Server_ServerRedundancy_RedundancySupport: 0,
         ids.Server_ServerCapabilities_LocaleIdArray: [],
         ids.Server_NamespaceArray: ["http://opcfoundation.org/UA/", rig.server.application_uri, "https://example.org"],
@@ -211,24 +211,26 @@ async def test_nothing_is_written(rig: Rig, client: Any, node: str, attribute: i
 
 async def test_types_of_the_nodes(client: Any) -> None:
     expected = {
-        BAY: 61,
-        f"{BAY}/QA1": 58,
-        f"{BAY}/QA1/XCBR1": 58,
-        f"{BAY}/_/MMXU1/A": 58,
-        POSITION: 11238,
-        POWER: 17497,
-        f"{CONTROL}/Loc": 2373,
-        f"{BAY}/QA1/XCBR1/OpCnt": 15318,
+        BAY: "BayType",
+        f"{BAY}/QA1": "CircuitBreakerType",
+        f"{BAY}/IED1": "GridDeviceType",
+        f"{BAY}/QA1/XCBR1": "XCBRType",
+        f"{BAY}/_/MMXU1/A": "WYEType",
+        POSITION: "DPCType",
+        POWER: "MVType",
+        f"{CONTROL}/Loc": "SPSType",
+        f"{BAY}/QA1/XCBR1/OpCnt": "INSType",
     }
-    for node, number in expected.items():
+    for node, name in expected.items():
         [reference] = (await browse(client, f"ns=2;s={node}", ReferenceTypeId=ua.NodeId(40))).References
-        assert reference.NodeId == ua.NodeId(number)
+        assert reference.BrowseName == ua.QualifiedName(name, 4)
+        assert (await client.get_node(reference.NodeId).read_browse_name()) == reference.BrowseName
 
 
 async def test_masks_and_filters_of_browse(client: Any) -> None:
     node = f"ns=2;s={CONTROL}"
     variables = await browse(client, node, NodeClassMask=int(ua.NodeClass.Variable))
-    assert sorted(each.BrowseName.Name for each in variables.References) == ["LastCommand", "Loc", "Pos"]
+    assert sorted(each.BrowseName.Name for each in variables.References) == ["LNClass", "LastCommand", "Loc", "Pos"]
     methods = await browse(client, node, NodeClassMask=int(ua.NodeClass.Method))
     assert [each.BrowseName.Name for each in methods.References] == ["Select", "Operate", "Cancel"]
     inverse = await browse(client, node, BrowseDirection=ua.BrowseDirection.Inverse)
@@ -236,7 +238,7 @@ async def test_masks_and_filters_of_browse(client: Any) -> None:
     exact = await browse(client, node, ReferenceTypeId=ua.NodeId(44), IncludeSubtypes=False)
     assert exact.References == []
     aggregates = await browse(client, node, ReferenceTypeId=ua.NodeId(44), BrowseDirection=ua.BrowseDirection.Forward)
-    assert len(aggregates.References) == 6
+    assert len(aggregates.References) == 7
     [bare, *_] = (await browse(client, node, ResultMask=0, ReferenceTypeId=ua.NodeId(44))).References
     assert (bare.BrowseName.Name, bare.DisplayName.Text, int(bare.NodeClass)) == (None, None, 0)
     assert bare.ReferenceTypeId == ua.NodeId(0)
@@ -281,7 +283,9 @@ async def test_continuation_points_are_bounded(rig: Rig, client: Any) -> None:
 async def test_every_node_below_the_grid_is_found_by_its_browse_path(rig: Rig, client: Any) -> None:
     for row in range(len(rig.table)):
         address = rig.table.address(row)
-        path = [f"2:{name}" for name in ["Grid", *(each for each in address.split("/") if each != "_")]]
+        segments = address.split("/")
+        names = [f"{4 if level > 7 else 2}:{name}" for level, name in enumerate(segments, 1) if name != "_"]
+        path = ["2:Grid", *names]
         assert (await client.nodes.objects.get_child(path)).nodeid == ua.NodeId(address, 2)
 
 

@@ -155,7 +155,8 @@ def test_a_point_may_have_points_below_it() -> None:
     table.add([point(phase)])
     table.add([point(f"{phase}/ang")])
     space = GridSpace(table, 2, lambda *_: {})
-    assert identifiers(space, phase, True) == {f"{phase}#EngineeringUnits", f"{phase}/ang"}
+    members = {f"{phase}#{name}" for name in ("EngineeringUnits", "cVal", "q", "t")}
+    assert identifiers(space, phase, True) == {*members, f"{phase}/ang"}
     assert identifiers(space, f"{phase}/ang", False) == {phase}
     assert space.node_class(find(space, phase)) == NodeClass.VARIABLE
 
@@ -167,4 +168,4 @@ def test_display_names_are_readable_and_those_of_the_mapping() -> None:
     space = GridSpace(table, 2, lambda *_: {})
     assert space.display_name(find(space, "dso1/north/PS~2EA~2F7")) == localized_text("PS.A/7")
     assert space.display_name(find(space, named.address)) == localized_text("Feeder breaker")
-    assert space.browse_name(find(space, named.address)) == qualified_name("Pos", 2)
+    assert space.browse_name(find(space, named.address)) == qualified_name("Pos", 4)
