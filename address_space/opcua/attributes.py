@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import re
 import struct
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from asyncua.common.utils import Buffer, ServiceError
@@ -14,16 +13,18 @@ from address_space import clock
 from address_space.catalogue import CDCS, ValueType, VariableKind
 from address_space.descriptions import description
 from address_space.opcua.encoding import Stamps, Values, data_values
-from address_space.opcua.properties import arguments_value, property_value, state_text, text_value
-from address_space.opcua.space import LAST_COMMAND, GridSpace, Node, NodeClass
+from address_space.opcua.index_range import Wanted, restrict
+from address_space.opcua.properties import arguments_value, properties_of, property_value, state_text, text_value
+from address_space.opcua.roles_attributes import ACCESS_RESTRICTIONS, ROLE_PERMISSIONS, role_attribute
+from address_space.opcua.space import GridSpace, Node, NodeClass
+from address_space.opcua.standard_attributes import LAST_ATTRIBUTE, read_standard, write_standard
 from address_space.opcua.untyped import ua
 from address_space.opcua.wire import (
     NO_DIAGNOSTICS,
     OperationError,
     Reader,
-    encode_text,
+    encode_variant,
     localized_text,
-    node_id_object,
     numeric_node_id,
     pack_i32,
     pack_u32,
@@ -35,17 +36,16 @@ if TYPE_CHECKING:
     from address_space.opcua.access import Access
     from address_space.opcua.processor import Handler, Processor, Request
     from address_space.opcua.server import InternalServer
+    from address_space.opcua.session import Session
 
 NODE_ID, NODE_CLASS, BROWSE_NAME, DISPLAY_NAME, DESCRIPTION, WRITE_MASK, USER_WRITE_MASK = range(1, 8)
 EVENT_NOTIFIER, VALUE, DATA_TYPE, VALUE_RANK, ARRAY_DIMENSIONS, ACCESS_LEVEL, USER_ACCESS_LEVEL = range(12, 19)
 MINIMUM_SAMPLING_INTERVAL, HISTORIZING, EXECUTABLE, USER_EXECUTABLE = range(19, 23)
 ACCESS_LEVEL_EX = 27
-_LAST_ATTRIBUTE = 27
 _CURRENT_READ = 1
 _PLAIN_TAIL = struct.pack("<I", VALUE) + b"\xff\xff\xff\xff\x00\x00\xff\xff\xff\xff"
 """AttributeId Value, no IndexRange, no DataEncoding: how nearly every ReadValueId ends."""
 _FEW = 4
-_RE_RANGE = re.compile(r"(\d{1,10})(?::(\d{1,10}))?\Z")
 _POINT_VALUES: dict[int, struct.Struct] = {
     ValueType.BOOLEAN: struct.Struct("<BBBIqq"),
     ValueType.INT32: struct.Struct("<BBiIqq"),
@@ -54,15 +54,7 @@ _POINT_VALUES: dict[int, struct.Struct] = {
     ValueType.DOUBLE: struct.Struct("<BBQIqq"),
 }
 _WAITING = 0x8032_0000
-
-
-class Wanted(NamedTuple):
-    """One ReadValueId; NodeId and DataEncoding on the wire."""
-
-    node_id: bytes
-    attribute: int
-    index_range: str | None
-    encoding: bytes
+_ARGUMENT = numeric_node_id(296)
 
 
 # ---- Read ------------------------------------------------------------------------------------------------------
@@ -170,7 +162,7 @@ def read_attribute(server: InternalServer, access: Access, wanted: Wanted, stamp
     """
     node = server.space.find_wire(wanted.node_id)
     if node is None:
-        return _read_standard(server, wanted, stamps)
+        return read_standard(server, access, wanted, stamps)
     return _read_node(server, access, node, wanted, stamps)
 
 
@@ -181,7 +173,7 @@ def _read_node(server: InternalServer, access: Access, node: Node, wanted: Wante
         if wanted.index_range or wanted.encoding[2:6] != b"\xff\xff\xff\xff":
             status = ua.StatusCodes.BadIndexRangeNoData if wanted.index_range else ua.StatusCodes.BadDataEncodingInvalid
             raise OperationError(status)
-        return _stamped(attribute_variant(server.space, access, node, wanted.attribute), stamps)
+        return _stamped(attribute_variant(server, access, node, wanted.attribute), stamps)
     if server.space.node_class(node) != NodeClass.VARIABLE:
         raise OperationError(ua.StatusCodes.BadAttributeIdInvalid)
     if not node.part and not access.allows(Right.READ, node.owner):
@@ -204,9 +196,12 @@ def value_of(space: GridSpace, node: Node, stamps: int = Stamps.BOTH) -> bytes:
     if node.part and node.method is not None:
         arguments = node.method.inputs if node.part == "InputArguments" else node.method.outputs
         return _stamped(arguments_value(arguments).variant, stamps)
-    if node.member == LAST_COMMAND:
-        return _last_command(space, node, stamps)
+    member = space.member_value(node)
+    if member is not None:
+        return member.encode(stamps)
     profile = space.table.profile(node.row)
+    if node.member not in properties_of(profile):
+        return point_value(space.table, node.row, stamps)
     if node.member != "ValueAsText":
         return _stamped(property_value(profile, node.member).variant, stamps)
     sample = space.table.sample(node.row)
@@ -220,16 +215,6 @@ def value_of(space: GridSpace, node: Node, stamps: int = Stamps.BOTH) -> bytes:
         return bytes((mask,)) + status + times
     text = text_value(state_text(profile.enumeration, int(sample.value)))
     return bytes((mask | 1,)) + text.variant + status + times
-
-
-def _last_command(space: GridSpace, node: Node, stamps: int) -> bytes:
-    text, moment = space.last_commands.get(node.owner, ("", 0))
-    if not moment:
-        return bad_value(_WAITING)
-    mask = (
-        1 | (4 if stamps in {Stamps.SOURCE, Stamps.BOTH} else 0) | (8 if stamps in {Stamps.SERVER, Stamps.BOTH} else 0)
-    )
-    return bytes((mask, ValueType.STRING)) + encode_text(text) + struct.pack("<q", moment) * (mask.bit_count() - 1)
 
 
 def _stamped(variant: bytes, stamps: int) -> bytes:
@@ -246,36 +231,6 @@ def _ranged(value: bytes, wanted: Wanted) -> bytes:
     return struct_to_binary(restrict(data_value, text, encoding))
 
 
-def restrict(data_value: Any, index_range: str | None, encoding: bytes) -> Any:
-    """A DataValue cut to an IndexRange; DataEncoding on the wire is checked.
-
-    Raises:
-        OperationError: with the status of the operation.
-    """
-    variant = data_value.Value
-    if encoding[2:6] != b"\xff\xff\xff\xff":
-        if variant is None or variant.VariantType != ua.VariantType.ExtensionObject:
-            raise OperationError(ua.StatusCodes.BadDataEncodingInvalid)
-        if encoding != b"\x00\x00" + encode_text("Default Binary"):
-            raise OperationError(ua.StatusCodes.BadDataEncodingUnsupported)
-    if not index_range:
-        return data_value
-    match = _RE_RANGE.match(index_range)
-    if match is None:
-        # Further dimensions are well-formed but nothing here has them.
-        known = all(_RE_RANGE.match(part) for part in index_range.split(","))
-        raise OperationError(ua.StatusCodes.BadIndexRangeNoData if known else ua.StatusCodes.BadIndexRangeInvalid)
-    low = int(match[1])
-    high = low if match[2] is None else int(match[2])
-    if match[2] is not None and high <= low:
-        raise OperationError(ua.StatusCodes.BadIndexRangeInvalid)
-    value = None if variant is None else variant.Value
-    if variant is None or not isinstance(value, (list, str, bytes)) or low >= len(value):
-        raise OperationError(ua.StatusCodes.BadIndexRangeNoData)
-    data_value.Value = ua.Variant(value[low : high + 1], variant.VariantType, is_array=variant.is_array)
-    return data_value
-
-
 # ---- attributes of the grid's nodes --------------------------------------------------------------------------------
 
 
@@ -287,12 +242,13 @@ def _u32(number: int) -> bytes:
     return b"\x07" + pack_u32(number)
 
 
-def attribute_variant(space: GridSpace, access: Access, node: Node, attribute: int) -> bytes:
+def attribute_variant(server: InternalServer, access: Access, node: Node, attribute: int) -> bytes:
     """An attribute other than Value on the wire.
 
     Raises:
         OperationError: BadAttributeIdInvalid when nodes of the class do not have it.
     """
+    space = server.space
     node_class = space.node_class(node)
     if attribute == NODE_ID:
         return b"\x11" + space.node_id(node.identifier)
@@ -306,6 +262,9 @@ def attribute_variant(space: GridSpace, access: Access, node: Node, attribute: i
         return b"\x15" + localized_text(_description(space, node))
     if attribute in {WRITE_MASK, USER_WRITE_MASK}:
         return _u32(0)
+    if ROLE_PERMISSIONS <= attribute <= ACCESS_RESTRICTIONS:
+        call = node.method.right if node.is_method and node.method is not None else None
+        return encode_variant(role_attribute(server, access, attribute, node.owner, call=call))
     if node_class == NodeClass.OBJECT and attribute == EVENT_NOTIFIER:
         return b"\x03\x01" if node.is_notifier else b"\x03\x00"
     if node_class == NodeClass.METHOD and attribute in {EXECUTABLE, USER_EXECUTABLE}:
@@ -322,7 +281,7 @@ def attribute_variant(space: GridSpace, access: Access, node: Node, attribute: i
 def _variable_attribute(space: GridSpace, access: Access, node: Node, attribute: int) -> bytes:
     if attribute in {DATA_TYPE, VALUE_RANK}:
         data_type, rank = _type_of(space, node)
-        return b"\x11" + numeric_node_id(data_type) if attribute == DATA_TYPE else _i32(rank)
+        return b"\x11" + data_type if attribute == DATA_TYPE else _i32(rank)
     if attribute == ACCESS_LEVEL:
         return bytes((3, _CURRENT_READ))
     if attribute == USER_ACCESS_LEVEL:
@@ -339,17 +298,14 @@ def _variable_attribute(space: GridSpace, access: Access, node: Node, attribute:
     raise OperationError(ua.StatusCodes.BadAttributeIdInvalid)
 
 
-def _type_of(space: GridSpace, node: Node) -> tuple[int, int]:
+def _type_of(space: GridSpace, node: Node) -> tuple[bytes, int]:
+    """(DataType on the wire, ValueRank)."""
     if node.face is not None:
-        return node.face.data_type()
-    if node.is_point:
-        return int(space.table.value_type[node.row]), -1
-    if node.part:
-        return 296, 1
-    if node.member == LAST_COMMAND:
-        return int(ValueType.STRING), -1
-    value = property_value(space.table.profile(node.row), node.member)
-    return value.data_type, value.value_rank
+        number, rank = node.face.data_type()
+        return numeric_node_id(number), rank
+    if node.variable is not None:
+        return node.variable.data_type, node.variable.rank
+    return (numeric_node_id(int(space.table.value_type[node.row])), -1) if node.is_point else (_ARGUMENT, 1)
 
 
 def _description(space: GridSpace, node: Node) -> str:
@@ -368,36 +324,6 @@ def _description(space: GridSpace, node: Node) -> str:
     return f"{meaning} ({what})" if meaning else what
 
 
-# ---- nodes of namespace 0 ------------------------------------------------------------------------------------------
-
-
-def _read_standard(server: InternalServer, wanted: Wanted, stamps: int) -> bytes:
-    aspace, node_id = server.aspace, node_id_object(wanted.node_id)
-    if not 1 <= wanted.attribute <= _LAST_ATTRIBUTE:
-        known = node_id in aspace
-        raise OperationError(ua.StatusCodes.BadAttributeIdInvalid if known else ua.StatusCodes.BadNodeIdUnknown)
-    attribute = ua.AttributeIds(wanted.attribute)
-    if attribute == ua.AttributeIds.Value:
-        _check_readable(server, node_id)
-    found = aspace.read_attribute_value(node_id, attribute)
-    value = ua.DataValue(found.Value, found.StatusCode)
-    if attribute == ua.AttributeIds.Value and stamps in {Stamps.SOURCE, Stamps.BOTH}:
-        value.SourceTimestamp = found.SourceTimestamp
-    if found.Value is not None and stamps in {Stamps.SERVER, Stamps.BOTH}:
-        value.ServerTimestamp = clock.to_datetime(clock.now())
-    return struct_to_binary(restrict(value, wanted.index_range, wanted.encoding))
-
-
-def _check_readable(server: InternalServer, node_id: Any) -> None:
-    for attribute, status in (
-        (ua.AttributeIds.AccessLevel, ua.StatusCodes.BadNotReadable),
-        (ua.AttributeIds.UserAccessLevel, ua.StatusCodes.BadUserAccessDenied),
-    ):
-        level = server.aspace.read_attribute_value(node_id, attribute).Value
-        if level is not None and level.Value is not None and not int(level.Value) & _CURRENT_READ:
-            raise OperationError(status)
-
-
 # ---- Write ---------------------------------------------------------------------------------------------------------
 
 
@@ -413,27 +339,27 @@ def write(processor: Processor, request: Request) -> None:
     if count > server.limits.max_nodes_per_write:
         raise ServiceError(ua.StatusCodes.BadTooManyOperations)
     parameters = request.decode(ua.WriteParameters)
-    statuses = [_write_status(server, session.rights, each) for each in parameters.NodesToWrite]
+    statuses = [_write_status(server, session, each) for each in parameters.NodesToWrite]
     processor.respond(request, 676, pack_i32(count), *(pack_u32(status) for status in statuses), NO_DIAGNOSTICS)
 
 
-def _write_status(server: InternalServer, access: Access, value: Any) -> int:
+def _write_status(server: InternalServer, session: Session, value: Any) -> int:
+    access = session.rights
     node_id, attribute = value.NodeId, int(value.AttributeId)
-    if not 1 <= attribute <= _LAST_ATTRIBUTE:
+    if not 1 <= attribute <= LAST_ATTRIBUTE:
         return int(ua.StatusCodes.BadAttributeIdInvalid)
     node = None
     if node_id.NamespaceIndex == server.space.namespace and isinstance(node_id.Identifier, str):
         node = server.space.find(node_id.Identifier)
     if node is None:
-        known = node_id in server.aspace
-        return int(ua.StatusCodes.BadNotWritable if known else ua.StatusCodes.BadNodeIdUnknown)
+        return write_standard(server, session, value)
     if not access.allows(Right.BROWSE, node.owner):
         return int(ua.StatusCodes.BadNodeIdUnknown)
     if attribute == VALUE:
         variable = server.space.node_class(node) == NodeClass.VARIABLE
         return int(ua.StatusCodes.BadNotWritable if variable else ua.StatusCodes.BadAttributeIdInvalid)
     try:
-        attribute_variant(server.space, access, node, attribute)
+        attribute_variant(server, access, node, attribute)
     except OperationError as error:
         return error.status
     return int(ua.StatusCodes.BadNotWritable)

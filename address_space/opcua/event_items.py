@@ -280,6 +280,15 @@ class EventItems:
             if item is not None and item.mode == SAMPLING:
                 item.triggered = item.waiting
 
+    def handles(self) -> list[tuple[int, int]]:
+        """(MonitoredItemId, client handle) of each item."""
+        return [(item.id, item.handle) for item in self._items.values()]
+
+    @property
+    def disabled(self) -> int:
+        """Items in mode Disabled."""
+        return sum(item.mode == DISABLED for item in self._items.values())
+
     def repeat_values(self) -> None:
         """Events have no present value."""
 

@@ -85,6 +85,15 @@ class ItemGroup(Protocol):
         """Up to `most` notifications as one NotificationData ExtensionObject in pieces, and how many; they leave."""
         ...
 
+    def handles(self) -> list[tuple[int, int]]:
+        """(MonitoredItemId, client handle) of each item."""
+        ...
+
+    @property
+    def disabled(self) -> int:
+        """Items in mode Disabled."""
+        ...
+
     def repeat_values(self) -> None:
         """Queue the present values once more (TransferSubscriptions, ResendData); events have none."""
         ...

@@ -111,6 +111,16 @@ class MonitoredPoints:
         records: Items = self._items[slots]
         return records
 
+    def handles(self) -> list[tuple[int, int]]:
+        """(item id, client handle) of each item."""
+        items = self._items[self._items["mode"] != DELETED]
+        return list(zip(items["id"].tolist(), items["handle"].tolist(), strict=True))
+
+    @property
+    def disabled(self) -> int:
+        """Items in mode Disabled."""
+        return int((self._items["mode"] == DISABLED).sum())
+
     def modify(self, slots: npt.NDArray[np.intp], items: Items, *, cycle: int, now: int | None = None) -> None:
         """Give items another handle, queue size, discard policy, sampling, trigger, deadband and timestamps."""
         present = clock.now() if now is None else now

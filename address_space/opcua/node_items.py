@@ -16,8 +16,9 @@ from asyncua.ua.ua_binary import variant_from_binary
 
 from address_space import clock
 from address_space.catalogue import ValueType
-from address_space.opcua.attributes import VALUE, Wanted, read_attribute
+from address_space.opcua.attributes import VALUE, read_attribute
 from address_space.opcua.encoding import OVERFLOW_BIT, Stamps, data_change
+from address_space.opcua.index_range import Wanted
 from address_space.opcua.item_groups import Made
 from address_space.opcua.item_requests import NO_FILTER, PERCENT, Filter, parameters_of
 from address_space.opcua.items import DISABLED, REPORTING, SAMPLING, TRIGGER_STATUS, TRIGGER_TIMESTAMP, TRIGGER_VALUE
@@ -328,6 +329,15 @@ class NodeItems:
         item.last = reading
         self.dropped += item.put(reading)
         self._fired.add(item_id)
+
+    def handles(self) -> list[tuple[int, int]]:
+        """(MonitoredItemId, client handle) of each item."""
+        return [(item_id, item.handle) for item_id, item in self._items.items()]
+
+    @property
+    def disabled(self) -> int:
+        """Items in mode Disabled."""
+        return sum(item.mode == DISABLED for item in self._items.values())
 
     def repeat_values(self) -> None:
         """Queue the present values once more."""

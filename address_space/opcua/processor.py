@@ -24,6 +24,7 @@ from asyncua.ua.ua_binary import struct_to_binary
 from address_space import clock
 from address_space.opcua.channel import ChannelLimits, SecureChannel
 from address_space.opcua.channel_audit import ChannelGate, answer_open
+from address_space.opcua.diagnostics_counts import count_refusal
 from address_space.opcua.request import DECODING, Request, parse
 from address_space.opcua.session_audit import foreign_token
 from address_space.opcua.untyped import ua
@@ -223,6 +224,7 @@ class Processor:
                     )
             else:
                 session.touch()
+            session.counts.request(type_id, request.received)
         if handler is None:
             raise ServiceError(ua.StatusCodes.BadServiceUnsupported)
         return handler(self, request)
@@ -271,6 +273,7 @@ class Processor:
 
     def fault(self, request: Request, status: int) -> None:
         """Answer a request with a ServiceFault."""
+        count_refusal(self, request.type_id, status)
         self.send(request.request_id, self.response(397, request.handle, status))
 
     def send(self, request_id: int, body: bytes) -> None:

@@ -32,9 +32,11 @@ from address_space.alias import AddressBook
 from address_space.opcua import attributes, browse, methods, session, subscriptions
 from address_space.opcua.admission import Admission
 from address_space.opcua.capabilities import fill_capabilities
+from address_space.opcua.diagnostics import Diagnostics
 from address_space.opcua.endpoints import Application, offer
 from address_space.opcua.event_feed import serve_events
-from address_space.opcua.model.ids import AUTHORITY_INDEX, DI_INDEX, DI_URI, INDEX, URI
+from address_space.opcua.item_methods import ITEM_METHODS
+from address_space.opcua.model.ids import AUTHORITY_INDEX, DI_INDEX, DI_URI, INDEX, URI, numbers
 from address_space.opcua.model.snapshot import SnapshotNodes
 from address_space.opcua.processor import Handler
 from address_space.opcua.security import ApplicationIdentity, load_or_make
@@ -103,6 +105,7 @@ class InternalServer(StockInternalServer):
     Attributes:
         space: nodes of the grid.
         types: nodes of namespace 0.
+        diagnostics: ServerDiagnostics.
         standard_methods: methods of namespace 0 and of conditions that are offered.
         event_feed: tells events to the event items.
         handlers: request type id -> handler.
@@ -149,6 +152,9 @@ class InternalServer(StockInternalServer):
         self.node_mgt_service = NodeManagementService(self.aspace)
         self.methods = methods.MethodCatalogue(self)
         self.standard_methods = StandardMethods()
+        for method in ITEM_METHODS:
+            self.standard_methods.register(method)
+        self.diagnostics = Diagnostics()
         pki = self.settings.pki_directory
         self.security_audit = SecurityAudit(self)
         self.trust = Trust(
@@ -219,7 +225,7 @@ class InternalServer(StockInternalServer):
         reference.NodeClass = ua.NodeClass.Object
         reference.BrowseName = ua.QualifiedName("Grid", self.space.namespace)
         reference.DisplayName = ua.LocalizedText("Grid")
-        reference.TypeDefinition = ua.NodeId(ua.ObjectIds.BaseObjectType)
+        reference.TypeDefinition = ua.NodeId(numbers()["GridRootType"], INDEX)
         self.aspace[ua.NodeId(ua.ObjectIds.ObjectsFolder)].references.append(reference)
         # Events of the grid go up to the Server object.
         events = replace(reference, ReferenceTypeId=ua.NodeId(ua.ObjectIds.HasNotifier))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hmac
 import logging
 import secrets
@@ -18,6 +19,7 @@ from cryptography.exceptions import InvalidSignature
 from address_space.opcua import session_audit
 from address_space.opcua.access import Access
 from address_space.opcua.delay import RequestDelay
+from address_space.opcua.diagnostics_counts import SessionCounts
 from address_space.opcua.identity import authenticate, claim
 from address_space.opcua.security import same_certificate
 from address_space.opcua.untyped import ua
@@ -40,6 +42,7 @@ class Session(InternalSession):
         access: rights of the caller; None before activation.
         host: address of the client, without a port.
         name, endpoint_url, client_description: what CreateSession told.
+        counts: what it did, for the diagnostics.
         delays: how long requests are under way; `delay` is that of the newest, ticks.
         processor: the connection that serves the session now; None while it has none.
         continuation: unfinished browses, see `address_space.opcua.browse`.
@@ -69,6 +72,7 @@ class Session(InternalSession):
         self.continuation: dict[bytes, tuple[int, list[bytes]]] = {}
         self.delays = RequestDelay()
         self.delay = 0
+        self.counts = SessionCounts()
         self.on_close: list[Callable[[bool], None]] = []
         self.on_connection: list[Callable[[bool], None]] = []
 
@@ -115,6 +119,8 @@ class Session(InternalSession):
         if self.closed:
             return
         self.continuation.clear()
+        if asyncio.current_task() is self._timeout_task:
+            self.server.counters.sessions_timed_out += 1
         await super().close_session(delete_subs)
         for tell in self.on_close:
             tell(delete_subs)
@@ -127,6 +133,7 @@ class Session(InternalSession):
             for tell in self.on_connection:
                 tell(False)
             return
+        self.server.counters.sessions_aborted += not self.closed
         await self.close_session(True)
 
 
@@ -193,6 +200,8 @@ def _new_session(processor: Processor, parameters: Any) -> tuple[Session, float]
     session.endpoint_url = (parameters.EndpointUrl or "")[:4096]
     session.name = (parameters.SessionName or "")[:512] or "unnamed"
     processor.session = session
+    session.counts.created(parameters)
+    server.counters.sessions_made += 1
     return session, session.start(float(parameters.RequestedSessionTimeout or 0))
 
 
@@ -226,6 +235,7 @@ async def activate_session(processor: Processor, request: Request) -> None:
     if session.closed or processor.transport.is_closing():
         raise ServiceError(ua.StatusCodes.BadSessionClosed)
     session.activate(replace(caller, client=processor.peer, session=session.session_id.to_string()))
+    session.counts.activated(caller.user, parameters)
     _take_over(processor, session)
     response = ua.ActivateSessionResponse()
     response.Parameters.ServerNonce = session.nonce

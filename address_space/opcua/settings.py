@@ -153,7 +153,7 @@ class ServerSettings:
 
 @dataclass(slots=True)
 class ServerCounters:
-    """What the server refused since the start."""
+    """What the server refused since the start, and its sessions."""
 
     connections_refused: int = 0
     frames_refused: int = 0
@@ -162,3 +162,10 @@ class ServerCounters:
     logins_refused: int = 0
     certificates_refused: int = 0
     audit_events: int = 0
+    sessions_made: int = 0
+    sessions_rejected: int = 0
+    sessions_security_rejected: int = 0
+    sessions_timed_out: int = 0
+    sessions_aborted: int = 0
+    requests_rejected: int = 0
+    requests_security_rejected: int = 0

@@ -103,6 +103,23 @@ class PointSubscription:
         """Whether there is such an item."""
         return self.group_of(item_id) is not None or int(self.points.find([item_id])[0]) >= 0
 
+    @property
+    def item_count(self) -> int:
+        """Monitored items of all kinds."""
+        return len(self.points) + sum(len(group) for group in self.groups)
+
+    @property
+    def disabled_items(self) -> int:
+        """Those in mode Disabled."""
+        return self.points.disabled + sum(group.disabled for group in self.groups)
+
+    def handles(self) -> list[tuple[int, int]]:
+        """(MonitoredItemId, client handle) of all items, by id."""
+        pairs = self.points.handles()
+        for group in self.groups:
+            pairs += group.handles()
+        return sorted(pairs)
+
     def settle_triggers(self) -> None:
         """Triggering links or items have changed."""
         self.points.set_triggers(self.triggers.sources)
@@ -127,6 +144,21 @@ class PointSubscription:
     def most(self) -> int:
         """MaxNotificationsPerPublish."""
         return self._most
+
+    @property
+    def next_sequence(self) -> int:
+        """Sequence number of the next message."""
+        return self._next_sequence
+
+    @property
+    def idle_cycles(self) -> int:
+        """Cycles since the last message."""
+        return self._idle_cycles
+
+    @property
+    def unanswered_cycles(self) -> int:
+        """Cycles since a publish request was there."""
+        return self._unanswered_cycles
 
     def set_most(self, requested: int) -> None:
         """Set MaxNotificationsPerPublish; 0 leaves it to the server's own limit."""
@@ -231,6 +263,7 @@ class PointSubscription:
                 return
             waiting = self._queue.take(self.id)
             if waiting is None:
+                self.counts.late_publish_requests += 1
                 return
             send(self._message(waiting.processor.response_limit), waiting)
 
@@ -294,6 +327,7 @@ class PointSubscription:
             self._kept_size > limits.retransmission_bytes and len(self._kept) > 1
         ):
             self._kept_size -= len(self._kept.pop(next(iter(self._kept))))
+            self.counts.discarded_messages += 1
 
     def acknowledge(self, sequence: int) -> int:
         """Forget a message; BadSequenceNumberUnknown when it is not kept."""

@@ -101,6 +101,7 @@ class PointSubscriptionService(SubscriptionService):
 
     Attributes:
         event_items: makes the event items of a new subscription; None while there are none.
+        made: subscriptions since the start.
     """
 
     def __init__(
@@ -120,6 +121,7 @@ class PointSubscriptionService(SubscriptionService):
         self.limits = limits or SubscriptionLimits()
         self.may_monitor = may_monitor
         self.event_items: GroupOf | None = None
+        self.made = 0
         self.subscriptions: dict[int, PointSubscription] = {}  # type: ignore[assignment]  # asyncua makes none of its own
         self._ended = SubscriptionTotals()
         self._queues: WeakKeyDictionary[Session, PublishQueue] = WeakKeyDictionary()
@@ -197,6 +199,7 @@ class PointSubscriptionService(SubscriptionService):
         if len(self.subscriptions) >= limits.max_subscriptions or len(owned) >= limits.max_subscriptions_per_session:
             raise ServiceError(StatusCodes.BadTooManySubscriptions)
         data = CreateSubscriptionResult()
+        self.made += 1
         self._sub_id_counter += 1
         data.SubscriptionId = self._sub_id_counter
         self.revise(data, wishes)

@@ -1,0 +1,50 @@
+"""What a ReadValueId asks of a value: IndexRange and DataEncoding (Part 4, 7.21 and 7.24)."""
+
+from __future__ import annotations
+
+import re
+from typing import Any, NamedTuple
+
+from address_space.opcua.untyped import ua
+from address_space.opcua.wire import OperationError, encode_text
+
+_RE_RANGE = re.compile(r"(\d{1,10})(?::(\d{1,10}))?\Z")
+
+
+class Wanted(NamedTuple):
+    """One ReadValueId; NodeId and DataEncoding on the wire."""
+
+    node_id: bytes
+    attribute: int
+    index_range: str | None
+    encoding: bytes
+
+
+def restrict(data_value: Any, index_range: str | None, encoding: bytes) -> Any:
+    """A DataValue cut to an IndexRange; DataEncoding on the wire is checked.
+
+    Raises:
+        OperationError: with the status of the operation.
+    """
+    variant = data_value.Value
+    if encoding[2:6] != b"\xff\xff\xff\xff":
+        if variant is None or variant.VariantType != ua.VariantType.ExtensionObject:
+            raise OperationError(ua.StatusCodes.BadDataEncodingInvalid)
+        if encoding != b"\x00\x00" + encode_text("Default Binary"):
+            raise OperationError(ua.StatusCodes.BadDataEncodingUnsupported)
+    if not index_range:
+        return data_value
+    match = _RE_RANGE.match(index_range)
+    if match is None:
+        # Further dimensions are well-formed but nothing here has them.
+        known = all(_RE_RANGE.match(part) for part in index_range.split(","))
+        raise OperationError(ua.StatusCodes.BadIndexRangeNoData if known else ua.StatusCodes.BadIndexRangeInvalid)
+    low = int(match[1])
+    high = low if match[2] is None else int(match[2])
+    if match[2] is not None and high <= low:
+        raise OperationError(ua.StatusCodes.BadIndexRangeInvalid)
+    value = None if variant is None else variant.Value
+    if variant is None or not isinstance(value, (list, str, bytes)) or low >= len(value):
+        raise OperationError(ua.StatusCodes.BadIndexRangeNoData)
+    data_value.Value = ua.Variant(value[low : high + 1], variant.VariantType, is_array=variant.is_array)
+    return data_value
