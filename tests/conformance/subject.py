@@ -18,8 +18,16 @@ from address_space.point import Batch, Point, PointProfile, TextSample
 from address_space.quality import StatusCode
 from address_space.table import PointTable
 
-PASSWORDS = {"olga": "o-secret", "otto": "w-secret", "nina": "n-secret", "sara": "s-secret", "nobody": "x-secret"}
-"""olga operates, otto observes, nina observes one feeder, sara administers security, nobody has no role."""
+PASSWORDS = {
+    "olga": "o-secret",
+    "otto": "w-secret",
+    "nina": "n-secret",
+    "sara": "s-secret",
+    "eva": "e-secret",
+    "nobody": "x-secret",
+}
+"""olga operates, otto observes, nina observes one feeder, sara administers security, eva supervises and configures,
+nobody has no role."""
 NAMESPACE = 2
 METHODS_OBJECT = BAY
 """Has the methods `Double` (factor: Double, names: String[]) -> result, and `Refused`, which may never be called."""

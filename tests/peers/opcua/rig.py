@@ -14,6 +14,7 @@ from address_space.addcause import AddCause
 from address_space.address import parse
 from address_space.alias import AddressBook
 from address_space.catalogue import classify
+from address_space.events import EventJournal
 from address_space.opcua.server import GatewayServer
 from address_space.opcua.settings import Ports, ServerLimits, ServerSettings
 from address_space.point import Batch, Point, PointProfile
@@ -21,6 +22,7 @@ from address_space.ports import Argument, AuditRecord, Caller, Command, MethodRe
 from address_space.quality import Quality, StatusCode
 from address_space.table import PointTable
 from address_space.units import canonical
+from twin_gateway.alarms.store import ConditionBook
 
 AUTHORITY = "https://example.org"
 BAY = "dso1/north/PS01/MV1/F05"
@@ -61,12 +63,20 @@ def grid(bays: int = 0) -> PointTable:
 class Users:
     """An access policy in memory."""
 
-    passwords = {"olga": "o-secret", "otto": "w-secret", "nina": "n-secret", "sara": "s-secret", "nobody": "x-secret"}  # noqa: RUF012
+    passwords = {  # noqa: RUF012
+        "olga": "o-secret",
+        "otto": "w-secret",
+        "nina": "n-secret",
+        "sara": "s-secret",
+        "eva": "e-secret",
+        "nobody": "x-secret",
+    }
     roles = {  # noqa: RUF012
         "olga": {"Observer", "Operator"},
         "otto": {"Observer"},
         "nina": {"Observer"},
         "sara": {"Observer", "SecurityAdmin"},
+        "eva": {"Observer", "Operator", "Supervisor", "Engineer"},
         "nobody": set(),
         "": {"Observer"},
     }
@@ -88,13 +98,23 @@ class Users:
     def role_rights(self) -> dict[str, frozenset[Right]]:
         looks = frozenset({Right.BROWSE, Right.READ})
         administers = frozenset({Right.ADMINISTER, Right.AUDIT})
-        return {"Observer": looks, "Operator": looks | {Right.OPERATE}, "SecurityAdmin": administers}
+        operates, supervises = looks | {Right.OPERATE}, looks | {Right.SUPERVISE}
+        engineers = looks | {Right.CONFIGURE}
+        return {
+            "Observer": looks,
+            "Operator": operates,
+            "Supervisor": supervises,
+            "Engineer": engineers,
+            "SecurityAdmin": administers,
+        }
 
     def permits(self, caller: Caller, right: Right, address: str) -> bool:
         if right is Right.OPERATE:
             return "Operator" in caller.roles
         if right in {Right.ADMINISTER, Right.AUDIT}:
             return "SecurityAdmin" in caller.roles
+        if right in {Right.SUPERVISE, Right.CONFIGURE}:
+            return ("Supervisor" if right is Right.SUPERVISE else "Engineer") in caller.roles
         if "Observer" not in caller.roles or right not in {Right.BROWSE, Right.READ}:
             return False
         if caller.user != "nina" or not address:
@@ -189,7 +209,16 @@ class Rig:
     ) -> None:
         self.table = table or grid()
         self.desk, self.audit, self.policy = Desk(), Audit(), policy or Users()
-        ports = Ports(self.policy, self.desk, self.audit, providers=(Provider(),))
+        self.events = EventJournal()
+        self.conditions = ConditionBook(self.events, policy=self.policy, audit=self.audit)
+        ports = Ports(
+            self.policy,
+            self.desk,
+            self.audit,
+            events=self.events,
+            conditions=self.conditions,
+            providers=(Provider(),),
+        )
         self.server = GatewayServer(
             self.table,
             ServerSettings(
