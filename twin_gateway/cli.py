@@ -1,10 +1,9 @@
-"""The command line: run, check, init, user, simulate, inject, demo, bench, resolve."""
+"""The command line: run, check, init, user, trust, simulate, inject, demo, bench, resolve."""
 
 from __future__ import annotations
 
 import json
 import os
-import sys
 from importlib import import_module
 from pathlib import Path
 from typing import Annotated
@@ -14,6 +13,8 @@ import typer
 from twin_gateway import __version__
 from twin_gateway.grid_cli import grid_app
 from twin_gateway.inject_cli import app as inject_app
+from twin_gateway.trust_cli import trust_app
+from twin_gateway.user_cli import users_app
 
 app = typer.Typer(
     name="twin-gateway",
@@ -21,8 +22,8 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_show_locals=False,
 )
-users_app = typer.Typer(help="Users of the gateway.", no_args_is_help=True)
 app.add_typer(users_app, name="user")
+app.add_typer(trust_app, name="trust")
 app.add_typer(grid_app, name="grid")
 app.add_typer(inject_app, name="inject")
 
@@ -84,40 +85,6 @@ def init(folder: Annotated[Path, typer.Argument(help="Where to write.")] = Path(
         _fail(str(error))
 
 
-@users_app.command("add")
-def add_user(
-    name: Annotated[str, typer.Argument(help="User name.")],
-    role: Annotated[list[str], typer.Option(help="Observer, Operator, Supervisor or Engineer; may be given twice.")],
-    area: Annotated[
-        list[str] | None, typer.Option(help="Address the roles are limited to; may be given twice.")
-    ] = None,
-    file: Annotated[Path, typer.Option(help="The user file.")] = Path("users.yaml"),
-    password_stdin: Annotated[bool, typer.Option(help="Read the password from standard input.")] = False,
-) -> None:
-    """Add a user, or change one. The password is asked for and kept as an argon2id hash."""
-    from pydantic import ValidationError
-
-    from twin_gateway.security.passwords import hash_password
-    from twin_gateway.security.users import User, UsersError, load_users, save_users
-
-    if password_stdin:
-        password = sys.stdin.readline().rstrip("\r\n")
-    else:
-        password = typer.prompt("Password", hide_input=True, confirmation_prompt=True)
-    if len(password) < 8:
-        _fail("a password has at least 8 characters")
-    try:
-        users = dict(load_users(file)) if file.exists() else {}
-        entry = {"password": hash_password(password), "roles": role, "areas": area or []}
-        users[name] = User.model_validate(entry)
-        save_users(file, users)
-    except ValidationError as error:
-        _fail("; ".join(problem["msg"] for problem in error.errors(include_input=False)))
-    except (UsersError, ValueError, OSError) as error:
-        _fail(str(error))
-    typer.echo(f"user {name} is in {file}; restart the gateway to let it in")
-
-
 @app.command()
 def demo(
     port: Annotated[int, typer.Option(help="OPC UA port.")] = 4840,
@@ -132,7 +99,7 @@ def demo(
     raise typer.Exit(run_demo(port=port, folder=folder, duration=duration))
 
 
-BENCHES = ("opcua", "mapping", "iec104", "iec61850", "dlms", "coap", "mqtt", "twin")
+BENCHES = ("opcua", "mapping", "iec104", "iec61850", "dlms", "coap", "mqtt", "twin", "history")
 
 
 @app.command()

@@ -45,10 +45,10 @@ class OpcUaSection(_Section):
     port: Port = 4840
     host_names: tuple[str, ...] = ()
     anonymous: Literal["none", "observe"] = "none"
-    security: tuple[Literal["Sign", "SignAndEncrypt"], ...] = Field(("SignAndEncrypt",), min_length=1)
+    security: tuple[Literal["Sign", "SignAndEncrypt"], ...] = Field(default=("SignAndEncrypt",), min_length=1)
     security_none: bool = False
     policies: tuple[Literal["Aes256_Sha256_RsaPss", "Aes128_Sha256_RsaOaep", "Basic256Sha256"], ...] = Field(
-        ("Aes256_Sha256_RsaPss", "Aes128_Sha256_RsaOaep", "Basic256Sha256"), min_length=1
+        default=("Aes256_Sha256_RsaPss", "Aes128_Sha256_RsaOaep", "Basic256Sha256"), min_length=1
     )
     trust_any_client: bool = False
     key_bits: Literal[2048, 3072, 4096] = 2048

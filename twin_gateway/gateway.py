@@ -77,7 +77,9 @@ class Gateway:
         self.events = EventJournal()
         self.table = PointTable()
         self.audit = AuditJournal(config.data_directory / "audit.sqlite")
-        self.policy = UserPolicy(users, anonymous_observes=config.opcua.anonymous == "observe", audit=self.audit)
+        self.policy = UserPolicy(
+            users, anonymous_observes=config.opcua.anonymous == "observe", audit=self.audit, path=config.users
+        )
         self.plant: Plant = build_plant(
             mapping,
             self.table,
@@ -150,6 +152,7 @@ class Gateway:
             await self.stop()
             raise
         self._spawn("sweep", self._sweep)
+        self._spawn("users", self.policy.watch)
         self._spawn("conditions", self.conditions.run)
         self._spawn("delayed alarms", self.twin.tick)
         self._spawn("own conditions", self._own_conditions().run)

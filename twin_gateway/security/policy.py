@@ -4,65 +4,166 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
-from collections import deque
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from hashlib import sha256
 from ipaddress import ip_address
+from pathlib import Path
 
 from address_space import clock
 from address_space.ports import AuditLog, AuditRecord, Caller, Right
 from address_space.quality import StatusCode
+from twin_gateway.security.backoff import LoginBackoff
 from twin_gateway.security.passwords import hash_password, verify_password
-from twin_gateway.security.users import User
+from twin_gateway.security.roles import ROLE_RIGHTS, conflict
+from twin_gateway.security.users import User, UsersError, certificate_users, load_users
 
 log = logging.getLogger(__name__)
 
-_RIGHTS: dict[str, frozenset[Right]] = {
-    "Observer": frozenset({Right.BROWSE, Right.READ}),
-    "Operator": frozenset({Right.BROWSE, Right.READ, Right.OPERATE}),
-    "Supervisor": frozenset({Right.BROWSE, Right.READ, Right.OPERATE, Right.SUPERVISE}),
-    "Engineer": frozenset({Right.BROWSE, Right.READ, Right.CONFIGURE}),
-}
-FAILURES_ALLOWED = 5
-FAILURE_WINDOW_S = 60.0
-CLIENTS_REMEMBERED = 4096
+_LOOK_SECONDS = 1.0
+_LONGEST_NAME = 128
+_LOOKS = frozenset({Right.BROWSE, Right.READ})
+
+
+@dataclass(frozen=True, slots=True)
+class _Scope:
+    """A role of a user where it counts."""
+
+    role: str
+    rights: frozenset[Right]
+    areas: tuple[str, ...]
+
+    def covers(self, right: Right, address: str) -> bool:
+        if not self.areas:
+            return True
+        if not address:
+            return right in _LOOKS  # the grid object
+        return any(
+            address == area
+            or address.startswith(f"{area}/")
+            # To come down to an area one must be able to browse what stands above it.
+            or (right is Right.BROWSE and area.startswith(f"{address}/"))
+            for area in self.areas
+        )
 
 
 class UserPolicy:
     """The `AccessPolicy` port on a user file.
 
-    A client with more than five failed logins within a minute is refused without a look at the password until the
-    minute is over. Verification runs on a thread of its own, one at a time: argon2id costs 64 MiB each.
+    Failed logins make the next one wait (`LoginBackoff`); then an attempt is refused without a look at the password.
+    Verification runs on a thread of its own, one at a time: argon2id costs 64 MiB each.
+
+    Args:
+        users: by name.
+        anonymous_observes: clients on this machine may look without a user.
+        audit: gets the real reason of each refusal; the session's own record does not tell it.
+        path: the user file, for `watch`, and for relative certificate files.
     """
 
     def __init__(
-        self, users: Mapping[str, User], *, anonymous_observes: bool = False, audit: AuditLog | None = None
+        self,
+        users: Mapping[str, User],
+        *,
+        anonymous_observes: bool = False,
+        audit: AuditLog | None = None,
+        path: Path | None = None,
+        backoff: LoginBackoff | None = None,
     ) -> None:
-        self._users = dict(users)
+        self._path = path
         self._anonymous_observes = anonymous_observes
         self._audit = audit
         self._executor = ThreadPoolExecutor(1, thread_name_prefix="password")
         # Unknown names cost the same time as known ones.
         self._decoy = hash_password("a password that nobody has")
-        self._failures: dict[str, deque[float]] = {}
+        self._backoff = backoff or LoginBackoff()
+        self._users: dict[str, User] = {}
+        self._scopes: dict[str, tuple[_Scope, ...]] = {}
+        self._certificates: dict[str, str] = {}
+        self.replace(users)
+
+    def replace(self, users: Mapping[str, User]) -> None:
+        """These are the users from now on; sessions of those who are gone may do nothing any more.
+
+        Raises:
+            UsersError: when a certificate file cannot be read; nothing is changed then.
+        """
+        certificates = certificate_users(users, self._path.parent if self._path is not None else Path())
+        self._users, self._certificates = dict(users), certificates
+        self._scopes = {
+            name: tuple(_Scope(role, ROLE_RIGHTS[role], areas) for role, areas in user.scopes())
+            for name, user in users.items()
+        }
+
+    async def watch(self) -> None:
+        """Follow changes of the user file while the gateway runs; a file with errors changes nothing."""
+        path = self._path
+        if path is None:
+            return
+        stamp = await asyncio.to_thread(_stamp, path)
+        while True:
+            await asyncio.sleep(_LOOK_SECONDS)
+            now = await asyncio.to_thread(_stamp, path)
+            if now == stamp:
+                continue
+            stamp = now
+            try:
+                self.replace(await asyncio.to_thread(load_users, path))
+            except UsersError as error:
+                log.error("the changed user file is not taken, the former users stay: %s", error)
+                continue
+            log.info("%d users of the changed user file are taken", len(self._users))
+            if self._audit is not None:
+                text = f"{len(self._users)} users"
+                await self._audit.append(AuditRecord(clock.now(), "users.changed", "", "", text=text))
 
     async def authenticate(self, user: str, password: str, client: str) -> Caller | None:
-        """The caller of a user name and password; None when refused. Every attempt is audited."""
-        if self._locked(client):
-            await self._record("login.refused", user, client, "too many failed logins, wait a minute")
+        """The caller of a user name and password; None when refused."""
+        host, name = _host(client), user[:_LONGEST_NAME]
+        if self._must_wait(host, name):
             return None
         known = self._users.get(user)
-        phc = known.password if known is not None else self._decoy
+        phc = known.password if known is not None and known.password else self._decoy
         loop = asyncio.get_running_loop()
         matches = await loop.run_in_executor(self._executor, verify_password, password, phc)
-        if known is None or not matches:
-            self._note_failure(client)
-            await self._record("login.refused", user, client, "unknown user or wrong password")
+        if known is None or not known.password or not matches:
+            await self._failed(host, name, client, "unknown user or wrong password")
             return None
-        self._failures.pop(_host(client), None)
-        await self._record("login", user, client, "")
-        return Caller(user, frozenset(known.roles), client)
+        return await self._let_in(user, known, host, client)
+
+    async def authenticate_certificate(self, certificate: bytes, client: str) -> Caller | None:
+        """The caller of a user certificate (DER) that the user file names; None when it names it nowhere."""
+        host, mark = _host(client), sha256(certificate).hexdigest().upper()
+        if self._must_wait(host, mark):
+            return None
+        name = self._certificates.get(mark)
+        known = self._users.get(name) if name is not None else None
+        if name is None or known is None:
+            await self._failed(host, mark, client, "no user has the certificate")
+            return None
+        return await self._let_in(name, known, host, client)
+
+    def _must_wait(self, host: str, user: str) -> bool:
+        # Not audited here: the failure that caused the wait was, and nobody fills the journal by trying on.
+        seconds = self._backoff.wait(host, user)
+        if seconds > 0:
+            log.info("user %r from %s is not looked at for %.0f s", user, host, seconds)
+        return seconds > 0
+
+    async def _failed(self, host: str, user: str, client: str, text: str) -> None:
+        self._backoff.failed(host, user)
+        seconds = self._backoff.wait(host, user)
+        if seconds > 0:
+            text = f"{text}; further attempts count in {seconds:.0f} s"
+        await self._refuse(user, client, text)
+
+    async def _let_in(self, name: str, user: User, host: str, client: str) -> Caller | None:
+        problem = conflict(user.all_roles)
+        if problem:
+            await self._refuse(name, client, problem)
+            return None
+        self._backoff.succeeded(host, name)
+        return Caller(name, user.all_roles, client)
 
     def anonymous(self, client: str) -> Caller | None:
         """An observer without a name, only when the configuration allows it and the client is on this machine."""
@@ -70,68 +171,42 @@ class UserPolicy:
             return Caller("", frozenset({"Observer"}), client)
         return None
 
-    async def authenticate_certificate(self, certificate: bytes, client: str) -> Caller | None:
-        """Nobody: users have no certificates yet."""
-        await self._record("login.refused", "", client, f"user certificates are not known ({len(certificate)} octets)")
-        return None
-
     def role_rights(self) -> Mapping[str, frozenset[Right]]:
         """Rights of each role by its name."""
-        return _RIGHTS
+        return ROLE_RIGHTS
 
     def permits(self, caller: Caller, right: Right, address: str) -> bool:
-        """Whether a role of the caller grants the right, and the address lies in the caller's areas.
+        """Whether a role of the caller grants the right, and the address lies in that role's areas.
 
         Roles count that the caller came with and still has: words given before (the mode of a feeder, kept over a
         restart) do not outlive the role. Somebody without a name may look at most.
         """
-        user = self._users.get(caller.user)
-        if user is None and caller.user:
-            return False
-        roles = caller.roles if user is None else caller.roles & frozenset(user.roles)
-        if not any(right in _RIGHTS.get(role, frozenset()) for role in roles):
-            return False
-        looks = right in {Right.BROWSE, Right.READ}
-        if user is None:
-            return looks
-        if not user.areas:
-            return True
-        if not address:
-            return looks  # the grid object
+        if not caller.user:
+            return right in _LOOKS and any(right in ROLE_RIGHTS.get(role, ()) for role in caller.roles)
         return any(
-            address == area
-            or address.startswith(f"{area}/")
-            # To come down to an area one must be able to browse what stands above it.
-            or (right is Right.BROWSE and area.startswith(f"{address}/"))
-            for area in user.areas
+            scope.role in caller.roles and right in scope.rights and scope.covers(right, address)
+            for scope in self._scopes.get(caller.user, ())
         )
 
     def close(self) -> None:
         """End the thread."""
         self._executor.shutdown(wait=False, cancel_futures=True)
 
-    def _locked(self, client: str) -> bool:
-        failures = self._failures.get(_host(client))
-        if failures is None:
-            return False
-        while failures and time.monotonic() - failures[0] > FAILURE_WINDOW_S:
-            failures.popleft()
-        return len(failures) >= FAILURES_ALLOWED
-
-    def _note_failure(self, client: str) -> None:
-        host = _host(client)
-        if host not in self._failures and len(self._failures) >= CLIENTS_REMEMBERED:
-            self._failures.pop(next(iter(self._failures)))
-        self._failures.setdefault(host, deque(maxlen=FAILURES_ALLOWED)).append(time.monotonic())
-
-    async def _record(self, kind: str, user: str, client: str, text: str) -> None:
-        status = StatusCode.Good if kind == "login" else StatusCode.BadUserAccessDenied
-        log.log(
-            logging.INFO if kind == "login" else logging.WARNING, "%s: user %r from %s %s", kind, user, client, text
-        )
+    async def _refuse(self, user: str, client: str, text: str) -> None:
+        log.warning("user %r from %s refused: %s", user, client, text)
         if self._audit is not None:
-            record = AuditRecord(clock.now(), kind, user[:128], client, status=int(status), text=text)
-            await self._audit.append(record)
+            status = int(StatusCode.BadUserAccessDenied)
+            await self._audit.append(
+                AuditRecord(clock.now(), "credentials.refused", user[:_LONGEST_NAME], client, status=status, text=text)
+            )
+
+
+def _stamp(path: Path) -> tuple[int, int, int] | None:
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_ino, status.st_mtime_ns, status.st_size
 
 
 def _host(client: str) -> str:
