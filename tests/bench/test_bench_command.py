@@ -30,6 +30,7 @@ FIGURES = {
     "dlms": ("cycle_s",),
     "coap": ("notifications_per_cpu_s",),
     "mqtt": ("points_per_s",),
+    "history": ("rows_per_processor_s", "octets_a_row_closed", "read_day_closed_ms", "p99_ms", "p99_ms_with_history"),
     "twin": (
         "topology_tie_p95_ms",
         "powerflow_flow_10k",

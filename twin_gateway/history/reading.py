@@ -207,6 +207,8 @@ class Reader:
     def _standing(self, number: int, since: int, start: int, end: int) -> str:
         """SQL of the samples that count: without those that a late one has replaced."""
         rows = self._rows(number, since, start, end)
+        if not any(each.late and each.overlaps(start, end) for each in self._store.segments):
+            return rows
         late = self._rows(number, since, start, end, only_late=True)
         return (
             f"SELECT u.* FROM ({rows}) u "
@@ -218,7 +220,9 @@ class Reader:
         """SQL of all records of a series in a time: `file` and `place` give the order of arrival."""
         where = f"WHERE series = {number} AND time >= {start} AND time < {end}" + (" AND late" if only_late else "")
         mine = [
-            each for each in self._store.segments if each.kind == "sample" and each.rows and each.overlaps(start, end)
+            each
+            for each in self._store.segments
+            if each.kind == "sample" and each.rows and each.overlaps(start, end) and (each.late or not only_late)
         ]
         parts = _sources(mine, _SAMPLE, where)
         gaps = [gap.begin for gap in self._store.gaps if start <= gap.begin < end and gap.begin >= since]

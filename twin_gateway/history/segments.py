@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import duckdb
@@ -28,6 +28,7 @@ class Segment:
         rows: how many.
         path: the file; None while it is a table.
         octets: of the file.
+        late: whether it has late samples.
     """
 
     kind: str
@@ -38,6 +39,7 @@ class Segment:
     rows: int = 0
     path: Path | None = None
     octets: int = 0
+    late: bool = False
 
     @property
     def table(self) -> str:
@@ -72,7 +74,7 @@ def read_segment(connection: duckdb.DuckDBPyConnection, path: Path) -> Segment:
     try:
         found = connection.execute("SELECT key, value FROM parquet_kv_metadata($1)", [str(path)]).fetchall()
         counted = connection.execute("SELECT num_rows FROM parquet_file_metadata($1)", [str(path)]).fetchone()
-        said = {key.decode(): int(value) for key, value in found if key in (b"low", b"high")}
+        said = {key.decode(): int(value) for key, value in found if key in (b"low", b"high", b"late")}
         return Segment(
             named.kind,
             named.number,
@@ -82,6 +84,7 @@ def read_segment(connection: duckdb.DuckDBPyConnection, path: Path) -> Segment:
             int(counted[0]) if counted is not None else 0,
             path,
             path.stat().st_size,
+            bool(said["late"]),
         )
     except (duckdb.Error, KeyError, ValueError, OSError) as error:
         raise SegmentDamagedError(f"{path.name}: {str(error).splitlines()[0]}") from error
@@ -105,7 +108,7 @@ def write_segment(connection: duckdb.DuckDBPyConnection, segment: Segment, folde
     try:
         connection.execute(
             f"COPY (SELECT {wanted}) TO '{_quoted(unfinished)}' (FORMAT parquet, COMPRESSION zstd, PARQUET_VERSION v2, "
-            f"KV_METADATA {{low: '{segment.low}', high: '{segment.high}'}})"
+            f"KV_METADATA {{low: '{segment.low}', high: '{segment.high}', late: '{segment.late:d}'}})"
         )
         _synchronise(unfinished)
         unfinished.rename(path)
@@ -113,16 +116,7 @@ def write_segment(connection: duckdb.DuckDBPyConnection, segment: Segment, folde
     except BaseException:
         unfinished.unlink(missing_ok=True)
         raise
-    return Segment(
-        segment.kind,
-        segment.number,
-        segment.day,
-        segment.low,
-        segment.high,
-        segment.rows,
-        path,
-        path.stat().st_size,
-    )
+    return replace(segment, path=path, octets=path.stat().st_size)
 
 
 def _quoted(path: Path) -> str:

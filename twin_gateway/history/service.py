@@ -44,7 +44,7 @@ ROUND_S = 0.1
 """Seconds between two looks at the journals."""
 
 _SLICE = 20_000
-_LEARN = 2_000
+_LEARN = 500
 _UNKNOWN, _KEPT, _LEFT_OUT = 0, 1, 2
 
 

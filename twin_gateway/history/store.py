@@ -236,9 +236,10 @@ class HistoryStore:
             if (kind, number) in done:
                 self._forget_table(database, segment)
                 continue
-            row = database.execute(f"SELECT min(time), max(time), count(*) FROM {segment.table}").fetchone()
-            low, high, count = row if row is not None else (None, None, 0)
-            tables.append(segment if low is None else replace(segment, low=low, high=high, rows=count))
+            late = "bool_or(late)" if kind == "sample" else "false"
+            found = database.execute(f"SELECT min(time), max(time), count(*), {late} FROM {segment.table}").fetchone()
+            low, high, count, late = found or (None, None, 0, False)
+            tables.append(segment if low is None else replace(segment, low=low, high=high, rows=count, late=late))
         self.segments = tuple(sorted([*closed, *tables], key=lambda segment: segment.number))
 
     def _forget_table(self, database: duckdb.DuckDBPyConnection, segment: Segment) -> None:
@@ -482,7 +483,7 @@ class HistoryStore:
             database.execute(
                 f"INSERT INTO {segment.table} SELECT series, time, received, value, status, late, {text} FROM {new}"
             )
-        return _grown(segment, columns["time"])
+        return replace(_grown(segment, columns["time"]), late=segment.late or bool(columns["late"].any()))
 
     def _write_events(self, database: duckdb.DuckDBPyConnection, segment: Segment) -> Segment:
         if not self._events:
@@ -527,6 +528,9 @@ class HistoryStore:
                 self._replace(segment, write_segment(cursor, segment, self.folder))
                 self.counters.closed += 1
             self._forget_table(cursor, segment)
+            # The file gives the room back at the next checkpoint, which must wait while a commit is under way.
+            with contextlib.suppress(duckdb.TransactionException):
+                cursor.execute("CHECKPOINT")
 
     def _replace(self, old: Segment, new: Segment | None) -> None:
         with self._lock:
