@@ -52,7 +52,10 @@ def condition_of(record: str) -> Condition:
     Raises:
         ValueError, TypeError, KeyError: it is no record of a condition.
     """
-    content = {name: value for name, value in json.loads(record).items() if name in _DEFAULTS}
+    members = json.loads(record)
+    if not isinstance(members, dict):
+        raise ValueError("a record of a condition is an object")
+    content = {name: value for name, value in members.items() if name in _DEFAULTS}
     content["event_id"] = bytes.fromhex(content["event_id"])
     content["earlier"] = tuple(bytes.fromhex(each) for each in content.get("earlier", ()))
     return Condition(**content)

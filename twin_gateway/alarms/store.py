@@ -33,7 +33,7 @@ log = logging.getLogger(__name__)
 
 WRITE_EVERY_S = 0.5
 """Automatic changes are on disk after about this long."""
-WRITTEN_AT_ONCE = 2000
+WRITTEN_AT_ONCE = 500
 MAX_COMMENT = 1000
 MAX_CONDITIONS = 100_000
 _HIGH = 800
