@@ -266,7 +266,7 @@ def attribute_variant(server: InternalServer, access: Access, node: Node, attrib
         call = node.method.right if node.is_method and node.method is not None else None
         return encode_variant(role_attribute(server, access, attribute, node.owner, call=call))
     if node_class == NodeClass.OBJECT and attribute == EVENT_NOTIFIER:
-        return b"\x03\x01" if node.is_notifier else b"\x03\x00"
+        return bytes((3, (1 if space.history is None else 5) if node.is_notifier else 0))
     if node_class == NodeClass.METHOD and attribute in {EXECUTABLE, USER_EXECUTABLE}:
         if node.face is not None:
             return b"\x01\x01" if attribute == EXECUTABLE or node.face.executable(access) else b"\x01\x00"
@@ -283,19 +283,24 @@ def _variable_attribute(space: GridSpace, access: Access, node: Node, attribute:
         data_type, rank = _type_of(space, node)
         return b"\x11" + data_type if attribute == DATA_TYPE else _i32(rank)
     if attribute == ACCESS_LEVEL:
-        return bytes((3, _CURRENT_READ))
+        return bytes((3, _CURRENT_READ | _history_read(space, node)))
     if attribute == USER_ACCESS_LEVEL:
         readable = node.part or access.allows(Right.READ, node.owner)
-        return bytes((3, _CURRENT_READ if readable else 0))
+        return bytes((3, _CURRENT_READ | _history_read(space, node) if readable else 0))
     if attribute == ACCESS_LEVEL_EX:
-        return _u32(_CURRENT_READ)
+        return _u32(_CURRENT_READ | _history_read(space, node))
     if attribute == MINIMUM_SAMPLING_INTERVAL:
         return b"\x0b" + struct.pack("<d", 0.0)
     if attribute == HISTORIZING:
-        return b"\x01\x00"
+        return b"\x01\x01" if _history_read(space, node) else b"\x01\x00"
     if attribute == ARRAY_DIMENSIONS and _type_of(space, node)[1] == 1:
         return b"\x87" + pack_i32(1) + pack_u32(0)
     raise OperationError(ua.StatusCodes.BadAttributeIdInvalid)
+
+
+def _history_read(space: GridSpace, node: Node) -> int:
+    """The bit HistoryRead of a variable's access levels."""
+    return 4 if space.history is not None and space.history.keeps(node) else 0
 
 
 def _type_of(space: GridSpace, node: Node) -> tuple[bytes, int]:

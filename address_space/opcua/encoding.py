@@ -27,6 +27,8 @@ NO_VALUE = 0
 OVERFLOW_BIT: Final = 0x480
 """InfoType DataValue and the Overflow bit (Part 4, 7.39.1): the item's queue has lost samples."""
 
+STATUS_CODE: Final = 19
+"""Built-in type of values that are StatusCodes themselves (aggregates of quality)."""
 NULL_EXTENSION = b"\x00\x00\x00"
 NULL_ARRAY = b"\xff\xff\xff\xff"
 _WAITING = np.uint32(StatusCode.BadWaitingForInitialData)
@@ -77,6 +79,7 @@ _NUMBERS: dict[int, str] = {
     ValueType.UINT32: "<u4",
     ValueType.INT64: "<i8",
     ValueType.DOUBLE: "<f8",
+    STATUS_CODE: "<u4",
 }
 
 

@@ -55,6 +55,18 @@ class NodeFace(Protocol):
         ...
 
 
+class HistoryFace(Protocol):
+    """What points say of their history."""
+
+    def keeps(self, node: Node) -> bool:
+        """Whether samples of the node are kept."""
+        ...
+
+    def references(self, node: Node) -> Iterator[Reference]:
+        """Reference of a node to the configuration of its history."""
+        ...
+
+
 class FacedNodes(Protocol):
     """Nodes that say of themselves what they are."""
 

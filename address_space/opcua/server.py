@@ -29,12 +29,14 @@ from asyncua.server.user_managers import UserManager
 from asyncua.ua.ua_binary import struct_from_binary
 
 from address_space.alias import AddressBook
-from address_space.opcua import attributes, browse, methods, session, subscriptions
+from address_space.opcua import attributes, browse, history_read, methods, session, subscriptions
 from address_space.opcua.admission import Admission
 from address_space.opcua.capabilities import fill_capabilities
 from address_space.opcua.diagnostics import Diagnostics
 from address_space.opcua.endpoints import Application, offer
 from address_space.opcua.event_feed import serve_events
+from address_space.opcua.history_nodes import fill_history
+from address_space.opcua.history_read import HistoryService
 from address_space.opcua.item_methods import ITEM_METHODS
 from address_space.opcua.model.ids import AUTHORITY_INDEX, DI_INDEX, DI_URI, INDEX, URI, numbers
 from address_space.opcua.model.snapshot import SnapshotNodes
@@ -108,6 +110,7 @@ class InternalServer(StockInternalServer):
         diagnostics: ServerDiagnostics.
         standard_methods: methods of namespace 0 and of conditions that are offered.
         event_feed: tells events to the event items.
+        history: unfinished reads of history.
         handlers: request type id -> handler.
         ports: policy, desk, audit, method providers.
         policies: security policies of the endpoints.
@@ -169,6 +172,7 @@ class InternalServer(StockInternalServer):
             self.aspace, table=self.table, iserver=self, namespace=self.space.namespace, may_monitor=_may_monitor
         )
         self.event_feed = serve_events(self)
+        self.history = HistoryService(self)
         self.history_manager = HistoryManager(self)
         self.isession = InternalSession(
             self, self.aspace, self.subscription_service, "Internal", user=User(role=UserRole.Admin)
@@ -181,6 +185,7 @@ class InternalServer(StockInternalServer):
             **browse.RAW_HANDLERS,
             **methods.RAW_HANDLERS,
             **subscriptions.RAW_HANDLERS,
+            **history_read.RAW_HANDLERS,
         }
 
     @property
@@ -370,6 +375,7 @@ class GatewayServer:
             if await stock.register_namespace(uri) != index:
                 raise SettingsError(f"{uri} cannot be the authority: it is the URI of another namespace")
         await fill_capabilities(internal, self.settings)
+        fill_history(internal)
 
     async def stop(self) -> None:
         """End all connections and sessions and close the endpoint; may be called more than once."""

@@ -39,6 +39,10 @@ class ServerLimits:
         max_slow_requests: method calls under way on one connection.
         max_references: references in one Browse result; more come by BrowseNext.
         max_continuation_points: of one session.
+        max_nodes_per_history_data, max_nodes_per_history_events: nodes of one HistoryRead.
+        max_history_values: values, intervals or events of one node in one answer; more come by continuation points.
+        max_history_values_per_answer: the same of all nodes together.
+        max_history_continuation_points: of one session.
         max_lookup: addresses in one Lookup result.
     """
 
@@ -66,6 +70,11 @@ class ServerLimits:
     max_nodes_per_call: int = 100
     max_references: int = 10_000
     max_continuation_points: int = 20
+    max_nodes_per_history_data: int = 100
+    max_nodes_per_history_events: int = 10
+    max_history_values: int = 10_000
+    max_history_values_per_answer: int = 100_000
+    max_history_continuation_points: int = 20
     max_path_elements: int = 64
     max_lookup: int = 10_000
 

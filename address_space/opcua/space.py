@@ -23,7 +23,7 @@ from address_space.opcua.members import Member
 from address_space.opcua.method_specs import COMMANDS
 from address_space.opcua.method_specs import GRID as GRID_METHODS
 from address_space.opcua.model.ids import DI_INDEX, INDEX
-from address_space.opcua.node_face import FacedNodes, NodeFace
+from address_space.opcua.node_face import FacedNodes, HistoryFace, NodeFace
 from address_space.opcua.space_types import TypeOf
 from address_space.opcua.wire import (
     NULL_NODE_ID,
@@ -151,6 +151,8 @@ class GridSpace:
         """Identifiers of points on the wire -> (row, address), filled by `row_of`."""
         self.last_commands: dict[str, tuple[Mapping[str, Any], int]] = {}
         """Logical node -> (its last command, when it was known in ticks): see `members` for the fields."""
+        self.history: HistoryFace | None = None
+        """What points say of their history; None without one."""
         self.further: FacedNodes | None = None
         """Conditions; their identifiers have a `$`."""
         self.devices = Devices(table)
@@ -366,6 +368,8 @@ class GridSpace:
                 variable.definition,
                 node.owner,
             )
+        if self.history is not None:
+            yield from self.history.references(node)
         yield from self.child_references(node)
         if self.further is not None:
             yield from self.further.references_of(node)
