@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from peers.opcua.install import PEER, node_opcua
+from peers.opcua.memory_history import MemoryHistory
 
 from address_space.addcause import AddCause
 from address_space.address import parse
@@ -209,7 +210,7 @@ class Rig:
     ) -> None:
         self.table = table or grid()
         self.desk, self.audit, self.policy = Desk(), Audit(), policy or Users()
-        self.events = EventJournal()
+        self.events, self.history = EventJournal(), MemoryHistory()
         self.conditions = ConditionBook(self.events, policy=self.policy, audit=self.audit)
         ports = Ports(
             self.policy,
@@ -217,6 +218,7 @@ class Rig:
             self.audit,
             events=self.events,
             conditions=self.conditions,
+            history=self.history,
             providers=(Provider(),),
         )
         self.server = GatewayServer(
