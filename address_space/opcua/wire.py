@@ -17,8 +17,8 @@ NULL_TEXT = b"\x00"
 """A LocalizedText without locale and text."""
 NULL_ARRAY = b"\xff\xff\xff\xff"
 NO_DIAGNOSTICS = b"\x00\x00\x00\x00"
-MOST_PIECES = 100_000
-"""Pieces of octets that asyncua's decoder may take out of one request, some 50 ms of its work."""
+MOST_PIECES = 20_000
+"""Pieces of octets that asyncua's decoder may take out of one request, some 100 ms of its work at the worst."""
 
 unpack_u16 = struct.Struct("<H").unpack_from
 unpack_u32 = struct.Struct("<I").unpack_from
