@@ -248,6 +248,33 @@ class AddressBook:
         protocol = [f"{each.driver}:{each.point}" for each in self.bindings(address) if each.driver and each.point]
         return tuple(dict.fromkeys((*explicit, *protocol)))
 
+    def schemes(self) -> tuple[str, ...]:
+        """Schemes that there are aliases of, in order of the alphabet."""
+        explicit = {alias.partition(":")[0] for alias in self._aliases}
+        links = {self._scheme_of_link[link] for link in self.table.links if link in self._scheme_of_link}
+        return tuple(sorted(explicit | {scheme for scheme in links if scheme in self._schemes}))
+
+    def scheme_of_link(self, link: str) -> str:
+        """Scheme of a link's addresses; empty when it is not known."""
+        return self._scheme_of_link.get(link, "")
+
+    def named(self, scheme: str) -> Iterator[tuple[str, str | int]]:
+        """All aliases of a scheme, each with the address it names, or with the row of the point, one by one.
+
+        The table and the aliases may change meanwhile; what has been added since then is not told.
+        """
+        for alias, address in list(self._aliases.items()):
+            if alias.startswith(f"{scheme}:"):
+                yield alias, address
+        known = self._schemes.get(scheme)
+        for link in self.table.links if known is not None else ():
+            if self._scheme_of_link.get(link) != scheme:
+                continue
+            for row in self.table.rows_of_link(link):
+                value = known.alias(link, self.table.binding(int(row))[1]) if known is not None else ""
+                if value:
+                    yield f"{scheme}:{value}", int(row)
+
     def bindings(self, address: str) -> tuple[Binding, ...]:
         """Bindings of an address, the one it is read from first."""
         row = self.table.find(address)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -173,6 +174,20 @@ class PointTable:
     def profile(self, row: int) -> PointProfile:
         """Profile of a row."""
         return self._profiles[int(self._profile[row])]
+
+    def fingerprint(self) -> str:
+        """Identity of what the points are, 16 hexadecimal digits: addresses, profiles, bindings and display names.
+
+        The values do not count. A million points take about 30 ms.
+        """
+        tree = self.tree
+        digest = hashlib.blake2b(digest_size=8)
+        for texts in (tree.name_ids, self._links, self._source_texts, map(repr, self._profiles)):
+            digest.update("\n".join(texts).encode() + b"\0")
+        for column in (tree.parent, tree.name_id, tree.level, tree.row, self._profile, self._link, self._source):
+            digest.update(np.ascontiguousarray(column).data)
+        digest.update(repr(sorted(self._display_names.items())).encode())
+        return digest.hexdigest()
 
     def display_name(self, row: int) -> str:
         """Display name from the mapping; empty when there is none."""

@@ -143,6 +143,10 @@ class EventFeed:
         if watched and any(_may_audit(group) for group in watched.values()):
             self._offer(watched, self.records.of_audit(audit), self.newest + 1)
 
+    def tell_server(self, record: EventRecord) -> None:
+        """Tell an event of the server itself, which is in no journal."""
+        self._tell(record, self.newest + 1)
+
     def _tell(self, record: EventRecord, number: int) -> None:
         items, address = self._items, record.address
         watched = items.get(None)

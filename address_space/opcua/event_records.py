@@ -272,9 +272,12 @@ class EventRecords:
         record.condition = condition
         return record
 
-    def of_server(self, number: int, name: str, text: str, severity: int = 100) -> EventRecord:
-        """An event of the server itself, of a type (number of namespace 0) without fields of its own."""
-        return SimpleRecord(self.types, numeric_node_id(number), "", _server_fields(number, name, text, severity))
+    def of_server(
+        self, number: int, name: str, text: str, severity: int = 100, further: Mapping[str, Field] | None = None
+    ) -> EventRecord:
+        """An event of the server itself, its type by its number of namespace 0; `further` are fields of the type."""
+        fields = _server_fields(number, name, text, severity) | dict(further or {})
+        return SimpleRecord(self.types, numeric_node_id(number), "", fields)
 
     def of_audit(self, audit: AuditEvent) -> EventRecord:
         """The record of an audit event."""

@@ -28,8 +28,9 @@ from asyncua.server.internal_session import InternalSession
 from asyncua.server.user_managers import UserManager
 from asyncua.ua.ua_binary import struct_from_binary
 
+from address_space.address import unescape
 from address_space.alias import AddressBook
-from address_space.opcua import attributes, browse, history_read, methods, session, subscriptions
+from address_space.opcua import attributes, browse, history_read, methods, push, session, subscriptions
 from address_space.opcua.admission import Admission
 from address_space.opcua.capabilities import fill_capabilities
 from address_space.opcua.diagnostics import Diagnostics
@@ -40,6 +41,8 @@ from address_space.opcua.history_read import HistoryService
 from address_space.opcua.item_methods import ITEM_METHODS
 from address_space.opcua.model.ids import AUTHORITY_INDEX, DI_INDEX, DI_URI, INDEX, URI, numbers
 from address_space.opcua.model.snapshot import SnapshotNodes
+from address_space.opcua.model_changes import ModelWatch
+from address_space.opcua.namespaces import add_metadata
 from address_space.opcua.processor import Handler
 from address_space.opcua.security import ApplicationIdentity, load_or_make
 from address_space.opcua.security_audit import SecurityAudit
@@ -140,11 +143,15 @@ class InternalServer(StockInternalServer):
         self.authentications = asyncio.Semaphore(_LOGINS_AT_ONCE)
         self.certificate_der: bytes | None = None
         self.certificate_chain: bytes | None = None
+        self.identity: ApplicationIdentity | None = None
         self.allow_remote_admin = False
         self.all_closed = asyncio.Event()
         self.all_closed.set()
         self._kept: set[asyncio.Task[Any]] = set()
+        self._model_task: asyncio.Task[None] | None = None
         self._replace_services()
+        self.space.protocol_of = lambda name: book.scheme_of_link(unescape(name))
+        self.model_watch = ModelWatch(self)
 
     def _replace_services(self) -> None:
         self.method_service.stop()
@@ -236,12 +243,18 @@ class InternalServer(StockInternalServer):
         events = replace(reference, ReferenceTypeId=ua.NodeId(ua.ObjectIds.HasNotifier))
         self.aspace[ua.NodeId(ua.ObjectIds.Server)].references.append(events)
 
+    async def start(self) -> None:
+        """Begin to look for changes of the model, and to count the time."""
+        await super().start()
+        self._model_task = asyncio.create_task(self.model_watch.run())
+
     async def stop(self) -> None:
         """Stop everything; no client is connected any more."""
-        if self.time_task is not None:
-            self.time_task.cancel()
-            await asyncio.gather(self.time_task, return_exceptions=True)
-            self.time_task = None
+        for task in (self.time_task, self._model_task):
+            if task is not None:
+                task.cancel()
+                await asyncio.gather(task, return_exceptions=True)
+        self.time_task = self._model_task = None
         for each in self.sessions:
             await each.close_session(True)
         await asyncio.gather(*self._kept, return_exceptions=True)
@@ -278,7 +291,7 @@ class GatewayServer:
         self.book = book or AddressBook(table, authority=settings.authority)
         self.ports = ports or Ports()
         self.internal: InternalServer | None = None
-        self.identity: ApplicationIdentity | None = None
+        self._identity: ApplicationIdentity | None = None
         self._listener: asyncio.Server | None = None
         self._watching: asyncio.Task[None] | None = None
 
@@ -286,6 +299,11 @@ class GatewayServer:
     def application_uri(self) -> str:
         """ApplicationUri of the server."""
         return self.settings.application_uri or f"urn:{socket.gethostname()}:{self.settings.product_name}"
+
+    @property
+    def identity(self) -> ApplicationIdentity | None:
+        """Certificate and key, those of now; None before the first start."""
+        return self.internal.identity if self.internal is not None else self._identity
 
     @property
     def port(self) -> int:
@@ -315,6 +333,7 @@ class GatewayServer:
         if self.internal is not None:
             self.internal.methods.refresh()
             self.internal.space.rows.clear()
+            self.internal.keep(self.internal.model_watch.refresh())
             for session in self.internal.sessions:
                 if session.access is not None:
                     session.access.forget()
@@ -357,9 +376,11 @@ class GatewayServer:
         self._listener = await loop.create_server(
             lambda: Connection(internal), settings.host, settings.port, start_serving=False, backlog=1024
         )
-        self.internal, self.identity = internal, identity
+        self.internal = internal
         internal.application = Application(self.application_uri, settings.product_uri, settings.product_name, self.url)
         offer(internal, identity)
+        push.register(internal)
+        await asyncio.to_thread(push.fill_properties, internal)
         await internal.start()
         self._watching = loop.create_task(watch(internal))
         await self._listener.start_serving()
@@ -374,6 +395,8 @@ class GatewayServer:
         for index, uri in ((AUTHORITY_INDEX, self.settings.authority), (DI_INDEX, DI_URI), (INDEX, URI)):
             if await stock.register_namespace(uri) != index:
                 raise SettingsError(f"{uri} cannot be the authority: it is the URI of another namespace")
+        add_metadata(internal.aspace, self.application_uri, self.settings.authority)
+        internal.model_watch.start()
         await fill_capabilities(internal, self.settings)
         fill_history(internal)
 
@@ -385,7 +408,7 @@ class GatewayServer:
             listener.close()
         if internal is None:
             return
-        self.internal = None
+        self.internal, self._identity = None, internal.identity
         if self._watching is not None:
             self._watching.cancel()
             await asyncio.gather(self._watching, return_exceptions=True)

@@ -10,6 +10,7 @@ for the object below `Objects` that holds the grids. `#` is in no address.
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import IntEnum
@@ -236,7 +237,7 @@ class GridSpace:
         return Node(identifier, owner.owner, owner.tree, owner.row, name, "", None, variable)
 
     def member_value(self, node: Node) -> members.Parts | None:
-        """Value of a member; None for what the attribute service reads: properties of points, and their value itself."""
+        """Value of a member; None for what the attribute service reads itself: values and properties of points."""
         read = members.reader_of(node.member)
         return None if read is None else read(self, node)
 
@@ -399,7 +400,7 @@ class GridSpace:
 
     def added(self, node_id: bytes) -> Iterator[Reference]:
         """References that nodes of other namespaces have besides their own: to the devices below DI's DeviceSet."""
-        if node_id == _DEVICE_SET:
+        if node_id in _DEVICE_SET_FORMS:
             for place in self.devices.places():
                 address = self.tree.address(place)
                 yield self._reference_to(Node(address, address, place, NO_NODE), ORGANIZES, True)
@@ -491,6 +492,8 @@ _UP_TO_OBJECTS = Reference(
     None,
 )
 _DEVICE_SET = numeric_node_id(5001, DI_INDEX)
+_DEVICE_SET_FORMS = frozenset({_DEVICE_SET, struct.pack("<BHI", 2, DI_INDEX, 5001)})
+"""A number may stand on the wire in a longer form than it needs."""
 _IN_DEVICE_SET = Reference(
     ORGANIZES,
     False,
