@@ -54,7 +54,7 @@ def condition_of(record: str) -> Condition:
     """
     members = json.loads(record)
     if not isinstance(members, dict):
-        raise ValueError("a record of a condition is an object")
+        raise TypeError("a record of a condition is an object")
     content = {name: value for name, value in members.items() if name in _DEFAULTS}
     content["event_id"] = bytes.fromhex(content["event_id"])
     content["earlier"] = tuple(bytes.fromhex(each) for each in content.get("earlier", ()))

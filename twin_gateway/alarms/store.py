@@ -11,48 +11,32 @@ import asyncio
 import logging
 import sqlite3
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
-from typing import Any
 
 from address_space import clock
 from address_space.conditions import Condition
 from address_space.events import Event, EventJournal
-from address_space.ports import AccessPolicy, AuditLog, AuditRecord, Caller, ConditionVerb, Right
+from address_space.ports import AccessPolicy, AuditLog, Caller, ConditionVerb
 from address_space.quality import StatusCode
-from twin_gateway.alarms import chatter, keeping, machine
+from twin_gateway.alarms import chatter, machine
+from twin_gateway.alarms.acts import RIGHTS, Act
 from twin_gateway.alarms.catalogue import alarm_code
 from twin_gateway.alarms.chatter import Chatter
+from twin_gateway.alarms.keeping import Kept
 from twin_gateway.alarms.machine import Change, Demands, Finding
 from twin_gateway.alarms.places import PlaceIndex
-from twin_gateway.audit.database import Database
+from twin_gateway.alarms.writing import WriteBehind
 
 log = logging.getLogger(__name__)
 
 WRITE_EVERY_S = 0.5
 """Automatic changes are on disk after about this long."""
-WRITTEN_AT_ONCE = 500
-MAX_COMMENT = 1000
 MAX_CONDITIONS = 100_000
 _HIGH = 800
 """Severity from which on an alarm is a warning in the log."""
 _RESTARTED = "not found again after the restart of the gateway"
-
-_RIGHTS: dict[ConditionVerb, tuple[Right, ...]] = {
-    ConditionVerb.ACKNOWLEDGE: (Right.OPERATE,),
-    ConditionVerb.CONFIRM: (Right.OPERATE,),
-    ConditionVerb.COMMENT: (Right.OPERATE,),
-    ConditionVerb.SHELVE: (Right.SUPERVISE, Right.CONFIGURE),
-    ConditionVerb.SHELVE_ONCE: (Right.SUPERVISE, Right.CONFIGURE),
-    ConditionVerb.UNSHELVE: (Right.SUPERVISE, Right.CONFIGURE),
-    ConditionVerb.SUPPRESS: (Right.SUPERVISE, Right.CONFIGURE),
-    ConditionVerb.UNSUPPRESS: (Right.SUPERVISE, Right.CONFIGURE),
-    ConditionVerb.ENABLE: (Right.CONFIGURE,),
-    ConditionVerb.DISABLE: (Right.CONFIGURE,),
-}
-"""Any of these rights on the source is enough (spec 9.1: operators acknowledge, supervisors and engineers shelve)."""
 
 Details = tuple[tuple[str, str], ...]
 
@@ -84,31 +68,6 @@ class Counts:
     refused: int
 
 
-@dataclass(frozen=True, slots=True)
-class _Asked:
-    """What somebody wants to do to a condition; members as of `ConditionStore.act`."""
-
-    verb: ConditionVerb
-    caller: Caller
-    event_id: bytes | None
-    comment: str | None
-    locale: str
-    duration: float
-
-    def record(self, condition: Condition, now: int) -> AuditRecord:
-        details: dict[str, Any] = {"condition": condition.id, "roles": sorted(self.caller.roles)}
-        if self.comment is not None:
-            details |= {"comment": self.comment, "locale": self.locale}
-        if self.verb is ConditionVerb.SHELVE:
-            details["seconds"] = self.duration
-        kind, caller = f"condition.{self.verb.replace(' ', '-')}", self.caller
-        return AuditRecord(now, kind, caller.user, caller.client, condition.address, details=details)
-
-    def done(self, condition: Condition, demands: Demands, now: int) -> tuple[Condition, Change] | None:
-        user, comment, duration = self.caller.user, self.comment, self.duration
-        return machine.acted(condition, self.verb, demands, now, user=user, comment=comment, duration=duration)
-
-
 @dataclass(slots=True)
 class _Entry:
     condition: Condition
@@ -117,9 +76,6 @@ class _Entry:
     time_quality: str | None = None
     chatter: Chatter | None = None
     muted: bool = False
-
-    def kept(self) -> keeping.Kept:
-        return keeping.Kept(self.condition, self.demands, self.muted)
 
 
 class ConditionBook:
@@ -152,7 +108,7 @@ class ConditionBook:
         most: int = MAX_CONDITIONS,
     ) -> None:
         self._events = events
-        self._database = Database(path, keeping.SCHEMA) if path is not None else None
+        self._writing = WriteBehind(path, self._kept, self._not_written)
         self._policy, self._audit = policy, audit
         self._judged = judged
         self._now, self._monotonic = now, monotonic
@@ -164,11 +120,6 @@ class ConditionBook:
         self._shelved: set[str] = set()
         self._restored: dict[str, float] = {}
         self._held_back: set[str] = set()
-        self._dirty: dict[str, None] = {}
-        self._gone: dict[str, None] = {}
-        self._acts = asyncio.Lock()
-        self._writes = asyncio.Lock()
-        self._write_fails = False
         self._full = False
         self._dropped = self._refused = 0
 
@@ -180,10 +131,7 @@ class ConditionBook:
         Raises:
             OSError, sqlite3.Error: the file cannot be read or written.
         """
-        if self._database is None:
-            return
-        await self._database.open()
-        kept, broken = await self._database.transaction(keeping.read)
+        kept, broken = await self._writing.open()
         if broken:
             text = f"{len(broken)} records of conditions are broken and left out, the first is {broken[0]}"
             log.error(text)
@@ -210,14 +158,11 @@ class ConditionBook:
         Raises:
             sqlite3.Error: the rest could not be written.
         """
-        if self._database is None or not self._database.is_open:
-            return
-        async with self._acts:
-            await self.flush()
-            left = len(self._dirty)
-            await self._database.close()
-        if left:
-            raise sqlite3.OperationalError(f"{left} changes of conditions could not be written")
+        await self._writing.close()
+
+    async def flush(self) -> None:
+        """Write what has changed now."""
+        await self._writing.flush()
 
     # ---- sources --------------------------------------------------------------------------------------------------
 
@@ -319,7 +264,7 @@ class ConditionBook:
     def allows(self, caller: Caller, verb: ConditionVerb, address: str) -> bool:
         """Whether the caller's rights on the source are enough."""
         policy = self._policy
-        return policy is not None and any(policy.permits(caller, right, address) for right in _RIGHTS[verb])
+        return policy is not None and any(policy.permits(caller, right, address) for right in RIGHTS[verb])
 
     async def act(
         self,
@@ -336,56 +281,58 @@ class ConditionBook:
         entry = self._entries.get(identifier)
         if entry is None:
             return StatusCode.BadNodeIdUnknown
-        if comment is not None:
-            comment = " ".join(comment.split())
-            if len(comment) > MAX_COMMENT or not comment.isprintable():
-                return StatusCode.BadInvalidArgument
-        asked = _Asked(verb, caller, event_id, comment, locale, duration)
+        act = Act(verb, caller, event_id, None if comment is None else " ".join(comment.split()), locale, duration)
+        if not act.legible:
+            return StatusCode.BadInvalidArgument
         # To its end, also when who asked goes away: what is on disk and what has effect must be the same.
-        return await asyncio.shield(asyncio.ensure_future(self._act(entry, asked)))
+        return await asyncio.shield(asyncio.ensure_future(self._act(entry, act)))
 
-    async def _act(self, entry: _Entry, asked: _Asked) -> int:
+    async def _act(self, entry: _Entry, act: Act) -> int:
         condition, audit = entry.condition, self._audit
-        record = asked.record(condition, self._now())
-        if audit is None or not self.allows(asked.caller, asked.verb, condition.address):
+        record = act.record(condition, self._now())
+        if audit is None or not self.allows(act.caller, act.verb, condition.address):
             if audit is not None:
                 await audit.append(replace(record, status=int(StatusCode.BadUserAccessDenied), text="not permitted"))
             return StatusCode.BadUserAccessDenied
-        async with self._acts:
-            refused = self.refusal(condition.id, asked.verb, asked.event_id, asked.duration)
+        async with self._writing.turn:
+            refused = act.refusal(entry.condition)
             if refused:
                 return refused
             await audit.append(record)
             try:
-                return await self._done(entry, asked)
+                refused = await self._done(entry, act)
             except (OSError, sqlite3.Error) as error:
-                log.error("condition %s: %s could not be written: %s", condition.id, asked.verb, error)
-                self._mark(condition.id)
+                log.error("condition %s: %s could not be written: %s", condition.id, act.verb, error)
+                self._writing.changed(condition.id)
                 status = StatusCode.BadResourceUnavailable
                 await audit.append(replace(record, time=self._now(), status=int(status), text=f"not kept: {error}"))
                 return status
+            if refused:
+                await audit.append(replace(record, time=self._now(), status=refused, text="overtaken by its source"))
+            return refused
 
-    async def _done(self, entry: _Entry, asked: _Asked) -> int:
+    async def _done(self, entry: _Entry, act: Act) -> int:
         """On disk first, then in effect. What a source says meanwhile goes before: the act is done upon that."""
         while True:
             before = entry.condition
-            refused = self.refusal(before.id, asked.verb, asked.event_id, asked.duration)
+            refused = act.refusal(before) or self._gone(entry)
             if refused:
-                self._mark(before.id)  # on disk may stand what did not come into effect
+                self._writing.changed(before.id)  # on disk may stand what did not come into effect
                 return refused
-            done = asked.done(before, entry.demands, self._now())
+            done = act.done(before, entry.demands, self._now())
             if done is None:
                 return 0
             after, change = done
-            if self._database is not None:
-                await self._database.transaction(
-                    partial(keeping.write, kept=[keeping.Kept(after, entry.demands, entry.muted)])
-                )
-            if entry.condition is before:
+            await self._writing.at_once(Kept(after, entry.demands, entry.muted))
+            if entry.condition is before and not self._gone(entry):
                 break
         entry.chatter = None
         self._change(entry, after, change, durable=True)
         return 0
+
+    def _gone(self, entry: _Entry) -> int:
+        known = self._entries.get(entry.condition.id) is entry
+        return 0 if known else StatusCode.BadNodeIdUnknown
 
     # ---- at work --------------------------------------------------------------------------------------------------
 
@@ -435,7 +382,6 @@ class ConditionBook:
         demands = kind.demands or Demands(listed.acknowledge, listed.confirm)
         entry = self._entries[identifier] = _Entry(condition, demands)
         self._places.add(address, identifier)
-        self._gone.pop(identifier, None)
         return entry
 
     def _make_room(self) -> bool:
@@ -453,9 +399,7 @@ class ConditionBook:
         self._count(entry.condition, -1)
         self._places.remove(entry.condition.address, identifier)
         self._held_back.discard(identifier)
-        self._dirty.pop(identifier, None)
-        if self._database is not None:
-            self._gone[identifier] = None
+        self._writing.changed(identifier)
         self._dropped += 1
 
     def _tell_without_room(self, address: str, code: str, finding: Finding, details: Details) -> None:
@@ -477,7 +421,7 @@ class ConditionBook:
         entry.condition = after
         self._count(after, 1)
         if not durable:
-            self._mark(after.id)
+            self._writing.changed(after.id)
         if not after.enabled and change is not Change.DISABLED:
             return  # nobody is told of what is disabled
         if entry.chatter is not None and entry.chatter.holds_back(change, self._monotonic()):
@@ -523,10 +467,6 @@ class ConditionBook:
             after = machine.shelved(condition, chatter.SHELVED_S, self._now())
             self._change(entry, replace(after, text=f"{condition.text} (chattering)"), Change.SHELVED)
 
-    def _mark(self, identifier: str) -> None:
-        if self._database is not None:
-            self._dirty[identifier] = None
-
     def _count(self, condition: Condition, step: int) -> None:
         identifier = condition.id
         self._active += step * condition.active
@@ -542,39 +482,12 @@ class ConditionBook:
             self._shelved.discard(identifier)
             self._idle.pop(identifier, None)
 
-    async def flush(self) -> None:
-        """Write what has changed, some thousand at once. What cannot be written stays to be written, and is told."""
-        database = self._database
-        if database is None or not database.is_open:
-            return
-        async with self._writes:
-            while self._dirty or self._gone:
-                changed = list(_first(self._dirty, WRITTEN_AT_ONCE))
-                gone = list(_first(self._gone, WRITTEN_AT_ONCE))
-                for identifier in changed:
-                    del self._dirty[identifier]
-                for identifier in gone:
-                    del self._gone[identifier]
-                kept = [entry.kept() for entry in map(self._entries.get, changed) if entry]
-                try:
-                    await database.transaction(partial(keeping.write, kept=kept, dropped=gone))
-                except (OSError, sqlite3.Error) as error:
-                    self._owe(changed, gone, error)
-                    return
-                self._write_fails = False
+    def _kept(self, identifier: str) -> Kept | None:
+        entry = self._entries.get(identifier)
+        return Kept(entry.condition, entry.demands, entry.muted) if entry is not None else None
 
-    def _owe(self, changed: list[str], gone: list[str], error: Exception) -> None:
-        for identifier in changed:
-            if identifier in self._entries:
-                self._dirty[identifier] = None
-        for identifier in gone:
-            if identifier not in self._entries:
-                self._gone[identifier] = None
-        if not self._write_fails:
-            self._write_fails = True
-            text = f"Conditions cannot be written, {len(self._dirty)} changes wait: {error}"
-            log.error(text)
-            self._events.append(Event("G02", text, 700))
+    def _not_written(self, text: str) -> None:
+        self._events.append(Event("G02", text, 700))
 
 
 _BY_PEOPLE = frozenset(Change) - {Change.ACTIVE, Change.INACTIVE, Change.SUPPRESSED}
@@ -585,10 +498,3 @@ def _may_be_shelved(condition: Condition) -> bool:
     return (
         condition.condition_class != "Safety" and condition.severity < 900 and condition.shelving == machine.UNSHELVED
     )
-
-
-def _first(items: dict[str, None], count: int) -> Iterator[str]:
-    for number, item in enumerate(items):
-        if number >= count:
-            return
-        yield item

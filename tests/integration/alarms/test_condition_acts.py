@@ -143,6 +143,7 @@ async def test_what_becomes_active_again_during_an_act_is_not_acknowledged_by_it
     desk.up()
     assert await act == StatusCode.BadEventIdUnknown
     assert not desk.condition().acked
+    assert [record.status for record in desk.audit.records] == [0, StatusCode.BadEventIdUnknown]
     await desk.book.close()
     again = Desk(tmp_path / "alarms.sqlite")
     await again.book.open()
