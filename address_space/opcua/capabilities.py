@@ -57,7 +57,7 @@ async def fill_capabilities(server: InternalServer, settings: ServerSettings) ->
         (_ID.Server_ServerCapabilities_SoftwareCertificates, [], ua.VariantType.ExtensionObject),
         (_ID.Server_ServerRedundancy_RedundancySupport, 0, ua.VariantType.Int32),
         (_ID.Server_ServiceLevel, 255, ua.VariantType.Byte),
-        (_ID.Server_Auditing, False, ua.VariantType.Boolean),
+        (_ID.Server_Auditing, True, ua.VariantType.Boolean),
     ]
     now = datetime.datetime.now(datetime.UTC)
     for number, value, kind in values:

@@ -52,6 +52,7 @@ class Application:
 def offer(internal: InternalServer, identity: ApplicationIdentity) -> None:
     """Offer the endpoints of the settings with this certificate, instead of those offered before."""
     settings = internal.settings
+    internal.identity = identity
     internal.certificate, internal.private_key = identity.certificate, identity.key
     internal.certificate_der = _der(identity.certificate)
     internal.certificate_chain = internal.certificate_der + b"".join(_der(each) for each in identity.issuers)
