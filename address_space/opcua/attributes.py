@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Awaitable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -60,7 +61,7 @@ _ARGUMENT = numeric_node_id(296)
 # ---- Read ------------------------------------------------------------------------------------------------------
 
 
-def read(processor: Processor, request: Request) -> None:
+def read(processor: Processor, request: Request) -> Awaitable[None] | None:
     """Read."""
     server, session = processor.iserver, processor.session
     if session is None:
@@ -79,8 +80,10 @@ def read(processor: Processor, request: Request) -> None:
         raise ServiceError(ua.StatusCodes.BadTooManyOperations)
     body = _read_points(server, access, reader, count, stamps)
     if body is None:
-        body = b"".join([_read_one(server, access, _wanted(reader), stamps) for _ in range(count)])
+        values = (_read_one(server, access, _wanted(reader), stamps) for _ in range(count))
+        return processor.respond_list(request, 634, count, values)
     processor.respond(request, 634, pack_i32(count), body, NO_DIAGNOSTICS)
+    return None
 
 
 def _read_points(server: InternalServer, access: Access, reader: Reader, count: int, stamps: int) -> bytes | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import secrets
-from collections.abc import Iterable, Iterator
+from collections.abc import Awaitable, Iterable, Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
 from asyncua.common.utils import ServiceError
@@ -67,7 +67,7 @@ def _failed(status: int) -> bytes:
 # ---- Browse ----------------------------------------------------------------------------------------------------
 
 
-def browse(processor: Processor, request: Request) -> None:
+def browse(processor: Processor, request: Request) -> Awaitable[None] | None:
     """Browse."""
     server, session = processor.iserver, _session(processor)
     reader = request.reader()
@@ -79,15 +79,18 @@ def browse(processor: Processor, request: Request) -> None:
     if numeric_identifier(view) != 0:
         raise ServiceError(ua.StatusCodes.BadViewIdUnknown)
     limit = min(most or server.limits.max_references, server.limits.max_references)
-    results = []
-    for _ in range(count):
-        description = _description(reader)
-        try:
-            references = _encoded(server, session, _check(server, description))
-            results.append(_first_part(session, references, limit, server.limits.max_continuation_points))
-        except OperationError as error:
-            results.append(_failed(error.status))
-    processor.respond(request, 530, pack_i32(count), *results, NO_DIAGNOSTICS)
+    results = (_browsed(server, session, _description(reader), limit) for _ in range(count))
+    return processor.respond_list(request, 530, count, results)
+
+
+def _browsed(
+    server: InternalServer, session: Session, description: tuple[bytes, int, bytes, bool, int, int], limit: int
+) -> bytes:
+    try:
+        references = _encoded(server, session, _check(server, description))
+        return _first_part(session, references, limit, server.limits.max_continuation_points)
+    except OperationError as error:
+        return _failed(error.status)
 
 
 def _description(reader: Reader) -> tuple[bytes, int, bytes, bool, int, int]:
@@ -216,23 +219,24 @@ class _Step(NamedTuple):
     name: bytes
 
 
-def translate(processor: Processor, request: Request) -> None:
+def translate(processor: Processor, request: Request) -> Awaitable[None] | None:
     """TranslateBrowsePathsToNodeIds."""
     server, session = processor.iserver, _session(processor)
     reader = request.reader()
     count = _operations(reader.array(6), server.limits.max_nodes_per_translate)
-    results = []
-    for _ in range(count):
-        start = reader.node_id()
-        elements = [
-            (reader.node_id(), reader.boolean(), reader.boolean(), reader.qualified_name())
-            for _ in range(reader.array(9))
-        ]
-        try:
-            results.append(_translated(server, session.rights, start, elements))
-        except OperationError as error:
-            results.append(pack_u32(error.status) + NULL_ARRAY)
-    processor.respond(request, 557, pack_i32(count), *results, NO_DIAGNOSTICS)
+    results = (_path(server, session.rights, reader) for _ in range(count))
+    return processor.respond_list(request, 557, count, results)
+
+
+def _path(server: InternalServer, access: Access, reader: Reader) -> bytes:
+    start = reader.node_id()
+    elements = [
+        (reader.node_id(), reader.boolean(), reader.boolean(), reader.qualified_name()) for _ in range(reader.array(9))
+    ]
+    try:
+        return _translated(server, access, start, elements)
+    except OperationError as error:
+        return pack_u32(error.status) + NULL_ARRAY
 
 
 def _translated(

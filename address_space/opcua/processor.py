@@ -15,7 +15,7 @@ import logging
 import math
 import struct
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from asyncua.common.utils import ServiceError
@@ -28,7 +28,7 @@ from address_space.opcua.diagnostics_counts import count_refusal
 from address_space.opcua.request import DECODING, Request, parse
 from address_space.opcua.session_audit import foreign_token
 from address_space.opcua.untyped import ua
-from address_space.opcua.wire import NULL_ARRAY, NULL_NODE_ID, ProtocolError, encode_text, pack_i32
+from address_space.opcua.wire import NO_DIAGNOSTICS, NULL_ARRAY, NULL_NODE_ID, ProtocolError, encode_text, pack_i32
 
 if TYPE_CHECKING:
     from address_space.opcua.server import InternalServer
@@ -43,6 +43,8 @@ _RESPONSE = struct.Struct("<HHqIIB")
 _NO_TABLE = NULL_ARRAY + NULL_NODE_ID + b"\0"
 _PLAIN_RESPONSE = struct.Struct(f"<HHqIIB{len(_NO_TABLE)}s")
 _SMALLEST_BUFFER = 8192
+_AT_ONCE = 32
+_SLICE_SECONDS = 0.004
 _WITHOUT_SESSION = frozenset({422, 428, 461, 467})
 
 
@@ -262,6 +264,38 @@ class Processor:
             strings: the StringTable that DiagnosticInfos of the body refer to.
         """
         self.send(request.request_id, self.response(type_id, request.handle, status, strings) + b"".join(parts))
+
+    def respond_list(
+        self, request: Request, type_id: int, count: int, results: Iterable[bytes]
+    ) -> Awaitable[None] | None:
+        """Answer with a result for each operation and no diagnostics; many of them are made in slices of time.
+
+        Args:
+            request: what is answered.
+            type_id: numeric id of the response's binary encoding.
+            count: how many results there are.
+            results: makes one after the other, on demand.
+
+        Raises:
+            ServiceError: BadResponseTooLarge when they are more than may wait for a client.
+        """
+        if count > _AT_ONCE:
+            return self._respond_in_slices(request, type_id, count, iter(results))
+        self.respond(request, type_id, pack_i32(count), *results, NO_DIAGNOSTICS)
+        return None
+
+    async def _respond_in_slices(self, request: Request, type_id: int, count: int, results: Iterator[bytes]) -> None:
+        made: list[bytes] = []
+        size, until = 0, time.perf_counter() + _SLICE_SECONDS
+        for result in results:
+            made.append(result)
+            size += len(result)
+            if size > self.iserver.limits.max_unsent // 2:
+                raise ServiceError(ua.StatusCodes.BadResponseTooLarge)
+            if time.perf_counter() > until:
+                await asyncio.sleep(0)
+                until = time.perf_counter() + _SLICE_SECONDS
+        self.respond(request, type_id, pack_i32(count), *made, NO_DIAGNOSTICS)
 
     def response(self, type_id: int, handle: int, status: int = 0, strings: Iterable[str] = ()) -> bytes:
         """Type id and response header on the wire, for answers sent with `send`."""
