@@ -133,7 +133,7 @@ def bombs(token: bytes) -> list[bytes]:
         calling + many + b"\x18" * 60_000,
         item + b"\1\0\xd7\2\1" + struct.pack("<i", len(clauses)) + clauses,
         item + extension + struct.pack("<i", 50_000) + nested[:50_000],
-        b"\1\0\x0f\2" + head + b"\0\0\0" + b"\0\0" + bytes(12) + struct.pack("<i", 3000)
+        b"\1\0\x0f\2" + head + b"\0\0\0" + b"\0\0" + bytes(16) + struct.pack("<i", 3000)
         + (node + bytes(7) + struct.pack("<II", 0, 63)) * 3000,
         b"\1\0\x3a\3" + head + b"\0\0\0" + many + bytes(60_000),
         b"\2\0\0" + struct.pack("<I", 631) + b"\x05\1\0" + struct.pack("<i", 0x7FFF_FFFF),
