@@ -87,7 +87,8 @@ class TrustStore:
         Raises:
             OSError: when they cannot be made.
         """
-        for name in (*_FOLDERS.values(), *_LISTS.values()):
+        # One by one: folders on the way to a wanted one would be open to everybody.
+        for name in ("", "trusted", "issuers", *_FOLDERS.values(), *_LISTS.values()):
             (self.directory / name).mkdir(parents=True, exist_ok=True, mode=0o700)
 
     # ---- reading ---------------------------------------------------------------------------------------------------
