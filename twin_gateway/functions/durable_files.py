@@ -5,9 +5,10 @@ from __future__ import annotations
 import sqlite3
 from itertools import count
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
-from twin_gateway.functions.alarms import Alarms
+if TYPE_CHECKING:  # the history's process needs only the renaming
+    from twin_gateway.functions.alarms import Alarms
 
 KeptT_co = TypeVar("KeptT_co", covariant=True)
 
@@ -26,7 +27,7 @@ class Store(Protocol[KeptT_co]):
         """Close it; it can be opened again."""
 
 
-_COMPANIONS = ("", "-wal", "-shm")
+_COMPANIONS = ("", "-wal", "-shm", ".wal")
 
 
 def set_aside(path: Path, mark: str) -> Path:

@@ -1,12 +1,13 @@
 """The history process: one thread writes, some read; a fault of it, or of DuckDB, never reaches the service.
 
-Arguments: number of the socket, folder, settings as JSON. It ends when the socket does, after it has committed what it
-had received.
+Arguments: number of the socket, folder, settings as JSON, run of the gateway, and since when it has been following in
+ticks. It ends when the socket does, after it has committed what it had received.
 """
 
 from __future__ import annotations
 
 import contextlib
+import itertools
 import logging
 import os
 import queue
@@ -42,9 +43,13 @@ class HistoryProcess:
     Args:
         channel: connected stream socket.
         folder, settings: of the store.
+        follower: run of the gateway, and since when it has been following, ticks.
     """
 
-    def __init__(self, channel: socket.socket, folder: Path, settings: HistorySettings) -> None:
+    def __init__(
+        self, channel: socket.socket, folder: Path, settings: HistorySettings, follower: tuple[str, int]
+    ) -> None:
+        self._follower = follower
         self._channel = channel
         self._store = HistoryStore(folder, settings, tell=self._tell)
         self._settings = settings
@@ -81,15 +86,21 @@ class HistoryProcess:
             log.error("history: %d rows are lost at the end: %s", self._store.waiting, error)
 
     def _open(self) -> bool:
-        while True:
+        for attempt in itertools.count():
             try:
-                self._store.open()
-                return True
+                self._store.open(*self._follower)
+                break
             except HistoryPausedError as error:
-                self._pause(str(error))
+                # The process of a gateway that was killed may still be writing what it had received.
+                if attempt > 10:
+                    self._pause(str(error))
                 if not self._send(Frame("waiting")):
                     return False
-                time.sleep(RETRY_S)
+                time.sleep(RETRY_S / 10 if attempt < 10 else RETRY_S)
+        if self._paused:
+            self._paused, self._retry_at = False, 0.0
+            self._send(Frame("running"))
+        return True
 
     # ---- what comes in --------------------------------------------------------------------------------------------
 
@@ -328,7 +339,7 @@ def main(arguments: list[str]) -> int:
     settings = HistorySettings.model_validate_json(arguments[2])
     with contextlib.suppress(OSError):
         os.nice(settings.nice)
-    HistoryProcess(channel, Path(arguments[1]), settings).serve()
+    HistoryProcess(channel, Path(arguments[1]), settings, (arguments[3], int(arguments[4]))).serve()
     return 0
 
 

@@ -225,7 +225,7 @@ class Reader:
             if each.kind == "sample" and each.rows and each.overlaps(start, end) and (each.late or not only_late)
         ]
         parts = _sources(mine, _SAMPLE, where)
-        gaps = [gap.begin for gap in self._store.gaps if start <= gap.begin < end and gap.begin >= since]
+        gaps = [gap.begin for gap in self._store.gaps if start <= gap.begin < end and gap.end > since]
         if gaps and not only_late:
             marks = ", ".join(f"({begin})" for begin in gaps)
             parts.append(

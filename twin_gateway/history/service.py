@@ -44,7 +44,7 @@ ROUND_S = 0.1
 """Seconds between two looks at the journals."""
 
 _SLICE = 20_000
-_LEARN = 500
+_LEARN = 250
 _UNKNOWN, _KEPT, _LEFT_OUT = 0, 1, 2
 
 
@@ -116,7 +116,7 @@ class History:
         self._late: Cursor[Chunk] | None = None
         self._records: Cursor[Event] | None = None
         self._lost_seen = [0, 0, 0]
-        self._until = clock.now()
+        self._begun = self._until = clock.now()
         self._snapshot_due = False
         self._open: deque[_Unacknowledged] = deque()
         self._most_open = max(2 * settings.batch, 400_000)
@@ -141,7 +141,7 @@ class History:
         self._changes = self._table.journal.cursor("history")
         self._late = self._table.late.cursor("history")
         self._records = self._events.cursor("history")
-        self._until = clock.now()
+        self._begun = self._until = clock.now()
         if self._settings.timestamps:
             self._table.timestamp_readers += 1
         self._tasks = [
@@ -205,7 +205,8 @@ class History:
         for end in (mine, theirs):
             end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4 << 20)
         try:
-            arguments = (str(theirs.fileno()), str(self._folder), self._settings.model_dump_json())
+            settings = self._settings.model_dump_json()
+            arguments = (str(theirs.fileno()), str(self._folder), settings, self._run, str(self._begun))
             self._process = await asyncio.create_subprocess_exec(
                 sys.executable,
                 "-m",
@@ -278,7 +279,9 @@ class History:
         async with self._feeding:
             known = np.nonzero(self._state == _KEPT)[0].astype(np.int32)
             for start in range(0, len(known), _LEARN):
-                self._send(self._series_frame(known[start : start + _LEARN]).encode())
+                part = known[start : start + _LEARN]
+                addresses = [self._table.address(row) for row in part.tolist()]
+                self._send(self._series_frame(part, addresses).encode())
                 await asyncio.sleep(0)
             for entry in self._open:
                 self._send(entry.parts)
@@ -410,14 +413,15 @@ class History:
         new = np.unique(rows[self._state[rows] == _UNKNOWN])
         for start in range(0, len(new), _LEARN):
             part = new[start : start + _LEARN]
-            keep = np.array([self._table.address(int(row)) in self._selection for row in part], bool)
+            addresses = [self._table.address(row) for row in part.tolist()]
+            keep = np.array([address in self._selection for address in addresses], bool)
             self._state[part] = np.where(keep, _KEPT, _LEFT_OUT)
             if keep.any():
-                self._send(self._series_frame(part[keep]).encode())
+                addresses = [address for address, kept in zip(addresses, keep.tolist(), strict=True) if kept]
+                self._send(self._series_frame(part[keep], addresses).encode())
             await asyncio.sleep(0)
 
-    def _series_frame(self, rows: npt.NDArray[np.int32]) -> Frame:
-        addresses = [self._table.address(int(row)) for row in rows]
+    def _series_frame(self, rows: npt.NDArray[np.int32], addresses: list[str]) -> Frame:
         return Frame("series", {"addresses": addresses}, {"rows": rows, "types": self._table.value_type[rows]})
 
     def _send_batch(self, kind: str, head: dict[str, Any], columns: dict[str, npt.NDArray[Any]], size: int) -> None:

@@ -70,4 +70,6 @@ class Selection:
 
 
 def _either(patterns: tuple[str, ...]) -> re.Pattern[str] | None:
+    if "*" in patterns:
+        patterns = ("*",)
     return re.compile("|".join(translate(pattern) for pattern in patterns)) if patterns else None

@@ -117,8 +117,12 @@ class HistoryStore:
 
     # ---- life -----------------------------------------------------------------------------------------------------
 
-    def open(self) -> None:
+    def open(self, run: str = "", begun: int = 0) -> None:
         """Open the folder; damaged files are put aside and told.
+
+        Args:
+            run: of the one who sends samples; the same as before means that nothing was missed meanwhile.
+            begun: since when it has been following, ticks; now when not given.
 
         Raises:
             HistoryPausedError: it cannot be opened for other reasons: another process has it, the disk is full.
@@ -129,7 +133,7 @@ class HistoryStore:
                 for path in self.folder.glob(name):
                     path.unlink(missing_ok=True)
             self._connect()
-            self._load()
+            self._load(run, begun or self._now())
         except (duckdb.Error, OSError) as error:
             self._drop_connection()
             raise HistoryPausedError(_first_line(error)) from error
@@ -171,7 +175,7 @@ class HistoryStore:
         self.path.chmod(0o600)
         return database
 
-    def _load(self) -> None:
+    def _load(self, run: str, begun: int) -> None:
         database = self._connection()
         gaps = database.execute("SELECT begin_, end_, reason FROM gap ORDER BY begin_").fetchall()
         self.gaps = tuple(Gap(*row) for row in gaps)
@@ -182,8 +186,10 @@ class HistoryStore:
         until, self.run, self.batch = row if row is not None else (None, "", 0)
         if until is None and closed:
             until = max(segment.high for segment in closed)
-        if until is not None and until < self._now():
-            self.note_gap(until, self._now(), "stopped")
+        if run and run == self.run:
+            self._unconfirmed[:] = False
+        elif until is not None and until < begun:
+            self.note_gap(until, begun, "stopped")
 
     def _closed_files(self, database: duckdb.DuckDBPyConnection) -> list[Segment]:
         found = []
