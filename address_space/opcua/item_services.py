@@ -163,7 +163,7 @@ def _create_other(call: _Call, item: Any) -> tuple[int, Made]:
         return 0, Made(int(StatusCodes.BadMonitoringModeInvalid))
     group: ItemGroup = subscription.nodes
     if int(item.ItemToMonitor.AttributeId) == AttributeIds.EventNotifier and call.service.event_items is not None:
-        group = subscription.events or group
+        group = group if subscription.events is None else subscription.events
     item_id = subscription.new_items(1)
     made = group.create(item_id, item, call.stamps)
     return 0 if made.status else item_id, made
