@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 from address_space import clock
@@ -44,6 +45,12 @@ class Audit:
         return [record.kind for record in self.records]
 
 
+@cache
+def people() -> UserPolicy:
+    """The real policy over the four of them; it costs a hash of a password to make."""
+    return UserPolicy({name: User(password=_PASSWORD, roles=(role,)) for name, role in _ROLES.items()})
+
+
 class Desk:
     """A book, its events and its audit, on a clock that the test turns."""
 
@@ -55,11 +62,10 @@ class Desk:
         self.events = EventJournal()
         self._cursor = self.events.cursor("test")
         self.audit = Audit()
-        users = {name: User(password=_PASSWORD, roles=(role,)) for name, role in _ROLES.items()}
         self.book = ConditionBook(
             self.events,
             path,
-            policy=UserPolicy(users),
+            policy=people(),
             audit=self.audit,
             judged=judged,
             now=lambda: self.start + round((self.time - 1_000.0) * clock.TICKS_PER_SECOND),

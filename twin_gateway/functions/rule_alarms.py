@@ -25,7 +25,7 @@ from twin_gateway.mapping.alarm_rule import LIMITS, AlarmRule
 
 REST_S: Final = 0.05
 TICK_S: Final = 1.0
-AT_ONCE: Final = 20_000
+AT_ONCE: Final = 2_000
 TOLD_AT_ONCE: Final = 20
 _BAD: Final = np.uint32(0x8000_0000)
 _LEVELS: Final = {name: level for level, name in LIMIT_NAMES.items() if level}
