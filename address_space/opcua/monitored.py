@@ -52,7 +52,7 @@ class MonitoredPoints:
     def __init__(self, table: PointTable, name: str, max_queued: int) -> None:
         self._table = table
         self._name = name
-        self._max_queued = max_queued
+        self.max_queued = max_queued
         self._room: Items = np.empty(0, ITEM)
         self._items: Items = self._room
         self._dead = 0
@@ -395,8 +395,8 @@ class MonitoredPoints:
         if len(queue) > self._smallest:
             queue, dropped = limit(queue, items["queue"], items["oldest"])
             self.dropped += dropped
-        if len(queue) > self._max_queued:
-            fair = max(1, self._max_queued // max(1, len(self)))
+        if len(queue) > self.max_queued:
+            fair = max(1, self.max_queued // max(1, len(self)))
             queue, dropped = limit(queue, items["queue"], items["oldest"], fair)
             self.dropped += dropped
         self._queue = queue

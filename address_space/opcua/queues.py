@@ -32,6 +32,9 @@ class Queued(NamedTuple):
         return Queued(self.slots[which], self.values.pick(which))
 
 
+SAMPLE_OCTETS = 32
+"""Memory of a sample in waiting: slot, value, status and two times."""
+
 EMPTY = Queued(
     np.empty(0, np.int32),
     Values(np.empty(0, np.uint64), np.empty(0, np.uint32), np.empty(0, np.int64), np.empty(0, np.int64)),

@@ -178,6 +178,9 @@ class InternalServer(StockInternalServer):
         self.subscription_service: PointSubscriptionService = PointSubscriptionService(
             self.aspace, table=self.table, iserver=self, namespace=self.space.namespace, may_monitor=_may_monitor
         )
+        self.subscription_service.limits = replace(
+            self.subscription_service.limits, session_octets=self.limits.session_octets
+        )
         self.event_feed = serve_events(self)
         self.history = HistoryService(self)
         self.history_manager = HistoryManager(self)

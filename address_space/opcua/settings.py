@@ -27,6 +27,7 @@ class ServerLimits:
         max_connections_per_host: of one host, so that no host alone takes all.
         slow_client_seconds: a connection whose client takes nothing of what waits for it is closed after this long.
         max_unsent: octets that may wait for a client; with more its connection is closed.
+        session_octets: what the subscriptions of one session may hold, see `SubscriptionLimits`.
         activation_seconds: a connection without an active session is closed after this long.
         max_sessions: sessions of all clients.
         max_sessions_per_client: sessions from one host.
@@ -50,6 +51,7 @@ class ServerLimits:
     max_connections_per_host: int = 150
     slow_client_seconds: float = 30.0
     max_unsent: int = 32 << 20
+    session_octets: int = 48 << 20
     activation_seconds: float = 5.0
     max_sessions: int = 100
     max_sessions_per_client: int = 80

@@ -73,6 +73,7 @@ class PointSubscription:
         self._most = limits.max_notifications
         self._kept: dict[int, bytes] = {}
         self._kept_size = 0
+        self.max_kept = limits.retransmission_bytes
         self._next_sequence = 1
         self._last_item = 0
         self._idle_cycles = int(data.RevisedMaxKeepAliveCount)
@@ -324,7 +325,7 @@ class PointSubscription:
         self._kept_size += len(body)
         limits = self._limits
         while len(self._kept) > limits.retransmission_messages or (
-            self._kept_size > limits.retransmission_bytes and len(self._kept) > 1
+            self._kept_size > self.max_kept and len(self._kept) > 1
         ):
             self._kept_size -= len(self._kept.pop(next(iter(self._kept))))
             self.counts.discarded_messages += 1

@@ -16,6 +16,7 @@ from asyncua.ua.uaprotocol_auto import CreateSubscriptionResult
 from address_space.opcua.item_groups import GroupOf
 from address_space.opcua.item_services import ITEM_HANDLERS
 from address_space.opcua.publishing import PublishQueue
+from address_space.opcua.queues import SAMPLE_OCTETS
 from address_space.opcua.subscription import PointSubscription
 from address_space.opcua.subscription_services import SUBSCRIPTION_HANDLERS, Wishes
 from address_space.opcua.triggering import TRIGGERING_HANDLERS
@@ -45,6 +46,8 @@ class SubscriptionLimits:
         max_notifications: per publish response, also where the client asks for no limit.
         retransmission_messages, retransmission_bytes: what is kept for Republish per subscription.
         max_publish_requests: waiting per session, on top of one a subscription.
+        session_octets: what the subscriptions of one session may hold, shared evenly among them: two thirds in
+            notifications that wait, one third in messages kept for Republish. What is over is dropped and counted.
     """
 
     max_subscriptions: int = 1_000
@@ -64,6 +67,7 @@ class SubscriptionLimits:
     retransmission_messages: int = 20
     retransmission_bytes: int = 16 << 20
     max_publish_requests: int = 50
+    session_octets: int = 48 << 20
 
 
 @dataclass(slots=True)
@@ -209,8 +213,17 @@ class PointSubscriptionService(SubscriptionService):
         subscription.publishing_enabled = enabled
         self.subscriptions[subscription.id] = owned[subscription.id] = subscription
         queue.limit = self.limits.max_publish_requests + len(owned)
+        self._share(session)
         await subscription.start()
         return subscription
+
+    def _share(self, session: Session) -> None:
+        """Divide what a session may hold among its subscriptions."""
+        limits, owned = self.limits, self.owned(session)
+        part = limits.session_octets // max(1, 3 * len(owned))
+        for each in owned.values():
+            each.points.max_queued = min(limits.max_queued, 2 * part // SAMPLE_OCTETS)
+            each.max_kept = min(limits.retransmission_bytes, part)
 
     def revise(self, data: Any, wishes: Wishes) -> None:
         """Write the revised interval, lifetime and keep-alive count into a result."""
@@ -248,6 +261,7 @@ class PointSubscriptionService(SubscriptionService):
         owned.pop(subscription.id, None)
         queue.forget(subscription.id)
         queue.limit = self.limits.max_publish_requests + len(owned)
+        self._share(session)
         if not owned:
             queue.refuse_all(StatusCodes.BadNoSubscription)
         await subscription.stop()
@@ -267,6 +281,7 @@ class PointSubscriptionService(SubscriptionService):
         if not former:
             former_queue.refuse_all(StatusCodes.BadNoSubscription)
         self.owned(session)[subscription.id] = subscription
+        self._share(session)
 
 
 RAW_HANDLERS: dict[int, Handler] = {**SUBSCRIPTION_HANDLERS, **ITEM_HANDLERS, **TRIGGERING_HANDLERS}
