@@ -503,23 +503,30 @@ class History:
     async def _ask(self, what: str, asked: dict[str, Any], columns: dict[str, npt.NDArray[Any]] | None = None) -> Frame:
         if self._changes is None:
             raise HistoryUnavailableError("the history is not running")
-        number = next(self._queries)
-        try:
-            async with asyncio.timeout(self._settings.query_seconds):
-                await self._wait_ready()
-                await self._feed()
-                answer = asyncio.get_running_loop().create_future()
-                self._answers[number] = answer
-                self._send(Frame("query", {**asked, "what": what, "id": number}, columns or {}).encode())
-                frame: Frame = await answer
-        finally:
-            if self._answers.pop(number, None) is not None:
-                self._send(Frame("cancel", {"id": number}).encode())
+        async with asyncio.timeout(self._settings.query_seconds):
+            try:
+                frame = await self._query(what, asked, columns or {})
+            except HistoryUnavailableError:  # its process has ended under way; perhaps not because of this query
+                frame = await self._query(what, asked, columns or {})
         if "unknown" in frame.head:
             raise KeyError(asked["address"])
         if "error" in frame.head:
             raise HistoryUnavailableError(frame.head["error"])
         return frame
+
+    async def _query(self, what: str, asked: dict[str, Any], columns: dict[str, npt.NDArray[Any]]) -> Frame:
+        number = next(self._queries)
+        try:
+            await self._wait_ready()
+            await self._feed()
+            answer = asyncio.get_running_loop().create_future()
+            self._answers[number] = answer
+            self._send(Frame("query", {**asked, "what": what, "id": number}, columns).encode())
+            frame: Frame = await answer
+            return frame
+        finally:
+            if self._answers.pop(number, None) is not None:
+                self._send(Frame("cancel", {"id": number}).encode())
 
     async def _wait_ready(self) -> None:
         await self._ready.wait()
