@@ -68,6 +68,8 @@ class Point:
         profile: see `PointProfile`.
         link: name of the link that delivers it; empty for points of the service itself.
         source: where in the link, as the protocol's alias scheme packs it.
+        display_name: readable name for those who ask for no language, or for one that there is no name in.
+        display_names: (LocaleId, name) in further languages.
     """
 
     address: str
@@ -76,6 +78,7 @@ class Point:
     source: int | str = 0
     display_name: str = ""
     aliases: tuple[str, ...] = ()
+    display_names: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

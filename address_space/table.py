@@ -71,6 +71,7 @@ class PointTable:
         self._texts: dict[int, str] = {}
         self._text_numbers = itertools.count(1)
         self._display_names: dict[int, str] = {}
+        self._translations: dict[int, tuple[tuple[str, str], ...]] = {}
 
     def __len__(self) -> int:
         return len(self.raw)
@@ -94,6 +95,8 @@ class PointTable:
         for row, point in enumerate(points, start):
             if point.display_name:
                 self._display_names[row] = point.display_name
+            if point.display_names:
+                self._translations[row] = point.display_names
         return rows
 
     def add_columns(
@@ -186,12 +189,16 @@ class PointTable:
             digest.update("\n".join(texts).encode() + b"\0")
         for column in (tree.parent, tree.name_id, tree.level, tree.row, self._profile, self._link, self._source):
             digest.update(np.ascontiguousarray(column).data)
-        digest.update(repr(sorted(self._display_names.items())).encode())
+        digest.update(repr((sorted(self._display_names.items()), sorted(self._translations.items()))).encode())
         return digest.hexdigest()
 
     def display_name(self, row: int) -> str:
         """Display name from the mapping; empty when there is none."""
         return self._display_names.get(row, "")
+
+    def display_names(self, row: int) -> tuple[tuple[str, str], ...]:
+        """(LocaleId, name) of a row in further languages."""
+        return self._translations.get(row, ())
 
     def binding(self, row: int) -> tuple[str, int | str]:
         """(link name, source) of a row; the link is empty for points of the service itself."""

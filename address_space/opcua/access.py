@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 
+from address_space import languages
 from address_space.ports import AccessPolicy, Caller, Right
 
 _REMEMBER_SECONDS = 10.0
@@ -20,6 +21,8 @@ class Access:
 
     def __init__(self, policy: AccessPolicy | None, caller: Caller) -> None:
         self.caller = caller
+        self.language = languages.DEFAULT
+        """LocaleId of the texts that the caller is shown."""
         self._policy = policy
         self._known: dict[tuple[Right, str], bool] = {}
         self._rows: dict[bytes, int] = {}
@@ -31,7 +34,7 @@ class Access:
             return right in {Right.BROWSE, Right.READ}
         now = time.monotonic()
         if now > self._until or len(self._known) > _REMEMBER_MOST:
-            self._known.clear()
+            self.forget()
             self._until = now + _REMEMBER_SECONDS
         key = (right, address)
         known = self._known.get(key)

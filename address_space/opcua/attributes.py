@@ -11,8 +11,7 @@ from asyncua.common.utils import Buffer, ServiceError
 from asyncua.ua.ua_binary import struct_from_binary, struct_to_binary
 
 from address_space import clock
-from address_space.catalogue import CDCS, ValueType, VariableKind
-from address_space.descriptions import description
+from address_space.catalogue import ValueType
 from address_space.opcua.encoding import Stamps, Values, data_values
 from address_space.opcua.index_range import Wanted, restrict
 from address_space.opcua.properties import arguments_value, properties_of, property_value, state_text, text_value
@@ -183,11 +182,11 @@ def _read_node(server: InternalServer, access: Access, node: Node, wanted: Wante
         raise OperationError(ua.StatusCodes.BadUserAccessDenied)
     if node.is_point and not wanted.index_range and wanted.encoding[2:6] == b"\xff\xff\xff\xff":
         return point_value(server.space.table, node.row, stamps)
-    return _ranged(value_of(server.space, node, stamps), wanted)
+    return _ranged(value_of(server.space, node, stamps, access.language), wanted)
 
 
-def value_of(space: GridSpace, node: Node, stamps: int = Stamps.BOTH) -> bytes:
-    """DataValue of a variable of the grid on the wire.
+def value_of(space: GridSpace, node: Node, stamps: int = Stamps.BOTH, language: str = "") -> bytes:
+    """DataValue of a variable of the grid on the wire; texts in a language where they exist in it.
 
     Raises:
         KeyError: when the node is no variable.
@@ -206,7 +205,7 @@ def value_of(space: GridSpace, node: Node, stamps: int = Stamps.BOTH) -> bytes:
     if node.member not in properties_of(profile):
         return point_value(space.table, node.row, stamps)
     if node.member != "ValueAsText":
-        return _stamped(property_value(profile, node.member).variant, stamps)
+        return _stamped(property_value(profile, node.member, language).variant, stamps)
     sample = space.table.sample(node.row)
     status = pack_u32(sample.status)
     times = struct.pack("<q", sample.source_time) if stamps in {Stamps.SOURCE, Stamps.BOTH} else b""
@@ -216,7 +215,7 @@ def value_of(space: GridSpace, node: Node, stamps: int = Stamps.BOTH) -> bytes:
     )
     if sample.value is None or isinstance(sample.value, str):
         return bytes((mask,)) + status + times
-    text = text_value(state_text(profile.enumeration, int(sample.value)))
+    text = text_value(state_text(profile.enumeration, int(sample.value), language), language)
     return bytes((mask | 1,)) + text.variant + status + times
 
 
@@ -260,9 +259,9 @@ def attribute_variant(server: InternalServer, access: Access, node: Node, attrib
     if attribute == BROWSE_NAME:
         return b"\x14" + space.browse_name(node)
     if attribute == DISPLAY_NAME:
-        return b"\x15" + space.display_name(node)
+        return b"\x15" + space.display_name(node, access.language)
     if attribute == DESCRIPTION:
-        return b"\x15" + localized_text(_description(space, node))
+        return b"\x15" + _description(space, node, access.language)
     if attribute in {WRITE_MASK, USER_WRITE_MASK}:
         return _u32(0)
     if ROLE_PERMISSIONS <= attribute <= ACCESS_RESTRICTIONS:
@@ -316,20 +315,13 @@ def _type_of(space: GridSpace, node: Node) -> tuple[bytes, int]:
     return (numeric_node_id(int(space.table.value_type[node.row])), -1) if node.is_point else (_ARGUMENT, 1)
 
 
-def _description(space: GridSpace, node: Node) -> str:
+def _description(space: GridSpace, node: Node, language: str) -> bytes:
+    """LocalizedText on the wire; with a locale where there is a text in that language."""
     if node.face is not None:
-        return node.face.description
-    if node.method is not None and not node.part:
-        return node.method.description
-    if not node.is_point:
-        return ""
-    profile = space.table.profile(node.row)
-    known = CDCS.get(profile.cdc)
-    what = f"{profile.cdc} {known.attribute}" if known is not None and known.attribute else profile.cdc
-    if profile.kind is VariableKind.MULTI_STATE and profile.enumeration:
-        what += f", {profile.enumeration}"
-    meaning = description(space.table.address(node.row))
-    return f"{meaning} ({what})" if meaning else what
+        return localized_text(node.face.description)
+    if node.method is not None:
+        return localized_text("" if node.part else node.method.description)
+    return space.description(node, language)
 
 
 # ---- Write ---------------------------------------------------------------------------------------------------------

@@ -121,11 +121,11 @@ def _references(server: InternalServer, node_id: bytes, access: Access) -> Itera
         references = server.types.node_references(node_id)
         if references is None:
             raise OperationError(ua.StatusCodes.BadNodeIdUnknown)
-        return [*references, *server.space.added(node_id)]
+        return [*references, *server.space.added(node_id, access.language)]
     if not access.allows(Right.BROWSE, node.owner):
         # Whoever may not see a node is not told that it exists.
         raise OperationError(ua.StatusCodes.BadNodeIdUnknown)
-    return server.space.references(node)
+    return server.space.references(node, access.language)
 
 
 def _encoded(server: InternalServer, session: Session, wanted: Wanted) -> Iterator[bytes]:

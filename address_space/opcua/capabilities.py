@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 from typing import TYPE_CHECKING, Any
 
+from address_space.languages import LANGUAGES
 from address_space.opcua.untyped import ua
 
 if TYPE_CHECKING:
@@ -53,7 +54,7 @@ async def fill_capabilities(server: InternalServer, settings: ServerSettings) ->
         (_ID.Server_ServerCapabilities_MaxMonitoredItemsQueueSize, subscriptions.max_queue_size, _U32),
         (_ID.Server_ServerCapabilities_MinSupportedSampleRate, 0.0, ua.VariantType.Double),
         (_ID.Server_ServerCapabilities_ServerProfileArray, [], ua.VariantType.String),
-        (_ID.Server_ServerCapabilities_LocaleIdArray, [], ua.VariantType.String),
+        (_ID.Server_ServerCapabilities_LocaleIdArray, list(LANGUAGES), ua.VariantType.String),
         (_ID.Server_ServerCapabilities_SoftwareCertificates, [], ua.VariantType.ExtensionObject),
         (_ID.Server_ServerRedundancy_RedundancySupport, 0, ua.VariantType.Int32),
         (_ID.Server_ServiceLevel, 255, ua.VariantType.Byte),

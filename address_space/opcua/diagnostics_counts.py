@@ -82,7 +82,9 @@ class SessionCounts:
         """A user has been taken; `parameters` of ActivateSession."""
         if not self.users or self.users[-1] != user:
             self.users = [*self.users, user][-_MOST_USERS:]
-        self.locales = [locale[:64] for locale in (parameters.LocaleIds or [])[:_MOST_LOCALES] if locale]
+        # Part 4, 5.7.3.2: without LocaleIds those of the call before go on.
+        given = [locale[:64] for locale in (parameters.LocaleIds or [])[:_MOST_LOCALES] if locale]
+        self.locales = given or self.locales
         self.mechanism = _MECHANISMS.get(type(parameters.UserIdentityToken).__name__, "Anonymous")
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import Any, NamedTuple
 
-from address_space import catalogue, units
+from address_space import catalogue, languages, units
 from address_space.catalogue import VariableKind
 from address_space.opcua.untyped import ua
-from address_space.opcua.wire import encode_variant
+from address_space.opcua.wire import encode_variant, localized_text
 from address_space.point import PointProfile
 from address_space.ports import Argument
 
@@ -45,8 +45,8 @@ def properties_of(profile: PointProfile) -> tuple[str, ...]:
 
 
 @lru_cache(maxsize=4096)
-def property_value(profile: PointProfile, name: str) -> PropertyValue:
-    """Value of a property, all but `ValueAsText`, which depends on the point's value.
+def property_value(profile: PointProfile, name: str, language: str = "") -> PropertyValue:
+    """Value of a property, all but `ValueAsText`, which depends on the point's value; labels in a language.
 
     Raises:
         KeyError: when points of the profile have no such property.
@@ -54,11 +54,14 @@ def property_value(profile: PointProfile, name: str) -> PropertyValue:
     if name not in properties_of(profile):
         raise KeyError(name)
     if name in {"TrueState", "FalseState"}:
-        return text_value("on" if name == "TrueState" else "off")
+        return text_value(languages.text(name, language), language)
     if name == "EnumValues":
         values = [
-            ua.EnumValueType(number, ua.LocalizedText(label), ua.LocalizedText(label))
-            for number, label in catalogue.enumeration(profile.enumeration)
+            ua.EnumValueType(number, shown, shown)
+            for number, shown in (
+                (number, ua.LocalizedText(languages.label(profile.enumeration, label, language), language or None))
+                for number, label in catalogue.enumeration(profile.enumeration)
+            )
         ]
         variant = ua.Variant(values, ua.VariantType.ExtensionObject, is_array=True)
         return PropertyValue(encode_variant(variant), _ENUM_VALUE, 1)
@@ -84,15 +87,16 @@ def engineering_units(unit: units.Unit | None) -> Any:
 
 
 @lru_cache(maxsize=4096)
-def text_value(text: str) -> PropertyValue:
+def text_value(text: str, locale: str = "") -> PropertyValue:
     """A LocalizedText value."""
-    return PropertyValue(encode_variant(ua.Variant(ua.LocalizedText(text))), _LOCALIZED_TEXT, -1)
+    return PropertyValue(b"\x15" + localized_text(text, locale), _LOCALIZED_TEXT, -1)
 
 
 @lru_cache(maxsize=1024)
-def state_text(enumeration: str | None, number: int) -> str:
-    """Label of a state; the number itself where the catalogue has no label."""
-    return dict(catalogue.enumeration(enumeration)).get(number, str(number))
+def state_text(enumeration: str | None, number: int, language: str = "") -> str:
+    """Label of a state in a language; the number itself where the catalogue has no label."""
+    name = dict(catalogue.enumeration(enumeration)).get(number)
+    return str(number) if name is None else languages.label(enumeration, name, language)
 
 
 @lru_cache(maxsize=1024)

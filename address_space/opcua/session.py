@@ -16,6 +16,7 @@ from asyncua.crypto.permission_rules import User, UserRole
 from asyncua.server.internal_session import InternalSession, SessionState
 from cryptography.exceptions import InvalidSignature
 
+from address_space import languages
 from address_space.opcua import session_audit
 from address_space.opcua.access import Access
 from address_space.opcua.delay import RequestDelay
@@ -236,6 +237,7 @@ async def activate_session(processor: Processor, request: Request) -> None:
         raise ServiceError(ua.StatusCodes.BadSessionClosed)
     session.activate(replace(caller, client=processor.peer, session=session.session_id.to_string()))
     session.counts.activated(caller.user, parameters)
+    session.rights.language = languages.choose(session.counts.locales)
     _take_over(processor, session)
     response = ua.ActivateSessionResponse()
     response.Parameters.ServerNonce = session.nonce

@@ -17,6 +17,7 @@ from enum import IntEnum
 from functools import lru_cache
 from typing import Any, NamedTuple
 
+from address_space import languages
 from address_space.address import FILLER, unescape
 from address_space.opcua import members, space_types
 from address_space.opcua.devices import Devices
@@ -26,8 +27,10 @@ from address_space.opcua.method_specs import GRID as GRID_METHODS
 from address_space.opcua.model.ids import DI_INDEX, INDEX
 from address_space.opcua.node_face import FacedNodes, HistoryFace, NodeFace
 from address_space.opcua.space_types import TypeOf
+from address_space.opcua.texts import description_of
 from address_space.opcua.wire import (
     NULL_NODE_ID,
+    NULL_TEXT,
     localized_text,
     numeric_node_id,
     qualified_name,
@@ -272,17 +275,30 @@ class GridSpace:
     def _method_namespace(self, name: str) -> int:
         return INDEX if name in _DECLARED_METHODS else self.namespace
 
-    def display_name(self, node: Node) -> bytes:
-        """DisplayName on the wire: the readable original."""
+    def display_name(self, node: Node, language: str = "") -> bytes:
+        """DisplayName on the wire: the name in the mapping (in the language, where it has one) or the readable original."""
         if node.face is not None:
             return node.face.display_name
         if node.part or node.member:
             return localized_text(node.part or node.member)
-        return localized_text("Grid") if node.tree < 0 else self._display(node.tree, node.row)
+        return localized_text("Grid") if node.tree < 0 else self._display(node.tree, node.row, language)
 
-    def _display(self, tree: int, row: int) -> bytes:
-        text = self.table.display_name(row) if row >= 0 else ""
-        return localized_text(text or unescape(self.tree.name(tree)))
+    def _display(self, tree: int, row: int, language: str) -> bytes:
+        if row >= 0:
+            names = self.table.display_names(row)
+            if names:
+                chosen = languages.choose((language,), (locale for locale, _ in names))
+                for locale, name in names:
+                    if locale == chosen:
+                        return localized_text(name, locale)
+            text = self.table.display_name(row)
+            if text:
+                return localized_text(text)
+        return localized_text(unescape(self.tree.name(tree)))
+
+    def description(self, node: Node, language: str = "") -> bytes:
+        """Description on the wire, in a language where there is a text in it; of methods see their spec."""
+        return description_of(self.table, node.owner, node.tree, node.row, language) if not node.member else NULL_TEXT
 
     def definition(self, node: Node) -> TypeOf | None:
         """Type of a node; None for methods and for what has a face of its own."""
@@ -309,8 +325,8 @@ class GridSpace:
 
     # ---- references --------------------------------------------------------------------------------------------------
 
-    def references(self, node: Node) -> Iterator[Reference]:
-        """All references of a node, both directions."""
+    def references(self, node: Node, language: str = "") -> Iterator[Reference]:
+        """All references of a node, both directions; display names in a language where they exist in it."""
         if node.face is not None:
             yield from node.face.references()
             return
@@ -320,24 +336,24 @@ class GridSpace:
         if node.part:
             yield self._to(node.identifier.rpartition("#")[0], node, HAS_PROPERTY, False, NodeClass.METHOD)
         elif node.member:
-            yield from self._member_references(node)
+            yield from self._member_references(node, language)
         else:
-            yield from self._own_references(node)
+            yield from self._own_references(node, language)
 
-    def _member_references(self, node: Node) -> Iterator[Reference]:
+    def _member_references(self, node: Node, language: str) -> Iterator[Reference]:
         owner = self.find(node.owner or GRID)
         if owner is None:
             return
         relation = HAS_COMPONENT if node.variable is None else node.variable.relation
-        yield self._reference_to(owner, relation, False)
+        yield self._reference_to(owner, relation, False, language)
         if node.method is not None:
             for part in _argument_parts(node.method):
                 yield self._property(f"{node.identifier}#{part}", part, node.owner)
 
-    def _own_references(self, node: Node) -> Iterator[Reference]:
+    def _own_references(self, node: Node, language: str) -> Iterator[Reference]:
         parent = self.parent(node)
         if parent is not None:
-            yield self._reference_to(parent, self.relation(parent), False)
+            yield self._reference_to(parent, self.relation(parent), False, language)
         elif node.tree < 0:
             yield _UP_TO_OBJECTS
         if node.row >= 0:
@@ -371,11 +387,11 @@ class GridSpace:
             )
         if self.history is not None:
             yield from self.history.references(node)
-        yield from self.child_references(node)
+        yield from self.child_references(node, language)
         if self.further is not None:
             yield from self.further.references_of(node)
 
-    def child_references(self, node: Node) -> Iterator[Reference]:
+    def child_references(self, node: Node, language: str = "") -> Iterator[Reference]:
         """References to the nodes one level down."""
         tree, relation, display = self.tree, self.relation(node), self._display
         children = tree.children(node.tree) if node.tree >= 0 else iter(tree.roots())
@@ -392,18 +408,18 @@ class GridSpace:
                 True,
                 string_node_id(address, namespace),
                 qualified_name(name, INDEX if levels[child] >= _FIRST_DATA_LEVEL else namespace),
-                display(child, row),
+                display(child, row, language),
                 NodeClass.VARIABLE if row >= 0 else NodeClass.OBJECT,
                 self._type(child, row, address).node_id,
                 address,
             )
 
-    def added(self, node_id: bytes) -> Iterator[Reference]:
+    def added(self, node_id: bytes, language: str = "") -> Iterator[Reference]:
         """References that nodes of other namespaces have besides their own: to the devices below DI's DeviceSet."""
         if node_id in _DEVICE_SET_FORMS:
             for place in self.devices.places():
                 address = self.tree.address(place)
-                yield self._reference_to(Node(address, address, place, NO_NODE), ORGANIZES, True)
+                yield self._reference_to(Node(address, address, place, NO_NODE), ORGANIZES, True, language)
 
     def child(self, node: Node, name: str) -> Node | None:
         """The place, function or point below a node by its BrowseName."""
@@ -439,14 +455,14 @@ class GridSpace:
             return ORGANIZES
         return HAS_COMPONENT
 
-    def _reference_to(self, node: Node, relation: int, forward: bool) -> Reference:
+    def _reference_to(self, node: Node, relation: int, forward: bool, language: str) -> Reference:
         definition = self.definition(node)
         return Reference(
             relation,
             forward,
             self.node_id(node.identifier),
             self.browse_name(node),
-            self.display_name(node),
+            self.display_name(node, language),
             self.node_class(node),
             NULL_NODE_ID if definition is None else definition.node_id,
             node.owner,

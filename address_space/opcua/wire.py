@@ -257,9 +257,9 @@ def qualified_name(name: str, namespace: int) -> bytes:
 
 
 @lru_cache(maxsize=16384)
-def localized_text(text: str) -> bytes:
-    """Wire form of a LocalizedText without a locale."""
-    return b"\x02" + encode_text(text)
+def localized_text(text: str, locale: str = "") -> bytes:
+    """Wire form of a LocalizedText, without a locale unless one is given."""
+    return b"\x03" + encode_text(locale) + encode_text(text) if locale else b"\x02" + encode_text(text)
 
 
 def encode_variant(value: Any) -> bytes:
