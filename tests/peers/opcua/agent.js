@@ -3,7 +3,7 @@
 // A line is {id, do, as, ...}: `as` names the connection. `connect` {url, security, mode, user, password, certificate,
 // key, application: {certificate, key}, session, timeout}, `request` {request, fields}, `disconnect` {keep}, `drop`.
 // Fields are JSON with these tagged forms: {$type: "DataChangeFilter", ...} a structure, {$variant: [type, value]},
-// {$bytes: hex}, {$date: iso}, {$name: [namespace, name]}, {$text: [text, locale]}, {$data: fields of a DataValue}.
+// {$bytes: hex}, {$node: text}, {$date: iso}, {$name: [namespace, name]}, {$text: [text, locale]}, {$data: fields of a DataValue}.
 "use strict";
 const fs = require("node:fs");
 const client = require("node-opcua-client");
@@ -25,6 +25,7 @@ const TAGS = {
     arrayType: Array.isArray(value) ? VariantArrayType.Array : VariantArrayType.Scalar,
   }),
   $bytes: (hex) => Buffer.from(hex, "hex"),
+  $node: (text) => client.resolveNodeId(text),
   $date: (text) => new Date(text),
   $name: ([namespaceIndex, name]) => new QualifiedName({ namespaceIndex, name }),
   $text: ([text, locale]) => new LocalizedText({ text, locale: locale || null }),
