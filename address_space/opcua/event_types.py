@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
+from address_space.opcua.event_values import canonical
 from address_space.opcua.untyped import ua
 from address_space.opcua.wire import encode_node_id, node_id_object, numeric_node_id
 
@@ -61,7 +62,7 @@ class EventTypes:
         while found[-1] != BASE_EVENT and len(found) < _DEEPEST_TYPE:
             above = next(
                 (
-                    encode_node_id(each.NodeId)
+                    canonical(encode_node_id(each.NodeId))
                     for each in self._references(found[-1])
                     if not each.IsForward and each.ReferenceTypeId.Identifier == _HAS_SUBTYPE
                 ),
@@ -99,7 +100,7 @@ class EventTypes:
         while waiting:
             for each in self._references(waiting.popleft()):
                 if each.IsForward and each.ReferenceTypeId.Identifier == _HAS_SUBTYPE:
-                    derived = encode_node_id(each.NodeId)
+                    derived = canonical(encode_node_id(each.NodeId))
                     yield derived
                     waiting.append(derived)
 
@@ -117,7 +118,7 @@ class EventTypes:
         if known is None:
             classes = {int(ua.NodeClass.Object), int(ua.NodeClass.Variable)}
             known = self._children[node_id] = {
-                key_of([each.BrowseName]): encode_node_id(each.NodeId)
+                key_of([each.BrowseName]): canonical(encode_node_id(each.NodeId))
                 for each in self._references(node_id)
                 if each.IsForward and each.ReferenceTypeId.Identifier in _CHILDREN and int(each.NodeClass) in classes
             }
