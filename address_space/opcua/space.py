@@ -276,7 +276,7 @@ class GridSpace:
         return INDEX if name in _DECLARED_METHODS else self.namespace
 
     def display_name(self, node: Node, language: str = "") -> bytes:
-        """DisplayName on the wire: the name in the mapping (in the language, where it has one) or the readable original."""
+        """DisplayName on the wire: the name in the mapping, in the language where it has one, or the original."""
         if node.face is not None:
             return node.face.display_name
         if node.part or node.member:

@@ -89,7 +89,8 @@ def _made(server: InternalServer, access: Access, node_id: Any, attribute: Any) 
 
 def _executable(server: InternalServer, access: Access, node_id: Any, attribute: Any) -> Any:
     """Whether a method of the standard is offered, and to the caller; None for what is no method."""
-    if server.aspace.read_attribute_value(node_id, attribute).Value is None:
+    held = server.aspace.read_attribute_value(node_id, attribute).Value
+    if held is None or held.Value is None:
         return None
     method = server.standard_methods.of(node_id)
     can = method is not None

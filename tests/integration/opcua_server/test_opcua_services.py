@@ -109,7 +109,7 @@ async def test_data_encodings_are_checked(client: Any) -> None:
         (POSITION, 1, ua.NodeId(POSITION, 2)),
         (POSITION, 2, 2),
         (POSITION, 3, ua.QualifiedName("Pos", 4)),
-        (POSITION, 5, ua.LocalizedText("DPC stVal, DpStatusKind")),
+        (POSITION, 5, ua.LocalizedText("Switch position (DPC stVal, DpStatusKind)", "en")),
         (POSITION, 6, 0),
         (POSITION, 14, ua.NodeId(6)),
         (POWER, 14, ua.NodeId(11)),
@@ -170,8 +170,14 @@ async def test_capabilities_are_those_enforced_and_not_null(rig: Rig, client: An
         ids.Server_ServerCapabilities_MaxSessions: limits.max_sessions,
         ids.Server_ServerDiagnostics_EnabledFlag: True,
         ids.Server_ServerRedundancy_RedundancySupport: 0,
-        ids.Server_ServerCapabilities_LocaleIdArray: [],
-        ids.Server_NamespaceArray: ["http://opcfoundation.org/UA/", rig.server.application_uri, "https://example.org"],
+        ids.Server_ServerCapabilities_LocaleIdArray: ["en", "de"],
+        ids.Server_NamespaceArray: [
+            "http://opcfoundation.org/UA/",
+            rig.server.application_uri,
+            "https://example.org",
+            "http://opcfoundation.org/UA/DI/",
+            "urn:twin-gateway:UA:Grid",
+        ],
         ids.Server_ServerArray: [rig.server.application_uri],
     }
     for number, expected in wanted.items():
