@@ -18,6 +18,7 @@ from address_space import clock
 from address_space.catalogue import ValueType
 from twin_gateway.bench.opcua_ours import addresses
 from twin_gateway.bench.opcua_subscriber import Subscriber
+from twin_gateway.history.housekeeping import keep_house
 from twin_gateway.history.reading import Reader
 from twin_gateway.history.settings import HistorySettings
 from twin_gateway.history.store import HistoryStore
@@ -96,7 +97,7 @@ def _store(size: Size, folder: Path) -> dict[str, Any]:
     store.add(series[:1], np.array([now[0]]), np.array([now[0]]), value[:1], status[:1])
     store.commit()
     before = time.perf_counter()
-    store.keep_house()
+    keep_house(store)
     close = time.perf_counter() - before
     closed = sum(segment.octets for segment in store.segments)
     figures |= _readings(store, names[size.points // 2], "closed")

@@ -25,10 +25,12 @@ import duckdb
 import numpy as np
 import numpy.typing as npt
 
+from twin_gateway.history.database import HistoryPausedError, first_line
 from twin_gateway.history.frames import SIZES, Frame, decode, sizes
+from twin_gateway.history.housekeeping import keep_house
 from twin_gateway.history.reading import Page, Reader
 from twin_gateway.history.settings import HistorySettings
-from twin_gateway.history.store import HistoryPausedError, HistoryStore
+from twin_gateway.history.store import HistoryStore
 from twin_gateway.history.values import bits_of, numbers_of
 
 log = logging.getLogger(__name__)
@@ -66,6 +68,7 @@ class HistoryProcess:
         self._since = self._committed_at = self._housed_at = time.monotonic()
         self._retry_at = 0.0
         self._paused = False
+        self._house_said = ""
 
     def serve(self) -> None:
         """Until the socket ends or it is told to stop."""
@@ -229,9 +232,13 @@ class HistoryProcess:
 
     def _keep_house(self) -> None:
         try:
-            self._store.keep_house()
-        except HistoryPausedError as error:
-            self._send(Frame("tell", {"code": "G02", "severity": 600, "text": f"History: {error}"}))
+            keep_house(self._store)
+            self._house_said = ""
+        except Exception as error:  # told, and tried again at the next round
+            text = f"History: days that are over cannot be closed: {first_line(error)}"
+            if text != self._house_said:
+                self._house_said = text
+                self._tell("G02", 600, text)
 
     # ---- reading --------------------------------------------------------------------------------------------------
 
@@ -264,7 +271,7 @@ class HistoryProcess:
             answer = Frame("answer", {"id": number, "unknown": str(error)})
         except Exception as error:  # the reader of the answer decides; this process serves on
             log.warning("history: a query failed: %s", error)
-            answer = Frame("answer", {"id": number, "error": str(error).splitlines()[0] if str(error) else repr(error)})
+            answer = Frame("answer", {"id": number, "error": first_line(error)})
         self._send(answer)
 
     def _send(self, frame: Frame) -> bool:

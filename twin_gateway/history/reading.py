@@ -14,6 +14,7 @@ import duckdb
 import numpy as np
 import numpy.typing as npt
 
+from twin_gateway.history.housekeeping import check_files
 from twin_gateway.history.segments import Segment, file_list
 from twin_gateway.history.store import HistoryStore
 from twin_gateway.history.values import DATA_LOST, Samples
@@ -283,10 +284,10 @@ class Reader:
             before = self._store.segments
             try:
                 return query()
-            except duckdb.InterruptException:
+            except (duckdb.InterruptException, duckdb.OutOfMemoryException):
                 raise
             except duckdb.Error:
-                if self._store.segments == before and not self._store.check_files():
+                if self._store.segments == before and not check_files(self._store):
                     raise
         return query()
 

@@ -18,9 +18,10 @@ from peers.history.grid import HistoryGrid, address, numbers
 from peers.waiting import until, wait_until
 
 from address_space import clock
+from twin_gateway.history.database import HistoryPausedError
 from twin_gateway.history.reading import Reader
 from twin_gateway.history.settings import HistorySettings
-from twin_gateway.history.store import HistoryPausedError, HistoryStore
+from twin_gateway.history.store import HistoryStore
 from twin_gateway.history.values import DATA_LOST
 
 Make = Callable[..., HistoryGrid]

@@ -1,7 +1,7 @@
 """A service with a history in a process of its own, to be killed: counts up one point and says what is committed.
 
-Argument: folder. Prints JSON lines `{"pid": …, "value": …, "time": …, "written": …}`, some fifty a second; `pid` is that of
-the history process.
+Argument: folder. Prints JSON lines with `pid` (of the history process), `value`, `time` and `written`, some fifty a
+second.
 """
 
 from __future__ import annotations

@@ -10,6 +10,7 @@ import numpy.typing as npt
 import pytest
 
 from address_space import clock
+from twin_gateway.history.housekeeping import keep_house
 from twin_gateway.history.reading import Reader
 from twin_gateway.history.settings import HistorySettings
 from twin_gateway.history.store import HistoryStore
@@ -48,7 +49,7 @@ class Bench:
         """The next day begins, yesterday goes to a file."""
         self.now += DAY_TICKS
         self.store.commit(force=True)
-        self.store.keep_house()
+        keep_house(self.store)
 
     def read(self, address: str, start: int = 0, end: int = 1 << 61, limit: int = 0, **more: object) -> list[float]:
         reader = Reader(self.store)

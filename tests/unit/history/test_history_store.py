@@ -10,10 +10,12 @@ import numpy as np
 import pytest
 
 from address_space import clock
+from twin_gateway.history.database import HistoryPausedError
+from twin_gateway.history.housekeeping import keep_house
 from twin_gateway.history.reading import Reader
 from twin_gateway.history.segments import write_segment
 from twin_gateway.history.settings import HistorySettings
-from twin_gateway.history.store import HistoryPausedError, HistoryStore, day_start
+from twin_gateway.history.store import HistoryStore, day_start
 from twin_gateway.history.values import DATA_LOST
 
 DAY = clock.from_unix(1_772_323_200)
@@ -61,7 +63,7 @@ class Kept:
         """Day after day, as the process goes on."""
         self.now += DAY_TICKS
         self.store.commit(force=True)
-        self.store.keep_house()
+        keep_house(self.store)
 
     def read(self, address: str = ADDRESS) -> list[float]:
         """Values that are there, without the marks of gaps."""
@@ -147,7 +149,7 @@ def test_a_clock_that_jumps_far_ahead_deletes_no_more_than_one_day(kept: Kept) -
         kept.next_day()
     kept.now += 4_000 * DAY_TICKS
     kept.put([7])
-    kept.store.keep_house()
+    keep_house(kept.store)
     assert kept.read() == [1, 2, 7]
 
 
@@ -156,7 +158,7 @@ def test_a_clock_that_is_set_back_loses_nothing_and_keeps_the_order_of_arrival(k
     kept.put([1])
     kept.now -= DAY_TICKS
     kept.put([2])
-    kept.store.keep_house()
+    keep_house(kept.store)
     kept.now += DAY_TICKS
     kept.put([3])  # same time as the first
     assert kept.read() == [2, 1, 3]
@@ -170,7 +172,7 @@ def test_the_oldest_segments_go_when_the_folder_is_too_large(kept: Kept) -> None
         kept.put(random.normal(0, 1, 200_000).tolist())
         written += 200_000
         kept.now += 200_000 * SECOND // 100
-        kept.store.keep_house()
+        keep_house(kept.store)
     assert kept.store.octets() <= 16 << 20
     there = len(kept.read())
     assert 0 < there < written
