@@ -16,6 +16,7 @@ from asyncua.common.utils import ServiceError
 from address_space import clock
 from address_space.addcause import AddCause
 from address_space.alias import AliasError, Filter
+from address_space.opcua.method_audit import tell_call
 from address_space.opcua.method_specs import COMMANDS, GRID, LOOKUP, RESOLVE
 from address_space.opcua.space import Node
 from address_space.opcua.standard_methods import StandardMethod
@@ -164,7 +165,10 @@ def call(processor: Processor, request: Request) -> None:
 async def _call_all(
     processor: Processor, session: Session, request: Request, issued_at: int, wanted: Sequence[Any]
 ) -> None:
-    answers = [await _call_one(processor.iserver, session, issued_at, each) for each in wanted]
+    answers = []
+    for each in wanted:
+        answers.append(await _call_one(processor.iserver, session, issued_at, each))
+        tell_call(processor.iserver, session, each, answers[-1].status)
     strings: list[str] = []
     diagnostics = _diagnostics(answers, request.diagnostics, strings)
     body = (pack_i32(len(answers)), *(answer.encode() for answer in answers), diagnostics)
