@@ -12,12 +12,16 @@ SPEAKS_EVERY_S = MINUTE_S / MOST_PER_MINUTE
 
 
 class Chatter:
-    """Beginnings of one condition within the last minute, and when it may speak next while it is kept quiet."""
+    """Beginnings of one condition within the last minute, and when it may speak next while it is kept quiet.
+
+    Args:
+        begun: when it began for the first time, s.
+    """
 
     __slots__ = ("_begun", "_speaks_at")
 
-    def __init__(self) -> None:
-        self._begun: list[float] = []
+    def __init__(self, begun: float) -> None:
+        self._begun = [begun]
         self._speaks_at: float | None = None
 
     def began(self, now: float) -> bool:

@@ -76,6 +76,7 @@ class _Entry:
     time_quality: str | None = None
     chatter: Chatter | None = None
     muted: bool = False
+    began: float = float("-inf")
 
 
 class ConditionBook:
@@ -201,7 +202,7 @@ class ConditionBook:
             return
         self._change(entry, after, Change.SUPPRESSED if after.suppressed else Change.ACTIVE)
         if not condition.active:
-            self._chattering(entry, condition.active_time)
+            self._chattering(entry)
 
     def clear(
         self,
@@ -455,13 +456,15 @@ class ConditionBook:
             )
         )
 
-    def _chattering(self, entry: _Entry, ended: int) -> None:
-        """It became active, and had ended at some time before: more than ten times within a minute are too many."""
-        condition, now = entry.condition, self._monotonic()
-        if condition.active_time - ended > chatter.MINUTE_S * clock.TICKS_PER_SECOND:
+    def _chattering(self, entry: _Entry) -> None:
+        """It became active: more than ten times within a minute are too many."""
+        before, now = entry.began, self._monotonic()
+        entry.began = now
+        if now - before > chatter.MINUTE_S:
             entry.chatter = None  # most alarms never come a second time within a minute
             return
-        entry.chatter = entry.chatter or Chatter()
+        entry.chatter = entry.chatter or Chatter(before)
+        condition = entry.condition
         if entry.chatter.began(now) and _may_be_shelved(condition):
             entry.chatter.quiet(now)
             after = machine.shelved(condition, chatter.SHELVED_S, self._now())

@@ -56,3 +56,14 @@ def test_safety_and_trips_are_acknowledged_and_very_severe() -> None:
 def test_a_code_of_ones_own_is_a_plain_alarm() -> None:
     own = alarm_code("X77")
     assert (own.type_name, own.condition_class, own.acknowledge) == ("AlarmConditionType", "Process", True)
+
+
+def test_the_table_in_the_documentation_is_the_list() -> None:
+    page = Path(twin_gateway.__file__).parents[1] / "docs" / "alarms.md"
+    rows = [line for line in page.read_text("utf-8").splitlines() if re.match(r"\| [A-Z]\d\d \|", line)]
+    expected = []
+    for each in alarm_codes().values():
+        asks = "ack, confirm" if each.confirm else "ack" if each.acknowledge else "-"
+        kind = each.type_name.removesuffix("Type")
+        expected.append(f"| {each.code} | {each.name} | {kind} | {each.condition_class} | {each.severity} | {asks} |")
+    assert rows == expected
