@@ -281,7 +281,8 @@ def extreme(series: Series, limits: Intervals, sign: int, *, actual_time: bool) 
 def value_range(series: Series, limits: Intervals) -> Processed:
     """Range: Maximum minus Minimum."""
     low, high = _extreme(series, limits, 1), _extreme(series, limits, -1)
-    span = np.where(low.sample < 0, 0.0, high.value - np.where(low.sample < 0, high.value, low.value))
+    empty = low.sample < 0
+    span = np.where(empty, 0.0, high.value) - np.where(empty, 0.0, low.value)
     return finished(series, limits, span, np.maximum(low.status, high.status))
 
 

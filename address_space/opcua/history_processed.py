@@ -211,7 +211,9 @@ class ProcessedReading:
     def _columns(self, loaded: Loaded, limits: Intervals) -> Columns:
         if loaded.series is None:
             return Columns.blank(BAD_NO_DATA, limits.start.tolist())
-        return columns_of(self.aggregate.of(loaded.series, limits), loaded, self.aggregate.result)
+        # Bad samples may have any value, not a number among them; nothing comes of it.
+        with np.errstate(invalid="ignore", over="ignore"):
+            return columns_of(self.aggregate.of(loaded.series, limits), loaded, self.aggregate.result)
 
 
 def _reached(limits: Intervals, reached: int) -> Intervals:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from asyncua.common.utils import ServiceError
 
 from address_space.opcua.encoding import NULL_EXTENSION
-from address_space.opcua.event_records import SERVER_NODE
+from address_space.opcua.event_records import SERVER
 from address_space.opcua.history_columns import part_of
 from address_space.opcua.history_events import EventDetails, EventReading, filter_of
 from address_space.opcua.history_points import ContinuationPoints, Reading, Unfinished
@@ -169,7 +169,7 @@ class HistoryService:
         server, rights = self.server, session.rights
         node = server.space.find_wire(wanted.node_id)
         if node is None:
-            if wanted.node_id != SERVER_NODE and server.types.node_references(wanted.node_id) is None:
+            if server.types.node_references(wanted.node_id) is None:
                 raise OperationError(_CODES.BadNodeIdUnknown)
         elif not rights.allows(Right.BROWSE, node.owner):
             raise OperationError(_CODES.BadNodeIdUnknown)
@@ -177,7 +177,7 @@ class HistoryService:
         if history is None or asked.kind in _NOT_OFFERED:
             raise OperationError(_CODES.BadHistoryOperationUnsupported)
         if asked.kind == EVENTS:
-            notifier = wanted.node_id == SERVER_NODE if node is None else node.is_notifier
+            notifier = numeric_identifier(wanted.node_id) == SERVER if node is None else node.is_notifier
             if not notifier or (node is not None and server.space.node_class(node) != NodeClass.OBJECT):
                 raise OperationError(_CODES.BadHistoryOperationUnsupported)
             return history, node
