@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 from conformance.registry import Check
+from conformance.security_server import SecurityServer
 from conformance.subject import PASSWORDS, Ours, Stock, Subject
 from peers.opcua.agent import Agent, Peer
 from peers.opcua.wire_client import WireClient
@@ -87,6 +88,13 @@ async def agent(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Agent
     await made.start()
     yield made
     await made.close()
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def secure(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[SecurityServer]:
+    """A server of our own with a strict trust list and the gateway's users."""
+    async with SecurityServer(tmp_path_factory.mktemp("secure")) as server:
+        yield server
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")

@@ -44,7 +44,13 @@ class Pair:
         pem = serialization.Encoding.PEM
         certificate.write_bytes(b"".join(each.certificate.public_bytes(pem) for each in (self, *chain)))
         secret.write_bytes(self.key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()))
+        (folder / f"{name}.der").write_bytes(self.der)
         return {"certificate": str(certificate), "key": str(secret), "uri": self.uri}
+
+    def save_user(self, folder: Path, name: str) -> dict[str, str]:
+        """Files for the node client's X.509 user token: certificate in DER, key in PEM."""
+        files = self.save(folder, name)
+        return {"certificate": str(folder / f"{name}.der"), "key": files["key"]}
 
 
 def _name(text: str) -> x509.Name:
@@ -65,17 +71,8 @@ def _builder(subject: str, issuer: str, public: Any, days: tuple[float, float]) 
 
 
 def _usage(**wanted: bool) -> x509.KeyUsage:
-    names = [
-        "digital_signature",
-        "content_commitment",
-        "key_encipherment",
-        "data_encipherment",
-        "key_agreement",
-        "key_cert_sign",
-        "crl_sign",
-        "encipher_only",
-        "decipher_only",
-    ]
+    first = ("digital_signature", "content_commitment", "key_encipherment", "data_encipherment", "key_agreement")
+    names = (*first, "key_cert_sign", "crl_sign", "encipher_only", "decipher_only")
     return x509.KeyUsage(**{name: wanted.get(name, False) for name in names})
 
 

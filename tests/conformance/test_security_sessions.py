@@ -1,0 +1,193 @@
+"""Part 4, 5.6 and Part 2: users and sessions that are refused, each with its code, an audit event and a record."""
+
+from __future__ import annotations
+
+import struct
+from typing import Any
+
+import pytest
+from asyncua import ua
+from conformance.registry import check
+from conformance.security_server import PASSWORD, SecurityServer
+from peers.opcua.agent import Agent, RefusedError
+from peers.opcua.rig import CONTROL
+from peers.opcua.wire_client import FaultError, WireClient
+
+OURS = "stock asyncua is not asked: its server would have to be set up with these users"
+OPERATE = [
+    {"$variant": ["String", "Pos"]},
+    {"$variant": ["Boolean", True]},
+    {"$variant": ["Boolean", False]},
+    {"$variant": ["Boolean", True]},
+    {"$variant": ["Boolean", True]},
+    {"$variant": ["String", "work"]},
+    {"$variant": ["String", ""]},
+]
+
+
+async def operates(agent: Agent, secure: SecurityServer, user: str) -> str:
+    """StatusCode of operating the breaker as a user."""
+    peer = await agent.connect(secure.url, **secure.secured(user=user, password=PASSWORD))
+    call = {"objectId": f"ns=2;s={CONTROL}", "methodId": f"ns=2;s={CONTROL}#Operate", "inputArguments": OPERATE}
+    answer = await peer.request("CallRequest", methodsToCall=[call])
+    await peer.disconnect()
+    return str(answer["results"][0]["statusCode"])
+
+
+@pytest.mark.parametrize(
+    ("user", "password"), [("olga", "wrong"), ("nobody", PASSWORD), ("anna", PASSWORD), ("olga", "")]
+)
+@check("Part 4 5.6.3", "A wrong user name or password answers BadUserAccessDenied and is audited", ours_only=OURS)
+async def test_a_wrong_password_is_refused(secure: SecurityServer, agent: Agent, user: str, password: str) -> None:
+    secure.forget()
+    with pytest.raises(RefusedError) as refused:
+        await agent.connect(secure.url, **secure.secured(user=user, password=password or " "))
+    assert refused.value.status == "BadUserAccessDenied"
+    event, record = await secure.told(2075, "login.refused")
+    assert event.status == record.status == ua.StatusCodes.BadUserAccessDenied
+    assert event.user == record.user == user
+    assert not any(PASSWORD in str(each) or "wrong'" in str(each) for each in secure.audit.records)
+
+
+@check(
+    "Part 4 5.6.2", "A request with the token of another connection's session is refused and audited", ours_only=OURS
+)
+async def test_a_stolen_session_id_is_refused(secure: SecurityServer) -> None:
+    async with WireClient(secure.port) as owner, WireClient(secure.port) as thief:
+        own = thief._token
+        thief._token = owner._token
+        secure.forget()
+        assert await thief.status(ua.ReadRequest()) == "BadSessionIdInvalid"
+        event, record = await secure.told(2069, "session.foreign")
+        assert event.status == record.status == ua.StatusCodes.BadSessionIdInvalid
+        assert event.fields["SessionId"][1] == owner.session_id
+        thief._token = own
+        assert await owner.status(ua.ReadRequest()) == "BadNothingToDo"
+
+
+@check("Part 4 5.6.3", "ActivateSession of another connection's session as another user is refused", ours_only=OURS)
+async def test_a_session_is_not_taken_over_by_another_user(secure: SecurityServer) -> None:
+    async with WireClient(secure.port) as owner:
+        await owner.activate("olga", PASSWORD)
+        thief = WireClient(secure.port)
+        await thief.connect()
+        thief.adopt(owner)
+        secure.forget()
+        for user, password in (("", ""), ("otto", PASSWORD)):
+            with pytest.raises(FaultError) as refused:
+                await thief.activate(user, password)
+            assert refused.value.name == "BadIdentityTokenRejected"
+        event, record = await secure.told(2075, "login.refused")
+        assert event.status == record.status == ua.StatusCodes.BadIdentityTokenRejected
+        assert await owner.status(ua.ReadRequest()) == "BadNothingToDo"
+        await thief.activate("olga", PASSWORD)
+        await thief.close()
+
+
+@check("Part 4 5.6.3", "A session of a secured channel is not taken over without security", ours_only=OURS)
+async def test_a_session_is_not_taken_over_with_less_security(secure: SecurityServer, agent: Agent) -> None:
+    await agent.connect(secure.url, **secure.secured(user="olga", password=PASSWORD))
+    internal = secure.server.internal
+    assert internal is not None
+    session = next(each for each in internal.sessions if each.client_certificate is not None)
+    thief = WireClient(secure.port)
+    await thief.connect()
+    thief._token = session.auth_token
+    secure.forget()
+    with pytest.raises(FaultError) as refused:
+        await thief.activate("olga", PASSWORD)
+    assert refused.value.name == "BadSessionIdInvalid"
+    await secure.told(2075, "login.refused")
+    await thief.close()
+
+
+def _subscription_requests(number: int) -> dict[str, Any]:
+    modify = ua.ModifySubscriptionRequest()
+    modify.Parameters.SubscriptionId = number
+    delete = ua.DeleteMonitoredItemsRequest()
+    delete.Parameters.SubscriptionId, delete.Parameters.MonitoredItemIds = number, [1]
+    return {"ModifySubscription": modify, "DeleteMonitoredItems": delete}
+
+
+@pytest.mark.parametrize("service", ["ModifySubscription", "DeleteMonitoredItems"])
+@check(
+    "Part 4 5.13", "A subscription of another session answers BadSubscriptionIdInvalid and is audited", ours_only=OURS
+)
+async def test_a_subscription_of_another_session(secure: SecurityServer, service: str) -> None:
+    async with WireClient(secure.port) as owner, WireClient(secure.port) as thief:
+        request = ua.CreateSubscriptionRequest()
+        request.Parameters.RequestedPublishingInterval = 1000
+        request.Parameters.RequestedLifetimeCount, request.Parameters.RequestedMaxKeepAliveCount = 300, 100
+        number = (await owner.call(request)).Parameters.SubscriptionId
+        secure.forget()
+        assert await thief.status(_subscription_requests(number)[service]) == "BadSubscriptionIdInvalid"
+        event, record = await secure.told(2069, "session.not_owner")
+        assert event.status == record.status == ua.StatusCodes.BadSubscriptionIdInvalid
+
+
+@check("Part 2 5.3", "An Observer who operates a breaker is refused, nothing is sent", ours_only=OURS)
+async def test_an_observer_does_not_operate(secure: SecurityServer, agent: Agent) -> None:
+    secure.forget()
+    assert await operates(agent, secure, "otto") == "BadUserAccessDenied"
+    record = next(each for each in secure.audit.records if each.kind == "command.operate.outcome")
+    assert (record.user, record.status) == ("otto", ua.StatusCodes.BadUserAccessDenied)
+    assert secure.desk.commands == []
+
+
+@check("Part 2 5.3", "An operator outside the granted addresses is refused, inside not", ours_only=OURS)
+async def test_an_operator_outside_the_granted_addresses(secure: SecurityServer, agent: Agent) -> None:
+    secure.forget()
+    assert await operates(agent, secure, "nina") == "BadUserAccessDenied"
+    assert any(each.user == "nina" and each.status for each in secure.audit.records)
+    assert secure.desk.commands == []
+    assert await operates(agent, secure, "olga") == "Good"
+
+
+@check("Part 2 5.3", "A SecurityAdmin neither reads nor operates process data", ours_only=OURS)
+async def test_a_security_administrator_has_no_process_rights(secure: SecurityServer, agent: Agent) -> None:
+    assert await operates(agent, secure, "sec") in {"BadUserAccessDenied", "BadNodeIdUnknown"}
+
+
+@check("Part 5 6.4.9", "Session and channel ids in audit events are those of the session", ours_only=OURS)
+async def test_a_session_is_audited(secure: SecurityServer) -> None:
+    secure.forget()
+    async with WireClient(secure.port) as client:
+        event, record = await secure.told(2071, "session.created")
+        assert event.fields["SessionId"][1] == client.session_id
+        assert event.source_name == "Session/CreateSession"
+        assert record.client == event.client
+        assert record.client.startswith("127.0.0.1:")
+
+
+@check("Part 5 6.4.10", "A client that knows the server by another name is told of as AuditUrlMismatch", ours_only=OURS)
+async def test_another_name_of_the_server(secure: SecurityServer) -> None:
+    client = WireClient(secure.port)
+    await client.connect()
+    request = ua.CreateSessionRequest()
+    request.Parameters.EndpointUrl = "opc.tcp://elsewhere.example.org:4840/"
+    secure.forget()
+    await client.call(request)
+    event, record = await secure.told(2748, "session.url_mismatch")
+    assert event.fields["EndpointUrl"][1] == request.Parameters.EndpointUrl
+    assert record.details["url"] == request.Parameters.EndpointUrl
+    await client.close()
+
+
+@check("Part 4 5.6.5", "Cancel is audited with its RequestHandle", ours_only=OURS)
+async def test_cancel_is_audited(secure: SecurityServer) -> None:
+    async with WireClient(secure.port) as client:
+        secure.forget()
+        await client.raw(479, struct.pack("<I", 4711))
+        event, record = await secure.told(2078, "session.cancel")
+        assert event.fields["RequestHandle"] == (7, 4711)
+        assert record.details["handle"] == 4711
+
+
+@check("Part 4 5.6.2", "Session ids and tokens are random and do not tell of each other", ours_only=OURS)
+async def test_tokens_are_random(secure: SecurityServer) -> None:
+    async with WireClient(secure.port) as first, WireClient(secure.port) as second:
+        tokens = [bytes(each._token.Identifier) for each in (first, second)]
+        assert all(len(token) >= 16 for token in tokens)
+        assert sum(a == b for a, b in zip(*tokens, strict=True)) < 8
+        assert first.session_id != second.session_id
+        assert bytes(first.session_id.Identifier.bytes) not in tokens[0]
