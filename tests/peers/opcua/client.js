@@ -1,7 +1,7 @@
 // An independent OPC UA client: does what each JSON line on standard input says and prints one for it.
 "use strict";
 const {
-  AttributeIds, BrowseDirection, ClientMonitoredItem, DataType, MessageSecurityMode, OPCUAClient, SecurityPolicy,
+  AggregateFunction, AttributeIds, BrowseDirection, ClientMonitoredItem, DataType, MessageSecurityMode, OPCUAClient, SecurityPolicy,
   TimestampsToReturn, UserTokenType, Variant, VariantArrayType, coerceNodeId, makeBrowsePath,
 } = require("node-opcua-client");
 const { OPCUACertificateManager } = require("node-opcua-certificate-manager");
@@ -86,6 +86,32 @@ const operations = {
     await new Promise((resolve) => setTimeout(resolve, ms));
     await subscription.terminate();
     return heard;
+  },
+  // Values of a time range, in parts of `max` values.
+  async history(session, { nodeId, start, end, max }) {
+    const values = [];
+    let parts = 0, continuationPoint;
+    do {
+      const options = { numValuesPerNode: max || 0, timestampsToReturn: TimestampsToReturn.Both };
+      const result = await session.readHistoryValue({ nodeId, continuationPoint }, new Date(start), new Date(end), options);
+      if (result.statusCode.value >= 0x80000000) return { status: result.statusCode.name };
+      for (const each of result.historyData.dataValues || []) {
+        values.push([plain(each.value.value), each.statusCode.value, plain(each.sourceTimestamp)]);
+      }
+      parts += 1;
+      continuationPoint = result.continuationPoint;
+    } while (continuationPoint && continuationPoint.length);
+    return { status: "Good", parts, values };
+  },
+  async aggregate(session, { nodeId, start, end, name, interval }) {
+    const result = await session.readAggregateValue(
+      { nodeId }, new Date(start), new Date(end), AggregateFunction[name], interval,
+    );
+    const values = (result.historyData && result.historyData.dataValues) || [];
+    return {
+      status: result.statusCode.name,
+      values: values.map((each) => [plain(each.value.value), each.statusCode.value, plain(each.sourceTimestamp)]),
+    };
   },
   async argumentsOf(session, { methodId }) {
     const definition = await session.getArgumentDefinition(coerceNodeId(methodId));
