@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from twin_gateway.alarms.store import Kind
+from twin_gateway.alarms.entry import Kind
 from twin_gateway.functions.alarms import Alarms
 from twin_gateway.functions.certificate_files import expiry
 from twin_gateway.twin.supervision.certificates import EXPIRED_SEVERITY, WARN_SEVERITY, certificate_stage

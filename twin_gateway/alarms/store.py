@@ -11,19 +11,20 @@ import asyncio
 import logging
 import sqlite3
 import time
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from address_space import clock
 from address_space.conditions import Condition
 from address_space.events import Event, EventJournal
-from address_space.ports import AccessPolicy, AuditLog, Caller, ConditionVerb
+from address_space.ports import AccessPolicy, AuditLog, AuditRecord, Caller, ConditionVerb
 from address_space.quality import StatusCode
 from twin_gateway.alarms import chatter, machine
 from twin_gateway.alarms.acts import RIGHTS, Act
 from twin_gateway.alarms.catalogue import alarm_code
 from twin_gateway.alarms.chatter import Chatter
+from twin_gateway.alarms.entry import Counts, Details, Entry, Kind
 from twin_gateway.alarms.keeping import Kept
 from twin_gateway.alarms.machine import Change, Demands, Finding
 from twin_gateway.alarms.places import PlaceIndex
@@ -33,50 +34,14 @@ log = logging.getLogger(__name__)
 
 WRITE_EVERY_S = 0.5
 """Automatic changes are on disk after about this long."""
+TICKED_AT_ONCE = 20
+LOOKED_AT_ONCE = 100
+SILENT_AGAIN_S = 5.0
+"""How often it is looked which sources are silent since the restart."""
 MAX_CONDITIONS = 100_000
 _HIGH = 800
 """Severity from which on an alarm is a warning in the log."""
 _RESTARTED = "not found again after the restart of the gateway"
-
-Details = tuple[tuple[str, str], ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Kind:
-    """What a source says of its condition as such; what it leaves open is as in the alarm list.
-
-    Attributes:
-        type_name: OPC UA type.
-        condition_class: one of `catalogue.CONDITION_CLASSES`.
-        demands: what it wants of people.
-    """
-
-    type_name: str = ""
-    condition_class: str = ""
-    demands: Demands | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Counts:
-    """Conditions by state; `dropped` have been forgotten to make room, `refused` found none."""
-
-    kept: int
-    active: int
-    unacknowledged: int
-    shelved: int
-    dropped: int
-    refused: int
-
-
-@dataclass(slots=True)
-class _Entry:
-    condition: Condition
-    demands: Demands
-    details: Details = ()
-    time_quality: str | None = None
-    chatter: Chatter | None = None
-    muted: bool = False
-    began: float = float("-inf")
 
 
 class ConditionBook:
@@ -114,12 +79,13 @@ class ConditionBook:
         self._judged = judged
         self._now, self._monotonic = now, monotonic
         self._most = most
-        self._entries: dict[str, _Entry] = {}
+        self._entries: dict[str, Entry] = {}
         self._places = PlaceIndex()
         self._idle: dict[str, None] = {}
         self._active = self._unacknowledged = 0
         self._shelved: set[str] = set()
         self._restored: dict[str, float] = {}
+        self._silent_since = float("-inf")
         self._held_back: set[str] = set()
         self._full = False
         self._dropped = self._refused = 0
@@ -140,17 +106,20 @@ class ConditionBook:
         start = self._monotonic()
         for one in kept:
             condition = one.condition
-            self._entries[condition.id] = _Entry(condition, one.demands, muted=one.muted)
+            self._entries[condition.id] = Entry(condition, one.demands, muted=one.muted)
             self._count(condition, 1)
             if condition.active:
                 self._restored[condition.id] = start + alarm_code(condition.code).judged_within
+        self._silent_since = min(self._restored.values(), default=start)
         self._places.add_all((one.condition.address, one.condition.id) for one in kept)
 
     async def run(self) -> None:
         """Write what has changed, end what has run out; never returns."""
         while True:
             await asyncio.sleep(WRITE_EVERY_S)
-            self.tick()
+            for number, _ in enumerate(self.ticking(), 1):
+                if number % TICKED_AT_ONCE == 0:
+                    await asyncio.sleep(0)
             await self.flush()
 
     async def close(self) -> None:
@@ -288,31 +257,41 @@ class ConditionBook:
         # To its end, also when who asked goes away: what is on disk and what has effect must be the same.
         return await asyncio.shield(asyncio.ensure_future(self._act(entry, act)))
 
-    async def _act(self, entry: _Entry, act: Act) -> int:
+    async def _act(self, entry: Entry, act: Act) -> int:
         condition, audit = entry.condition, self._audit
         record = act.record(condition, self._now())
-        if audit is None or not self.allows(act.caller, act.verb, condition.address):
-            if audit is not None:
-                await audit.append(replace(record, status=int(StatusCode.BadUserAccessDenied), text="not permitted"))
+        if audit is None:
             return StatusCode.BadUserAccessDenied
+        if not self.allows(act.caller, act.verb, condition.address):
+            denied = replace(record, status=int(StatusCode.BadUserAccessDenied), text="not permitted")
+            return await self._audited(audit, denied, StatusCode.BadUserAccessDenied)
         async with self._writing.turn:
             refused = act.refusal(entry.condition)
             if refused:
                 return refused
-            await audit.append(record)
+            if await self._audited(audit, record, 0):
+                return StatusCode.BadResourceUnavailable
             try:
-                refused = await self._done(entry, act)
+                status, why = await self._done(entry, act), "overtaken by its source"
             except (OSError, sqlite3.Error) as error:
                 log.error("condition %s: %s could not be written: %s", condition.id, act.verb, error)
                 self._writing.changed(condition.id)
-                status = StatusCode.BadResourceUnavailable
-                await audit.append(replace(record, time=self._now(), status=int(status), text=f"not kept: {error}"))
-                return status
-            if refused:
-                await audit.append(replace(record, time=self._now(), status=refused, text="overtaken by its source"))
-            return refused
+                status, why = StatusCode.BadResourceUnavailable, f"not kept: {error}"
+            if status:
+                await self._audited(audit, replace(record, time=self._now(), status=int(status), text=why), status)
+            return status
 
-    async def _done(self, entry: _Entry, act: Act) -> int:
+    @staticmethod
+    async def _audited(audit: AuditLog, record: AuditRecord, status: int) -> int:
+        """The status when the audit has taken the record, else that of an act that cannot be done for that."""
+        try:
+            await audit.append(record)
+        except (OSError, sqlite3.Error) as error:
+            log.error("%s by %r could not be audited: %s", record.kind, record.user, error)
+            return StatusCode.BadResourceUnavailable
+        return status
+
+    async def _done(self, entry: Entry, act: Act) -> int:
         """On disk first, then in effect. What a source says meanwhile goes before: the act is done upon that."""
         while True:
             before = entry.condition
@@ -331,7 +310,7 @@ class ConditionBook:
         self._change(entry, after, change, durable=True)
         return 0
 
-    def _gone(self, entry: _Entry) -> int:
+    def _gone(self, entry: Entry) -> int:
         known = self._entries.get(entry.condition.id) is entry
         return 0 if known else StatusCode.BadNodeIdUnknown
 
@@ -339,20 +318,35 @@ class ConditionBook:
 
     def tick(self) -> None:
         """Shelvings that have run out, conditions whose source is silent since the restart, changes held back."""
+        for _ in self.ticking():
+            pass
+
+    def ticking(self) -> Iterator[None]:
+        """The same in parts: many conditions may be over together some time after a restart."""
         now, monotonic = self._now(), self._monotonic()
         for identifier in [*self._shelved]:
-            entry = self._entries[identifier]
-            if entry.condition.shelved_until <= now:
+            entry = self._entries.get(identifier)
+            if entry is not None and entry.condition.shelved_until <= now:
                 entry.chatter = None
                 self._step(entry, machine.unshelved(entry.condition, now), Change.UNSHELVED)
+                yield
         for identifier in [*self._held_back]:
-            entry = self._entries[identifier]
-            if entry.chatter is None or entry.chatter.may_speak(monotonic):
+            entry = self._entries.get(identifier)
+            if entry is not None and (entry.chatter is None or entry.chatter.may_speak(monotonic)):
                 self._tell(entry, Change.ACTIVE if entry.condition.active else Change.INACTIVE)
-        for identifier, deadline in [*self._restored.items()]:
-            condition = self._entries[identifier].condition
-            if deadline <= monotonic and self._judged(condition.address):
-                self.clear(condition.address, condition.code, f"{condition.text} ({_RESTARTED})")
+                yield
+        if self._restored and monotonic >= self._silent_since:
+            self._silent_since = monotonic + SILENT_AGAIN_S
+            for number, (identifier, deadline) in enumerate([*self._restored.items()]):
+                if number % LOOKED_AT_ONCE == 0:
+                    yield
+                entry = self._entries.get(identifier)
+                if entry is None or identifier not in self._restored or deadline > monotonic:
+                    continue
+                condition = entry.condition
+                if self._judged(condition.address):
+                    self.clear(condition.address, condition.code, f"{condition.text} ({_RESTARTED})")
+                    yield
 
     def counts(self) -> Counts:
         """How many there are, for metrics."""
@@ -365,7 +359,7 @@ class ConditionBook:
             self._refused,
         )
 
-    def _new(self, identifier: str, address: str, code: str, finding: Finding, kind: Kind | None) -> _Entry | None:
+    def _new(self, identifier: str, address: str, code: str, finding: Finding, kind: Kind | None) -> Entry | None:
         if len(self._entries) >= self._most and not self._make_room():
             return None
         listed, kind = alarm_code(code), kind or Kind()
@@ -381,7 +375,7 @@ class ConditionBook:
             last_severity=finding.severity,
         )
         demands = kind.demands or Demands(listed.acknowledge, listed.confirm)
-        entry = self._entries[identifier] = _Entry(condition, demands)
+        entry = self._entries[identifier] = Entry(condition, demands)
         self._places.add(address, identifier)
         return entry
 
@@ -412,11 +406,11 @@ class ConditionBook:
             log.error(text)
             self._events.append(Event("G02", text, 800))
 
-    def _step(self, entry: _Entry, after: Condition | None, change: Change) -> None:
+    def _step(self, entry: Entry, after: Condition | None, change: Change) -> None:
         if after is not None:
             self._change(entry, after, change)
 
-    def _change(self, entry: _Entry, after: Condition, change: Change, *, durable: bool = False) -> None:
+    def _change(self, entry: Entry, after: Condition, change: Change, *, durable: bool = False) -> None:
         before = entry.condition
         self._count(before, -1)
         entry.condition = after
@@ -430,7 +424,7 @@ class ConditionBook:
             return
         self._tell(entry, change)
 
-    def _tell(self, entry: _Entry, change: Change) -> None:
+    def _tell(self, entry: Entry, change: Change) -> None:
         condition = entry.condition
         self._held_back.discard(condition.id)
         text, details = condition.text, entry.details
@@ -456,7 +450,7 @@ class ConditionBook:
             )
         )
 
-    def _chattering(self, entry: _Entry) -> None:
+    def _chattering(self, entry: Entry) -> None:
         """It became active: more than ten times within a minute are too many."""
         before, now = entry.began, self._monotonic()
         entry.began = now

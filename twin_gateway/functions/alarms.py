@@ -10,8 +10,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from address_space.events import Event, EventJournal
+from twin_gateway.alarms.entry import Kind
 from twin_gateway.alarms.machine import Finding
-from twin_gateway.alarms.store import ConditionBook, Kind
+from twin_gateway.alarms.store import ConditionBook
 
 
 @dataclass(slots=True)

@@ -15,9 +15,9 @@ from address_space.journal import Chunk
 from address_space.quality import Quality, time_names
 from address_space.table import PointTable
 from twin_gateway.alarms.catalogue import alarm_code
+from twin_gateway.alarms.entry import Kind
 from twin_gateway.alarms.machine import Demands
 from twin_gateway.alarms.rules import LIMIT_NAMES, Indices, Levels, Numbers, RuleColumns, numbers
-from twin_gateway.alarms.store import Kind
 from twin_gateway.functions.alarms import Alarms
 from twin_gateway.functions.following import Following
 from twin_gateway.functions.slices import in_slices

@@ -97,6 +97,7 @@ async def test_what_is_over_after_a_restart_becomes_inactive_and_waits_for_ackno
     again.book.tick()
     assert again.states() == [], "a source that cannot be judged has not said that it is over"
     can_be_judged.add(PLACE)
+    again.time += 5.0
     again.book.tick()
     condition = again.condition()
     assert (condition.active, condition.acked, condition.retain) == (False, False, True)

@@ -1,0 +1,59 @@
+"""What the book keeps of each condition, what sources say of its kind, and the counts of all."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from address_space.conditions import Condition
+from twin_gateway.alarms.chatter import Chatter
+from twin_gateway.alarms.machine import Demands
+
+Details = tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """What a source says of its condition as such; what it leaves open is as in the alarm list.
+
+    Attributes:
+        type_name: OPC UA type.
+        condition_class: one of `catalogue.CONDITION_CLASSES`.
+        demands: what it wants of people.
+    """
+
+    type_name: str = ""
+    condition_class: str = ""
+    demands: Demands | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """Conditions by state; `dropped` have been forgotten to make room, `refused` found none."""
+
+    kept: int
+    active: int
+    unacknowledged: int
+    shelved: int
+    dropped: int
+    refused: int
+
+
+@dataclass(slots=True)
+class Entry:
+    """A condition with what the book keeps beside it.
+
+    Attributes:
+        demands: what it wants of people.
+        details, time_quality: of the newest word of its source.
+        chatter: counts beginnings once they come within a minute.
+        muted: its source has suppressed it.
+        began: when it became active last, monotonic s.
+    """
+
+    condition: Condition
+    demands: Demands
+    details: Details = ()
+    time_quality: str | None = None
+    chatter: Chatter | None = None
+    muted: bool = False
+    began: float = float("-inf")
