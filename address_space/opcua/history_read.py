@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
@@ -51,6 +52,7 @@ _NOT_OFFERED = frozenset({18651, 23500, 32800})
 _VALUE_OCTETS = 34
 _READINGS_AT_ONCE = 4
 _CODES = ua.StatusCodes
+_log = logging.getLogger(__name__)
 
 Details = RawDetails | ProcessedDetails | AtTimeDetails | EventDetails
 _READERS: dict[int, Callable[[Reader], Details]] = {
@@ -154,6 +156,9 @@ class HistoryService:
                 answer = await reading.next()
         except KeyError as error:
             raise OperationError(_CODES.BadHistoryOperationUnsupported) from error
+        except RuntimeError as error:
+            _log.warning("the history of %s could not be read: %s", wanted.node_id, error)
+            raise OperationError(_CODES.BadResourceUnavailable) from error
         point = NULL_STRING
         if answer.more:
             kept = self.points.keep(session, Unfinished(wanted.node_id, asked.kind, reading, asked.number))
