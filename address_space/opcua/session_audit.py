@@ -126,20 +126,23 @@ def foreign_token(processor: Processor, token: bytes) -> None:
     server.security_audit.note(event, "session.foreign", details)
 
 
-def refused(session: Session, service: str, status: int, text: str) -> None:
-    """A service was refused because what it names belongs to another session (subscriptions, for instance)."""
-    caller, server = session.caller, session.server
+def not_owner(session: Session, subscription_id: int, status: int) -> int:
+    """Tell that a session named a subscription of another one, if that is what it did; `status` comes back."""
+    if session.server.subscription_service.subscription(subscription_id) is None:
+        return status  # nobody's
+    caller = session.caller
     event = AuditEvent(
         SESSION,
-        f"Session/{service}",
-        text,
+        "Session/Subscription",
+        f"subscription {subscription_id} belongs to another session",
         status=status,
         user=caller.user if caller is not None else "",
         client=caller.client if caller is not None else "",
         severity=severity(status),
         fields={"SessionId": (17, session.session_id)},
     )
-    server.security_audit.note(event, "session.not_owner", {"service": service})
+    session.server.security_audit.note(event, "session.not_owner", {"subscription": subscription_id})
+    return status
 
 
 def cancelled(processor: Processor, handle: int) -> None:

@@ -11,6 +11,7 @@ from asyncua.ua.status_codes import StatusCodes
 
 from address_space.opcua.encoding import NULL_ARRAY, status_array
 from address_space.opcua.publishing import Waiting
+from address_space.opcua.session_audit import not_owner
 from address_space.opcua.wire import Reader
 
 if TYPE_CHECKING:
@@ -85,9 +86,9 @@ def set_publishing_mode(processor: Processor, request: Request) -> None:
     enabled = reader.boolean()
     owned, results = service.owned(session), []
     for _ in range(_count(reader.array(4))):
-        subscription = owned.get(reader.u32())
+        subscription = owned.get(number := reader.u32())
         if subscription is None:
-            results.append(int(StatusCodes.BadSubscriptionIdInvalid))
+            results.append(not_owner(session, number, int(StatusCodes.BadSubscriptionIdInvalid)))
         else:
             subscription.touch()
             subscription.publishing_enabled = enabled
@@ -151,7 +152,7 @@ def _transfer(service: PointSubscriptionService, session: Session, subscription_
         return struct.pack("<Ii", StatusCodes.BadSubscriptionIdInvalid, 0)
     former, new = subscription.session.caller, session.caller
     if former is None or new is None or former.user != new.user or former.roles != new.roles:
-        return struct.pack("<Ii", StatusCodes.BadUserAccessDenied, 0)
+        return struct.pack("<Ii", not_owner(session, subscription_id, StatusCodes.BadUserAccessDenied), 0)
     counts = subscription.counts
     counts.transfer_requests += 1
     if subscription.session is not session:
@@ -172,9 +173,9 @@ async def delete_subscriptions(processor: Processor, request: Request) -> None:
     reader = request.reader()
     owned, results = service.owned(session), []
     for _ in range(_count(reader.array(4))):
-        subscription = owned.get(reader.u32())
+        subscription = owned.get(number := reader.u32())
         if subscription is None:
-            results.append(int(StatusCodes.BadSubscriptionIdInvalid))
+            results.append(not_owner(session, number, int(StatusCodes.BadSubscriptionIdInvalid)))
         else:
             await service.remove(subscription)
             results.append(0)

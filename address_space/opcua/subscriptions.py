@@ -17,6 +17,7 @@ from address_space.opcua.item_groups import GroupOf
 from address_space.opcua.item_services import ITEM_HANDLERS
 from address_space.opcua.publishing import PublishQueue
 from address_space.opcua.queues import SAMPLE_OCTETS
+from address_space.opcua.session_audit import not_owner
 from address_space.opcua.subscription import PointSubscription
 from address_space.opcua.subscription_services import SUBSCRIPTION_HANDLERS, Wishes
 from address_space.opcua.triggering import TRIGGERING_HANDLERS
@@ -148,7 +149,7 @@ class PointSubscriptionService(SubscriptionService):
         """
         subscription = self.owned(session).get(subscription_id)
         if subscription is None:
-            raise ServiceError(StatusCodes.BadSubscriptionIdInvalid)
+            raise ServiceError(not_owner(session, subscription_id, StatusCodes.BadSubscriptionIdInvalid))
         subscription.touch()
         return subscription
 

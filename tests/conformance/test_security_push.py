@@ -212,7 +212,7 @@ def _update(
     certificate: bytes, key_format: str = "", private_key: bytes = b"", *issuers: Pair
 ) -> list[tuple[str, Any]]:
     chain = [{"$bytes": each.der.hex()} for each in issuers]
-    group, kind = ("NodeId", "i=14156"), ("NodeId", "i=12560")
+    group, kind = ("NodeId", {"$node": "i=14156"}), ("NodeId", {"$node": "i=12560"})
     secret = octets(private_key) if private_key else ("ByteString", None)
     return [group, kind, octets(certificate), ("ByteString", chain), ("String", key_format), secret]
 
@@ -224,7 +224,13 @@ def _update(
 )
 async def test_a_certificate_of_a_signing_request_is_applied(secure: SecurityServer, agent: Agent, admin: Peer) -> None:
     nonce = octets(bytes(range(32)))
-    asked = [("NodeId", "i=14156"), ("NodeId", "i=12560"), ("String", "CN=gateway"), ("Boolean", True), nonce]
+    asked = [
+        ("NodeId", {"$node": "i=14156"}),
+        ("NodeId", {"$node": "i=12560"}),
+        ("String", "CN=gateway"),
+        ("Boolean", True),
+        nonce,
+    ]
     status, [data] = await call(admin, "CreateSigningRequest", *asked)
     assert status == "Good"
     request = x509.load_der_x509_csr(bytes.fromhex(data))

@@ -104,12 +104,33 @@ async def test_a_session_is_not_taken_over_with_less_security(secure: SecuritySe
 def _subscription_requests(number: int) -> dict[str, Any]:
     modify = ua.ModifySubscriptionRequest()
     modify.Parameters.SubscriptionId = number
-    delete = ua.DeleteMonitoredItemsRequest()
-    delete.Parameters.SubscriptionId, delete.Parameters.MonitoredItemIds = number, [1]
-    return {"ModifySubscription": modify, "DeleteMonitoredItems": delete}
+    items = ua.DeleteMonitoredItemsRequest()
+    items.Parameters.SubscriptionId, items.Parameters.MonitoredItemIds = number, [1]
+    publishing = ua.SetPublishingModeRequest()
+    publishing.Parameters.SubscriptionIds = [number]
+    delete, transfer = ua.DeleteSubscriptionsRequest(), ua.TransferSubscriptionsRequest()
+    delete.Parameters.SubscriptionIds = [number]
+    transfer.Parameters.SubscriptionIds = [number]
+    return {
+        "ModifySubscription": modify,
+        "DeleteMonitoredItems": items,
+        "SetPublishingMode": publishing,
+        "DeleteSubscriptions": delete,
+        "TransferSubscriptions": transfer,
+    }
 
 
-@pytest.mark.parametrize("service", ["ModifySubscription", "DeleteMonitoredItems"])
+def _first(answer: Any) -> str:
+    """Name of the status of the first operation."""
+    results = getattr(answer, "Results", None) or answer.Parameters.Results
+    result = results[0]
+    return str(getattr(result, "StatusCode", result).name)
+
+
+@pytest.mark.parametrize(
+    "service",
+    ["ModifySubscription", "DeleteMonitoredItems", "SetPublishingMode", "DeleteSubscriptions", "TransferSubscriptions"],
+)
 @check(
     "Part 4 5.13", "A subscription of another session answers BadSubscriptionIdInvalid and is audited", ours_only=OURS
 )
@@ -120,9 +141,16 @@ async def test_a_subscription_of_another_session(secure: SecurityServer, service
         request.Parameters.RequestedLifetimeCount, request.Parameters.RequestedMaxKeepAliveCount = 300, 100
         number = (await owner.call(request)).Parameters.SubscriptionId
         secure.forget()
-        assert await thief.status(_subscription_requests(number)[service]) == "BadSubscriptionIdInvalid"
+        await thief.activate("otto", PASSWORD)
+        expected = "BadUserAccessDenied" if service == "TransferSubscriptions" else "BadSubscriptionIdInvalid"
+        try:
+            answer = _first(await thief.call(_subscription_requests(number)[service]))
+        except FaultError as fault:
+            answer = fault.name
+        assert answer == expected
         event, record = await secure.told(2069, "session.not_owner")
-        assert event.status == record.status == ua.StatusCodes.BadSubscriptionIdInvalid
+        assert event.status == record.status == getattr(ua.StatusCodes, expected)
+        assert event.user == record.user == "otto"
 
 
 @check("Part 2 5.3", "An Observer who operates a breaker is refused, nothing is sent", ours_only=OURS)

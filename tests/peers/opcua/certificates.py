@@ -19,9 +19,13 @@ DER = serialization.Encoding.DER
 
 
 @cache
+def _key(_name: str, bits: int) -> rsa.RSAPrivateKey:
+    return rsa.generate_private_key(public_exponent=65537, key_size=bits)
+
+
 def key(name: str = "peer", bits: int = 2048) -> rsa.RSAPrivateKey:
     """A key of this name, made once: keys take long."""
-    return rsa.generate_private_key(public_exponent=65537, key_size=bits)
+    return _key(name, bits)
 
 
 @dataclass(frozen=True)
