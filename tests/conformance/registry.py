@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -24,6 +25,22 @@ class Check:
     part: str
     behaviour: str
     ours_only: str = ""
+
+
+def case(part: str, behaviour: str, *values: Any, ours_only: str = "") -> Any:
+    """One check of several that share a test: the values of its parameters."""
+    name = re.sub(r"[^a-z0-9]+", "_", behaviour.lower()).strip("_")
+    return pytest.param(*values, marks=pytest.mark.conformance(Check(part, behaviour, ours_only)), id=name)
+
+
+def each(names: str, *cases: Any) -> Callable[[_Function], _Function]:
+    """Makes an `async def test_…` as many checks as there are cases."""
+
+    def register(function: _Function) -> _Function:
+        marked = pytest.mark.asyncio(loop_scope="session")(function)
+        return pytest.mark.parametrize(names, cases)(marked)
+
+    return register
 
 
 def check(part: str, behaviour: str, *, ours_only: str = "") -> Callable[[_Function], _Function]:

@@ -69,6 +69,9 @@ class Space:
                 [_argument("factor", 11, -1), _argument("names", 12, 1)] if name == "Double" else [],
                 [_argument("result", 11, -1)] if name == "Double" else [],
             )
+        hidden = self.nodes[subject.HIDDEN]
+        await hidden.write_attribute(ua.AttributeIds.AccessLevel, ua.DataValue(ua.Variant(0, ua.VariantType.Byte)))
+        await hidden.write_attribute(ua.AttributeIds.UserAccessLevel, ua.DataValue(ua.Variant(0, ua.VariantType.Byte)))
         await method.write_attribute(ua.AttributeIds.Executable, ua.DataValue(ua.Variant(False)))
         await method.write_attribute(ua.AttributeIds.UserExecutable, ua.DataValue(ua.Variant(False)))
 

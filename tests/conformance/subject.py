@@ -9,12 +9,13 @@ import sys
 from pathlib import Path
 from typing import Any, Protocol
 
-from peers.opcua.rig import BAY, CONTROL, POSITION, POWER, Rig, grid, point
+from peers.opcua.rig import BAY, CONTROL, POSITION, POWER, Rig, Users, grid, point
 from peers.waiting import patient
 
 from address_space import clock
 from address_space.catalogue import ValueType, VariableKind
 from address_space.point import Batch, Point, PointProfile, TextSample
+from address_space.ports import Caller, Right
 from address_space.quality import StatusCode
 from address_space.table import PointTable
 
@@ -34,6 +35,8 @@ METHODS_OBJECT = BAY
 TEXT = "dso1/conf/PS01/MV1/F00/QA1/GGIO1/Val"
 _TEXT_PROFILE = PointProfile("VSS", ValueType.STRING, VariableKind.DATA)
 _FRESH = 1_200
+HIDDEN = f"dso1/conf/PS01/MV1/F{_FRESH // 40 + 1:02d}/_/MMXU1/TotW"
+"""A point that everybody may see and nobody may read."""
 
 
 def fresh_address(number: int) -> str:
@@ -45,6 +48,7 @@ def table() -> PointTable:
     """The points of both subjects."""
     made = grid()
     made.add(point(fresh_address(number), link="conf", low=0.0, high=200.0) for number in range(_FRESH))
+    made.add([point(HIDDEN, link="conf")])
     made.add([Point(TEXT, _TEXT_PROFILE, "conf")])
     rows = [made.find(fresh_address(number)) for number in range(_FRESH)]
     made.ingest(Batch.of(rows, [10.0] * _FRESH, 0, clock.now()))
@@ -55,6 +59,14 @@ def table() -> PointTable:
 def node(address: str, member: str = "") -> str:
     """NodeId of an address, or of a property or method of it."""
     return f"ns={NAMESPACE};s={address}{'#' + member if member else ''}"
+
+
+class CheckUsers(Users):
+    """Users of the checks."""
+
+    def permits(self, caller: Caller, right: Right, address: str) -> bool:
+        """As of the users, and nobody reads what is hidden."""
+        return not (right is Right.READ and address == HIDDEN) and super().permits(caller, right, address)
 
 
 class Subject(Protocol):
@@ -80,7 +92,7 @@ class Ours:
 
     def __init__(self, directory: Path) -> None:
         self._numbers = itertools.count()
-        self.rig = Rig(directory, table=table())
+        self.rig = Rig(directory, table=table(), policy=CheckUsers())
 
     async def __aenter__(self) -> Ours:
         await self.rig.server.start()
@@ -145,4 +157,16 @@ class Stock:
         await self._line()
 
 
-__all__ = ["BAY", "CONTROL", "METHODS_OBJECT", "NAMESPACE", "PASSWORDS", "POSITION", "POWER", "TEXT", "Ours", "Stock"]
+__all__ = [
+    "BAY",
+    "CONTROL",
+    "HIDDEN",
+    "METHODS_OBJECT",
+    "NAMESPACE",
+    "PASSWORDS",
+    "POSITION",
+    "POWER",
+    "TEXT",
+    "Ours",
+    "Stock",
+]
