@@ -242,7 +242,7 @@ def _find(server: InternalServer, access: Access, wanted: Any) -> tuple[Node, No
     owner, node = _grid_node(server, wanted.ObjectId), _grid_node(server, wanted.MethodId)
     if owner is None or not access.allows(Right.BROWSE, owner.owner):
         if wanted.ObjectId in server.aspace and owner is None:
-            known = wanted.MethodId in server.aspace
+            known = server.types.has_component(wanted.ObjectId, wanted.MethodId)
             status = ua.StatusCodes.BadNotImplemented if known else ua.StatusCodes.BadMethodInvalid
             raise _RefusedError(status, "no method of the standard nodes is implemented")
         raise _RefusedError(ua.StatusCodes.BadNodeIdUnknown, "there is no such object")

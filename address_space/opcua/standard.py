@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 _HAS_SUBTYPE = ua.NodeId(ua.ObjectIds.HasSubtype)
 _REFERENCES = 31
+_HAS_TYPE_DEFINITION, _HAS_COMPONENT = 40, 47
 
 
 class StandardNodes:
@@ -68,6 +69,17 @@ class StandardNodes:
         references = [self._reference(each) for each in node.references]
         self._kept[node_id] = (len(references), references)
         return references
+
+    def has_component(self, owner: Any, part: Any) -> bool:
+        """Whether an object, or the type it is of, has another node as a component (a method, for Part 4, 5.11.2)."""
+        node = self._aspace.get(owner)
+        for each in node.references if node is not None else ():
+            number = each.ReferenceTypeId.Identifier
+            if each.IsForward and number == _HAS_COMPONENT and each.NodeId == part:
+                return True
+            if each.IsForward and number == _HAS_TYPE_DEFINITION and self.has_component(each.NodeId, part):
+                return True
+        return False
 
     @staticmethod
     def _reference(each: Any) -> Reference:

@@ -203,7 +203,7 @@ async def test_path_to_a_part(wire: WireClient) -> None:
             IncludeSubtypes=True,
             TargetName=ua.QualifiedName(name, index),
         )
-        for index, name in steps
+        for target in (ua.QualifiedName(name, index) for index, name in steps)
     ]
     request = ua.TranslateBrowsePathsToNodeIdsRequest()
     request.Parameters.BrowsePaths = [path]
