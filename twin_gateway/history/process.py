@@ -34,7 +34,7 @@ from twin_gateway.history.store import HistoryStore
 from twin_gateway.history.values import bits_of, numbers_of
 
 log = logging.getLogger(__name__)
-RETRY_S = 2.0
+RETRY_S = 1.0
 HOUSE_S = 10.0
 HEARTBEAT_S = 10.0
 
@@ -84,6 +84,7 @@ class HistoryProcess:
         self._house.shutdown(wait=True)
         try:
             self._store.commit(self._run, self._batch, force=True)
+            self._send(Frame("done", {"batch": self._store.batch, **self._figures()}))
             self._store.close()
         except HistoryPausedError as error:
             log.error("history: %d rows are lost at the end: %s", self._store.waiting, error)
