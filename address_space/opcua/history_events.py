@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from address_space.opcua.event_types import EventTypes
 
 _GOOD_NO_DATA = int(ua.StatusCodes.GoodNoData)
-_AT_ONCE = 500
+_AT_ONCE = 200
 _MOST_LOOKED_AT = 20_000
 """Events that one part goes through at most, when few pass the filter."""
 

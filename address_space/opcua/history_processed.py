@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -128,7 +128,7 @@ def _raw(values: npt.NDArray[np.float64], kind: int) -> npt.NDArray[np.uint64]:
     return np.rint(values).astype(np.int64).view(np.uint64)
 
 
-async def _compute(work: Any, size: int) -> Any:
+async def _compute(work: Callable[[], Columns], size: int) -> Columns:
     return await asyncio.to_thread(work) if size > _IN_THREAD else work()
 
 
@@ -191,21 +191,22 @@ class ProcessedReading:
         limits = intervals(asked.start, asked.end, self.interval, self._done, self.page)
         loader = SeriesLoader(self.history, self.table, self.address, asked.configuration or DEFAULTS)
         try:
-            loaded = await self._load(loader, limits)
+            parts, newest = await self._load(loader, limits)
         except TooManyError as error:
             limits = _reached(limits, error.reached)
             if not len(limits.low):
                 raise OperationError(ua.StatusCodes.BadTooManyOperations) from error
-            loaded = await self._load(loader, limits)
+            parts, newest = await self._load(loader, limits)
         self._done += len(limits.low)
-        columns: Columns = await _compute(lambda: self._columns(loaded, limits), len(loaded.values))
+        size = sum(len(part) for part in parts)
+        columns = await _compute(lambda: self._columns(loader.made(parts, newest=newest), limits), size)
         if limits.reverse:
             columns = columns.pick(slice(None, None, -1))
         if self.part is not None:
             columns = self.part.of(columns)
         return Answer(0, history_data(columns.encode(self.stamps)), self._done < total)
 
-    async def _load(self, loader: SeriesLoader, limits: Intervals) -> Loaded:
+    async def _load(self, loader: SeriesLoader, limits: Intervals) -> tuple[list[HistoryValues], bool]:
         return await loader.over(int(limits.low[0]), int(limits.high[-1]), reverse=limits.reverse)
 
     def _columns(self, loaded: Loaded, limits: Intervals) -> Columns:

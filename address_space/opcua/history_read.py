@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from asyncua.common.utils import ServiceError
 
+from address_space.catalogue import ValueType
 from address_space.opcua.encoding import NULL_EXTENSION
 from address_space.opcua.event_records import SERVER
 from address_space.opcua.history_columns import part_of
@@ -51,6 +52,7 @@ _NOT_OFFERED = frozenset({18651, 23500, 32800})
 """ReadEventDetailsSorted, ReadAnnotationDataDetails, ReadEventDetails2: known, but no node has them here."""
 _VALUE_OCTETS = 34
 _READINGS_AT_ONCE = 4
+_TEXT_SHARE = 5
 _CODES = ua.StatusCodes
 _log = logging.getLogger(__name__)
 
@@ -206,12 +208,14 @@ class HistoryService:
             raise OperationError(_CODES.BadHistoryOperationUnsupported)
         value_type = int(server.table.value_type[node.row])
         part = part_of(wanted.index_range, wanted.encoding, value_type)
+        # Texts are encoded one by one.
+        page = max(1, asked.page // _TEXT_SHARE) if value_type == ValueType.STRING else asked.page
         if isinstance(details, RawDetails):
-            return RawReading(history, node.owner, details, part, asked.stamps, asked.page)
+            return RawReading(history, node.owner, details, part, asked.stamps, page)
         if isinstance(details, AtTimeDetails):
-            return AtTimeReading(history, server.table, node.owner, details, part, asked.stamps, asked.page)
+            return AtTimeReading(history, server.table, node.owner, details, part, asked.stamps, page)
         aggregate = aggregate_of(details.aggregates[number], value_type)
-        return ProcessedReading(history, server.table, node.owner, details, aggregate, part, asked.stamps, asked.page)
+        return ProcessedReading(history, server.table, node.owner, details, aggregate, part, asked.stamps, page)
 
 
 def _details(reader: Reader) -> tuple[int, Details | None]:

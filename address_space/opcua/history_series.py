@@ -111,8 +111,8 @@ class SeriesLoader:
         self._row = table.find(address)
         self.configuration = configuration
 
-    async def over(self, low: int, high: int, *, reverse: bool) -> Loaded:
-        """Samples from `low` up to and with `high`, the usable ones around it, and that the newest one still holds.
+    async def over(self, low: int, high: int, *, reverse: bool) -> tuple[list[HistoryValues], bool]:
+        """Samples from `low` up to and with `high` and usable ones around them, for `made`.
 
         Raises:
             KeyError: when nothing of the point is kept.
@@ -121,7 +121,7 @@ class SeriesLoader:
         inside = await self._inside(low, high + 1, reverse=reverse)
         before, _ = await self.outside(low, back=True, least=2)
         after, _ = await self.outside(high + 1, back=False, least=1)
-        return self.made([before, *inside, after], newest=not len(after))
+        return [before, *inside, after], not len(after)
 
     async def _inside(self, low: int, high: int, *, reverse: bool) -> list[HistoryValues]:
         parts: list[HistoryValues] = []
