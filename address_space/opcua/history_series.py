@@ -135,7 +135,7 @@ class SeriesLoader:
             if resume is None:
                 return parts[::-1] if reverse else parts
             if count >= MOST_SAMPLES:
-                raise TooManyError(resume[0])
+                raise TooManyError(int(page.values.source[-1]))
 
     async def outside(self, moment: int, *, back: bool, least: int) -> tuple[HistoryValues, bool]:
         """Samples before a time, or from it on, until some are usable; in order of time; whether that were all."""
