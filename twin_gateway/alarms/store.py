@@ -22,7 +22,7 @@ from address_space.ports import AccessPolicy, AuditLog, AuditRecord, Caller, Con
 from address_space.quality import StatusCode
 from twin_gateway.alarms import chatter, machine
 from twin_gateway.alarms.acts import RIGHTS, Act
-from twin_gateway.alarms.catalogue import alarm_code
+from twin_gateway.alarms.catalogue import AlarmCode, alarm_code
 from twin_gateway.alarms.chatter import Chatter
 from twin_gateway.alarms.entry import Counts, Details, Entry, Kind
 from twin_gateway.alarms.keeping import Kept
@@ -366,7 +366,7 @@ class ConditionBook:
         condition = Condition(
             address,
             code,
-            kind.type_name or listed.type_name,
+            kind.type_name or _type_of(listed, finding),
             kind.condition_class or listed.condition_class,
             finding.text,
             finding.severity,
@@ -488,6 +488,11 @@ class ConditionBook:
 
 
 _BY_PEOPLE = frozenset(Change) - {Change.ACTIVE, Change.INACTIVE, Change.SUPPRESSED}
+
+
+def _type_of(listed: AlarmCode, finding: Finding) -> str:
+    """A device's own verdict (gas is low, it says) has no limit that anybody else could know."""
+    return "OffNormalAlarmType" if "LimitAlarm" in listed.type_name and not finding.limit else listed.type_name
 
 
 def _may_be_shelved(condition: Condition) -> bool:

@@ -15,6 +15,7 @@ from twin_gateway.twin.supervision.limits import HIGHEST, LOW, Band, Limits, lim
 
 CODE = "P08"
 _SEVERITY = {LOW: 600, HIGHEST - 1: 600, HIGHEST: 700}
+_LIMIT = {LOW: "Low", HIGHEST - 1: "High", HIGHEST: "HighHigh"}
 
 
 class LimitWatch:
@@ -103,6 +104,7 @@ class LimitWatch:
             f"{text}, phase {phase}" if phase else text,
             _SEVERITY[level],
             delay=self._delay,
+            limit=_LIMIT[level],
             marked=self._mark(address) or ("test" if quality & Quality.TEST else ""),
             value=value,
             source_time=int(table.source_time[row]),

@@ -93,7 +93,8 @@ class LossSearch:
         holding.add(name)
         last = float(rate[np.isfinite(rate)][-1]) if np.isfinite(rate).any() else math.nan
         text = f"Loss rate {last:.1f} %" + (" is negative: data or records are wrong" if negative else "")
-        self._context.alarms.raise_("L01", key, text, 400 if negative else 450, value=last)
+        limit = "High" if outside and not negative else "Low"
+        self._context.alarms.raise_("L01", key, text, 400 if negative else 450, value=last, limit=limit)
 
     async def days(self, now: float) -> Detections:
         """Daily windows and suspicions of the last whole days, with their conditions.

@@ -253,7 +253,13 @@ class SwitchgearCondition:
             if condition.severity:
                 mark = self._mark(one.place) or ("test" if out.quality & Quality.TEST else "")
                 self.context.alarms.raise_(
-                    condition.code, address, condition.text, condition.severity, marked=mark, value=condition.value
+                    condition.code,
+                    address,
+                    condition.text,
+                    condition.severity,
+                    marked=mark,
+                    value=condition.value,
+                    limit=condition.limit,
                 )
             else:
                 self.context.alarms.clear(condition.code, address)

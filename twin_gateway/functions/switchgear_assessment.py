@@ -24,6 +24,8 @@ RESULTS = (
 )
 INDEX_RESULTS = frozenset({"HealthIdx", "HealthCls", "ConditionCls", "Advice"})
 _KINDS = (("opening", "OpnDevPct"), ("closing", "ClsDevPct"))
+_HIGH, _LOW = ("", "High", "HighHigh"), ("", "Low", "LowLow")
+"""Limits by stage."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +37,7 @@ class Condition:
     severity: int = 0
     text: str = ""
     value: float | None = None
+    limit: str = ""
 
 
 @dataclass(slots=True)
@@ -166,7 +169,7 @@ class Assessor:
             out.values["RemOps"] = data.remaining(worn, data.rated_current if mean is None else mean)
         level = 0 if worn is None else stage(worn)
         out.conditions.append(
-            Condition("C01", "Wear", (0, 500, 700)[level], f"Contact wear is {worn or 0.0:.1f} %", worn)
+            Condition("C01", "Wear", (0, 500, 700)[level], f"Contact wear is {worn or 0.0:.1f} %", worn, _HIGH[level])
         )
         return self._capped(one, None if worn is None else health.score(worn, WARN_PERCENT, ALARM_PERCENT), "C01")
 
@@ -253,7 +256,7 @@ class Assessor:
         losing = leak is not None and leak.alarming
         text = f"Gas is lost: {leak.percent_per_year if leak else 0.0:.1f} % a year"
         text += f", alarm in {days:.0f} days" if days is not None else ""
-        out.conditions.append(Condition("C04", "LeakPctYr", 450 if losing else 0, text))
+        out.conditions.append(Condition("C04", "LeakPctYr", 450 if losing else 0, text, limit=_HIGH[losing]))
         if condensed:
             return self._capped(one, None, "C04")  # the stages stay as they are
         value: float | None = None
@@ -261,7 +264,7 @@ class Assessor:
             level = gas.stage(p20, limits)
             name = ("", "below the first stage", "below the second stage: blocked")[level]
             text = f"Gas pressure {p20 / 1000.0:.1f} kPa at 20 degC, {name}"
-            out.conditions.append(Condition("C04", "Gas", (0, 650, 900)[level], text, p20))
+            out.conditions.append(Condition("C04", "Gas", (0, 650, 900)[level], text, p20, _LOW[level]))
             value = health.score(p20, limits.alarm, limits.block, good=limits.fill)
         elif self._number(one, "SIMG/InsAlm") is not None:
             value = 100.0
@@ -349,7 +352,8 @@ class Assessor:
         text = f"Joint at {verdict.hottest:.1f} degC"
         if verdict.reason == "phases":
             text = f"Phases of a joint {verdict.spread:.1f} K apart"
-        out.conditions.append(Condition("C06", "Therm", (0, 650, 850)[verdict.stage], text, verdict.hottest))
+        stage = verdict.stage
+        out.conditions.append(Condition("C06", "Therm", (0, 650, 850)[stage], text, verdict.hottest, _HIGH[stage]))
         value = health.score(verdict.hottest, plate.temperature_warn, plate.temperature_alarm, good=60.0)
         if verdict.spread is not None:
             value = min(value, health.score(verdict.spread, thermal.PHASE_WARN_K, thermal.PHASE_ALARM_K))
