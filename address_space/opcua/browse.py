@@ -21,6 +21,8 @@ from address_space.opcua.wire import (
     OperationError,
     Reader,
     numeric_identifier,
+    numeric_key,
+    numeric_node_id,
     pack_i32,
     pack_u32,
 )
@@ -105,7 +107,7 @@ def _check(server: InternalServer, description: tuple[bytes, int, bytes, bool, i
 
 
 def _types(server: InternalServer, reference_type: bytes, subtypes: bool) -> frozenset[int] | None:
-    number = numeric_identifier(reference_type)
+    number = numeric_key(reference_type)
     if number == 0:
         return None
     taken = None if number is None else server.types.references(number, subtypes=subtypes)
@@ -154,8 +156,7 @@ _TYPE_IDS: dict[int, bytes] = {}
 def _type_id(number: int) -> bytes:
     found = _TYPE_IDS.get(number)
     if found is None:
-        octets = bytes((0, number)) if number < 256 else b"\x01\x00" + number.to_bytes(2, "little")
-        found = _TYPE_IDS[number] = octets
+        found = _TYPE_IDS[number] = numeric_node_id(number & 0xFFFF_FFFF, number >> 32)
     return found
 
 

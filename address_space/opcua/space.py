@@ -111,7 +111,7 @@ class Reference(NamedTuple):
     """One reference of a node, its fields as on the wire.
 
     Attributes:
-        type_id: reference type, namespace 0.
+        type_id: reference type, its namespace from bit 32 on.
         forward: direction.
         target: NodeId.
         name: BrowseName of the target.

@@ -22,6 +22,15 @@ _REFERENCES = 31
 _HAS_TYPE_DEFINITION, _HAS_COMPONENT = 40, 47
 
 
+def _number(node_id: Any) -> int:
+    """Number of a reference type: namespace from bit 32 on, and identifier."""
+    return (int(node_id.NamespaceIndex) << 32) | int(node_id.Identifier)
+
+
+def _node_id(number: int) -> Any:
+    return ua.NodeId(number & 0xFFFF_FFFF, number >> 32)
+
+
 class StandardNodes:
     """References and reference types of asyncua's own nodes."""
 
@@ -40,7 +49,7 @@ class StandardNodes:
         return known if subtypes else frozenset((number,))
 
     def _is_reference_type(self, number: int) -> bool:
-        node = self._aspace.get(ua.NodeId(number))
+        node = self._aspace.get(_node_id(number))
         if node is None:
             return False
         value = node.attributes[ua.AttributeIds.NodeClass].value
@@ -50,12 +59,12 @@ class StandardNodes:
 
     def _derived(self, number: int) -> set[int]:
         found = {number}
-        node = self._aspace.get(ua.NodeId(number))
+        node = self._aspace.get(_node_id(number))
         for reference in node.references if node is not None else ():
             if reference.IsForward and reference.ReferenceTypeId == _HAS_SUBTYPE:
-                identifier = reference.NodeId.Identifier
-                if isinstance(identifier, int) and identifier not in found:
-                    found |= self._derived(identifier)
+                derived = _number(reference.NodeId)
+                if derived not in found:
+                    found |= self._derived(derived)
         return found
 
     def node_references(self, node_id: bytes) -> list[Reference] | None:
@@ -74,7 +83,7 @@ class StandardNodes:
         """Whether an object, or the type it is of, has another node as a component (a method, for Part 4, 5.11.2)."""
         node = self._aspace.get(owner)
         for each in node.references if node is not None else ():
-            number = each.ReferenceTypeId.Identifier
+            number = _number(each.ReferenceTypeId)
             if each.IsForward and number == _HAS_COMPONENT and each.NodeId == part:
                 return True
             if each.IsForward and number == _HAS_TYPE_DEFINITION and self.has_component(each.NodeId, part):
@@ -85,7 +94,7 @@ class StandardNodes:
     def _reference(each: Any) -> Reference:
         definition = each.TypeDefinition
         return Reference(
-            int(each.ReferenceTypeId.Identifier),
+            _number(each.ReferenceTypeId),
             bool(each.IsForward),
             encode_node_id(each.NodeId),
             qualified_name(each.BrowseName.Name or "", each.BrowseName.NamespaceIndex),

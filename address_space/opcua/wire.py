@@ -236,6 +236,16 @@ def numeric_identifier(octets: bytes) -> int | None:
     return None
 
 
+def numeric_key(octets: bytes) -> int | None:
+    """Namespace (from bit 32 on) and identifier of a numeric NodeId on the wire; None for any other."""
+    kind = octets[0]
+    if kind == 1:
+        return (octets[1] << 32) | int(unpack_u16(octets, 2)[0])
+    if kind == 2:
+        return (int(unpack_u16(octets, 1)[0]) << 32) | int(unpack_u32(octets, 3)[0])
+    return octets[1] if kind == 0 else None
+
+
 def string_node_id(identifier: str, namespace: int) -> bytes:
     """Wire form of a string NodeId."""
     octets = identifier.encode("utf-8")

@@ -203,7 +203,7 @@ async def test_path_to_a_part(wire: WireClient) -> None:
             IncludeSubtypes=True,
             TargetName=ua.QualifiedName(name, index),
         )
-        for target in (ua.QualifiedName(name, index) for index, name in steps)
+        for index, name in steps
     ]
     request = ua.TranslateBrowsePathsToNodeIdsRequest()
     request.Parameters.BrowsePaths = [path]
@@ -378,3 +378,10 @@ async def test_device_health(node: Peer) -> None:
     assert (await read(node, f"{DEVICE}#DeviceHealth", DATA_TYPE))["value"]["value"] == "ns=3;i=6244"
     health = await read(node, f"{DEVICE}#DeviceHealth", stamps=BOTH)
     assert (health["statusCode"], health["value"]["value"]) == ("BadWaitingForInitialData", None)
+
+
+@check("Part 4 5.8.2", "A reference type of another namespace is a filter of Browse", ours_only=OURS)
+async def test_reference_type_of_a_companion(node: Peer) -> None:
+    connects = "ns=3;i=6030"
+    [below] = [each for each in await browse(node, "ns=3;i=6247", "i=31") if each["referenceTypeId"] == connects]
+    assert await browse(node, "ns=3;i=6247", connects) == [below]
