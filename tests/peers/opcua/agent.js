@@ -111,6 +111,11 @@ const operations = {
     const { made, session } = connections.get(as);
     return transact(session || made, new types[request](build(fields || {})));
   },
+  // The client's own functions for alarms: acknowledgeCondition, confirmCondition, addCommentCondition.
+  async alarm({ as, method, condition, event, comment }) {
+    const status = await connections.get(as).session[method](condition, Buffer.from(event, "hex"), comment);
+    return { status: status.name };
+  },
   async disconnect({ as, keep }) {
     const { made, session } = connections.get(as);
     connections.delete(as);

@@ -37,6 +37,11 @@ class Peer:
         assert isinstance(answer, dict)
         return answer
 
+    async def alarm(self, method: str, condition: str, event: str, comment: str) -> str:
+        """StatusCode of one of the client's own functions for alarms (`acknowledgeCondition`, …); EventId in hex."""
+        order = {"as": self._name, "method": method, "condition": condition, "event": event, "comment": comment}
+        return str((await self._agent.tell("alarm", **order))["status"])
+
     async def disconnect(self, *, keep: bool = False) -> None:
         """Close session and connection; `keep` leaves the subscriptions to their lifetime."""
         await self._agent.tell("disconnect", **{"as": self._name, "keep": keep})
