@@ -32,7 +32,7 @@ _DEVICE_HEALTH = numeric_node_id(6244, DI_INDEX)
 _STEPS = frozenset({"IsoSteps", "RstSteps"})
 _WAITING = int(StatusCode.BadWaitingForInitialData)
 _NO_DATA = int(ua.StatusCodes.BadNoData)
-_UNKNOWN_TYPE = 24
+_NO_STEPS = int(ua.StatusCodes.BadDataEncodingInvalid)
 
 
 class Member(NamedTuple):
@@ -153,15 +153,21 @@ def _control_model(space: GridSpace, node: Node) -> Parts:
     return Parts(b"", _NO_DATA) if model is None else Parts(b"\x06" + pack_i32(model))
 
 
+def _step(number: int, address: str, action: str, state: str, sent: str | None, done: str | None) -> bytes:
+    times = (0 if each is None else clock.from_iso(each) for each in (sent, done))
+    codes = (_code("SwitchingActionKind", action), _code("StepStateKind", state))
+    body = pack_u32(number) + encode_text(address) + struct.pack("<iiqq", *codes, *times)
+    return structure("SwitchingStepDataType", body)
+
+
 def _steps(space: GridSpace, node: Node) -> Parts:
     """Steps of a plan out of the JSON text of their point: [number, address, action, state, sent, done] each."""
     sample = space.table.sample(node.row)
-    bodies = []
-    for number, address, action, state, sent, done in json.loads(str(sample.value or "[]")):
-        times = (0 if each is None else clock.from_iso(each) for each in (sent, done))
-        codes = (_code("SwitchingActionKind", action), _code("StepStateKind", state))
-        body = pack_u32(number) + encode_text(address) + struct.pack("<iiqq", *codes, *times)
-        bodies.append(structure("SwitchingStepDataType", body))
+    try:
+        bodies = [_step(*each) for each in json.loads(str(sample.value or "[]"))]
+    except (ValueError, TypeError, KeyError, struct.error):
+        # The text is not of the twin, or of another version of it.
+        return Parts(b"", _NO_STEPS, sample.source_time, sample.received)
     return _sampled(sample, b"\x96" + pack_i32(len(bodies)) + b"".join(bodies))
 
 
