@@ -172,7 +172,9 @@ class Push:
     def _close_secured(self) -> None:
         for session in self._server.sessions:
             processor = session.processor
-            if processor is not None and session.client_certificate is not None:
+            # A client that was quick has the new certificate already.
+            secured = session.client_certificate is not None
+            if processor is not None and secured and processor.crypto.host_certificate != self._server.certificate_der:
                 processor.transport.close()
 
     async def cancel(self, session: Session) -> Results:
