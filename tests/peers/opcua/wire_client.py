@@ -143,6 +143,10 @@ class WireClient:
         self._writer.transport.abort()
         await asyncio.sleep(0)
 
+    async def ended(self) -> None:
+        """Wait until the server has closed the connection."""
+        await asyncio.wait([self._task])
+
     def post(self, request: Any) -> int:
         self._sequence += 1
         self._request += 1
@@ -225,6 +229,8 @@ class WireClient:
             try:
                 kind, final, frame = await self._frame()
             except (asyncio.IncompleteReadError, ConnectionError):
+                return
+            if kind == b"ERR":
                 return
             assert kind == b"MSG", (kind, frame)
             number = struct.unpack_from("<I", frame, 12)[0]
