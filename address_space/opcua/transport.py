@@ -23,6 +23,7 @@ _KNOWN_TYPES = (b"MSG", b"OPN", b"CLO", b"HEL")
 _SMALLEST = {b"HEL": 32, b"OPN": 32, b"MSG": 24, b"CLO": 24}
 _SEND_HIGH_WATER = 1 << 20
 _CHECK_SECONDS = 1.0
+_SLICE_SECONDS = 0.002
 
 
 class Connection(asyncio.Protocol):
@@ -40,6 +41,7 @@ class Connection(asyncio.Protocol):
         self._processor: Processor | None = None
         self._busy: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
+        self._again: asyncio.Handle | None = None
         self._reading = True
         self._hello_seen = False
         self._host = ""
@@ -76,6 +78,8 @@ class Connection(asyncio.Protocol):
         self._buffer.clear()
         if self._timer is not None:
             self._timer.cancel()
+        if self._again is not None:
+            self._again.cancel()
         if self._busy is not None:
             self._busy.cancel()
         self._server.keep(self._processor.close())
@@ -101,6 +105,7 @@ class Connection(asyncio.Protocol):
         if (
             not self._buffer
             and self._busy is None
+            and self._again is None
             and size >= 24
             and data.startswith(b"MSG")
             and int.from_bytes(data[4:8], "little") == size
@@ -123,7 +128,10 @@ class Connection(asyncio.Protocol):
         processor, buffer, transport = self._processor, self._buffer, self._transport
         if processor is None or transport is None:
             return
-        done = 0
+        if self._again is not None:
+            self._again.cancel()
+            self._again = None
+        done, until = 0, time.perf_counter() + _SLICE_SECONDS
         while self._busy is None and processor.writable and not transport.is_closing():
             try:
                 size = self._frame_size(done)
@@ -135,6 +143,10 @@ class Connection(asyncio.Protocol):
             frame = bytes(memoryview(buffer)[done : done + size])
             done += size
             self._one(processor, frame)
+            if time.perf_counter() > until and self._busy is None and len(buffer) > done:
+                # Others have their turn before the rest of a burst.
+                self._again = asyncio.get_running_loop().call_soon(self._work)
+                break
         # Taken off once for all frames of a burst; `refuse` has emptied the buffer already.
         del buffer[:done]
         self._read_or_not()
@@ -196,7 +208,8 @@ class Connection(asyncio.Protocol):
         transport, processor = self._transport, self._processor
         if transport is None or processor is None or transport.is_closing():
             return
-        reading = processor.writable and (self._busy is None or len(self._buffer) < processor.receive_limit)
+        idle = self._busy is None and self._again is None
+        reading = processor.writable and (idle or len(self._buffer) < processor.receive_limit)
         if reading != self._reading:
             self._reading = reading
             if reading:
@@ -248,6 +261,9 @@ class Connection(asyncio.Protocol):
             if self._unread_since is not None:
                 transport.abort()
                 return
+        elif self._unread_since is not None and time.monotonic() - self._unread_since > limits.slow_client_seconds:
+            self._cut("nothing taken for %g s", limits.slow_client_seconds)
+            return
         elif processor.seconds_without_session() >= limits.activation_seconds:
             server.counters.never_activated += 1
             server.admission.notice("%s closed: no session within %g s", processor.peer, limits.activation_seconds)
@@ -255,8 +271,5 @@ class Connection(asyncio.Protocol):
             return
         elif processor.channel.expired:
             self.refuse(ua.StatusCodes.BadSecureChannelTokenUnknown, "the secure channel was not renewed")
-        elif self._unread_since is not None and time.monotonic() - self._unread_since > limits.slow_client_seconds:
-            self._cut("nothing taken for %g s", limits.slow_client_seconds)
-            return
         wait = min(_CHECK_SECONDS, limits.activation_seconds / 2)
         self._timer = asyncio.get_running_loop().call_later(wait, self._watch)

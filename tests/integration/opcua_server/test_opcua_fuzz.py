@@ -122,7 +122,7 @@ def test_100_000_damaged_messages_cost_nothing_but_their_own_connections(server:
             peer.close()
     seconds = time.monotonic() - began
     after = settled(server)
-    figures = look.end()
+    figures = look.ask()
     growth = (after["rss"] - before["rss"]) / (1 << 20)
     print(f"\n100 000 messages in {seconds:.1f} s, {growth:.1f} MiB more, {after['frames_refused']} refused; {figures}")
     assert after["errors"] == []
@@ -149,7 +149,7 @@ def test_short_requests_that_mean_much_are_answered_at_once(server: StrainedServ
             peer.answer(peer.request)
         slowest = max(slowest, time.monotonic() - began)
         peer.close()
-    figures = look.end()
+    figures = look.ask()
     state = settled(server)
     print(f"\nslowest {slowest * 1000:.0f} ms, {(state['rss'] - before) / (1 << 20):.1f} MiB more; {figures}")
     assert state["errors"] == []

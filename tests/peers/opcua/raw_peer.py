@@ -41,10 +41,19 @@ class ClosedError(Exception):
 
 
 class RawPeer:
-    """One connection; `source` is the local address it comes from."""
+    """One connection; `source` is the local address it comes from, `buffer` what its system keeps for it (octets)."""
 
-    def __init__(self, port: int, *, timeout: float = 20.0, source: str = "127.0.0.1") -> None:
-        self.socket = socket.create_connection(("127.0.0.1", port), timeout, (source, 0))
+    def __init__(self, port: int, *, timeout: float = 20.0, source: str = "127.0.0.1", buffer: int = 0) -> None:
+        self.socket = socket.socket()
+        self.socket.settimeout(timeout)
+        if buffer:
+            self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, buffer)
+        try:
+            self.socket.bind((source, 0))
+            self.socket.connect(("127.0.0.1", port))
+        except OSError:
+            self.socket.close()
+            raise
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._buffer = b""
         self.channel = self.token_id = self.sequence = self.request = 0
@@ -94,10 +103,10 @@ class RawPeer:
             return {0: 2, 1: 4, 2: 7, 4: 19}[kind]
         return 7 + int(struct.unpack_from("<i", octets, position + 3)[0])
 
-    def connect(self) -> RawPeer:
+    def connect(self, timeout: float = 600_000.0) -> RawPeer:
         self.hello()
         self.open()
-        self.session()
+        self.session(timeout)
         return self
 
     # ---- messages ----------------------------------------------------------------------------------------------------

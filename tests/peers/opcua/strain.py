@@ -12,15 +12,16 @@ from typing import Any, Self
 
 _TESTS = Path(__file__).parents[2]
 _WAIT = 60.0
+_POSITION = "dso1/north/PS01/MV1/F05/QA1/XCBR1/Pos"
 
 
 class Process:
     """A process that answers in JSON lines; ended when the test is done."""
 
-    def __init__(self, *arguments: str) -> None:
+    def __init__(self, script: str, *arguments: str) -> None:
         paths = [str(_TESTS), str(_TESTS.parent), os.environ.get("PYTHONPATH", "")]
         self._process = subprocess.Popen(
-            [sys.executable, str(Path(__file__).parent / "strained_server.py"), *arguments],
+            [sys.executable, str(Path(__file__).parent / script), *arguments],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -51,11 +52,6 @@ class Process:
         self._input.flush()
         return self._answer()
 
-    def end(self) -> dict[str, Any]:
-        """The answer to the end of its input."""
-        self._input.close()
-        return self._answer()
-
     def __enter__(self) -> Self:
         return self
 
@@ -73,9 +69,9 @@ class StrainedServer(Process):
     """A server with limits of its own; `look` brings the good client."""
 
     def __init__(self, **options: Any) -> None:
-        super().__init__("serve", json.dumps(options))
+        super().__init__("strained_server.py", json.dumps(options))
         self.port = int(self.first["port"])
 
     def look(self) -> Process:
-        """A good client from another address (127.0.0.2) that reads a value all the time; `end` gives its figures."""
-        return Process("look", str(self.port))
+        """A good client from another address (127.0.0.2) that reads a value all the time; `ask` gives its figures."""
+        return Process("good_client.py", str(self.port), _POSITION)

@@ -1,8 +1,7 @@
 """The server in a process of its own, so that its memory, its errors and its delays are its own.
 
-`serve SECONDS... LIMITS` (JSON) runs it: prints the port, then for each line of its standard input what it is like now.
-`look PORT ADDRESS` is a good client: it reads a value every few milliseconds until its standard input ends, then prints
-how long that took.
+Its argument is JSON (`bays`, `changing`, `limits`). It prints the port, then for each line of its standard input how
+it is now.
 """
 
 from __future__ import annotations
@@ -10,16 +9,16 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import os
+import socket
 import sys
 import tempfile
-import time
 from pathlib import Path
 from typing import Any
 
 import psutil
 import uvloop
-from peers.opcua.raw_peer import NULL, RawPeer
-from peers.opcua.rig import POSITION, Rig, Users, grid
+from peers.opcua.rig import Rig, Users, grid
 
 from address_space.opcua.settings import ServerLimits
 from address_space.ports import Caller
@@ -46,6 +45,15 @@ async def _serve(options: dict[str, Any]) -> None:
     with tempfile.TemporaryDirectory() as directory:
         limits = ServerLimits(**options.get("limits", {}))
         async with Rig(Path(directory), table=table, policy=_AnyHost(), limits=limits) as rig:
+            listener, serving = rig.server._listener, rig.server.internal
+            assert serving is not None
+            # Sessions with subscriptions outlive their connections: not for long.
+            serving.min_session_timeout_ms = 500.0
+            assert listener is not None
+            for each in listener.sockets:
+                # What the system keeps of the unread is small, so that what the server keeps is soon seen.
+                with socket.socket(fileno=os.dup(each.fileno())) as same:
+                    same.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 16)
             print(json.dumps({"port": rig.server.port}), flush=True)
             changing = loop.create_task(_change(table)) if options.get("changing") else None
             process = psutil.Process()
@@ -85,38 +93,6 @@ async def _change(table: Any) -> None:
         await asyncio.sleep(0.01)
 
 
-def _look(port: int) -> None:
-    import struct
-    import threading
-
-    node = POSITION.encode()
-    wanted = struct.pack("<dIi", 0.0, 2, 1) + struct.pack("<BHi", 3, 2, len(node)) + node
-    wanted += struct.pack("<I", 13) + NULL + b"\0\0" + NULL
-    peer = RawPeer(port, timeout=20.0, source="127.0.0.2").connect()
-    ended = threading.Event()
-    threading.Thread(target=lambda: (sys.stdin.read(), ended.set()), daemon=True).start()
-    print(json.dumps({"looking": True}), flush=True)
-    times, wrong = [], 0
-    while not ended.is_set():
-        began = time.perf_counter()
-        answer = peer.call(631, wanted)
-        times.append(time.perf_counter() - began)
-        wrong += answer[16:20] != b"\0\0\0\0" or answer[28:32] != b"\1\0\0\0" or answer[33:38] != b"\x06\2\0\0\0"
-        ended.wait(0.004)
-    times.sort()
-    figures = {
-        "reads": len(times),
-        "wrong": wrong,
-        "p50_ms": times[len(times) // 2] * 1000,
-        "p99_ms": times[len(times) * 99 // 100] * 1000,
-        "max_ms": times[-1] * 1000,
-    }
-    print(json.dumps(figures), flush=True)
-
-
 if __name__ == "__main__":
     logging.basicConfig(level=logging.ERROR, handlers=[_Errors()])
-    if sys.argv[1] == "serve":
-        uvloop.run(_serve(json.loads(sys.argv[2])))
-    else:
-        _look(int(sys.argv[2]))
+    uvloop.run(_serve(json.loads(sys.argv[1])))
