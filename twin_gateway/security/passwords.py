@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import os
 
 from cryptography.exceptions import InvalidKey
@@ -26,6 +27,12 @@ def hash_password(password: str) -> str:
     salt = os.urandom(16)
     derive = Argon2id(salt=salt, length=_LENGTH, iterations=PASSES, lanes=LANES, memory_cost=MEMORY_KIB)
     return derive.derive_phc_encoded(password.encode("utf-8"))
+
+
+def decoy_hash() -> str:
+    """A PHC text that no password belongs to; to verify against it takes as long as against a real one."""
+    salt, derived = (base64.b64encode(os.urandom(size)).decode().rstrip("=") for size in (16, _LENGTH))
+    return f"$argon2id$v=19$m={MEMORY_KIB},t={PASSES},p={LANES}${salt}${derived}"
 
 
 def verify_password(password: str, phc: str) -> bool:

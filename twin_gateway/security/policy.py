@@ -15,7 +15,7 @@ from address_space import clock
 from address_space.ports import AuditLog, AuditRecord, Caller, Right
 from address_space.quality import StatusCode
 from twin_gateway.security.backoff import LoginBackoff
-from twin_gateway.security.passwords import hash_password, verify_password
+from twin_gateway.security.passwords import decoy_hash, verify_password
 from twin_gateway.security.roles import ROLE_RIGHTS, conflict
 from twin_gateway.security.users import User, UsersError, certificate_users, load_users
 
@@ -75,7 +75,7 @@ class UserPolicy:
         self._audit = audit
         self._executor = ThreadPoolExecutor(1, thread_name_prefix="password")
         # Unknown names cost the same time as known ones.
-        self._decoy = hash_password("a password that nobody has")
+        self._decoy = decoy_hash()
         self._backoff = backoff or LoginBackoff()
         self._users: dict[str, User] = {}
         self._scopes: dict[str, tuple[_Scope, ...]] = {}

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from address_space.ports import Caller, Right
-from twin_gateway.security.passwords import hash_password, verify_password
+from twin_gateway.security.passwords import decoy_hash, hash_password, verify_password
 from twin_gateway.security.policy import UserPolicy
 from twin_gateway.security.users import User, UsersError, load_users, save_users
 
@@ -25,6 +25,13 @@ def test_a_password_belongs_to_its_own_hash_only(phc: str) -> None:
     assert not verify_password("", phc)
     assert not verify_password("x" * 5000, phc)
     assert hash_password("correct horse") != phc
+
+
+def test_a_decoy_costs_as_much_as_a_real_hash_and_nobody_has_its_password(phc: str) -> None:
+    decoy = decoy_hash()
+    assert decoy.split("$")[:4] == phc.split("$")[:4]
+    assert len(decoy) == len(phc)
+    assert not verify_password("correct horse", decoy)
 
 
 def test_the_user_file_is_private_and_comes_back_as_written(tmp_path: Path, phc: str) -> None:
