@@ -197,6 +197,7 @@ class Gateway:
             conditions=self.conditions,
             history=self.history,
             providers=(self.twin,),
+            control_model=self.desk.control_model,
         )
         self.server = GatewayServer(self.table, settings, ports=ports, book=self.book)
         await self.server.start()

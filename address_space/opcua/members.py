@@ -153,7 +153,8 @@ def _control_model(space: GridSpace, node: Node) -> Parts:
     return Parts(b"", _NO_DATA) if model is None else Parts(b"\x06" + pack_i32(model))
 
 
-def _step(number: int, address: str, action: str, state: str, sent: str | None, done: str | None) -> bytes:
+def _step(step: list[Any]) -> bytes:
+    number, address, action, state, sent, done = step
     times = (0 if each is None else clock.from_iso(each) for each in (sent, done))
     codes = (_code("SwitchingActionKind", action), _code("StepStateKind", state))
     body = pack_u32(number) + encode_text(address) + struct.pack("<iiqq", *codes, *times)
@@ -164,7 +165,7 @@ def _steps(space: GridSpace, node: Node) -> Parts:
     """Steps of a plan out of the JSON text of their point: [number, address, action, state, sent, done] each."""
     sample = space.table.sample(node.row)
     try:
-        bodies = [_step(*each) for each in json.loads(str(sample.value or "[]"))]
+        bodies = [_step(each) for each in json.loads(str(sample.value or "[]"))]
     except (ValueError, TypeError, KeyError, struct.error):
         # The text is not of the twin, or of another version of it.
         return Parts(b"", _NO_STEPS, sample.source_time, sample.received)

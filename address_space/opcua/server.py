@@ -150,6 +150,8 @@ class InternalServer(StockInternalServer):
         self._kept: set[asyncio.Task[Any]] = set()
         self._model_task: asyncio.Task[None] | None = None
         self._replace_services()
+        if ports.control_model is not None:
+            self.space.control_model = ports.control_model
         self.space.protocol_of = lambda name: book.scheme_of_link(unescape(name))
         self.model_watch = ModelWatch(self)
 

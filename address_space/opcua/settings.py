@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -92,6 +92,8 @@ class Ports:
     conditions: ConditionStore | None = None
     history: HistoryReader | None = None
     providers: Sequence[MethodProvider] = ()
+    control_model: Callable[[str], int | None] | None = None
+    """ctlModel of a data object by its address, where it is known."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,6 +31,8 @@ MAX_REASON = 500
 MAX_REQUEST_ID = 500
 _EARLY_S = 1.0
 """A command may be issued so far ahead of our clock (it has been set back meanwhile)."""
+_CONTROL_MODELS = {"direct-normal": 1, "sbo-normal": 2, "direct-enhanced": 3, "sbo-enhanced": 4}
+"""ctlModel of IEC 61850-7-3 by the words of the mappings."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +145,12 @@ class CommandDesk:
         """Whether the data object is selected before it is operated."""
         target = self._targets.get(address)
         return target is not None and target.needs_selection
+
+    def control_model(self, address: str) -> int | None:
+        """The ctlModel (1 to 4) of a data object as the mapping says it; None where it leaves that to the device."""
+        target = self._targets.get(address)
+        model = target.point.control.get("model") if target is not None and target.point.control is not None else None
+        return _CONTROL_MODELS.get(str(model))
 
     def last_sent(self, address: str) -> SentCommand | None:
         """The last operate command to a data object that left the gateway since it started; None for none."""
