@@ -1,0 +1,159 @@
+"""Changes of the model while clients look on: events, versions, alias categories; and many aliases at once."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest_asyncio
+from asyncua import Client, ua
+from peers.opcua.rig import BAY, POSITION, Numbers, Rig, point
+from peers.waiting import patient
+
+from address_space.alias import AddressBook
+from address_space.opcua.server import GatewayServer
+from address_space.opcua.settings import ServerSettings
+from address_space.table import PointTable
+
+ALIASES, FIND = "i=23470", "i=23476"
+
+
+@pytest_asyncio.fixture
+async def rig(tmp_path: Path) -> AsyncIterator[Rig]:
+    async with Rig(tmp_path) as running:
+        yield running
+
+
+@pytest_asyncio.fixture
+async def client(rig: Rig) -> AsyncIterator[Any]:
+    async with Client(rig.url) as connected:
+        yield connected
+
+
+class Heard:
+    """The model change events of a subscription."""
+
+    def __init__(self) -> None:
+        self.events: asyncio.Queue[Any] = asyncio.Queue()
+
+    def event_notification(self, event: Any) -> None:
+        self.events.put_nowait(event)
+
+    async def next(self) -> Any:
+        async with patient(5):
+            return await self.events.get()
+
+
+async def listen(client: Any) -> Heard:
+    heard = Heard()
+    subscription = await client.create_subscription(50, heard)
+    await client.load_data_type_definitions()
+    types = [ua.ObjectIds.GeneralModelChangeEventType, ua.ObjectIds.SemanticChangeEventType]
+    await subscription.subscribe_events(client.nodes.server, types)
+    return heard
+
+
+async def text(client: Any, member: str) -> str:
+    return str(await client.get_node(f"ns=2;s=#Grid#{member}").read_value())
+
+
+async def test_new_points_are_told_with_what_they_stand_below(rig: Rig, client: Any) -> None:
+    heard = await listen(client)
+    before = (await text(client, "NodeVersion"), await text(client, "MappingRevision"))
+    rig.table.add([point(f"{BAY}/QA1/SIMG1/Pres", source=99)])
+    rig.server.refresh()
+    event = await heard.next()
+    assert event.EventType == ua.NodeId(ua.ObjectIds.GeneralModelChangeEventType)
+    changes = {(each.Affected.Identifier, each.Verb) for each in event.Changes}
+    assert changes == {(f"{BAY}/QA1/SIMG1", 1), (f"{BAY}/QA1", 4)}
+    after = (await text(client, "NodeVersion"), await text(client, "MappingRevision"))
+    assert int(after[0]) == int(before[0]) + 1
+    assert after[1] != before[1]
+
+
+async def test_points_that_somebody_adds_are_noticed_without_being_told(rig: Rig, client: Any) -> None:
+    heard = await listen(client)
+    rig.table.add([point(f"{BAY}/QA1/SIMG1/Pres", source=99)])
+    assert (await heard.next()).EventType == ua.NodeId(ua.ObjectIds.GeneralModelChangeEventType)
+
+
+async def test_very_many_new_points_are_one_change_of_the_grid(rig: Rig, client: Any) -> None:
+    heard = await listen(client)
+    rig.table.add(point(f"{BAY}/QA{number}/XCBR1/Pos", source=number) for number in range(2, 150))
+    rig.server.refresh()
+    [change] = (await heard.next()).Changes
+    assert (change.Affected.Identifier, change.Verb) == ("#Grid", 4)
+
+
+async def test_a_refresh_without_a_change_tells_nothing(rig: Rig, client: Any) -> None:
+    heard = await listen(client)
+    version = await text(client, "NodeVersion")
+    rig.server.refresh()
+    await asyncio.sleep(0.2)
+    assert heard.events.empty()
+    assert await text(client, "NodeVersion") == version
+
+
+async def test_a_new_scheme_gets_its_category(rig: Rig, client: Any) -> None:
+    rig.server.book.add_alias("rds:=C1-QA1", POSITION)
+    rig.server.refresh()
+    async with patient(5):
+        while not any(
+            each.nodeid == ua.NodeId("Aliases/rds", 1) for each in await client.get_node(ALIASES).get_children()
+        ):
+            await asyncio.sleep(0.05)
+    [alias] = await client.get_node("ns=1;s=Aliases/rds").call_method("0:FindAlias", "rds:%", ua.NodeId())
+    assert [each.Identifier for each in alias.ReferencedNodes] == [POSITION]
+
+
+async def test_a_scheme_that_is_gone_has_no_category(rig: Rig, client: Any) -> None:
+    rig.server.book.forget_aliases()
+    rig.server.refresh()
+    async with patient(5):
+        while any(
+            each.nodeid == ua.NodeId("Aliases/mrid", 1) for each in await client.get_node(ALIASES).get_children()
+        ):
+            await asyncio.sleep(0.05)
+    value = await client.get_node("ns=1;s=Aliases/mrid").read_attributes([ua.AttributeIds.BrowseName])
+    assert value[0].StatusCode.name == "BadNodeIdUnknown"
+
+
+async def test_many_aliases_are_looked_through_in_slices_and_never_told_in_part(tmp_path: Path) -> None:
+    table = PointTable()
+    profile = table.profile_number(point(POSITION).profile)
+    link = table.link_number("rtu")
+    count = 50_000
+    addresses = (f"dso1/a{each // 1000}/S{each % 1000}/MV1/F1/QA1/XCBR1/Pos" for each in range(count))
+    table.add_columns(addresses, [profile] * count, [link] * count, list(range(count)))
+    book = AddressBook(table, [Numbers()], "https://example.org")
+    book.add_link("rtu", "104")
+    server = GatewayServer(table, ServerSettings("https://example.org", tmp_path / "pki", port=0), book=book)
+    await server.start()
+    try:
+        async with Client(server.url) as client:
+            category = client.get_node("ns=1;s=Aliases/104")
+            longest = 0.0
+
+            async def watch() -> None:
+                nonlocal longest
+                while True:
+                    began = time.perf_counter()
+                    await asyncio.sleep(0)
+                    longest = max(longest, time.perf_counter() - began)
+
+            watching = asyncio.create_task(watch())
+            found = await category.call_method("0:FindAlias", "104:rtu/1/4999_", ua.NodeId())
+            watching.cancel()
+            assert len(found) == 10
+            assert longest < 0.25
+            try:
+                await category.call_method("0:FindAlias", "104:rtu/%", ua.NodeId())
+            except ua.UaStatusCodeError as error:
+                assert error.code == ua.StatusCodes.BadResponseTooLarge
+            else:
+                raise AssertionError("fifty thousand aliases came in one answer")
+    finally:
+        await server.stop()
