@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+import time
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -107,7 +108,7 @@ async def _until_killed(path: Path) -> None:
     print("acknowledged", await desk.act(ConditionVerb.ACKNOWLEDGE, comment="on my way"), flush=True)
     print("shelved", await desk.act(ConditionVerb.SHELVE, SVEN, duration=600.0), flush=True)
     for number in range(1_000_000):
-        desk.up(f"dso1/north/PS01/MV1/F{number}/QA1")
+        desk.up(f"dso1/north/PS02/MV1/F{number}/QA1", finding=Finding("Gas is low", 650, value=time.time()))
         await asyncio.sleep(0.002)
         if number == 300:
             print("many", flush=True)
