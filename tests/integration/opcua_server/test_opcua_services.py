@@ -122,7 +122,7 @@ async def test_data_encodings_are_checked(client: Any) -> None:
         (f"{POSITION}#EnumValues", 14, ua.NodeId(7594)),
         (f"{POSITION}#EnumValues", 3, ua.QualifiedName("EnumValues", 0)),
         (BAY, 2, 1),
-        (BAY, 12, 1),
+        (BAY, 12, 5),
         (f"{CONTROL}#Operate", 2, 4),
         (f"{CONTROL}#Operate", 21, True),
         (f"{CONTROL}#Operate", 22, False),
