@@ -29,6 +29,7 @@ from address_space.opcua.wire import (
     pack_i32,
     pack_u32,
 )
+from address_space.opcua.write_audit import tell_writes
 from address_space.ports import Right
 from address_space.table import PointTable
 
@@ -340,6 +341,7 @@ def write(processor: Processor, request: Request) -> None:
         raise ServiceError(ua.StatusCodes.BadTooManyOperations)
     parameters = request.decode(ua.WriteParameters)
     statuses = [_write_status(server, session, each) for each in parameters.NodesToWrite]
+    tell_writes(session, parameters.NodesToWrite, statuses)
     processor.respond(request, 676, pack_i32(count), *(pack_u32(status) for status in statuses), NO_DIAGNOSTICS)
 
 

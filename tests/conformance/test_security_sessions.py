@@ -10,7 +10,7 @@ from asyncua import ua
 from conformance.registry import check
 from conformance.security_server import PASSWORD, SecurityServer
 from peers.opcua.agent import Agent, RefusedError
-from peers.opcua.rig import CONTROL
+from peers.opcua.rig import CONTROL, POSITION
 from peers.opcua.wire_client import FaultError, WireClient
 
 OURS = "stock asyncua is not asked: its server would have to be set up with these users"
@@ -219,3 +219,18 @@ async def test_tokens_are_random(secure: SecurityServer) -> None:
         assert sum(a == b for a, b in zip(*tokens, strict=True)) < 8
         assert first.session_id != second.session_id
         assert bytes(first.session_id.Identifier.bytes) not in tokens[0]
+
+
+@check("Part 5 6.4.24", "A refused Write is audited with node, attribute and value", ours_only=OURS)
+async def test_a_refused_write_is_audited(secure: SecurityServer) -> None:
+    async with WireClient(secure.port) as client:
+        request = ua.WriteRequest()
+        value = ua.WriteValue(ua.NodeId(POSITION, 2), ua.AttributeIds.Value)
+        value.Value = ua.DataValue(ua.Variant(1, ua.VariantType.Int32))
+        request.Parameters.NodesToWrite = [value]
+        secure.forget()
+        assert _first(await client.call(request)) == "BadNotWritable"
+        event, record = await secure.told(2100, "write.refused")
+        assert event.status == record.status == ua.StatusCodes.BadNotWritable
+        assert event.source == record.address == POSITION
+        assert (event.fields["AttributeId"], event.fields["NewValue"]) == ((7, 13), (6, 1))
