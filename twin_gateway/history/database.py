@@ -68,13 +68,18 @@ def _opened(path: Path, memory_mb: int) -> duckdb.DuckDBPyConnection:
         },
     )
     try:
-        for statement in _SCHEMA:
-            database.execute(statement)
+        make_tables(database)
         path.chmod(0o600)
     except BaseException:
         database.close()
         raise
     return database
+
+
+def make_tables(database: duckdb.DuckDBPyConnection) -> None:
+    """Make the tables that are not there."""
+    for statement in _SCHEMA:
+        database.execute(statement)
 
 
 class transaction:  # noqa: N801 - reads like a statement where it is used

@@ -100,7 +100,7 @@ def write_segment(connection: duckdb.DuckDBPyConnection, segment: Segment, folde
     unfinished = path.with_suffix(".unfinished")
     if segment.kind == "sample":
         wanted = (
-            "h.series, s.address, h.time, h.received, h.value, h.status, h.late, h.text "
+            "h.series, s.address, s.type, h.time, h.received, h.value, h.status, h.late, h.text "
             f"FROM {segment.table} h JOIN series s ON s.id = h.series ORDER BY h.series, h.time, h.rowid"
         )
     else:

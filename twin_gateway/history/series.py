@@ -122,8 +122,7 @@ def _from_files(database: duckdb.DuckDBPyConnection, closed: Sequence[Segment]) 
     for segment in closed:
         if segment.kind == "sample":
             rows = database.execute(
-                "SELECT series, address, max(CASE WHEN text IS NULL THEN 11 ELSE 12 END), min(received) "
-                "FROM read_parquet($1) GROUP BY ALL",
+                "SELECT series, address, max(type), min(received) FROM read_parquet($1) GROUP BY ALL",
                 [str(segment.path)],
             ).fetchall()
             found = {row[1]: row for row in rows} | found
