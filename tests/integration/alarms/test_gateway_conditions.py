@@ -64,6 +64,7 @@ async def start(tmp_path: Path) -> AsyncIterator[Make]:
             "mappings": [path],
             "data_directory": tmp_path / "data",
             "opcua": {"port": 0, "anonymous": "observe"},
+            "http": {"port": 0},
         }
     )
     made: list[Gateway] = []
