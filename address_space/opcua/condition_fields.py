@@ -251,7 +251,23 @@ _NON_EXCLUSIVE_LIMIT = {
     for key, variable in _two_state(f"{name}State", _reached(name), "", (f"{name} active", f"{name} inactive")).items()
 }
 _OFF_NORMAL = {"NormalState": Variable(_NODE, PROPERTY, _fixed((NODE_ID, NULL_NODE_ID)))}
-_DISCREPANCY = {"TargetValueNode": Variable(_NODE, PROPERTY, _fixed((NODE_ID, NULL_NODE_ID)))}
+_NOT_KEPT = 0x803D_0000
+"""BadNotSupported: a variable that the type wants but whose value nobody here knows."""
+
+
+def _unknown(data_type: int) -> Variable:
+    return Variable(data_type, PROPERTY, _fixed(NULL), _NOT_KEPT)
+
+
+_DISCREPANCY = {
+    "TargetValueNode": Variable(_NODE, PROPERTY, _fixed((NODE_ID, NULL_NODE_ID))),
+    "ExpectedTime": _unknown(_DURATION),
+}
+_CERTIFICATE = {
+    "ExpirationDate": _unknown(13),
+    "CertificateType": _unknown(_NODE),
+    "Certificate": _unknown(_OCTETS),
+}
 OBJECTS = {"ShelvingState": 2929, "LimitState": 9318}
 """State machines of a condition by name, and their types."""
 
@@ -272,6 +288,8 @@ def variables_of(number: int) -> dict[str, Variable]:
         found |= _OFF_NORMAL
     elif number == TYPE_IDS["DiscrepancyAlarmType"]:
         found |= _DISCREPANCY
+    if number == TYPE_IDS["CertificateExpirationAlarmType"]:
+        found |= _CERTIFICATE
     return found
 
 

@@ -13,7 +13,14 @@ from address_space.opcua import condition_methods
 from address_space.opcua.condition_fields import Context
 from address_space.opcua.condition_nodes import ConditionNodes
 from address_space.opcua.event_items import EventItem, EventItems
-from address_space.opcua.event_records import OWN_FIELDS, OWN_PREFIX, SERVER_NODE, EventRecord, EventRecords
+from address_space.opcua.event_records import (
+    COMMON_FIELDS,
+    OWN_FIELDS,
+    OWN_PREFIX,
+    SERVER_NODE,
+    EventRecord,
+    EventRecords,
+)
 from address_space.opcua.event_types import EventTypes
 from address_space.opcua.space import NodeClass
 from address_space.opcua.untyped import ua
@@ -44,7 +51,8 @@ class EventFeed:
 
     def __init__(self, server: InternalServer) -> None:
         self._server = server
-        self.types = EventTypes(server.aspace, frozenset(f"{OWN_PREFIX}{name}" for name in OWN_FIELDS))
+        own = frozenset(f"{OWN_PREFIX}{name}" for name in OWN_FIELDS)
+        self.types = EventTypes(server.aspace, own, COMMON_FIELDS)
         self.context = Context(server.space.node_id, lambda address: server.table.find(address) >= 0)
         self.records = EventRecords(self.types, self.context)
         self.told = self.dropped = self.lost = 0

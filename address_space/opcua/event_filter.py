@@ -51,10 +51,12 @@ class EventFilter:
     Attributes:
         clauses: fields in order; None for one that can never be there.
         where: whether an event passes; None for every event.
+        number: of the clauses, the same only for equal ones; what has been worked out for them is found by it.
     """
 
     clauses: tuple[Clause | None, ...]
     where: Where | None = None
+    number: int = 0
 
     def passes(self, record: EventRecord) -> bool:
         """Whether the event is to be told."""
@@ -126,7 +128,7 @@ def compile_filter(wanted: Any, types: EventTypes) -> tuple[EventFilter | None, 
     if any(status for status, _ in result.elements) or all(result.selects):
         result.status = int(_CODES.BadEventFilterInvalid)
         return None, result
-    return EventFilter(tuple(clauses), where), result
+    return EventFilter(tuple(clauses), where, types.number_of(tuple(clauses))), result
 
 
 def _clause(operand: Any, types: EventTypes) -> Clause:

@@ -27,6 +27,7 @@ from address_space.opcua.event_values import (
     UINT16,
     Field,
     encode,
+    encode_known,
     from_variant,
 )
 from address_space.opcua.model.ids import INDEX, own
@@ -88,13 +89,12 @@ class EventRecord:
         audit: only for those who may read the audit.
     """
 
-    __slots__ = ("_octets", "_rows", "_types", "address", "audit", "type_id")
+    __slots__ = ("_rows", "_types", "address", "audit", "type_id")
 
     def __init__(self, types: EventTypes, type_id: bytes, address: str, *, audit: bool = False) -> None:
         self.type_id, self.address, self.audit = type_id, address, audit
         self._types = types
-        self._octets: dict[str, bytes] = {}
-        self._rows: dict[tuple[Clause | None, ...], bytes] = {}
+        self._rows: dict[int, bytes] = {}
 
     def field(self, key: str) -> Field:
         """A field by the key of its browse path; null when the event does not have it."""
@@ -125,23 +125,11 @@ class EventRecord:
 
     def row(self, filter_: EventFilter) -> bytes:
         """The fields that a filter selects, an array of Variants on the wire."""
-        row = self._rows.get(filter_.clauses)
+        clauses = filter_.clauses
+        row = self._rows.get(filter_.number)
         if row is None:
-            known = self._octets
-            parts = [pack_i32(len(filter_.clauses))]
-            for clause in filter_.clauses:
-                if clause is None:
-                    parts.append(NULL_VARIANT)
-                    continue
-                type_id, key, attribute, part = clause
-                if type_id == BASE_EVENT and attribute != ATTRIBUTE_NODE_ID and part is None:
-                    octets = known.get(key)
-                    if octets is None:
-                        octets = known[key] = encode(self.field(key))
-                    parts.append(octets)
-                else:
-                    parts.append(encode(self.value(clause)))
-            row = self._rows[filter_.clauses] = b"".join(parts)
+            parts = [NULL_VARIANT if clause is None else encode(self.value(clause)) for clause in clauses]
+            row = self._rows[filter_.number] = pack_i32(len(clauses)) + b"".join(parts)
         return row
 
 
@@ -164,10 +152,11 @@ class SimpleRecord(EventRecord):
 class JournalRecord(EventRecord):
     """An event of the grid's journal, or the present state of a condition."""
 
-    __slots__ = ("_context", "condition", "event")
+    __slots__ = ("_context", "_events", "condition", "event")
 
     def __init__(self, events: EventRecords, type_id: bytes, address: str) -> None:
         super().__init__(events.types, type_id, address)
+        self._events = events
         self.event: Event | None = None
         self.condition: Condition | None = None
         self._context = events.context
@@ -185,6 +174,23 @@ class JournalRecord(EventRecord):
         if condition is None:
             return NULL
         return condition_fields.value_of(condition, key, self._context)
+
+    def row(self, filter_: EventFilter) -> bytes:
+        """The fields that a filter selects; how to come by them is worked out once for all events of the type."""
+        clauses = filter_.clauses
+        row = self._rows.get(filter_.number)
+        if row is None:
+            event, condition, context = self.event, self.condition, self._context
+            parts = [pack_i32(len(clauses))]
+            for clause, of_event, of_condition in self._events.plan(self, filter_):
+                if of_event is not None and event is not None:
+                    parts.append(encode_known(of_event(event, context)))
+                elif of_condition is not None and condition is not None:
+                    parts.append(encode_known(of_condition(condition, context)))
+                else:
+                    parts.append(NULL_VARIANT if clause is None else encode(self.value(clause)))
+            row = self._rows[filter_.number] = b"".join(parts)
+        return row
 
     def node_of(self, key: str) -> bytes | None:
         """NodeId of the condition or of one of its variables; ConditionId for an empty key of a ConditionType."""
@@ -249,6 +255,15 @@ _OWN_OF_CONDITION: dict[str, Callable[[Condition], Field]] = {
 }
 
 
+COMMON_FIELDS = frozenset(_EVENT_FIELDS).union(
+    *(condition_fields.variables_of(number) for number in condition_fields.TYPE_IDS.values())
+)
+"""Keys of fields that events of the grid or of its conditions have."""
+Step = tuple[Clause | None, Callable[[Event, Context], Field] | None, Callable[[Condition, Context], Field] | None]
+"""A clause and how it is found in the event or in its condition; neither where it takes the long way."""
+_MOST_PLANS = 1_000
+
+
 class EventRecords:
     """Makes records of events.
 
@@ -259,6 +274,29 @@ class EventRecords:
 
     def __init__(self, types: EventTypes, context: Context) -> None:
         self.types, self.context = types, context
+        self._plans: dict[tuple[bytes, bool, int], list[Step]] = {}
+
+    def plan(self, record: JournalRecord, filter_: EventFilter) -> list[Step]:
+        """Where each of the filter's clauses is found in events of the record's type."""
+        key = (record.type_id, record.event is not None, filter_.number)
+        known = self._plans.get(key)
+        if known is None:
+            if len(self._plans) >= _MOST_PLANS:
+                self._plans.clear()
+            known = self._plans[key] = [self._step(record, clause) for clause in filter_.clauses]
+        return known
+
+    def _step(self, record: JournalRecord, clause: Clause | None) -> Step:
+        if clause is None or clause.attribute == ATTRIBUTE_NODE_ID or clause.part is not None:
+            return clause, None, None
+        if clause.key.startswith(OWN_PREFIX) or not (clause.type_id == BASE_EVENT or record.is_a(clause.type_id)):
+            return clause, None, None
+        if record.event is not None and clause.key in _EVENT_FIELDS:
+            return clause, _EVENT_FIELDS[clause.key], None
+        if record.condition is None:
+            return clause, None, None
+        variable = condition_fields.variables_of(type_number(record.condition)).get(clause.key)
+        return clause, None, None if variable is None else variable.get
 
     def of_event(self, event: Event) -> EventRecord:
         """The record of an event of the journal."""

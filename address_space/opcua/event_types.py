@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import deque
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
@@ -32,12 +33,17 @@ class EventTypes:
 
     Args:
         aspace: where the types are.
-        further: keys of fields that events of every type may have (the grid's own).
+        own: keys of fields that events of every type may have (the grid's own).
+        common: keys of fields that some event has for sure, so that nobody has to look for their types.
     """
 
-    def __init__(self, aspace: AddressSpace, further: frozenset[str] = frozenset()) -> None:
+    def __init__(
+        self, aspace: AddressSpace, own: frozenset[str] = frozenset(), common: frozenset[str] = frozenset()
+    ) -> None:
         self._aspace = aspace
-        self._further = further
+        self._own, self._common = own, common
+        self._numbers: dict[tuple[object, ...], int] = {}
+        self._last = itertools.count(1)
         self._lines: dict[bytes, tuple[bytes, ...]] = {}
         self._children: dict[bytes, dict[str, bytes]] = {}
         self._answers: dict[tuple[bytes, str], bool] = {}
@@ -73,6 +79,12 @@ class EventTypes:
             found.append(above)
         return tuple(found) if found[-1] == BASE_EVENT else ()
 
+    def number_of(self, clauses: tuple[object, ...]) -> int:
+        """A number for a list of select clauses; that of equal ones as long as it is remembered."""
+        if len(self._numbers) >= _MOST_REMEMBERED:
+            self._numbers.clear()
+        return self._numbers.setdefault(clauses, next(self._last))
+
     def known(self, type_id: bytes) -> bool:
         """Whether it is BaseEventType or derived from it."""
         return bool(self.line(type_id))
@@ -83,7 +95,7 @@ class EventTypes:
 
     def may_have(self, type_id: bytes, key: str) -> bool:
         """Whether an event of the type (or, for BaseEventType, any event) can have a field."""
-        if key in self._further:
+        if key in self._own or (key in self._common and type_id == BASE_EVENT):
             return True
         known = self._answers.get((type_id, key))
         if known is None:

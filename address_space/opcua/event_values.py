@@ -6,6 +6,7 @@ import math
 import struct
 from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any
 
 from address_space import clock
@@ -72,6 +73,18 @@ def encode(field: Field) -> bytes:
     if kind == OPAQUE:
         return bytes(value)
     return _HEADS[kind] + _PACK[kind](value)
+
+
+_FEW_VALUES = frozenset({BOOLEAN, UINT16, STATUS_CODE, LOCALIZED_TEXT, NODE_ID, STRING})
+_octets_of_few = lru_cache(maxsize=16_384)(encode)
+
+
+def encode_known(field: Field) -> bytes:
+    """The same, quicker for what events have again and again: states, types, names."""
+    kind, value = field
+    if kind in _FEW_VALUES and value is not None:
+        return _octets_of_few(field)
+    return encode(field)
 
 
 def from_variant(variant: Any) -> Field:

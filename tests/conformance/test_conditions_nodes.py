@@ -93,7 +93,15 @@ async def test_the_type_definition(eva: Peer, subject: Ours, point: str, name: s
 
 @check("Part 9 5.8.2", "A condition has all variables and methods that its type declares mandatory", ours_only=_STOCK)
 @pytest.mark.parametrize(
-    "name", ["OffNormalAlarmType", "TripAlarmType", "ExclusiveLimitAlarmType", "NonExclusiveLimitAlarmType"]
+    "name",
+    [
+        "OffNormalAlarmType",
+        "TripAlarmType",
+        "ExclusiveLimitAlarmType",
+        "NonExclusiveLimitAlarmType",
+        "DiscrepancyAlarmType",
+        "CertificateExpirationAlarmType",
+    ],
 )
 async def test_mandatory_components(eva: Peer, subject: Ours, point: str, name: str) -> None:
     condition = alarm(subject, point, type_name=name)
