@@ -44,9 +44,8 @@ class EventFeed:
     Attributes:
         types: the event types.
         records: makes records of events.
-        told: notifications queued since the start.
-        dropped: notifications for which queues had no room.
-        lost: events that were gone from the journal before they were read.
+        counters: of the server: notifications queued (`events_told`), for which queues had no room (`events_dropped`),
+            and events that were gone from the journal before they were read (`events_lost`).
     """
 
     def __init__(self, server: InternalServer) -> None:
@@ -55,7 +54,7 @@ class EventFeed:
         self.types = EventTypes(server.aspace, own, COMMON_FIELDS)
         self.context = Context(server.space.node_id, lambda address: server.table.find(address) >= 0)
         self.records = EventRecords(self.types, self.context)
-        self.told = self.dropped = self.lost = 0
+        self.counters = server.counters
         self._items: dict[str | None, dict[EventItem, EventItems]] = {}
         self._cursor: Cursor[Event] | None = None
         self._missed = 0
@@ -140,7 +139,7 @@ class EventFeed:
         if not count:
             return
         self._missed = cursor.lost
-        self.lost += count
+        self.counters.events_lost += count
         _log.warning("%d events were gone before the event items could be told of them", count)
         for group in {each for watched in self._items.values() for each in watched.values()}:
             group.missed(count)
@@ -180,7 +179,7 @@ class EventFeed:
     def _offer(self, watched: dict[EventItem, EventItems], record: EventRecord, number: int) -> None:
         for item, group in watched.items():
             if number > item.after and group.offer(item, record):
-                self.told += 1
+                self.counters.events_told += 1
 
 
 def serve_events(server: InternalServer) -> EventFeed:

@@ -236,7 +236,7 @@ class EventItems:
     def _lost(self, item: EventItem) -> None:
         item.overflow += 1
         self.dropped += 1
-        self._feed.dropped += 1
+        self._feed.counters.events_dropped += 1
 
     def missed(self, count: int) -> None:
         """Events went by before anybody came to read them: every item is told so, and to refresh its conditions."""

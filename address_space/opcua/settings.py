@@ -175,6 +175,9 @@ class ServerCounters:
     logins_refused: int = 0
     certificates_refused: int = 0
     audit_events: int = 0
+    events_told: int = 0
+    events_dropped: int = 0
+    events_lost: int = 0
     sessions_made: int = 0
     sessions_rejected: int = 0
     sessions_security_rejected: int = 0

@@ -67,7 +67,7 @@ async def test_events_that_are_gone_from_the_journal_are_counted_and_told(server
     assert items.create(1, wanted(), 2).status == 0
     happen(server, 20)
     await feed.drain()
-    assert feed.lost == 12
+    assert feed.counters.events_lost == 12
     octets = b"".join(items.take(100)[0])
     assert b"12 events were lost" in octets
     assert b"what is known of the conditions may be old" in octets
@@ -97,7 +97,7 @@ async def test_all_items_of_a_subscription_together_are_bounded(
     happen(server, 8)
     await feed.drain()
     assert items.queued <= 5
-    assert items.dropped == feed.dropped == 16 - items.queued
+    assert items.dropped == feed.counters.events_dropped == 16 - items.queued
     assert b"EventQueueOverflow" not in b"".join(items.take(100)[0])  # only the message is selected
     items.close()
 
