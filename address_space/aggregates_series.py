@@ -276,7 +276,7 @@ def intervals(start: int, end: int, interval: int, skip: int = 0, most: int | No
     """
     count = interval_count(start, end, interval)
     last = count if most is None else min(count, skip + most)
-    width = abs(end - start) if interval <= 0 else interval
+    width = min(interval if interval > 0 else abs(end - start), abs(end - start))
     numbers = np.arange(skip, last, dtype=np.int64)
     if end >= start:
         low = start + numbers * width

@@ -11,7 +11,14 @@ import numpy as np
 import numpy.typing as npt
 
 from address_space.aggregates import AGGREGATES, Aggregate, Result
-from address_space.aggregates_series import BAD_NO_DATA, AggregateConfiguration, Intervals, interval_count, intervals
+from address_space.aggregates_series import (
+    BAD_NO_DATA,
+    AggregateConfiguration,
+    Intervals,
+    Series,
+    interval_count,
+    intervals,
+)
 from address_space.aggregates_values import Processed
 from address_space.catalogue import ValueType
 from address_space.opcua.encoding import NO_VALUE, STATUS_CODE
@@ -32,6 +39,8 @@ _DIFFERENCES = {ValueType.UINT32: ValueType.INT64}
 """A difference of unsigned numbers may be negative."""
 _IN_THREAD = 20_000
 """Samples from which on computing goes to a thread, so that the event loop does not wait for it."""
+_WORK_OF_AN_INTERVAL = 10
+"""Samples that take as long as one interval does."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +137,7 @@ def _raw(values: npt.NDArray[np.float64], kind: int) -> npt.NDArray[np.uint64]:
     return np.rint(values).astype(np.int64).view(np.uint64)
 
 
-async def _compute(work: Callable[[], Columns], size: int) -> Columns:
+async def _compute(work: Callable[[], bytes], size: int) -> bytes:
     return await asyncio.to_thread(work) if size > _IN_THREAD else work()
 
 
@@ -198,16 +207,20 @@ class ProcessedReading:
                 raise OperationError(ua.StatusCodes.BadTooManyOperations) from error
             parts, newest = await self._load(loader, limits)
         self._done += len(limits.low)
-        size = sum(len(part) for part in parts)
-        columns = await _compute(lambda: self._columns(loader.made(parts, newest=newest), limits), size)
+        work = sum(len(part) for part in parts) + _WORK_OF_AN_INTERVAL * len(limits.low)
+        data = await _compute(lambda: self._data(loader.made(parts, newest=newest), limits), work)
+        return Answer(0, data, self._done < total)
+
+    async def _load(self, loader: SeriesLoader, limits: Intervals) -> tuple[list[HistoryValues], bool]:
+        return await loader.over(int(limits.low[0]), int(limits.high[-1]), reverse=limits.reverse)
+
+    def _data(self, loaded: Loaded, limits: Intervals) -> bytes:
+        columns = self._columns(loaded, limits)
         if limits.reverse:
             columns = columns.pick(slice(None, None, -1))
         if self.part is not None:
             columns = self.part.of(columns)
-        return Answer(0, history_data(columns.encode(self.stamps)), self._done < total)
-
-    async def _load(self, loader: SeriesLoader, limits: Intervals) -> tuple[list[HistoryValues], bool]:
-        return await loader.over(int(limits.low[0]), int(limits.high[-1]), reverse=limits.reverse)
+        return history_data(columns.encode(self.stamps))
 
     def _columns(self, loaded: Loaded, limits: Intervals) -> Columns:
         if loaded.series is None:
@@ -261,6 +274,10 @@ class AtTimeReading:
         loader = SeriesLoader(self.history, self.table, self.address, DEFAULTS)
         before, after = await self.history.bracket(self.address, times)
         loaded = await self._around(loader, times, before, after)
+        data = await _compute(lambda: self._data(times, loaded, before), _WORK_OF_AN_INTERVAL * len(times))
+        return Answer(0, data, self._done < len(self.details.times))
+
+    def _data(self, times: npt.NDArray[np.int64], loaded: Loaded, before: HistoryValues) -> bytes:
         columns = self._columns(times, loaded)
         exact = before.source == times
         if exact.any():
@@ -271,12 +288,16 @@ class AtTimeReading:
             columns = columns.joined([of_raw]).pick(order)
         if self.part is not None:
             columns = self.part.of(columns)
-        return Answer(0, history_data(columns.encode(self.stamps)), self._done < len(self.details.times))
+        return history_data(columns.encode(self.stamps))
 
     def _columns(self, times: npt.NDArray[np.int64], loaded: Loaded) -> Columns:
         if loaded.series is None:
             return Columns.blank(BAD_NO_DATA, times.tolist())
         series = loaded.series
+        with np.errstate(invalid="ignore", over="ignore"):
+            return self._bounds(times, series, loaded)
+
+    def _bounds(self, times: npt.NDArray[np.int64], series: Series, loaded: Loaded) -> Columns:
         bound = series.simple_bounds(times) if self.details.simple else series.interpolated_bounds(times)
         made = Processed(times, np.where(bound.there, bound.value, np.nan), bound.status, bound.sample)
         return columns_of(made, loaded, Result.SOURCE)
