@@ -7,6 +7,7 @@ import datetime
 import logging
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from cryptography import x509
@@ -59,7 +60,12 @@ class Push:
         self._server = server
         self._pending: _Pending | None = None
         self._requested: tuple[Session, rsa.RSAPrivateKey] | None = None
-        self.file = TrustListFile(server.trust.store, server.limits.max_trust_list, self._trust_list_changed)
+        self.file = TrustListFile(
+            server.trust.store,
+            server.limits.max_trust_list,
+            self._trust_list_changed,
+            partial(_count_open, server),
+        )
 
     # ---- certificates ----------------------------------------------------------------------------------------------
 
@@ -363,13 +369,20 @@ def fill_properties(server: InternalServer) -> None:
         (f"{group}TrustList_Writable", True, types.Boolean),
         (f"{group}TrustList_UserWritable", True, types.Boolean),
         (f"{group}TrustList_Size", trust_list_size(server.trust.store), types.UInt64),
-        (f"{group}TrustList_OpenCount", 0, types.UInt16),
         (f"{group}TrustList_LastUpdateTime", updated, types.DateTime),
     )
-    now = datetime.datetime.now(datetime.UTC)
     for name, value, kind in values:
-        node_id = ua.NodeId(getattr(_ID, name))
-        if node_id in server.aspace:
-            variant = ua.Variant(value, kind, is_array=isinstance(value, list))
-            attribute = server.aspace[node_id].attributes[ua.AttributeIds.Value]
-            attribute.value = ua.DataValue(variant, ua.StatusCode(0), SourceTimestamp=now)
+        _set(server, name, ua.Variant(value, kind, is_array=isinstance(value, list)))
+
+
+def _set(server: InternalServer, name: str, variant: Any) -> None:
+    node_id = ua.NodeId(getattr(_ID, name))
+    if node_id in server.aspace:
+        attribute = server.aspace[node_id].attributes[ua.AttributeIds.Value]
+        now = datetime.datetime.now(datetime.UTC)
+        attribute.value = ua.DataValue(variant, ua.StatusCode(0), SourceTimestamp=now)
+
+
+def _count_open(server: InternalServer, count: int) -> None:
+    name = "ServerConfiguration_CertificateGroups_DefaultApplicationGroup_TrustList_OpenCount"
+    _set(server, name, ua.Variant(count, ua.VariantType.UInt16))

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 from weakref import WeakSet
 
 from asyncua.common.utils import Buffer
@@ -43,13 +43,22 @@ class TrustListFile:
     Args:
         store: the folders.
         largest: octets that may be written.
-        changed: told after the trust list has been changed, with what was done.
+        changed: awaited after the trust list has been changed, with what was done.
+        counted: told how many handles are open.
     """
 
-    def __init__(self, store: TrustStore, largest: int, changed: Callable[[Session, str], Any]) -> None:
+    def __init__(
+        self,
+        store: TrustStore,
+        largest: int,
+        changed: Callable[[Session, str], Awaitable[None]],
+        counted: Callable[[int], None],
+    ) -> None:
         self._store = store
         self._largest = largest
         self._changed = changed
+        self._counted = counted
+        counted(0)
         self._open: dict[int, _Handle] = {}
         self._numbers = itertools.count(1)
         self._watched: WeakSet[Session] = WeakSet()
@@ -61,7 +70,11 @@ class TrustListFile:
     def forget(self, session: Session) -> None:
         """Close what a session that has ended left open."""
         for number in [number for number, handle in self._open.items() if handle.session is session]:
-            del self._open[number]
+            self._end(number)
+
+    def _end(self, number: int) -> None:
+        del self._open[number]
+        self._counted(len(self._open))
 
     async def open(self, session: Session, mode: int, masks: int = _ALL) -> Results:
         """Open for reading (1) or for writing anew (6)."""
@@ -75,6 +88,7 @@ class TrustListFile:
         handle = _Handle(session, writing)
         number = next(self._numbers)
         self._open[number] = handle
+        self._counted(len(self._open))
         if session not in self._watched:
             self._watched.add(session)
             session.on_close.append(lambda _: self.forget(session))
@@ -122,7 +136,7 @@ class TrustListFile:
         """Close; what was written is thrown away."""
         if self._handle(session, number) is None:
             return int(_codes.BadInvalidArgument), ()
-        del self._open[number]
+        self._end(number)
         return 0, ()
 
     async def close_and_update(self, session: Session, number: int) -> Results:
@@ -132,7 +146,7 @@ class TrustListFile:
             return int(_codes.BadInvalidArgument), ()
         if not handle.writing:
             return int(_codes.BadInvalidState), ()
-        del self._open[number]
+        self._end(number)
         try:
             wanted = _decode(bytes(handle.data))
         except (ValueError, UnsupportedAlgorithm):

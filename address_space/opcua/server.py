@@ -387,7 +387,7 @@ class GatewayServer:
         push.register(internal)
         await asyncio.to_thread(push.fill_properties, internal)
         await internal.start()
-        self._watching = loop.create_task(watch(internal))
+        self._watching = loop.create_task(watch(internal, push.fill_properties))
         await self._listener.start_serving()
         _log.info("OPC UA on %s", self.url)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import datetime
 import logging
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from cryptography import x509
@@ -82,6 +83,8 @@ class Trust:
             return validate(chain, self.store.lists(), now, trust_any=self._trust_any, application=not self._users)
         except (ValueError, UnsupportedAlgorithm, TypeError) as error:
             return Finding(checks.INVALID, f"no certificate: {error}")
+        except OSError as error:
+            return Finding(checks.UNTRUSTED, f"the trust list cannot be read: {error}")
 
     def check_uri(self, der: bytes | None, application_uri: str, *, client: str = "") -> int:
         """0, or BadCertificateUriInvalid when the certificate is not that of the application (Part 4, 5.6.2)."""
@@ -135,17 +138,25 @@ class Trust:
             _log.warning("a refused certificate cannot be kept: %s", error)
 
 
-async def watch(server: InternalServer) -> None:
+async def watch(server: InternalServer, changed: Callable[[InternalServer], None]) -> None:
     """End connections of clients that are trusted no more, two seconds after a change of the folders (Part 12)."""
     trust = server.trust
-    stamp = await asyncio.to_thread(trust.store.stamp)
+    stamp, unread = await asyncio.to_thread(trust.store.stamp), False
     while True:
         await asyncio.sleep(_LOOK_SECONDS)
-        now = await asyncio.to_thread(trust.store.stamp)
+        try:
+            now = await asyncio.to_thread(trust.store.stamp)
+        except OSError as error:
+            if not unread:
+                _log.error("the trust list cannot be read: %s", error)
+            unread = True
+            continue
+        unread = False
         if now == stamp:
             continue
         stamp = now
         _log.info("the trust list has changed")
+        await asyncio.to_thread(changed, server)
         for problem in trust.store.problems:
             _log.warning("trust list: %s", problem)
         end_untrusted(server)

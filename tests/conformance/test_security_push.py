@@ -108,6 +108,25 @@ async def test_the_trust_list_is_read(secure: SecurityServer, admin: Peer) -> No
     assert len(value.TrustedCrls) >= 1
 
 
+@check("Part 12 7.8.2", "LastUpdateTime, Size and OpenCount of the trust list are those of now", ours_only=OURS)
+async def test_properties_of_the_trust_list(secure: SecurityServer, admin: Peer) -> None:
+    async def values() -> list[Any]:
+        nodes = [{"nodeId": f"i={number}", "attributeId": 13} for number in (12662, 12643, 12646)]
+        answer = await admin.request("ReadRequest", timestampsToReturn=2, nodesToRead=nodes)
+        return [each["value"]["value"] for each in answer["results"]]
+
+    before = await values()
+    pair = application("counted")
+    assert (await call(admin, "AddCertificate", octets(pair.der), ("Boolean", True)))[0] == "Good"
+    _, [handle] = await call(admin, "Open", ("Byte", 1))
+    updated, size, count = await values()
+    assert updated > before[0]
+    assert size[1] == before[1][1] + len(pair.der) + 4
+    assert (before[2], count) == (0, 1)
+    await call(admin, "Close", ("UInt32", handle))
+    assert (await values())[2] == 0
+
+
 @check("Part 12 7.8.2", "OpenWithMasks gives only the lists asked for", ours_only=OURS)
 async def test_a_part_of_the_trust_list(admin: Peer) -> None:
     _, [handle] = await call(admin, "OpenWithMasks", ("UInt32", 2))
