@@ -20,6 +20,8 @@ def tell_call(server: InternalServer, session: Session, wanted: Any, status: int
     standard = server.standard_methods.find(server, target, method)
     if standard is not None and standard.applies is not None and len(given) == len(standard.spec.inputs):
         return
+    if standard is not None and standard.encrypted:
+        given = []  # private keys may be among them
     caller = session.caller
     inside = target.NamespaceIndex == server.space.namespace and isinstance(target.Identifier, str)
     event = AuditEvent(

@@ -43,6 +43,7 @@ class SecurityServer:
                 "nina": User(
                     password=phc, roles=("Observer",), grants=(Grant(role="Operator", areas=("dso1/south",)),)
                 ),
+                "paula": User(password=phc, roles=("SecAuditor",)),
                 "sec": User(password=phc, roles=("SecurityAdmin",)),
                 "anna": User(
                     certificates=(self.user.save_user(directory / "users", "anna")["certificate"],), roles=("Observer",)
@@ -62,14 +63,13 @@ class SecurityServer:
         await self.server.start()
         internal = self.server.internal
         assert internal is not None
-        audit = internal.security_audit
-        tell = audit._tell
+        tell = internal.event_feed.tell_audit
 
         def listening(event: AuditEvent) -> None:
             self.events.append(event)
             tell(event)
 
-        audit._tell = listening  # type: ignore[method-assign]  # what subscribers get, without a subscription
+        internal.event_feed.tell_audit = listening  # type: ignore[method-assign]  # all, as auditors get them
         self.store = internal.trust.store
         self.store.add("trusted", self.peer.certificate)
         self.store.add("trusted", self.root.certificate)

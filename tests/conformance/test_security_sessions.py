@@ -157,8 +157,9 @@ async def test_a_subscription_of_another_session(secure: SecurityServer, service
 async def test_an_observer_does_not_operate(secure: SecurityServer, agent: Agent) -> None:
     secure.forget()
     assert await operates(agent, secure, "otto") == "BadUserAccessDenied"
-    record = next(each for each in secure.audit.records if each.kind == "command.operate.outcome")
-    assert (record.user, record.status) == ("otto", ua.StatusCodes.BadUserAccessDenied)
+    event, record = await secure.told(2127, "command.operate.outcome")
+    assert event.status == record.status == ua.StatusCodes.BadUserAccessDenied
+    assert event.user == record.user == "otto"
     assert secure.desk.commands == []
 
 
@@ -166,7 +167,9 @@ async def test_an_observer_does_not_operate(secure: SecurityServer, agent: Agent
 async def test_an_operator_outside_the_granted_addresses(secure: SecurityServer, agent: Agent) -> None:
     secure.forget()
     assert await operates(agent, secure, "nina") == "BadUserAccessDenied"
-    assert any(each.user == "nina" and each.status for each in secure.audit.records)
+    event, record = await secure.told(2127, "command.operate.outcome")
+    assert event.status == record.status == ua.StatusCodes.BadUserAccessDenied
+    assert event.user == record.user == "nina"
     assert secure.desk.commands == []
     assert await operates(agent, secure, "olga") == "Good"
 
@@ -234,3 +237,49 @@ async def test_a_refused_write_is_audited(secure: SecurityServer) -> None:
         assert event.status == record.status == ua.StatusCodes.BadNotWritable
         assert event.source == record.address == POSITION
         assert (event.fields["AttributeId"], event.fields["NewValue"]) == ((7, 13), (6, 1))
+
+
+async def _watches(client: WireClient) -> Any:
+    """Event items on the Server object: EventType, SourceName, Status, ClientUserId of what is told."""
+    request = ua.CreateSubscriptionRequest()
+    request.Parameters.RequestedPublishingInterval = 20
+    request.Parameters.RequestedLifetimeCount, request.Parameters.RequestedMaxKeepAliveCount = 3000, 1000
+    request.Parameters.PublishingEnabled = True
+    number = (await client.call(request)).Parameters.SubscriptionId
+    fields = [(2041, "EventType"), (2041, "SourceName"), (2052, "Status"), (2052, "ClientUserId")]
+    wanted = ua.EventFilter()
+    wanted.SelectClauses = [
+        ua.SimpleAttributeOperand(ua.NodeId(kind), [ua.QualifiedName(name)], ua.AttributeIds.Value)
+        for kind, name in fields
+    ]
+    item = ua.MonitoredItemCreateRequest()
+    item.ItemToMonitor = ua.ReadValueId(ua.NodeId(2253), ua.AttributeIds.EventNotifier)
+    item.MonitoringMode = ua.MonitoringMode.Reporting
+    item.RequestedParameters.ClientHandle, item.RequestedParameters.QueueSize = 1, 100
+    item.RequestedParameters.Filter = wanted
+    items = ua.CreateMonitoredItemsRequest()
+    items.Parameters.SubscriptionId, items.Parameters.ItemsToCreate = number, [item]
+    [made] = (await client.call(items)).Results
+    return made.StatusCode.name
+
+
+@check("Part 5 6.4.10", "Who has the right to audit gets AuditActivateSession of a refused login", ours_only=OURS)
+async def test_an_auditor_is_told_of_a_refused_login(secure: SecurityServer) -> None:
+    async with WireClient(secure.port) as auditor, WireClient(secure.port) as client:
+        await auditor.activate("paula", PASSWORD)
+        assert await _watches(auditor) == "Good"
+        with pytest.raises(FaultError):
+            await client.activate("olga", "wrong")
+        for _ in range(5):
+            auditor.publish()
+            message = (await auditor.news()).NotificationMessage
+            told = [
+                [each.Value for each in fields.EventFields]
+                for data in message.NotificationData
+                for fields in data.Events
+            ]
+            if any(each[1] == "Session/ActivateSession" and each[3] == "olga" for each in told):
+                break
+        refused = next(each for each in told if each[1] == "Session/ActivateSession" and each[3] == "olga")
+        assert refused[0] == ua.NodeId(2075)
+        assert refused[2] is False
