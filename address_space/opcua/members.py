@@ -118,6 +118,8 @@ def of_point(space: GridSpace, node: Node) -> Mapping[str, Member]:
     profile = space.table.profile(node.row)
     members = of_profile(profile)
     further: dict[str, Member] = {}
+    if space.table.binding(node.row)[0] and cdc_of(profile):
+        further["Bindings"] = _BINDINGS
     if profile.controllable and space.control_model(node.owner) is not None:
         further["ctlModel"] = Member("ctlModel", INDEX, HAS_PROPERTY, own("ControlModelKind"))
     name = space.tree.name(node.tree)
@@ -127,6 +129,19 @@ def of_point(space: GridSpace, node: Node) -> Mapping[str, Member]:
         # The count itself is a point of its own.
         return {key: member for key, member in {**members, **further}.items() if key != "actVal"}
     return {**members, **further} if further else members
+
+
+def cdc_of(profile: PointProfile) -> bool:
+    """Whether points of the profile are data objects and not single attributes."""
+    return f"{profile.cdc}Type" in numbers()
+
+
+def _bindings(space: GridSpace, node: Node) -> Parts:
+    bodies = [
+        structure("BindingDataType", b"".join(map(encode_text, (each.driver, each.link, each.point, each.role))))
+        for each in space.bindings_of(node.owner)
+    ]
+    return Parts(b"\x96" + pack_i32(len(bodies)) + b"".join(bodies))
 
 
 def _sampled(sample: Sample, variant: bytes) -> Parts:
@@ -321,6 +336,7 @@ def _fixed(variant: bytes) -> Reader:
 
 
 _FUNCTION_LEVEL = 7
+_BINDINGS = Member("Bindings", INDEX, HAS_PROPERTY, own("BindingDataType"), 1)
 _GRID = {
     "NodeVersion": Member("NodeVersion", 0, HAS_PROPERTY, _STRING),
     "MappingRevision": Member("MappingRevision", INDEX, HAS_PROPERTY, _STRING),
@@ -359,6 +375,7 @@ _READERS: Mapping[str, Reader] = {
     "t": _time,
     "ctlModel": _control_model,
     "steps": _steps,
+    "Bindings": _bindings,
     "NodeVersion": lambda space, _: Parts(b"\x0c" + encode_text(str(space.version))),
     "MappingRevision": lambda space, _: Parts(b"\x0c" + encode_text(space.mapping_revision)),
     "LNClass": _ln_class,

@@ -152,6 +152,7 @@ class InternalServer(StockInternalServer):
         self._replace_services()
         if ports.control_model is not None:
             self.space.control_model = ports.control_model
+        self.space.bindings_of = book.bindings
         self.space.protocol_of = lambda name: book.scheme_of_link(unescape(name))
         self.model_watch = ModelWatch(self)
 

@@ -11,7 +11,7 @@ for the object below `Objects` that holds the grids. `#` is in no address.
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from functools import lru_cache
@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 
 from address_space import languages
 from address_space.address import FILLER, unescape
+from address_space.alias import Binding
 from address_space.opcua import members, space_types
 from address_space.opcua.devices import Devices
 from address_space.opcua.members import Member
@@ -166,6 +167,8 @@ class GridSpace:
         """Identity of the mapping that the points come from; empty when nobody has told."""
         self.control_model: Callable[[str], int | None] = lambda _: None
         """ctlModel of a data object by its address; None where it is not known."""
+        self.bindings_of: Callable[[str], Sequence[Binding]] = lambda _: ()
+        """Bindings of a point by its address."""
         self.protocol_of: Callable[[str], str] = lambda _: ""
         """Scheme of a link's addresses by the link's name."""
         self._grid_name = qualified_name("Grid", namespace)

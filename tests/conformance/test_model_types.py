@@ -221,6 +221,16 @@ async def test_parts_of_a_data_object(node: Peer) -> None:
     assert (await read(node, f"{POSITION}#q"))["value"] == {"dataType": "UInt32", "arrayType": "Scalar", "value": 0}
 
 
+@check(
+    "Part 3 8.13", "A property may be an array of structures that a client decodes by their definition", ours_only=OURS
+)
+async def test_bindings(node: Peer) -> None:
+    whole = await read(node, f"{POSITION}#Bindings")
+    assert (whole["statusCode"], len(whole["value"]["value"])) == ("Good", 1)
+    octets = bytes.fromhex(whole["value"]["value"][0]["octets"])
+    assert octets.endswith(b"\x04\0\0\0read")
+
+
 @check("Part 5 6.3.2", "LocaleIdArray names the languages of the texts", ours_only=OURS)
 async def test_locales(node: Peer) -> None:
     assert await value(node, "i=2271") == ["en", "de"]

@@ -105,7 +105,7 @@ class Binder:
             role,
             rank,
             rest.get("share", False),
-            rest.get("display_name", ""),
+            rest.get("display_name", ()),
             rest.get("aliases", ()),
             line.source.name,
             row,

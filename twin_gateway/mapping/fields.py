@@ -21,6 +21,7 @@ from twin_gateway.mapping.read import Map, Seq
 Check = Callable[[Any], Any]
 _ROLES = ("read", "command", "backup", "verify")
 _MAX_TEXT = 1024
+_RE_LOCALE = re.compile(r"[a-z]{2,3}(-[A-Za-z0-9]{2,8})*\Z")
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\Z")
 _ALIAS = {
     "mrid": _UUID,
@@ -42,6 +43,18 @@ def text_value(value: Any) -> str:
     if not value or len(value) > _MAX_TEXT or "\n" in value:
         raise FieldError("TG207", "the text is empty" if not value else "one line of at most 1024 characters expected")
     return value
+
+
+def names_value(value: Any) -> tuple[tuple[str, str], ...]:
+    """(LocaleId, name) of a name in several languages `{en: …, de: …}`; of a plain name with an empty LocaleId."""
+    if not isinstance(value, Map):
+        return (("", text_value(value)),)
+    for locale in value:
+        if type(locale) is not str or not _RE_LOCALE.match(locale):
+            raise FieldError("TG207", f"{locale!r} is no language", "write names as {en: Feeder 5, de: Abgang 5}")
+    if not value:
+        raise FieldError("TG207", "the name is empty")
+    return tuple((locale, text_value(name)) for locale, name in value.items())
 
 
 def number_value(value: Any) -> float:
@@ -213,7 +226,7 @@ COMMON: dict[str, Check] = {
     "deadband": deadband_value,
     "stale_after": duration_value,
     "invert": bool_value,
-    "display_name": text_value,
+    "display_name": names_value,
     "display_unit": unit_value,
     "aliases": alias_list,
     "share": bool_value,

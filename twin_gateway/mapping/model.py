@@ -28,6 +28,7 @@ class MappedPoint:
         role: `read` for the binding that gives the value, also when it commands; the others as in the format.
         rank: 0 for the best source, 1 for the first backup, …
         share: the same protocol point may feed other addresses too.
+        names: (LocaleId, readable name); an empty LocaleId for a name without a language.
         aliases: alias texts given in the file (protocol aliases come by themselves).
         group: bindings of one address from one list have the same number; 0 for a point with a single binding.
         file, line, col: where the point is written; for a point of a template, where the template is used.
@@ -44,7 +45,7 @@ class MappedPoint:
     role: Role
     rank: int
     share: bool
-    display_name: str
+    names: tuple[tuple[str, str], ...]
     aliases: tuple[str, ...]
     file: str
     line: int
@@ -54,7 +55,14 @@ class MappedPoint:
 
     def point(self, device: str) -> Point:
         """The point as the point table takes it."""
-        return Point(self.address, self.profile, device, self.source, self.display_name, self.aliases)
+        further = tuple((locale, name) for locale, name in self.names if locale)
+        return Point(self.address, self.profile, device, self.source, self.display_name, self.aliases, further)
+
+    @property
+    def display_name(self) -> str:
+        """The name for those who ask for no language: the plain one, else the English, else the first; may be empty."""
+        names = dict(self.names)
+        return names.get("") or names.get("en") or next(iter(names.values()), "")
 
     def bound(self, row: int) -> BoundPoint:
         """The point as the driver takes it, once it has a row in the table."""

@@ -61,7 +61,13 @@ _COMMON: Schema = {
     },
     "stale_after": {**_DURATION, "description": "without a sample for so long the value counts as old, as in '15 min'"},
     "invert": {"type": "boolean", "description": "the device's two states are the other way round"},
-    "display_name": {"type": "string", "description": "readable name, any language"},
+    "display_name": {
+        "anyOf": [
+            {"type": "string"},
+            {"type": "object", "additionalProperties": {"type": "string"}, "minProperties": 1},
+        ],
+        "description": "readable name, or names by language, as in {en: Feeder 5, de: Abgang 5}",
+    },
     "display_unit": {"description": "unit of the published value, where it is not the canonical one"},
     "aliases": {**_ALIASES, "description": "other names, as in 'mrid:…', 'rds:=C1.Q5', 'was:<former address>'"},
     "share": {"type": "boolean", "description": "the same protocol point feeds another address too"},

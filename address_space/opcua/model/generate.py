@@ -217,6 +217,7 @@ class Generator:
             parts += [("q", "QualityBits", "Quality of the device"), ("t", "UtcTime", "Time of the device")]
             for child, data_type, meaning in parts:
                 self._child(node, child, "variable", (data_type, "Optional", meaning))
+            self._child(node, "Bindings", "property", ("BindingDataType[]", "Optional", "Where the value comes from"))
             if cdc.controllable:
                 self._child(node, "ctlModel", "property", ("ControlModelKind", "Optional", "How it is controlled"))
         own = self._property(node, "CDC", "String", _string(cdc.name))

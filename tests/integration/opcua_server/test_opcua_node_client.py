@@ -34,7 +34,14 @@ async def test_browses_from_objects_to_a_breaker_position(rig: Rig, node: NodeCl
     assert {each["name"] for each in areas["references"]} == {"north", "south"}
     assert {each["name"] for each in bay["references"]} == {"QA1", "MMXU1", "IED1", "MMTR1", "Double", "Refused"}
     assert [each["nodeId"] for each in breaker["references"] if each["name"] == "Pos"] == [POS]
-    assert {each["name"] for each in position["references"]} == {"EnumValues", "ValueAsText", "stVal", "q", "t"}
+    assert {each["name"] for each in position["references"]} == {
+        "EnumValues",
+        "ValueAsText",
+        "stVal",
+        "q",
+        "t",
+        "Bindings",
+    }
 
 
 async def test_reads_attributes_properties_and_units(rig: Rig, node: NodeClient) -> None:

@@ -155,7 +155,7 @@ def test_a_point_may_have_points_below_it() -> None:
     table.add([point(phase)])
     table.add([point(f"{phase}/ang")])
     space = GridSpace(table, 2, lambda *_: {})
-    members = {f"{phase}#{name}" for name in ("EngineeringUnits", "cVal", "q", "t")}
+    members = {f"{phase}#{name}" for name in ("EngineeringUnits", "cVal", "q", "t", "Bindings")}
     assert identifiers(space, phase, True) == {*members, f"{phase}/ang"}
     assert identifiers(space, f"{phase}/ang", False) == {phase}
     assert space.node_class(find(space, phase)) == NodeClass.VARIABLE
