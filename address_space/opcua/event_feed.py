@@ -17,13 +17,14 @@ from address_space.opcua.event_records import (
     COMMON_FIELDS,
     OWN_FIELDS,
     OWN_PREFIX,
-    SERVER_NODE,
+    SERVER,
     EventRecord,
     EventRecords,
 )
 from address_space.opcua.event_types import EventTypes
 from address_space.opcua.space import NodeClass
 from address_space.opcua.untyped import ua
+from address_space.opcua.wire import numeric_identifier
 from address_space.ports import Right
 
 if TYPE_CHECKING:
@@ -80,7 +81,7 @@ class EventFeed:
 
     def place_of(self, node_id: bytes, access: Access | None) -> tuple[int, str | None]:
         """(status, place) of a node that is to be monitored for events; see `EventItem.place`."""
-        if node_id == SERVER_NODE:
+        if numeric_identifier(node_id) == SERVER:
             return 0, None
         space = self._server.space
         node = space.find_wire(node_id)
