@@ -1,20 +1,21 @@
 """The server side of the OPC UA benchmark: the gateway's server over a point table that is written in batches.
 
 Arguments: `serve POINTS DIRECTORY`, or `table POINTS DIRECTORY` for building and memory alone. `serve` prints a line
-when it listens; every line on its standard input, `{"points": …, "seconds": …, "rate": …}`, has it write the first
-points for so long (rate 0: as fast as the subscriber follows) and print what it did.
+when it listens, with a history of all points and an alarm rule on one in twenty; every line on its standard input,
+`{"points": …, "seconds": …, "rate": …}`, has it write the first points for so long (rate 0: as fast as the subscriber
+follows) and print what it did. Without seconds it only tells its memory; `"beside": false`
+leaves history and rules out.
 """
 
 from __future__ import annotations
 
 import asyncio
-import ctypes
-import gc
 import json
 import sys
 import time
 from array import array
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -24,13 +25,21 @@ import uvloop
 
 from address_space import clock
 from address_space.catalogue import ValueType, VariableKind
+from address_space.events import EventJournal
 from address_space.opcua.server import GatewayServer
 from address_space.opcua.settings import Ports, ServerSettings
 from address_space.point import Batch, PointProfile, Raw
-from address_space.ports import Caller, Right
+from address_space.ports import Argument, Caller, MethodResult, MethodSpec, Right
 from address_space.quality import Quality
 from address_space.table import PointTable
 from address_space.units import Unit
+from twin_gateway.alarms.store import ConditionBook
+from twin_gateway.bench.memory import resident
+from twin_gateway.functions.alarms import Alarms
+from twin_gateway.functions.rule_alarms import RuleAlarms
+from twin_gateway.history.service import History
+from twin_gateway.history.settings import HistorySettings
+from twin_gateway.mapping.alarm_rule import AlarmRule
 
 BAY = (
     ("MMXU1/TotW", 0),
@@ -56,6 +65,10 @@ BAY = (
 )
 """Data objects of one bay and the number of their profile: 11 Double, 3 Int32, 3 Boolean, 2 UInt32, 1 Int64."""
 
+_FIRST_STATE = 5
+"""Number of the first profile that has no limits."""
+PLACE = "dso1/region0/PS00000/MV1/F00"
+METHOD = "Double"
 _BATCH = 2500
 _AHEAD = 200_000
 """Samples that may wait for the subscriber while the writer goes as fast as it can."""
@@ -123,9 +136,60 @@ class _Policy:
         return right in {Right.BROWSE, Right.READ} and (not address or address.startswith("dso1/"))
 
 
-def _server(table: PointTable, directory: str) -> GatewayServer:
-    settings = ServerSettings("https://example.org/bench", Path(directory), port=0, security=("None",))
-    return GatewayServer(table, settings, ports=Ports(policy=_Policy()))
+class _Doubles:
+    """A method on the first bay, for round trips."""
+
+    def specs(self) -> list[MethodSpec]:
+        number = Argument("value", int(ValueType.DOUBLE))
+        return [MethodSpec(PLACE, METHOD, (number,), (number,), Right.READ)]
+
+    async def call(self, owner: str, name: str, arguments: Sequence[Any], caller: Caller) -> MethodResult:
+        return MethodResult(0, (2 * arguments[0],))
+
+
+def _server(table: PointTable, directory: str, **ports: Any) -> GatewayServer:
+    settings = ServerSettings(
+        "https://example.org/bench",
+        Path(directory),
+        port=0,
+        security=("None", "SignAndEncrypt"),
+        trust_any_client=True,
+    )
+    return GatewayServer(table, settings, ports=Ports(policy=_Policy(), providers=(_Doubles(),), **ports))
+
+
+class _Beside:
+    """What works beside the server in a gateway: a history of all points, alarm rules on one in twenty."""
+
+    def __init__(self, table: PointTable, directory: str) -> None:
+        self.events = EventJournal()
+        self.conditions = ConditionBook(self.events)
+        self._table, self._folder = table, Path(directory) / "history"
+        self._alarms = Alarms(self.events, self.conditions)
+        numeric = {number for number, (_, profile) in enumerate(BAY) if profile < _FIRST_STATE}
+        rows = [row for row in range(0, len(table), 20) if row % len(BAY) in numeric]
+        limits = AlarmRule("A01", limits=(None, None, 5_000.0, 9_000.0), hysteresis=10.0)
+        self._rules = {table.address(row): limits for row in rows}
+        self._history: History | None = None
+        self._judging: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Open the history and begin to judge."""
+        self._history = History(self._table, self.events, HistorySettings(), self._folder)
+        await self._history.start()
+        await self._history.events("", 0, 1, 1)  # its process is there
+        self._judging = asyncio.get_running_loop().create_task(RuleAlarms(self._table, self._alarms, self._rules).run())
+
+    async def stop(self) -> dict[str, float]:
+        """End both; what the history kept and lost."""
+        if self._history is None or self._judging is None:
+            return {}
+        self._judging.cancel()
+        await asyncio.gather(self._judging, return_exceptions=True)
+        await self._history.stop()
+        counters = asdict(self._history.counters)
+        self._history = self._judging = None
+        return {name: value for name, value in counters.items() if isinstance(value, (int, float))}
 
 
 class _Writer:
@@ -184,13 +248,21 @@ class _Writer:
 async def _serve(count: int, directory: str) -> None:
     table = PointTable()
     fill(table, count)
-    server = _server(table, directory)
+    beside = _Beside(table, directory)
+    server = _server(table, directory, events=beside.events, conditions=beside.conditions)
     await server.start()
-    print(json.dumps({"port": server.port, "namespace": 2}), flush=True)
+    certificate = str(server.identity.certificate_file) if server.identity is not None else ""
+    print(json.dumps({"port": server.port, "namespace": 2, "certificate": certificate}), flush=True)
     loop = asyncio.get_running_loop()
     while line := await loop.run_in_executor(None, sys.stdin.readline):
         job = json.loads(line)
-        print(json.dumps(await _Writer(server, job["points"]).write(job["seconds"], job["rate"])), flush=True)
+        answer: dict[str, Any] = {"rss": resident()}
+        if "seconds" in job:
+            if job.get("beside", True):
+                await beside.start()
+            answer |= await _Writer(server, job["points"]).write(job["seconds"], job["rate"])
+            answer["history"] = await beside.stop()
+        print(json.dumps(answer), flush=True)
     await server.stop()
 
 
@@ -211,14 +283,6 @@ async def _table(count: int, directory: str) -> None:
     }
     print(json.dumps(report), flush=True)
     await server.stop()
-
-
-def resident() -> int:
-    """Resident memory in octets, after what is free has gone back to the system."""
-    gc.collect()
-    ctypes.CDLL(None).malloc_trim(0)
-    with Path("/proc/self/statm").open() as statm:
-        return int(statm.read().split()[1]) * 4096
 
 
 if __name__ == "__main__":

@@ -1,11 +1,13 @@
 """A thin raw OPC UA subscriber for benchmarks: own encoding, counts items and takes their age from source timestamps.
 
-It speaks policy None with an anonymous user on a blocking socket, keeps a number of publish requests under way, and
-decodes of a notification message only the header, the first record and the timestamps of all records laid out alike.
+It speaks policy None, or SignAndEncrypt by `opcua_secured`, with an anonymous user on a blocking socket, keeps a number
+of publish requests under way, and decodes of a notification message only the header, the first record and the
+timestamps of all records laid out alike.
 """
 
 from __future__ import annotations
 
+import secrets
 import socket
 import struct
 import time
@@ -16,11 +18,13 @@ import numpy as np
 import numpy.typing as npt
 
 from address_space import clock
+from twin_gateway.bench.opcua_secured import Secured
 
 _HEADER = struct.Struct("<3scI")
 _BUFFER = 65_535
 _RECEIVE = 1 << 20
 _NULL_HEADER = b"\x00\x00\x00"
+_GOOD = b"\x00\x00\x00\x00"
 _POLICY = b"http://opcfoundation.org/UA/SecurityPolicy#None"
 _SIZES = {1: 1, 6: 4, 7: 4, 8: 8, 11: 8}
 
@@ -54,9 +58,10 @@ class Subscriber:
     Args:
         port: on 127.0.0.1.
         timeout: seconds for every wait.
+        secured: signs and encrypts; None for policy None.
     """
 
-    def __init__(self, port: int, timeout: float = 20.0) -> None:
+    def __init__(self, port: int, timeout: float = 20.0, secured: Secured | None = None) -> None:
         self._socket = socket.create_connection(("127.0.0.1", port), timeout)
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._buffer = bytearray(2 * _RECEIVE)
@@ -66,6 +71,7 @@ class Subscriber:
         self._token = b"\x00\x00"
         self._subscription = 0
         self.received = Received()
+        self._secured = secured
         self._hello(port)
         self._open()
         self._session(port)
@@ -94,6 +100,11 @@ class Subscriber:
 
     def _open(self) -> None:
         self._sequence = self._request = 1
+        if self._secured is not None:
+            self._socket.sendall(self._secured.opening())
+            _, _, frame = self._frame()
+            self._channel, self._token_id = self._secured.opened(bytes(frame))
+            return
         body = struct.pack("<I", 0) + _string(_POLICY) + b"\xff" * 8 + struct.pack("<II", 1, 1)
         body += _type(446) + self._request_header() + struct.pack("<IIIiI", 0, 0, 1, 0, 3_600_000)
         self._socket.sendall(_HEADER.pack(b"OPN", b"F", 8 + len(body)) + body)
@@ -107,9 +118,14 @@ class Subscriber:
         _, self._channel, self._token_id = struct.unpack_from("<III", frame, position)
 
     def _session(self, port: int) -> None:
+        if self._secured is not None:
+            answer = self._call(461, self._secured.create_session(port))
+            self._token, signed = self._secured.session_created(answer)
+            self._call(467, signed)
+            return
         url = f"opc.tcp://127.0.0.1:{port}/".encode()
         description = _string(b"urn:bench") * 2 + b"\x00" + struct.pack("<i", 1) + b"\xff" * 12
-        body = description + b"\xff" * 4 + _string(url) + _string(b"bench") + _string(b"\x01" * 32)
+        body = description + b"\xff" * 4 + _string(url) + _string(b"bench") + _string(secrets.token_bytes(32))
         body += b"\xff" * 4 + struct.pack("<dI", 600_000.0, 0)
         answer = self._call(461, body)
         position = _skip_node_id(answer, 0)
@@ -220,6 +236,33 @@ class Subscriber:
 
     # ---- messages -------------------------------------------------------------------------------------------------
 
+    def call(self, type_id: int, body: bytes) -> bytes:
+        """A request and the body of its answer, after the header."""
+        return self._call(type_id, body)
+
+    def prepared(self, type_id: int, body: bytes) -> bytes:
+        """A request in one chunk that only wants its numbers, see `ask`."""
+        body = _type(type_id) + self._request_header() + body
+        return _HEADER.pack(b"MSG", b"F", 24 + len(body)) + struct.pack("<II", self._channel, self._token_id) + body
+
+    def ask(self, prepared: bytes) -> None:
+        """Send a prepared request."""
+        self._sequence += 1
+        self._request += 1
+        self._socket.sendall(prepared[:16] + struct.pack("<II", self._sequence, self._request) + prepared[16:])
+
+    def take(self) -> None:
+        """The answer to `ask`, of which nothing but ServiceResult is looked at.
+
+        Raises:
+            SubscriberError: when it is not Good.
+        """
+        kind, final, frame = self._frame()
+        if kind != b"MSG" or frame[32:36] != _GOOD:
+            raise SubscriberError(f"{kind!r}: {bytes(frame[:60])!r}")
+        while final != b"F":
+            _, final, _ = self._frame()
+
     def _call(self, type_id: int, body: bytes) -> bytes:
         number = self._send(type_id, body)
         answer = self._message(type_id)
@@ -230,13 +273,16 @@ class Subscriber:
     def _send(self, type_id: int, body: bytes) -> int:
         self._request += 1
         body = _type(type_id) + self._request_header() + body
-        limit = _BUFFER - 24
+        limit = _BUFFER - 24 - (64 if self._secured is not None else 0)
         frames = []
         for start in range(0, len(body), limit):
             part = body[start : start + limit]
             self._sequence += 1
             kind = b"F" if start + limit >= len(body) else b"C"
             head = struct.pack("<IIII", self._channel, self._token_id, self._sequence, self._request)
+            if self._secured is not None:
+                frames.append(self._secured.chunk(b"MSG" + kind, head, part))
+                continue
             frames.append(_HEADER.pack(b"MSG", kind, 24 + len(part)) + head + part)
         self._socket.sendall(b"".join(frames))
         return self._request
@@ -254,7 +300,7 @@ class Subscriber:
                 return None
             if kind != b"MSG":
                 raise SubscriberError(f"{kind!r}: {bytes(frame)!r}")
-            parts.append(bytes(frame[16:]))
+            parts.append(bytes(frame[16:]) if self._secured is None else self._secured.body(bytes(frame), kind + final))
             if final == b"F":
                 break
         body = parts[0] if len(parts) == 1 else b"".join(parts)
