@@ -151,12 +151,14 @@ class Diagnostics:
 
     Attributes:
         enabled: EnabledFlag; while it is False the values answer BadNotReadable.
-        values: number (namespace 0) -> its value for a caller.
+        values: number (namespace 0) -> its value for a caller; the present state of the server is among them.
     """
 
     def __init__(self) -> None:
         self.enabled = True
         self.values: dict[int, LiveValue] = {
+            _ID.Server_ServerStatus: _status,
+            _ID.Server_ServerStatus_CurrentTime: lambda *_: ua.Variant(clock.to_datetime(clock.now())),
             ENABLED_FLAG: lambda server, _: ua.Variant(self.enabled, ua.VariantType.Boolean),
             getattr(_ID, _HEAD + "ServerDiagnosticsSummary"): self._when_enabled(lambda server, _: summary(server)),
             getattr(_ID, _HEAD + "SubscriptionDiagnosticsArray"): self._when_enabled(_subscriptions),
@@ -195,6 +197,13 @@ class Diagnostics:
 def may_switch(access: Access) -> bool:
     """Whether a caller may switch the diagnostics."""
     return access.allows(Right.ADMINISTER, "")
+
+
+def _status(server: InternalServer, _: Access) -> Any:
+    """ServerStatus as it was filled, now."""
+    kept = server.aspace.read_attribute_value(ua.NodeId(_ID.Server_ServerStatus), ua.AttributeIds.Value).Value.Value
+    status = dataclasses.replace(kept, CurrentTime=clock.to_datetime(clock.now()))
+    return ua.Variant(status, ua.VariantType.ExtensionObject)
 
 
 def _member(name: str) -> Callable[[InternalServer, Access], Any]:

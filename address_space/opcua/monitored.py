@@ -130,7 +130,12 @@ class MonitoredPoints:
         for field in ("handle", "queue", "oldest", "sampling", "trigger", "deadband", "stamps"):
             mine[field][slots] = items[field]
         mine["phase"][again], mine["bucket"][again] = present, _fresh_buckets(mine["sampling"][again], cycle)
+        plain = ~mine["filtered"][slots]
         self._settle()
+        # Up to now every change was reported, so a new deadband counts from the present value.
+        fresh = slots[plain & mine["filtered"][slots]].astype(np.int32)
+        if len(fresh):
+            remember(self._snapshot(fresh), mine)
         self._join_parts()
 
     def remove(self, slots: npt.NDArray[np.intp], *, cycle: int) -> None:

@@ -34,8 +34,10 @@ async def read(peer: Peer, address: str, attribute: int = VALUE, *, stamps: int 
 
 
 async def subscribe(peer: Peer, interval: float = 50, **more: Any) -> int:
-    """A subscription's id."""
-    return int((await create_subscription(peer, interval, **more))["subscriptionId"])
+    """A subscription's id; keep-alives come in every cycle without news."""
+    return int(
+        (await create_subscription(peer, interval, **{"requestedMaxKeepAliveCount": 1, **more}))["subscriptionId"]
+    )
 
 
 async def create_subscription(peer: Peer, interval: float = 50, **more: Any) -> dict[str, Any]:

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any, Protocol
 
+import numpy as np
 from peers.opcua.rig import BAY, CONTROL, POSITION, POWER, Rig, Users, grid, point
 from peers.waiting import patient
 
@@ -16,7 +17,6 @@ from address_space import clock
 from address_space.catalogue import ValueType, VariableKind
 from address_space.point import Batch, Point, PointProfile, TextSample
 from address_space.ports import Caller, Right
-from address_space.quality import StatusCode
 from address_space.table import PointTable
 
 PASSWORDS = {
@@ -81,7 +81,7 @@ class Subject(Protocol):
         ...
 
     async def write(self, *values: tuple[str, float], status: int = 0) -> None:
-        """New values of points, as from the field; `status` is their StatusCode."""
+        """New values of points, as from the field; a `status` other than 0 is a loss of communication."""
         ...
 
 
@@ -110,8 +110,9 @@ class Ours:
         """New values of points."""
         points = self.rig.table
         rows = [points.find(address) for address, _ in values]
-        quality = {0: 0, int(StatusCode.BadNoCommunication): 1}[status]
-        points.ingest(Batch.of(rows, [value for _, value in values], quality, clock.now()))
+        points.ingest(Batch.of(rows, [value for _, value in values], 0, clock.now()))
+        if status:
+            points.comm_lost(np.array(rows, np.int32))
         await asyncio.sleep(0)
 
 
