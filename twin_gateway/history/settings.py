@@ -36,7 +36,7 @@ class HistorySettings(BaseModel):
     enabled: bool = True
     folder: Path | None = None
     retention_days: Annotated[int, Field(ge=1, le=36_500)] = 31
-    max_size_mb: Annotated[int, Field(ge=16, le=1 << 30)] = 10_240
+    max_size_mb: Annotated[int, Field(ge=4, le=1 << 30)] = 10_240
     reserve_mb: Annotated[int, Field(ge=0, le=1 << 30)] = 256
     include: tuple[str, ...] = ("*",)
     exclude: tuple[str, ...] = ()

@@ -6,12 +6,14 @@ from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
+import pytest_asyncio
 from peers.history.grid import HistoryGrid
 
 
-@pytest.fixture
-async def grid(tmp_path: Path) -> AsyncIterator[HistoryGrid]:
-    made = HistoryGrid(tmp_path / "history")
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def grid(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[HistoryGrid]:
+    """One for tests that each take a bay of their own."""
+    made = HistoryGrid(tmp_path_factory.mktemp("shared") / "history", bays=6)
     await made.start()
     yield made
     await made.stop()

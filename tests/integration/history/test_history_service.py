@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 from collections.abc import Callable
 
 import numpy as np
@@ -19,14 +20,17 @@ from address_space.ports import HistoryValues
 from twin_gateway.history.service import HistoryUnavailableError
 
 Make = Callable[..., HistoryGrid]
+SHARED = pytest.mark.asyncio(loop_scope="module")
 
 
+@SHARED
 async def test_what_has_just_been_received_is_read_at_once(grid: HistoryGrid) -> None:
     for number in range(5):
-        grid.put(0, number)
-        assert numbers(await grid.read()).tolist() == list(range(number + 1))
+        grid.put(12, number)
+        assert numbers(await grid.read(12)).tolist() == list(range(number + 1))
 
 
+@SHARED
 async def test_every_accepted_change_is_kept_with_its_status_and_both_times(grid: HistoryGrid) -> None:
     random = np.random.default_rng(1)
     begin = clock.now() - 3600 * clock.TICKS_PER_SECOND
@@ -59,22 +63,24 @@ async def test_what_only_has_a_newer_time_is_kept_when_that_is_asked_for(make_gr
         await grid.stop()
 
 
+@SHARED
 async def test_texts_are_kept(grid: HistoryGrid) -> None:
     for text in ("Zähler 1", "", "x" * 5_000):
-        grid.table.ingest(Batch.of([], [], texts=[TextSample(3, text)]))
-    found = await grid.read(3)
+        grid.table.ingest(Batch.of([], [], texts=[TextSample(15, text)]))
+    found = await grid.read(15)
     assert found.texts == ("Zähler 1", "", "x" * 5_000)
 
 
+@SHARED
 async def test_late_samples_are_history_and_say_what_they_modified(grid: HistoryGrid) -> None:
     begin = clock.now() - 1_000_000
     for number in range(3):
-        grid.put(0, number, begin + 10 * number)
-    await grid.read()
-    grid.put(0, 20.0, begin + 10, late=True)
-    grid.put(0, 30.0, begin + 15, late=True)
-    assert numbers(await grid.read()).tolist() == [0, 20, 30, 2]
-    page = await grid.history.raw(grid.table.address(0), 0, 1 << 61, 10, modified=True)
+        grid.put(16, number, begin + 10 * number)
+    await grid.read(16)
+    grid.put(16, 20.0, begin + 10, late=True)
+    grid.put(16, 30.0, begin + 15, late=True)
+    assert numbers(await grid.read(16)).tolist() == [0, 20, 30, 2]
+    page = await grid.history.raw(grid.table.address(16), 0, 1 << 61, 10, modified=True)
     assert page.values.raw.view(float).tolist() == [1, 30]
     assert [entry[1] for entry in page.values.modified or ()] == [2, 1]
 
@@ -91,6 +97,7 @@ async def test_only_what_the_patterns_name_is_kept(make_grid: Make) -> None:
         await grid.read(1)
 
 
+@SHARED
 async def test_events_come_back_with_every_member_also_those_of_their_condition(grid: HistoryGrid) -> None:
     place = address(0)
     condition = Condition(
@@ -98,11 +105,12 @@ async def test_events_come_back_with_every_member_also_those_of_their_condition(
     )
     first = grid.events.append(Event("C04", "trip", 900, place, value=3.5, details=(("a", "b"),), condition=condition))
     second = grid.events.append(Event("D01", "lost", address="dso1/south"))
-    assert await grid.history.events("", 0, 1 << 61, 10) == ([first, second], None)
-    assert await grid.history.events("dso1/north", 0, 1 << 61, 10) == ([first], None)
-    page, resume = await grid.history.events("", 0, 1 << 61, 1, reverse=True)
+    begin = first.source_time
+    assert await grid.history.events("", begin, 1 << 61, 10) == ([first, second], None)
+    assert await grid.history.events("dso1/north", begin, 1 << 61, 10) == ([first], None)
+    page, resume = await grid.history.events("", begin, 1 << 61, 1, reverse=True)
     assert page == [second] and resume is not None
-    assert await grid.history.events("", 0, 1 << 61, 1, reverse=True, resume=resume) == ([first], None)
+    assert await grid.history.events("", begin, 1 << 61, 1, reverse=True, resume=resume) == ([first], None)
 
 
 async def test_after_a_restart_with_other_points_the_addresses_find_what_was_theirs(make_grid: Make) -> None:
@@ -205,9 +213,13 @@ async def test_what_is_not_running_says_so(make_grid: Make) -> None:
         await make_grid().read(0)
 
 
+@SHARED
 async def test_figures_follow_what_was_committed(grid: HistoryGrid) -> None:
-    grid.put(0, 1.0)
+    await until(lambda: grid.history.counters.waiting == 0)
+    before = dataclasses.replace(grid.history.counters)
+    grid.put(20, 1.0)
     grid.events.append(Event("D01", "x"))
-    await until(lambda: grid.history.counters.written == 1 and grid.history.counters.events == 1)
+    await until(lambda: grid.history.counters.written == before.written + 1)
+    await until(lambda: grid.history.counters.events == before.events + 1)
     assert grid.history.counters.waiting == 0
     assert grid.history.counters.octets > 0

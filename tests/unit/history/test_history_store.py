@@ -165,15 +165,15 @@ def test_a_clock_that_is_set_back_loses_nothing_and_keeps_the_order_of_arrival(k
 
 
 def test_the_oldest_segments_go_when_the_folder_is_too_large(kept: Kept) -> None:
-    kept.again(max_size_mb=16, segment_rows=100_000)
+    kept.again(max_size_mb=5, segment_rows=50_000)
     random = np.random.default_rng(1)
     written = 0
-    for _ in range(12):
-        kept.put(random.normal(0, 1, 200_000).tolist())
-        written += 200_000
-        kept.now += 200_000 * SECOND // 100
+    for _ in range(8):
+        kept.put(random.normal(0, 1, 100_000).tolist())
+        written += 100_000
+        kept.now += 100_000 * SECOND // 100
         keep_house(kept.store)
-    assert kept.store.octets() <= 16 << 20
+    assert kept.store.octets() <= 5 << 20
     there = len(kept.read())
     assert 0 < there < written
     assert kept.store.counters.removed > 0
