@@ -6,6 +6,7 @@ import datetime
 from typing import TYPE_CHECKING, Any
 
 from address_space.languages import LANGUAGES
+from address_space.opcua.event_filter import MOST_CLAUSES, MOST_OPERANDS
 from address_space.opcua.untyped import ua
 
 if TYPE_CHECKING:
@@ -52,6 +53,8 @@ async def fill_capabilities(server: InternalServer, settings: ServerSettings) ->
         (_ID.Server_ServerCapabilities_MaxMonitoredItems, subscriptions.max_items, _U32),
         (_ID.Server_ServerCapabilities_MaxMonitoredItemsPerSubscription, subscriptions.max_items, _U32),
         (_ID.Server_ServerCapabilities_MaxMonitoredItemsQueueSize, subscriptions.max_queue_size, _U32),
+        (_ID.Server_ServerCapabilities_MaxSelectClauseParameters, MOST_CLAUSES, _U32),
+        (_ID.Server_ServerCapabilities_MaxWhereClauseParameters, MOST_OPERANDS, _U32),
         (_ID.Server_ServerCapabilities_MinSupportedSampleRate, 0.0, ua.VariantType.Double),
         (_ID.Server_ServerCapabilities_ServerProfileArray, [], ua.VariantType.String),
         (_ID.Server_ServerCapabilities_LocaleIdArray, list(LANGUAGES), ua.VariantType.String),

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from address_space.opcua.event_records import EventRecord
 
 ATTRIBUTE_NODE_ID, ATTRIBUTE_VALUE = 1, 13
-MOST_CLAUSES, MOST_ELEMENTS = 500, 200
+MOST_CLAUSES, MOST_OPERANDS = 500, 1_000
+"""Select clauses, and operands of all elements of the where clause together."""
 _LAST_ATTRIBUTE = 27
 _RE_RANGE = re.compile(r"(\d{1,9})(?::(\d{1,9}))?\Z")
 _CODES = ua.StatusCodes
@@ -113,7 +114,8 @@ def compile_filter(wanted: Any, types: EventTypes) -> tuple[EventFilter | None, 
     if not selects:
         result.status = int(_CODES.BadEventFilterInvalid)
         return None, result
-    if len(selects) > MOST_CLAUSES or len(elements) > MOST_ELEMENTS:
+    operands = sum(max(len(each.FilterOperands or ()), 1) for each in elements)
+    if len(selects) > MOST_CLAUSES or operands > MOST_OPERANDS:
         result.status = int(_CODES.BadTooManyOperations)
         return None, result
     clauses: list[Clause | None] = []

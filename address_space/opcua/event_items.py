@@ -26,7 +26,7 @@ DEFAULT_QUEUE = 20_000
 MOST_QUEUED = 100_000
 """Longest queue of an item, and what all event items of one subscription may hold."""
 _MOST_OCTETS = 64 << 20
-_REFRESH_AT_ONCE = 250
+_REFRESH_AT_ONCE = 100
 _MESSAGE_OCTETS = 4 << 20
 _EVENT_LIST = b"\x01\x00\x94\x03\x01"
 _CODES = ua.StatusCodes

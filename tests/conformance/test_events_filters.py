@@ -284,3 +284,15 @@ async def test_modify_gives_a_new_filter(stream: Stream, subject: Ours) -> None:
     happen(subject, "before", severity=1)
     happen(subject, "after", severity=900)
     assert await stream.told_to() == [(5, [900])]
+
+
+@check("Part 5 6.3.2", "More select clauses or operands than the ServerCapabilities tell are refused", ours_only=_STOCK)
+async def test_limits_of_filters_are_told_and_kept(stream: Stream) -> None:
+    clauses = (await alarms.ask.read(stream.peer, "i=24099"))["value"]["value"]
+    operands = (await alarms.ask.read(stream.peer, "i=24100"))["value"]["value"]
+    made = await stream.add(SERVER, ["Message"] * (clauses + 1))
+    assert made["statusCode"] == "BadTooManyOperations"
+    many = operator(IN_LIST, SEVERITY, *[literal("UInt16", 1)] * operands)
+    assert (await stream.add(SERVER, ["Message"], many))["statusCode"] == "BadTooManyOperations"
+    fits = operator(IN_LIST, SEVERITY, *[literal("UInt16", 1)] * (operands - 1))
+    assert (await stream.add(SERVER, ["Message"] * clauses, fits))["statusCode"] == "Good"
