@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from twin_gateway.alarms.entry import Kind
+from twin_gateway.alarms.entry import CERTIFICATE_EXPIRES
 from twin_gateway.functions.alarms import Alarms
 from twin_gateway.functions.certificate_files import expiry
 from twin_gateway.twin.supervision.certificates import EXPIRED_SEVERITY, WARN_SEVERITY, certificate_stage
@@ -19,7 +19,6 @@ CERTIFICATES_S = 3600.0
 BROKER_DELAY_S = 5.0
 DISK_LOW, DISK_FULL = 500 << 20, 50 << 20
 """Free octets below which the gateway complains, and below which nothing durable may soon work any more."""
-_EXPIRY = Kind("CertificateExpirationAlarmType", "System")
 
 
 class OwnConditions:
@@ -96,7 +95,7 @@ class OwnConditions:
             severity = EXPIRED_SEVERITY if worst == 2 else WARN_SEVERITY
             text = "Certificate: " + "; ".join(texts)
             details = (("expires", time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(until))),)
-            self._alarms.raise_("D09", self.part(name), text, severity, details=details, kind=_EXPIRY)
+            self._alarms.raise_("D09", self.part(name), text, severity, details=details, kind=CERTIFICATE_EXPIRES)
 
 
 def _worst(folder: Path, now: float) -> tuple[int, Sequence[str], float]:

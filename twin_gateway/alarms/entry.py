@@ -26,6 +26,10 @@ class Kind:
     demands: Demands | None = None
 
 
+CERTIFICATE_EXPIRES = Kind("CertificateExpirationAlarmType", "System")
+"""Of D09 where it is about a certificate."""
+
+
 @dataclass(frozen=True, slots=True)
 class Counts:
     """Conditions by state; `dropped` have been forgotten to make room, `refused` found none."""

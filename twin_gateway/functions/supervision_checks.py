@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 import numpy as np
 
 from address_space.quality import Quality
+from twin_gateway.alarms.entry import CERTIFICATE_EXPIRES
 from twin_gateway.functions.certificate_files import expiry
 from twin_gateway.functions.contract import TwinContext
 from twin_gateway.functions.supervision_devices import Device, DeviceIndex, SupervisedLink
@@ -175,6 +176,7 @@ class Checks:
                 texts.append(f"{path.name} has expired" if stage == 2 else f"{path.name} expires in {days:.0f} days")
         severity = EXPIRED_SEVERITY if worst == 2 else WARN_SEVERITY
         if worst:
-            self._context.alarms.raise_("D09", about, "Certificate: " + "; ".join(texts), severity)
+            text = "Certificate: " + "; ".join(texts)
+            self._context.alarms.raise_("D09", about, text, severity, kind=CERTIFICATE_EXPIRES)
         else:
             self._context.alarms.clear("D09", about)
