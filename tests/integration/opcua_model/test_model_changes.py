@@ -157,3 +157,14 @@ async def test_many_aliases_are_looked_through_in_slices_and_never_told_in_part(
                 raise AssertionError("fifty thousand aliases came in one answer")
     finally:
         await server.stop()
+
+
+async def test_points_that_mean_something_else_are_a_semantic_change(rig: Rig, client: Any) -> None:
+    heard = await listen(client)
+    version = await text(client, "NodeVersion")
+    rig.table._display_names[0] = "renamed"
+    rig.server.refresh()
+    event = await heard.next()
+    assert event.EventType == ua.NodeId(ua.ObjectIds.SemanticChangeEventType)
+    assert [each.Affected.Identifier for each in event.Changes] == ["#Grid"]
+    assert await text(client, "NodeVersion") == version
