@@ -6,13 +6,13 @@ import asyncio
 from pathlib import Path
 from typing import Any
 
+from cryptography.hazmat.primitives.kdf.argon2 import Argon2id
 from peers.opcua.certificates import Pair, application, authority, revocations
 from peers.opcua.rig import AUTHORITY, BAY, Audit, Desk, address_book, grid
 
 from address_space.opcua.auditing import AuditEvent
 from address_space.opcua.server import GatewayServer
 from address_space.opcua.settings import Ports, ServerSettings
-from twin_gateway.security.passwords import hash_password
 from twin_gateway.security.policy import UserPolicy
 from twin_gateway.security.users import Grant, User
 
@@ -35,7 +35,10 @@ class SecurityServer:
         self.user = application("anna", uri="urn:user:anna")
         self.audit, self.desk = Audit(), Desk()
         self.events: list[AuditEvent] = []
-        phc = hash_password(PASSWORD)
+        # Cheap to verify: the tests log in often.
+        phc = Argon2id(salt=bytes(16), length=32, iterations=1, lanes=1, memory_cost=64).derive_phc_encoded(
+            PASSWORD.encode()
+        )
         self.policy = UserPolicy(
             {
                 "olga": User(password=phc, roles=("Operator",)),
