@@ -344,6 +344,10 @@ class ConditionStore(Protocol):
         """All conditions that are kept (also those of no interest: see `Condition.retain`), at and below an address."""
         ...
 
+    def at(self, address: str) -> Iterable[Condition]:
+        """The conditions of one address, not of what is below it."""
+        ...
+
     def get(self, identifier: str) -> Condition | None:
         """A condition by its id, `address$code`."""
         ...

@@ -97,9 +97,7 @@ class ConditionNodes:
             yield ConditionFace(self, condition, "").reference(HAS_CONDITION, forward=True)
 
     def _at(self, address: str) -> list[Condition]:
-        if self._store is None:
-            return []
-        return [each for each in self._store.snapshot(address) if each.address == address]
+        return [] if self._store is None else list(self._store.at(address))
 
     def type_reference(self, number: int) -> Reference:
         """HasTypeDefinition to a type of namespace 0."""

@@ -39,6 +39,10 @@ class PlaceIndex:
             del self._ids[address]
             del self._addresses[bisect_left(self._addresses, address)]
 
+    def at(self, address: str) -> Iterable[str]:
+        """Ids at an address."""
+        return self._ids.get(address, ())
+
     def below(self, prefix: str) -> Iterator[str]:
         """Ids at and below an address."""
         yield from self._ids.get(prefix, ())

@@ -219,6 +219,10 @@ class ConditionBook:
             return [entry.condition for entry in entries.values()]
         return [entries[identifier].condition for identifier in self._places.below(prefix)]
 
+    def at(self, address: str) -> Iterable[Condition]:
+        """The conditions of one address."""
+        return [self._entries[identifier].condition for identifier in self._places.at(address)]
+
     def get(self, identifier: str) -> Condition | None:
         """A condition by its id."""
         entry = self._entries.get(identifier)
