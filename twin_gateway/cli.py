@@ -57,7 +57,7 @@ def _root(
 def run(config: ConfigFile = Path("gateway.yaml")) -> None:
     """Run the gateway until SIGTERM or Ctrl-C.
 
-    Changed files take effect with a restart; `check` them first.
+    Changed users and trust lists count at once, other changed files with a restart; `check` them first.
     """
     from twin_gateway.running import run_gateway
 

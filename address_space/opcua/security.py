@@ -22,6 +22,7 @@ from address_space.opcua.trust_store import write_whole
 from address_space.opcua.untyped import ua
 
 _VALID_DAYS = 3650
+_ISSUERS = "issuers.der"
 LEAST_KEY_BITS = 2048
 KEY_BITS = (2048, 3072, 4096)
 """Sizes of keys that all offered security policies take."""
@@ -114,12 +115,14 @@ def load_or_make(
         made = make_key(key_bits)
         install(directory, self_signed(made, Names(application_uri, name, hosts)), made)
     try:
-        chain = split_chain(certificate_file.read_bytes())
+        certificate = split_chain(certificate_file.read_bytes())[0]
+        issuers_file = directory / "own" / _ISSUERS
+        issuers = tuple(split_chain(issuers_file.read_bytes())) if issuers_file.exists() else ()
     except (OSError, ValueError) as error:
         raise CertificateError(f"cannot read the server's certificate and key: {error}") from error
     key = _key_of(directory)
-    _check(chain[0], key, key_file, application_uri)
-    return ApplicationIdentity(certificate_file, key_file, chain[0], key, tuple(chain[1:]))
+    _check(certificate, key, key_file, application_uri)
+    return ApplicationIdentity(certificate_file, key_file, certificate, key, issuers)
 
 
 def renew(directory: Path, names: Names, *, new_key: bool = False, key_bits: int = LEAST_KEY_BITS) -> x509.Certificate:
@@ -214,7 +217,11 @@ def install(
             serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
         )
         write_whole(key_file, secret)
-    write_whole(certificate_file, b"".join(to_der(each) for each in (certificate, *issuers)))
+    issuers_file = certificate_file.with_name(_ISSUERS)
+    issuers_file.unlink(missing_ok=True)
+    write_whole(certificate_file, to_der(certificate))
+    if issuers:
+        write_whole(issuers_file, b"".join(to_der(each) for each in issuers))
 
 
 def _files(directory: Path) -> tuple[Path, Path]:

@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 from asyncua import ua
-from peers.opcua.certificates import application
+from peers.opcua.certificates import application, authority
 from peers.opcua.rig import Audit, Rig
 from peers.opcua.wire_client import FaultError, WireClient
 from pydantic import ValidationError
 
 from address_space.opcua.auditing import AuditEvent
-from address_space.opcua.security import CertificateError, Names, load_or_make, renew
+from address_space.opcua.security import CertificateError, Names, install, load_or_make, renew
 from address_space.opcua.security_audit import MOST_AT_ONCE, SecurityAudit
 from address_space.opcua.settings import ServerLimits, ServerSettings, SettingsError
 from address_space.opcua.trust_check import application_uris
@@ -62,6 +62,17 @@ def test_a_renewed_certificate_keeps_the_key_and_the_former_one(tmp_path: Path) 
     renew(tmp_path, Names(URI, "twin-gateway"), new_key=True, key_bits=3072)
     third = load_or_make(tmp_path, URI, "twin-gateway", ())
     assert third.key.key_size == 3072
+
+
+def test_a_certificate_of_an_authority_comes_back_with_its_chain(tmp_path: Path) -> None:
+    root = authority("plant root")
+    made = application("gateway", issuer=root, uri=URI)
+    install(tmp_path, made.certificate, made.key, (root.certificate,))
+    identity = load_or_make(tmp_path, URI, "twin-gateway", ())
+    assert identity.certificate == made.certificate
+    assert identity.issuers == (root.certificate,)
+    renew(tmp_path, Names(URI, "twin-gateway"))
+    assert load_or_make(tmp_path, URI, "twin-gateway", ()).issuers == ()
 
 
 def test_a_key_of_a_size_that_no_policy_takes_is_not_made(tmp_path: Path) -> None:
