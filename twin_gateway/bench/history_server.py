@@ -60,7 +60,8 @@ async def _write(table: PointTable, seconds: float, rate: float) -> dict[str, fl
         round_ += 1
         for part in rows:
             values = np.floor(part / 7.0) + (part + round_) % 2
-            table.ingest(Batch(part, values.astype(np.float64), np.zeros(len(part), np.uint32), np.full(len(part), clock.now(), np.int64)))
+            times = np.full(len(part), clock.now(), np.int64)
+            table.ingest(Batch(part, values.astype(np.float64), np.zeros(len(part), np.uint32), times))
             written += len(part)
             wait = max(0.0, written / rate - (time.perf_counter() - began))
             asleep = time.perf_counter()

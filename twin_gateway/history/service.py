@@ -39,7 +39,7 @@ ROUND_S = 0.1
 
 
 class HistoryUnavailableError(RuntimeError):
-    """The history cannot answer now: its process is being started, or it failed on this query."""
+    """The history cannot answer now: its process is being started, or it failed on this query, or took too long."""
 
 
 class AlarmPort(Protocol):
@@ -241,8 +241,7 @@ class History:
 
         Raises:
             KeyError: nothing of the point is kept.
-            TimeoutError: the query took longer than `query_seconds`.
-            HistoryUnavailableError: the process cannot answer.
+            HistoryUnavailableError: the process cannot answer, or not within `query_seconds`.
         """
         asked = {
             "address": address,
@@ -269,7 +268,7 @@ class History:
     async def events(
         self, prefix: str, start: int, end: int, limit: int, *, reverse: bool = False, resume: int | None = None
     ) -> tuple[Sequence[Event], int | None]:
-        """As of `HistoryReader`; raises TimeoutError and HistoryUnavailableError as `raw`."""
+        """As of `HistoryReader`; raises HistoryUnavailableError as `raw`."""
         asked = {"prefix": prefix, "start": start, "end": end, "limit": limit, "reverse": reverse, "resume": resume}
         frame = await self._ask("events", asked)
         events = []
@@ -280,11 +279,15 @@ class History:
         return events, frame.head["resume"]
 
     async def _ask(self, what: str, asked: dict[str, Any], columns: dict[str, npt.NDArray[Any]] | None = None) -> Frame:
-        async with asyncio.timeout(self._settings.query_seconds):
-            try:
-                frame = await self._query(what, asked, columns or {})
-            except HistoryUnavailableError:  # its process has ended under way; perhaps not because of this query
-                frame = await self._query(what, asked, columns or {})
+        seconds = self._settings.query_seconds
+        try:
+            async with asyncio.timeout(seconds):
+                try:
+                    frame = await self._query(what, asked, columns or {})
+                except HistoryUnavailableError:  # its process has ended under way; perhaps not because of this query
+                    frame = await self._query(what, asked, columns or {})
+        except TimeoutError as error:
+            raise HistoryUnavailableError(f"no answer within {seconds:g} s") from error
         if "unknown" in frame.head:
             raise KeyError(asked["address"])
         if "error" in frame.head:
