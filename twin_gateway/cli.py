@@ -113,7 +113,7 @@ def bench(
         typer.Option("--quick", help="Smaller and shorter, to see that it runs; its figures compare with nothing."),
     ] = False,
 ) -> None:
-    """Measure one part on this machine; each takes less than 50 s, `twin` two minutes, with --quick some seconds."""
+    """Measure one part on this machine; most take less than a minute, `opcua` and `twin` two; --quick some seconds."""
     if name not in BENCHES:
         _fail(f"there is no bench {name!r}; there are {', '.join(BENCHES)}")
     figures = import_module(f"twin_gateway.bench.{name}").run(quick)

@@ -64,6 +64,10 @@ class Subscriber:
     def __init__(self, port: int, timeout: float = 20.0, secured: Secured | None = None) -> None:
         self._socket = socket.create_connection(("127.0.0.1", port), timeout)
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        # The system's own timeouts: with those of Python every send and receive would cost a poll besides.
+        self._socket.setblocking(True)
+        for option in (socket.SO_RCVTIMEO, socket.SO_SNDTIMEO):
+            self._socket.setsockopt(socket.SOL_SOCKET, option, struct.pack("ll", int(timeout), 0))
         self._buffer = bytearray(2 * _RECEIVE)
         self._start = self._end = 0
         self._sequence = self._request = 0
@@ -329,7 +333,10 @@ class Subscriber:
             self._end -= self._start
             self._start = 0
         with memoryview(buffer) as view:
-            got = self._socket.recv_into(view[self._end :])
+            try:
+                got = self._socket.recv_into(view[self._end :])
+            except BlockingIOError as error:
+                raise TimeoutError("nothing came in time") from error
         if not got:
             raise SubscriberError("the server closed the connection")
         self._end += got
