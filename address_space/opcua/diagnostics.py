@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from address_space import clock
 from address_space.opcua.untyped import ua
-from address_space.opcua.wire import OperationError
+from address_space.opcua.wire import NULL_STRING, OperationError, encode_node_id, encode_text, pack_i32
 from address_space.ports import Right
 
 if TYPE_CHECKING:
@@ -101,18 +101,25 @@ def session_diagnostics(server: InternalServer, session: Session) -> Any:
 
 
 def session_security(session: Session) -> Any:
-    """SessionSecurityDiagnosticsDataType of a session."""
+    """SessionSecurityDiagnosticsDataType of a session, encoded here: asyncua takes its String Encoding for a Byte."""
     counts = session.counts
     uri, mode = session.security
-    data = ua.SessionSecurityDiagnosticsDataType()
-    data.SessionId = session.session_id
-    data.ClientUserIdOfSession = session.caller.user if session.caller is not None else None
-    data.ClientUserIdHistory = counts.users
-    data.AuthenticationMechanism = counts.mechanism
-    data.Encoding, data.TransportProtocol = "UA Binary", "opc.tcp"
-    data.SecurityMode, data.SecurityPolicyUri = ua.MessageSecurityMode(mode), uri
-    data.ClientCertificate = session.client_certificate
-    return data
+    certificate = session.client_certificate
+    body = b"".join(
+        (
+            encode_node_id(session.session_id),
+            encode_text(session.caller.user if session.caller is not None else None),
+            pack_i32(len(counts.users)),
+            *(encode_text(user) for user in counts.users),
+            encode_text(counts.mechanism),
+            encode_text("UA Binary"),
+            encode_text("opc.tcp"),
+            pack_i32(mode),
+            encode_text(uri),
+            NULL_STRING if certificate is None else pack_i32(len(certificate)) + certificate,
+        )
+    )
+    return ua.ExtensionObject(ua.NodeId(_ID.SessionSecurityDiagnosticsDataType_Encoding_DefaultBinary), body)
 
 
 def subscription_diagnostics(subscription: PointSubscription) -> Any:

@@ -153,8 +153,8 @@ async def test_security(agent: Agent, subject: Subject, admin: Peer) -> None:
     entries = await value(admin, SECURITY)
     await peer.disconnect()
     [own] = [each for each in entries if each["sessionId"] == peer.session_id]
-    names = ("clientUserIdOfSession", "authenticationMechanism", "securityMode")
-    assert [own[name] for name in names] == ["olga", "UserName", 1]
+    names = ("clientUserIdOfSession", "authenticationMechanism", "encoding", "transportProtocol", "securityMode")
+    assert [own[name] for name in names] == ["olga", "UserName", "UA Binary", "opc.tcp", 1]
 
 
 @check("Part 5 12.12", "SessionSecurityDiagnosticsArray is refused to everybody else")
