@@ -74,6 +74,7 @@ async def monitor(peer: Peer, subscription: int, *items: dict[str, Any], stamps:
     answer = await peer.request(
         "CreateMonitoredItemsRequest", subscriptionId=subscription, timestampsToReturn=stamps, itemsToCreate=list(items)
     )
+    assert "results" in answer, fault(answer)
     return list(answer["results"])
 
 

@@ -65,6 +65,8 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
 def _said(call: pytest.CallInfo[None]) -> str:
     """The answer that failed a check, in a few words."""
     assert call.excinfo is not None
+    if call.excinfo.errisinstance(TimeoutError):
+        return "no answer"
     text = str(call.excinfo.value).strip().partition("\n")[0] or call.excinfo.typename
     text = re.sub(r"^assert ", "", text)
     return text if len(text) <= 100 else text[:97] + "..."

@@ -37,7 +37,7 @@ class Users(UserManager):
     def get_user(self, iserver: Any, username: Any = None, password: Any = None, certificate: Any = None) -> Any:
         if username is not None and subject.PASSWORDS.get(username) != password:
             return None
-        return User(role=UserRole.User, name=username)
+        return User(role=UserRole.Admin if username == "sara" else UserRole.User, name=username)
 
 
 @uamethod

@@ -355,7 +355,7 @@ async def test_write_of_the_flag(
     assert answer == status
 
 
-@check("Part 8 5.2.5", "A value without a first value yet is Bad or Uncertain and has no value")
+@check("Part 8 5.2.5", "A value that waits for its first data is Bad", ours_only="its program gives the values")
 async def test_value_that_waits(node: Peer) -> None:
     value = await read(node, "dso1/south/PS~2EA~2F7/MV1/F01/QA1/XCBR1/Pos")
     assert value["statusCode"] == "BadWaitingForInitialData"
