@@ -18,10 +18,12 @@ _ROOT = Path(__file__).resolve().parents[2]
 _PAGE = _ROOT / "docs" / "conformance.md"
 _HEAD = """# What the standard asks, and what is answered
 
-Each line is a check of `tests/conformance/`: what a part of OPC 10000 asks (clauses of version 1.04), the client that
-asks it (node-opcua, or raw messages where a client cannot ask), and whether the gateway and stock asyncua {version} do
-it. The same checks run against both, over the same small address space; what is said beside a failure is what was
-compared. Made by `tests/conformance/table.py`; the tests run the gateway's side at every change.
+Each line is a check of `tests/conformance/`: what a part of OPC 10000 asks, the client that asks it (node-opcua, or raw
+messages where a client cannot ask), and whether the gateway and stock asyncua {version} do it. The same checks run
+against both, over the same small address space; what is said beside a failure is what was compared, the answer first.
+Stock asyncua is not asked where a check needs what it does not have or what a program would have to add (history,
+conditions, roles, a model). The checks were written for the gateway and look for corners: they say what is answered,
+not how often anybody asks it. Made by `tests/conformance/table.py`; the tests run the gateway's side at every change.
 
 """
 
@@ -32,9 +34,15 @@ def run(subject: str) -> dict[str, dict[str, Any]]:
         report = Path(directory) / "report"
         environment = {**os.environ, "TWIN_CONFORMANCE_SUBJECT": subject, "TWIN_CONFORMANCE_REPORT": str(report)}
         command = [sys.executable, "-m", "pytest", "-q", "--tb=no", "-p", "no:cacheprovider", "--timeout=60"]
+        if subject != "ours":
+            # What a check that failed leaves behind is not the fault of the next one.
+            command += ["-W", "ignore::pytest.PytestUnraisableExceptionWarning"]
         subprocess.run([*command, "tests/conformance"], cwd=_ROOT, env=environment, check=False)
         lines = [json.loads(line) for line in report.read_text().splitlines()]
-    return {line["test"]: line for line in lines}
+    outcomes: dict[str, dict[str, Any]] = {}
+    for line in lines:
+        outcomes.setdefault(line["test"], line)
+    return outcomes
 
 
 def row(ours: dict[str, Any], stock: dict[str, Any] | None) -> str:
