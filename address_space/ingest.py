@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -150,3 +150,18 @@ def repeated(rows: Rows) -> npt.NDArray[np.intp] | None:
     order = np.argsort(rows, kind="stable")
     ordered = rows[order]
     return order if (ordered[1:] == ordered[:-1]).any() else None
+
+
+def occurrences(rows: Rows) -> Iterable[npt.NDArray[np.intp]]:
+    """Positions of the first occurrence of every row, then of the second, …; each part has every row at most once."""
+    order = repeated(rows)
+    if order is None:
+        yield np.arange(len(rows))
+        return
+    ordered = rows[order]
+    starts = np.concatenate([[True], ordered[1:] != ordered[:-1]])
+    begin = np.maximum.accumulate(np.where(starts, np.arange(len(rows)), 0))
+    rank = np.empty(len(rows), np.intp)
+    rank[order] = np.arange(len(rows)) - begin
+    for number in range(int(rank.max()) + 1):
+        yield np.nonzero(rank == number)[0]

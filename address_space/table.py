@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from address_space import clock
 from address_space.catalogue import ValueType
-from address_space.ingest import Scaling, raw_of, repeated, resolve_time, values_of
+from address_space.ingest import Scaling, occurrences, raw_of, repeated, resolve_time, values_of
 from address_space.journal import Chunk, Journal
 from address_space.point import Batch, Point, PointProfile, Raw, Rows, Sample, Ticks, Words
 from address_space.quality import TIME_MASK, Quality, StatusCode, TimeFlag, status_column
@@ -306,7 +306,7 @@ class PointTable:
         stamped &= ~changed
         if order is not None and (stamped.any() or again_rx.any()):
             # Each point once in a chunk, or what only has a newer time would come before or after what it belongs to.
-            return sum(self._write(_pick(chunk, part)) for part in _occurrences(rows))
+            return sum(self._write(_pick(chunk, part)) for part in occurrences(rows))
         self.raw[rows] = raw
         self.status[rows] = status
         self.source_time[rows] = source_time
@@ -326,7 +326,7 @@ class PointTable:
         if not band.any():
             return self._write(chunk)
         written = 0
-        for part in _occurrences(rows):
+        for part in occurrences(rows):
             picked = rows[part]
             with np.errstate(invalid="ignore"):  # infinities, and integers that are no floats: never near
                 near = np.abs(raw[part].view(np.float64) - self.raw[picked].view(np.float64)) < band[part]
@@ -480,18 +480,3 @@ def _pick(chunk: Chunk, which: npt.NDArray[np.bool_] | npt.NDArray[np.intp]) -> 
         chunk.quality[which],
         None if texts is None else tuple(texts[index] for index in np.arange(len(texts))[which]),
     )
-
-
-def _occurrences(rows: Rows) -> Iterable[npt.NDArray[np.intp]]:
-    """Positions of the first occurrence of every row, then of the second, …; each part has every row at most once."""
-    order = repeated(rows)
-    if order is None:
-        yield np.arange(len(rows))
-        return
-    ordered = rows[order]
-    starts = np.concatenate([[True], ordered[1:] != ordered[:-1]])
-    begin = np.maximum.accumulate(np.where(starts, np.arange(len(rows)), 0))
-    rank = np.empty(len(rows), np.intp)
-    rank[order] = np.arange(len(rows)) - begin
-    for number in range(int(rank.max()) + 1):
-        yield np.nonzero(rank == number)[0]

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from address_space.catalogue import ValueType, enumeration
+from address_space.ingest import occurrences
 from address_space.journal import Chunk
 from address_space.quality import Quality, time_names
 from address_space.table import PointTable
@@ -72,6 +73,7 @@ class RuleAlarms:
         self._kinds = [_kind(rule) for rule in self._rules]
         self._targets: npt.NDArray[np.int64] = np.full(len(rules), -1, np.int64)
         self._judged = np.zeros(len(rules), np.bool_)
+        self._tested = np.zeros(len(rules), np.bool_)
         self._lookup: npt.NDArray[np.int32] = np.empty(0, np.int32)
         self._compared: dict[int, list[int]] = {}
         self._waiting: list[tuple[int, _Judged]] = []
@@ -115,8 +117,9 @@ class RuleAlarms:
             which, places = which[good], places[good]
             types = self._table.value_type[chunk.rows[places]]
             values = numbers(chunk.raw[places], types)
-            columns = (chunk.source_time[places], chunk.quality[places], chunk.status[places])
-            self._judge(which, values, columns)
+            times, qualities, states = chunk.source_time[places], chunk.quality[places], chunk.status[places]
+            for part in occurrences(numbers_of[places]):  # what changes twice is judged twice, each time by the last
+                self._judge(which[part], values[part], (times[part], qualities[part], states[part]))
         if self._compared:
             touched = {rule for row in chunk.rows.tolist() for rule in self._compared.get(row, ())}
             if touched:
@@ -196,10 +199,13 @@ class RuleAlarms:
         columns: tuple[npt.NDArray[np.int64], npt.NDArray[np.uint32], npt.NDArray[np.uint32]],
     ) -> None:
         levels: Levels = self._columns.judge(which, values, self._others(which))
-        news = np.flatnonzero((levels != self._columns.levels[which]) | ~self._judged[which])
+        times, qualities, states = columns
+        tested = qualities & np.uint32(Quality.TEST) != 0
+        marked = (levels != 0) & (tested != self._tested[which])  # a test has become an alarm, or the other way round
+        news = np.flatnonzero((levels != self._columns.levels[which]) | ~self._judged[which] | marked)
         self._columns.levels[which] = levels
         self._judged[which] = True
-        times, qualities, states = columns
+        self._tested[which] = tested
         for place in news.tolist():
             judged = _Judged(
                 float(values[place]), int(levels[place]), int(times[place]), int(qualities[place]), int(states[place])

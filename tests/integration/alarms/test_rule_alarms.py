@@ -193,6 +193,39 @@ def test_a_test_value_makes_a_marked_alarm(rig: Rig) -> None:
     assert event.details == (("marked", "test"),)
 
 
+def test_a_real_value_behind_a_test_value_makes_a_real_alarm_of_it(rig: Rig) -> None:
+    rig.write(DOOR, 1, int(Quality.TEST))
+    rig.desk.told()
+    rig.write(DOOR, 1)
+    (event,) = rig.desk.told()
+    assert (event.state, event.details) == ("active", ())
+
+
+@pytest.mark.parametrize(
+    ("before", "values", "told"),
+    [(0, [1, 0], ["active", "inactive"]), (1, [0, 1], ["inactive", "active"]), (1, [0, 1, 0], ["inactive", "active"])],
+    ids=["a pulse", "a gap", "a gap and its end"],
+)
+def test_a_point_that_changes_twice_in_one_batch_is_judged_twice(
+    rig: Rig, before: float, values: list[float], told: list[str]
+) -> None:
+    rig.write(DOOR, before)
+    rig.desk.told()
+    row, count = rig.table.find(DOOR), len(values)
+    rig.table.ingest(Batch.of([row] * count, values, 0, rig.desk.start), now=rig.desk.start)
+    rig.judge()
+    assert rig.desk.states()[:2] == told
+    condition = rig.condition(DOOR, "A02")
+    assert condition is not None and condition.active == bool(values[-1])
+
+
+def test_hysteresis_counts_within_one_batch_too(rig: Rig) -> None:
+    row = rig.table.find(VOLTAGE)
+    rig.table.ingest(Batch.of([row] * 3, [22.1e3, 21.9e3, 21.85e3], 0, rig.desk.start), now=rig.desk.start)
+    rig.judge()
+    assert rig.desk.states() == ["active"]
+
+
 async def test_maintenance_suppresses_and_its_end_brings_the_alarm(rig: Rig) -> None:
     rig.marked = "suppressed"
     rig.write(VOLTAGE, 22.5e3)
