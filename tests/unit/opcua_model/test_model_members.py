@@ -16,7 +16,7 @@ from address_space import clock
 from address_space.opcua.members import numbers_of
 from address_space.opcua.model.ids import numbers, own
 from address_space.opcua.space import GridSpace, Node
-from address_space.opcua.wire import Reader, encode_node_id
+from address_space.opcua.wire import Reader
 from address_space.point import Batch, TextSample
 from address_space.ports import MethodSpec
 from address_space.quality import Quality, TimeFlag
@@ -71,6 +71,22 @@ def read(space: GridSpace, identifier: str) -> Any:
     parts = space.member_value(find(space, identifier))
     assert parts is not None
     return struct_from_binary(ua.DataValue, Buffer(parts.encode(2)))
+
+
+def structures(space: GridSpace, identifier: str) -> list[tuple[bytes, bytes]]:
+    """(encoding, body) of the ExtensionObjects of a member, as octets: asyncua's classes of them are process-wide."""
+    parts = space.member_value(find(space, identifier))
+    assert parts is not None
+    reader = Reader(parts.variant, 0)
+    kind = reader.u8()
+    assert kind & 0x3F == ua.VariantType.ExtensionObject
+    found = []
+    for _ in range(reader.i32() if kind & 0x80 else 1):
+        encoding = reader.node_id()
+        assert reader.u8() == 1
+        found.append((encoding, reader.octets() or b""))
+    assert reader.position == len(parts.variant)
+    return found
 
 
 def value(space: GridSpace, identifier: str) -> Any:
@@ -184,12 +200,12 @@ def test_steps_of_a_plan_are_structures(space: GridSpace) -> None:
     rows = [[1, POSITION, "open", "done", sent, sent], [2, POSITION, "close", "pending", None, None]]
     row = space.table.find(STEPS)
     space.table.ingest(Batch.of([], [], texts=[TextSample(row, json.dumps(rows), 0, STATE_TIME)]))
-    held = read(space, f"{STEPS}#steps").Value.Value
-    assert [each.TypeId for each in held] == [ua.NodeId(numbers()["SwitchingStepDataType_DefaultBinary"], 4)] * 2
-    reader = Reader(held[0].Body, 0)
+    held = structures(space, f"{STEPS}#steps")
+    assert [encoding for encoding, _ in held] == [own("SwitchingStepDataType_DefaultBinary")] * 2
+    reader = Reader(held[0][1], 0)
     assert (reader.u32(), reader.text(), reader.i32(), reader.i32()) == (1, POSITION, 0, 4)
     assert (reader.i64(), reader.i64()) == (clock.from_iso(sent), clock.from_iso(sent))
-    pending = held[1].Body
+    pending = held[1][1]
     assert struct.unpack_from("<qq", pending, len(pending) - 16) == (0, 0)
 
 
@@ -206,9 +222,9 @@ def test_the_last_command_keeps_the_type_of_what_was_asked(asked: Any) -> None:
     assert read(space, f"{CONTROL}#LastCommand").StatusCode.name == "BadWaitingForInitialData"
     record = {"commandId": "c", "verb": "operate", "dataObject": "Pos", "value": asked, "status": 0x80AF0000}
     space.last_commands[CONTROL] = ({**record, "addCause": 10, "gate": "device", "text": "no"}, STATE_TIME)
-    held = read(space, f"{CONTROL}#LastCommand").Value.Value
-    assert encode_node_id(held.TypeId) == own("CommandOutcomeDataType_DefaultBinary")
-    buffer = Buffer(held.Body)
+    [(encoding, body)] = structures(space, f"{CONTROL}#LastCommand")
+    assert encoding == own("CommandOutcomeDataType_DefaultBinary")
+    buffer = Buffer(body)
     texts = [ua.ua_binary.Primitives.String.unpack(buffer) for _ in range(3)]
     assert texts == ["c", "operate", "Pos"]
     assert ua.ua_binary.variant_from_binary(buffer).Value == asked
