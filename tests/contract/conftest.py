@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 from peers.ports import free_port
 from peers.waiting import patient, pause
+from peers.wire_notes import WireNotes
 
 from address_space.point import Batch, TextSample
 from twin_gateway.drivers.contract import BoundPoint, Driver
@@ -87,7 +88,7 @@ CASES = (
 
 
 @dataclass
-class Recorder:
+class Recorder(WireNotes):
     """A link that keeps what the driver says."""
 
     data_directory: Path

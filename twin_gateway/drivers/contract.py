@@ -9,6 +9,7 @@ Obligations of every driver (the contract suite in `tests/contract` checks them)
 * One bad frame, point or payload costs one counted error and nothing else.
 * `execute` answers only with the device's own confirmation or refusal. No answer in time is BadTimeout with
   `sent=True`: outcome unknown, never repeated. It never queues a command for later: no association, no command.
+* It hands what it reads and writes to `link.traffic`, so that an engineer can look at it.
 * Nothing blocks the event loop; every wait for the peer has a time-out; every buffer has a limit.
 """
 
@@ -25,6 +26,7 @@ from pydantic import BaseModel, ConfigDict
 from address_space.catalogue import ValueType
 from address_space.point import Batch
 from address_space.ports import Outcome, Verb
+from twin_gateway.drivers.capture import Flow
 
 
 class FieldKind(StrEnum):
@@ -167,6 +169,24 @@ class Link(Protocol):
 
     def count(self, counter: str, by: int = 1) -> None:
         """Add to a counter of the link (`asdu_errors`, `timeouts`, …); shown in metrics and under `_sys`."""
+        ...
+
+    def error(self, text: str, address: str = "") -> None:
+        """Note the last error of a point, of the link itself without an address.
+
+        One sentence, shown to engineers. It is no event and not counted: `event` and `count` are for that.
+        """
+        ...
+
+    def connected(self, flow: Flow) -> None:
+        """Say between whom the octets go that are handed to `traffic` from now on."""
+        ...
+
+    def traffic(self, sent: bool, octets: bytes) -> None:
+        """Keep octets just read from or written to the wire in the link's capture ring.
+
+        Called once a read or write, with what stands inside TLS; never with keys.
+        """
         ...
 
 

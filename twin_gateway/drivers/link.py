@@ -18,6 +18,7 @@ from address_space.point import Batch
 from address_space.ports import Outcome
 from address_space.quality import StatusCode
 from address_space.table import PointTable
+from twin_gateway.drivers.capture import CaptureRing, Flow
 from twin_gateway.drivers.contract import DeviceCommand, Driver, LinkService, ServingDriver
 
 log = logging.getLogger(__name__)
@@ -46,6 +47,7 @@ class Backoff:
 
 FLAPS_ALLOWED = 5
 FLAP_WINDOW_S = 600.0
+ERRORS_KEPT = 1000
 LAST_RESORT_S = 5.0
 SERVICE_S = 120.0
 
@@ -58,6 +60,8 @@ class LinkSupervisor:
         counters: connects, losses, samples and whatever the driver counts.
         reason: why the link is down, one sentence; empty while it is up.
         flapping: lost more than five times within ten minutes.
+        last_errors: address of a point (empty for the link) -> time and text of its last error; the latest 1 000.
+        ring: the last octets on the wire.
         announces: it tells of losses by events of its own; False while the supervision of devices does so.
     """
 
@@ -89,6 +93,8 @@ class LinkSupervisor:
         self._state = LinkState.DOWN
         self._losses: deque[float] = deque(maxlen=FLAPS_ALLOWED + 1)
         self._announced = False
+        self.last_errors: dict[str, tuple[int, str]] = {}
+        self.ring = CaptureRing()
 
     # ---- what the driver may use (contract.Link) ------------------------------------------------------------------
 
@@ -135,6 +141,22 @@ class LinkSupervisor:
     def count(self, counter: str, by: int = 1) -> None:
         """Add to a counter of the link."""
         self.counters[counter] += by
+
+    def error(self, text: str, address: str = "") -> None:
+        """Note the last error of a point, or of the link."""
+        known = self.last_errors
+        if address not in known and len(known) >= ERRORS_KEPT:
+            del known[next(iter(known))]
+        known.pop(address, None)
+        known[address] = (clock.now(), text)
+
+    def connected(self, flow: Flow) -> None:
+        """Say between whom the octets go from now on."""
+        self.ring.connected(flow)
+
+    def traffic(self, sent: bool, octets: bytes) -> None:
+        """Keep octets in the capture ring."""
+        self.ring.add(sent, octets)
 
     # ---- what the gateway uses ------------------------------------------------------------------------------------
 

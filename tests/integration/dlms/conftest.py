@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 import yaml
 from peers.waiting import patient
+from peers.wire_notes import WireNotes
 
 from address_space.catalogue import ValueType
 from address_space.point import Batch
@@ -147,7 +148,7 @@ def our_meters(tmp_path):
             peer.kill()
 
 
-class MemoryLink:
+class MemoryLink(WireNotes):
     """A link that keeps what the driver says."""
 
     def __init__(self, directory: Path, name: str = "m1"):

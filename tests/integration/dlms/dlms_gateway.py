@@ -29,6 +29,15 @@ class Link:
         if counter.endswith("errors"):
             print("counted", counter, by, flush=True)
 
+    def error(self, text, address=""):
+        print("error", address, text, flush=True)
+
+    def connected(self, flow):
+        print("connected", flow.remote, flush=True)
+
+    def traffic(self, sent, octets):
+        assert octets
+
 
 def main(port, directory):
     keys = {"authentication": bytes(range(0xD0, 0xE0)).hex(), "encryption": bytes(range(16)).hex()}

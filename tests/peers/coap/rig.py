@@ -12,6 +12,7 @@ from typing import Any
 
 from peers import ports
 from peers.waiting import patient
+from peers.wire_notes import WireNotes
 
 from address_space.catalogue import ValueType
 from address_space.point import Batch
@@ -30,7 +31,7 @@ def point(row: int, path: str, *, value_type: ValueType = ValueType.DOUBLE, **mo
     return BoundPoint(row, f"g/a/s/v/b/e/STMP{row}/Tmp", cdc, value_type, {"path": path, **more}, **own)
 
 
-class Recorder:
+class Recorder(WireNotes):
     """A link that keeps what the driver says; `last` is (value, quality, source time in ticks) by row."""
 
     def __init__(self, directory: Path) -> None:

@@ -6,6 +6,7 @@ from collections import Counter
 from pathlib import Path
 
 from peers.waiting import patient
+from peers.wire_notes import WireNotes
 
 from address_space.catalogue import ValueType
 from twin_gateway.drivers.contract import BoundPoint
@@ -41,7 +42,7 @@ def point(row, ioa, kind, *, cdc="SPS", value_type=ValueType.BOOLEAN, control=No
     )
 
 
-class Recorder:
+class Recorder(WireNotes):
     """A link that keeps what the driver says."""
 
     name = "rtu"

@@ -6,9 +6,10 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from twin_gateway.drivers.contract import DeviceConfig, FieldKind, FieldSpec, ProtocolSpec
+from twin_gateway.drivers.tls import TlsConfig
 from twin_gateway.durations import Seconds
 
 PORT, TLS_PORT = 102, 3782
@@ -19,23 +20,6 @@ MODELS = ("direct-normal", "sbo-normal", "direct-enhanced", "sbo-enhanced")
 FROM_DEVICE = "device"
 """Control model of a mapping that leaves the choice to the device."""
 _ALIAS = re.compile(rf"[^/]{{1,255}}/({REFERENCE})")
-
-
-class TlsConfig(BaseModel):
-    """TLS by IEC 62351-3: both sides show a certificate.
-
-    Attributes:
-        ca: file with the certificates that the device's may be signed by.
-        certificate, key: files with ours.
-        server_name: name in the device's certificate; None takes the host, empty checks no name.
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    ca: str
-    certificate: str
-    key: str
-    server_name: str | None = None
 
 
 class Iec61850Config(DeviceConfig):

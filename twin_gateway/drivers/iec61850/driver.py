@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
-import ssl
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -21,9 +20,10 @@ from twin_gateway.drivers.contract import (
     LinkService,
     PointChange,
 )
+from twin_gateway.drivers.tls import client_context
 
 from .association import Association, Peer
-from .config import Iec61850Config, TlsConfig
+from .config import Iec61850Config
 from .discovery import read_model
 from .entries import EntryStore
 from .errors import MmsError, ModelError
@@ -61,7 +61,7 @@ class Iec61850Driver:
 
     async def _run(self, link: Link) -> None:
         config = self._config
-        tls = await asyncio.to_thread(_context, config.tls) if config.tls is not None else None
+        tls = await asyncio.to_thread(client_context, config.tls) if config.tls is not None else None
         name = config.tls.server_name if config.tls is not None else None
         entries = EntryStore(link.data_directory / f"{self._name}.entries.json")
         session: Session | None = None
@@ -223,17 +223,3 @@ class Iec61850Driver:
             for domain in session.model.nodes
             for point in points_of(session.model, domain)
         ]
-
-
-def _context(config: TlsConfig) -> ssl.SSLContext:
-    """A TLS context by IEC 62351-3: at least TLS 1.2, both sides show a certificate.
-
-    Raises:
-        OSError, ssl.SSLError: a file is missing or unusable.
-    """
-    context = ssl.create_default_context(ssl.Purpose.SERVER_AUTH, cafile=config.ca)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.load_cert_chain(config.certificate, config.key)
-    if config.server_name == "":
-        context.check_hostname = False
-    return context
