@@ -7,6 +7,7 @@ refused.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Protocol
@@ -18,6 +19,9 @@ from address_space.addcause import AddCause
 from address_space.conditions import Condition
 from address_space.events import Event
 from address_space.quality import StatusCode
+
+AUDIT_ENTRY: ContextVar[str] = ContextVar("audit_entry", default="")
+"""AuditEntryId of the request that is worked on: what the client calls it in its own audit."""
 
 
 class Right(StrEnum):
@@ -216,6 +220,7 @@ class AuditRecord:
         time: FILETIME ticks.
         kind: `command.issued`, `command.outcome`, `login`, …
         details: further members, JSON values only, never secrets.
+        audit_entry: AuditEntryId of the client's request, that of now unless given.
     """
 
     time: int
@@ -227,6 +232,7 @@ class AuditRecord:
     status: int = 0
     text: str = ""
     details: Mapping[str, Any] = field(default_factory=dict)
+    audit_entry: str = field(default_factory=AUDIT_ENTRY.get)
 
 
 class AuditLog(Protocol):

@@ -5,11 +5,15 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
+
+from address_space.ports import AUDIT_ENTRY
 
 if TYPE_CHECKING:
     from address_space.opcua.server import InternalServer
 
+LONGEST_ENTRY: Final = 256
+"""Octets of an AuditEntryId that are kept."""
 _log = logging.getLogger(__name__)
 
 
@@ -25,7 +29,7 @@ class AuditEvent:
         user: ClientUserId.
         client: address of the client.
         source: string identifier of the SourceNode in the grid's namespace; empty for the Server object.
-        audit_entry: ClientAuditEntryId, the AuditEntryId of the request header.
+        audit_entry: ClientAuditEntryId, the AuditEntryId of the request that is worked on, unless given.
         fields: further fields by BrowseName: (built-in type number, value); values as asyncua's Variant takes them.
     """
 
@@ -36,9 +40,14 @@ class AuditEvent:
     user: str = ""
     client: str = ""
     source: str = ""
-    audit_entry: str = ""
+    audit_entry: str = field(default_factory=AUDIT_ENTRY.get)
     severity: int = 0
     fields: Mapping[str, tuple[int, Any]] = field(default_factory=dict)
+
+
+def entry_text(octets: bytes | None) -> str:
+    """An AuditEntryId as it came on the wire, cut to `LONGEST_ENTRY` octets."""
+    return octets[:LONGEST_ENTRY].decode("utf-8", "replace") if octets else ""
 
 
 def tell(server: InternalServer, event: AuditEvent) -> None:

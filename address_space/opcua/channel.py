@@ -17,6 +17,7 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 from address_space import clock
+from address_space.opcua.auditing import entry_text
 from address_space.opcua.channel_keys import ENCRYPTING_KEYS, NONCE, ChannelKeys, ChunkError
 from address_space.opcua.untyped import ua
 from address_space.opcua.wire import DecodeError, ProtocolError, Reader
@@ -100,12 +101,14 @@ class SecureChannel:
         policy: asyncua's security policy with the asymmetric part (certificates, RSA) for channel and session.
         limits: bounds; the connection fills in what it negotiates.
         number: SecureChannelId; 0 while it is not open.
+        audit_entry: AuditEntryId of the newest OPN.
     """
 
     def __init__(self, server: Policies, limits: ChannelLimits) -> None:
         self.policy: Any = SecurityPolicyNone()  # type: ignore[no-untyped-call]  # asyncua
         self.limits = limits
         self.number = 0
+        self.audit_entry = ""
         self._server = server
         self._mode = _NONE
         self._token = _Token(0, 0.0, 0.0)
@@ -250,6 +253,7 @@ class SecureChannel:
         Raises:
             ProtocolError: with the reason for which it stays closed.
         """
+        self.audit_entry = ""
         try:
             return self._answer_open(frame, respond)
         except (DecodeError, struct.error, IndexError, ValueError, TypeError, InvalidSignature, ua.UaError) as error:
@@ -276,7 +280,7 @@ class SecureChannel:
         reader = Reader(data, position + 8)
         if reader.node_id() not in {b"\x01\x00\xbe\x01", b"\x02\x00\x00\xbe\x01\x00\x00"}:
             raise ProtocolError(_codes.BadServiceUnsupported, "OPN carries nothing but OpenSecureChannel")
-        handle = _skip_request_header(reader)
+        handle, self.audit_entry = _request_header(reader)
         reader.u32()
         kind, mode, nonce, lifetime = reader.u32(), reader.u32(), reader.octets() or b"", reader.u32()
         self._check_request(policy, kind, mode, nonce)
@@ -351,16 +355,16 @@ class SecureChannel:
         self._forget()
 
 
-def _skip_request_header(reader: Reader) -> int:
-    """RequestHandle of the request header."""
+def _request_header(reader: Reader) -> tuple[int, str]:
+    """RequestHandle and AuditEntryId of the request header."""
     reader.node_id()
     reader.i64()
     handle = reader.u32()
     reader.u32()
-    reader.octets()
+    entry = entry_text(reader.octets())
     reader.u32()
     reader.extension_object()
-    return handle
+    return handle, entry
 
 
 def _check_key(certificate: bytes) -> None:

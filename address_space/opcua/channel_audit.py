@@ -71,6 +71,7 @@ def _note(processor: Processor, *, renewed: bool, status: int, text: str) -> Non
         status=status,
         client=processor.peer,
         severity=severity(status),
+        audit_entry=channel.audit_entry,
         fields={
             "SecureChannelId": (12, str(channel.number)),
             "ClientCertificate": (15, certificate or None),

@@ -16,6 +16,7 @@ import math
 import struct
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator
+from contextvars import copy_context
 from typing import TYPE_CHECKING, Any
 
 from asyncua.common.utils import ServiceError
@@ -29,6 +30,7 @@ from address_space.opcua.request import DECODING, Request, parse
 from address_space.opcua.session_audit import foreign_token
 from address_space.opcua.untyped import ua
 from address_space.opcua.wire import NO_DIAGNOSTICS, NULL_ARRAY, NULL_NODE_ID, ProtocolError, encode_text, pack_i32
+from address_space.ports import AUDIT_ENTRY
 
 if TYPE_CHECKING:
     from address_space.opcua.server import InternalServer
@@ -202,11 +204,17 @@ class Processor:
         except DECODING as error:
             raise ProtocolError(ua.StatusCodes.BadDecodingError, "the request header is malformed") from error
         try:
-            result = self._dispatch(request)
+            # What is audited by the request, and by what it starts, has its AuditEntryId.
+            entry = request.audit_entry
+            result = copy_context().run(self._dispatch_audited, request) if entry else self._dispatch(request)
         except Exception as error:  # every request gets an answer, whatever went wrong inside
             self._fail(request, error)
             return None
         return None if result is None else self._guard(result, request)
+
+    def _dispatch_audited(self, request: Request) -> Awaitable[None] | None:
+        AUDIT_ENTRY.set(request.audit_entry)
+        return self._dispatch(request)
 
     def _dispatch(self, request: Request) -> Awaitable[None] | None:
         type_id = request.type_id
@@ -232,12 +240,17 @@ class Processor:
         return handler(self, request)
 
     async def _guard(self, work: Awaitable[None], request: Request) -> None:
+        # Taken back at the end: a connection's task goes on with its next requests.
+        mark = AUDIT_ENTRY.set(request.audit_entry) if request.audit_entry else None
         try:
             await work
         except asyncio.CancelledError:
             raise
         except Exception as error:  # every request gets an answer, whatever went wrong inside
             self._fail(request, error)
+        finally:
+            if mark is not None:
+                AUDIT_ENTRY.reset(mark)
 
     def _fail(self, request: Request, error: Exception) -> None:
         if isinstance(error, (ServiceError, ua.UaStatusCodeError)):

@@ -10,6 +10,7 @@ from asyncua.common.utils import NotEnoughData, ServiceError
 from asyncua.ua.ua_binary import struct_from_binary
 
 from address_space import clock
+from address_space.opcua.auditing import entry_text
 from address_space.opcua.untyped import ua
 from address_space.opcua.wire import BoundedBuffer, DecodeError, Reader, numeric_identifier, unpack_u16
 
@@ -36,6 +37,7 @@ class Request:
         received: FILETIME ticks of reception.
         told: Timestamp of the header, by the client's clock; 0 for none.
         token: AuthenticationToken on the wire.
+        audit_entry: AuditEntryId, for the audit of what the request does.
     """
 
     type_id: int
@@ -48,6 +50,7 @@ class Request:
     received: int
     told: int
     token: bytes
+    audit_entry: str = ""
 
     def reader(self) -> Reader:
         """A reader at the body."""
@@ -84,7 +87,7 @@ def parse(data: bytes, position: int, request_id: int, token: bytes) -> Request:
     if token and data.startswith(token, position + 4) and data.startswith(b"\x01\x00", position):
         tail = position + 4 + len(token)
         told, handle, diagnostics, audit, hint, additional = _PLAIN_TAIL.unpack_from(data, tail)
-        if audit < 0 and additional == b"\0\0\0":
+        if audit <= 0 and additional == b"\0\0\0":
             type_id = unpack_u16(data, position + 2)[0]
             return Request(type_id, data, tail + 27, handle, request_id, diagnostics, hint, now, told, token)
     if data[position] == 1 and data[position + 1] == 0:
@@ -96,7 +99,7 @@ def parse(data: bytes, position: int, request_id: int, token: bytes) -> Request:
     sent = reader.node_id()
     told, handle, diagnostics = _TAIL.unpack_from(data, reader.position)
     reader.position += 16
-    reader.octets()
-    timeout_hint = reader.u32()
+    entry = entry_text(reader.octets())
+    hint = reader.u32()
     reader.extension_object()
-    return Request(type_id, data, reader.position, handle, request_id, diagnostics, timeout_hint, now, told, sent)
+    return Request(type_id, data, reader.position, handle, request_id, diagnostics, hint, now, told, sent, entry)

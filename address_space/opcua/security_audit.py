@@ -126,4 +126,5 @@ def _record(event: AuditEvent, kind: str, details: Mapping[str, Any] | None) -> 
         status=event.status or int(StatusCode.Good),
         text=event.text[:_LONGEST],
         details={"event": event.event_type, **(details or {})},
+        audit_entry=event.audit_entry,
     )

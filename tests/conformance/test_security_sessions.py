@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import struct
 from typing import Any
 
@@ -12,6 +13,8 @@ from conformance.security_server import PASSWORD, SecurityServer
 from peers.opcua.agent import Agent, RefusedError
 from peers.opcua.rig import CONTROL, POSITION
 from peers.opcua.wire_client import FaultError, WireClient
+
+from address_space.opcua.auditing import LONGEST_ENTRY
 
 OURS = "stock asyncua is not asked: its server would have to be set up with these users"
 OPERATE = [
@@ -212,6 +215,27 @@ async def test_cancel_is_audited(secure: SecurityServer) -> None:
         event, record = await secure.told(2078, "session.cancel")
         assert event.fields["RequestHandle"] == (7, 4711)
         assert record.details["handle"] == 4711
+
+
+@check("Part 5 6.4.3", "ClientAuditEntryId is the AuditEntryId of the request, and of no other", ours_only=OURS)
+async def test_an_audit_entry_id_is_kept(secure: SecurityServer) -> None:
+    async with WireClient(secure.port) as client:
+        secure.forget()
+        call = ua.CallRequest()
+        call.Parameters.MethodsToCall = [ua.CallMethodRequest(ua.NodeId(2253), ua.NodeId(11492))]
+        # At once; in a task of its own; in the connection's task, which goes on with the next request.
+        asked = [ua.CancelRequest(), call, ua.ActivateSessionRequest()]
+        asked[2].Parameters.UserIdentityToken = ua.AnonymousIdentityToken(PolicyId="anonymous")
+        for number, request in enumerate(asked):
+            request.RequestHeader.AuditEntryId = f"scada-{number} \u00e9" + "x" * 300 * (number == 0)
+        asked.append(ua.CancelRequest())
+        await asyncio.gather(*(client.call(each) for each in asked))
+        await asyncio.sleep(0.05)
+    told = [(each.event_type, each.audit_entry) for each in secure.events if each.event_type in {2078, 2127, 2075}]
+    first = ("scada-0 \u00e9" + "x" * 300).encode()[:LONGEST_ENTRY].decode()
+    assert sorted(told) == [(2075, "scada-2 \u00e9"), (2078, ""), (2078, first), (2127, "scada-1 \u00e9")]
+    kept = {(each.kind, each.audit_entry) for each in secure.audit.records}
+    assert {("session.cancel", first), ("session.cancel", ""), ("login", "scada-2 \u00e9")} <= kept
 
 
 @check("Part 4 5.6.2", "Session ids and tokens are random and do not tell of each other", ours_only=OURS)
