@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import sqlite3
 import time
@@ -11,12 +10,15 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
+from address_space import clock
 from address_space.alias import AddressBook
 from address_space.events import Event, EventJournal
 from address_space.opcua.server import GatewayServer
 from address_space.opcua.settings import Ports, ServerSettings
+from address_space.ports import AuditRecord
 from address_space.table import PointTable
 from twin_gateway import __version__, system_points
+from twin_gateway.alarms.machine import Finding
 from twin_gateway.alarms.store import ConditionBook
 from twin_gateway.audit.journal import AuditJournal
 from twin_gateway.commands.desk import CommandDesk, DeskSettings
@@ -44,6 +46,7 @@ from twin_gateway.plant import Plant, build_plant
 from twin_gateway.schemes import make_book
 from twin_gateway.security.policy import UserPolicy
 from twin_gateway.security.users import User
+from twin_gateway.sqlite import is_damaged, opened
 from twin_gateway.whole_models import WholeModels
 
 log = logging.getLogger(__name__)
@@ -139,10 +142,7 @@ class Gateway:
         """
         self.config.data_directory.mkdir(parents=True, exist_ok=True, mode=0o700)
         try:
-            await self.audit.open()
-            await self.conditions.open()
-            if self.tags is not None:
-                await self.tags.open()
+            await self._open_files()
             if self.history is not None:
                 await self.history.start()
             await self._start_server()
@@ -173,22 +173,36 @@ class Gateway:
             time.monotonic() - self._started_at,
         )
 
+    async def _open_files(self) -> None:
+        """What is damaged is put aside and begun anew; but without the safety tags no switch is commanded."""
+        damaged: list[str] = []
+        await opened(self.audit, "The audit records", damaged.append)
+        await opened(self.conditions, "Alarms", damaged.append)
+        if damaged:
+            part = f"{self.place}/_/_/files"
+            self.conditions.raise_(part, "G02", Finding("; ".join(damaged), 800))
+            self.conditions.clear(part, "G02")  # it waits for somebody to acknowledge it
+        if self.tags is not None:
+            damaged += await self._open_tags(self.tags)
+        for text in damaged:
+            log.error("%s", text)
+            await self.audit.append(AuditRecord(clock.now(), "file.damaged", "", "", self.place, text=text))
+
+    async def _open_tags(self, tags: TagStore) -> list[str]:
+        part = f"{self.place}/_/_/tags"
+        try:
+            await tags.open()
+        except (sqlite3.Error, ValueError) as error:
+            await tags.close()
+            if isinstance(error, sqlite3.Error) and not is_damaged(error):
+                raise
+            text = f"Safety tags cannot be read, no switch is commanded: tags.sqlite ({error})"
+            self.conditions.raise_(part, "G02", Finding(text, 800))
+            return [text]
+        self.conditions.clear(part, "G02", "Safety tags are known")
+        return []
+
     async def _start_server(self) -> None:
-        section = self.config.opcua
-        settings = ServerSettings(
-            host=section.host,
-            port=section.port,
-            authority=self.config.authority,
-            pki_directory=self.config.data_directory / "pki",
-            security=section.modes(),
-            security_none=section.security_none,
-            policies=section.policies,
-            trust_any_client=section.trust_any_client,
-            key_bits=section.key_bits,
-            host_names=section.host_names,
-            software_version=__version__,
-            mqtt_root=_mqtt_root(self.config),
-        )
         ports = Ports(
             policy=self.policy,
             desk=self.desk,
@@ -199,7 +213,7 @@ class Gateway:
             providers=(self.twin,),
             control_model=self.desk.control_model,
         )
-        self.server = GatewayServer(self.table, settings, ports=ports, book=self.book)
+        self.server = GatewayServer(self.table, server_settings(self.config), ports=ports, book=self.book)
         await self.server.start()
 
     async def stop(self) -> None:
@@ -223,8 +237,7 @@ class Gateway:
             log.error("%s", error)
         if self.history is not None:
             await self.history.stop()
-        with contextlib.suppress(RuntimeError):  # it had not been opened
-            await self.audit.close()
+        await self.audit.close()
 
     def _spawn(self, name: str, run: Callable[[], Any]) -> None:
         task: asyncio.Task[None] = asyncio.create_task(run(), name=name)
@@ -412,6 +425,26 @@ class Gateway:
         if self.twin.failed:
             details["twin_failed"] = dict(self.twin.failed)
         return not ended and not self.twin.failed, details
+
+
+def server_settings(config: GatewayConfig) -> ServerSettings:
+    """What the configuration says of the OPC UA server."""
+    section = config.opcua
+    return ServerSettings(
+        host=section.host,
+        port=section.port,
+        authority=config.authority,
+        pki_directory=config.data_directory / "pki",
+        application_uri=section.application_uri,
+        security=section.modes(),
+        security_none=section.security_none,
+        policies=section.policies,
+        trust_any_client=section.trust_any_client,
+        key_bits=section.key_bits,
+        host_names=section.host_names,
+        software_version=__version__,
+        mqtt_root=_mqtt_root(config),
+    )
 
 
 def _mqtt_root(config: GatewayConfig) -> str:

@@ -80,7 +80,11 @@ class OwnConditions:
 
     async def look_at_disk(self) -> None:
         """Free room where everything durable is kept."""
-        free = (await asyncio.to_thread(shutil.disk_usage, self._folder)).free
+        try:
+            free = (await asyncio.to_thread(shutil.disk_usage, self._folder)).free
+        except OSError as error:  # gone, or the disk with it
+            self._alarms.raise_("G02", self.part("disk"), f"The data directory cannot be looked at: {error}", 800)
+            return
         text = f"Only {free >> 20} MiB are free for audit, history and states"
         self._alarms.set(free < DISK_LOW, "G02", self.part("disk"), text, 800 if free < DISK_FULL else 600)
 

@@ -119,7 +119,7 @@ async def _serve(gateway: Gateway, started: Callable[[Gateway], None] | None) ->
     try:
         await gateway.start()
     except sqlite3.Error as error:
-        return _complain(f"the audit journal in {gateway.config.data_directory} cannot be used: {error}")
+        return _complain(f"a database in {gateway.config.data_directory} cannot be used: {error}")
     except (OSError, CertificateError, SettingsError) as error:
         return _complain(error)
     # What has been built stays: a collection that looks at all of it again would hold up the event loop for long.

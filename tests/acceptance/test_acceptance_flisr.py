@@ -263,4 +263,5 @@ async def test_the_whole_sequence_of_an_automatic_feeder_takes_seconds_and_asks_
     assert sequence.state.name == "RESTORED", (sequence.degraded, sequence.reason)
     assert time.monotonic() - began < 60
     assert world.commanded() == ["open RMU28/C28", "open RMU29/C28", "close PS01/F01", "close RMU29/C37"]
-    assert f"{AREA}/L28" in sequence.location.candidates[0]  # type: ignore[union-attr]
+    assert sequence.location is not None
+    assert f"{AREA}/L28" in sequence.location.candidates[0]

@@ -59,6 +59,9 @@ class ConditionBook:
         now: clock of the records, FILETIME ticks.
         monotonic: clock of the waiting, s.
         most: conditions that are kept.
+
+    Attributes:
+        path: of the database; empty without.
     """
 
     def __init__(
@@ -73,6 +76,7 @@ class ConditionBook:
         monotonic: Callable[[], float] = time.monotonic,
         most: int = MAX_CONDITIONS,
     ) -> None:
+        self.path = path or Path()
         self._events = events
         self._writing = WriteBehind(path, self._kept, self._not_written)
         self._policy, self._audit = policy, audit

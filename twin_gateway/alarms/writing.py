@@ -11,7 +11,7 @@ from pathlib import Path
 
 from twin_gateway.alarms import keeping
 from twin_gateway.alarms.keeping import Kept
-from twin_gateway.audit.database import Database
+from twin_gateway.sqlite import Database
 
 log = logging.getLogger(__name__)
 WRITTEN_AT_ONCE = 500

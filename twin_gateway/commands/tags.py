@@ -16,7 +16,7 @@ from address_space.address import AddressError, parse
 from address_space.events import Event, EventJournal
 from address_space.ports import AccessPolicy, AuditLog, AuditRecord, Caller, Right
 from address_space.quality import StatusCode
-from twin_gateway.audit.database import Database
+from twin_gateway.sqlite import Database
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS tag (

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -34,7 +35,9 @@ class FunctionHost:
 
     Args:
         place: of the gateway, for events.
-        pause: s until a function that has failed is started again; doubled each time.
+        pause: s until a function that has failed is started again; doubled each time, up to `LONGEST_PAUSE_S`. One
+            that has run for longer than that has recovered: it begins with the first pause again.
+        monotonic: clock of that, s.
 
     Attributes:
         failed: functions that do not run at present, by name -> why.
@@ -43,13 +46,21 @@ class FunctionHost:
         ValueError: two functions offer the same method on one object.
     """
 
-    def __init__(self, hosted: Sequence[Hosted], alarms: Alarms, place: str = "", *, pause: float = PAUSE_S) -> None:
+    def __init__(
+        self,
+        hosted: Sequence[Hosted],
+        alarms: Alarms,
+        place: str = "",
+        *,
+        pause: float = PAUSE_S,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
         self.hosted = tuple(hosted)
         self.functions = functions = tuple(one.function for one in hosted)
         self.failed: dict[str, str] = {}
         self._alarms = alarms
         self._place = place
-        self._pause = pause
+        self._pause, self._now = pause, monotonic
         self._owners: dict[tuple[str, str], TwinFunction] = {}
         for function in functions:
             for spec in function.specs():
@@ -73,12 +84,15 @@ class FunctionHost:
         """Run a function, again when it fails: its results are bad until then, and everybody is told. Never returns."""
         function, pause = hosted.function, self._pause
         while True:
+            began = self._now()
             try:
                 await function.run()
                 why = "it ended by itself"
             except Exception as error:
                 log.exception("twin function %s failed", function.name)
                 why = f"{type(error).__name__}: {error}"
+            if self._now() - began > LONGEST_PAUSE_S:
+                pause = self._pause
             self.failed[function.name] = why
             hosted.results.invalidate()
             text = f"Twin function {function.name} failed ({why}); its results are bad, it starts again in {pause:g} s"

@@ -15,6 +15,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from twin_gateway.sqlite import connect, transaction
+
 BLOCK = 96
 _ID_BITS = 24
 _ITEM = np.dtype([("value", "<f8"), ("quality", "<u4"), ("revision", "<u2")])
@@ -97,7 +99,7 @@ class IntervalStore:
         self.length = length
         self.retention = retention
         self.counters = StoreCounters()
-        self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+        self._db = connect(path, _SCHEMA, every_commit=False)
         try:
             self._open()
         except BaseException:
@@ -105,9 +107,6 @@ class IntervalStore:
             raise
 
     def _open(self) -> None:
-        self._db.execute("PRAGMA journal_mode=WAL")
-        self._db.execute("PRAGMA synchronous=NORMAL")
-        self._db.executescript(_SCHEMA)
         found = self._db.execute("SELECT value FROM setting WHERE name='length'").fetchone()
         if found is None:
             self._db.execute("INSERT INTO setting VALUES('length', ?)", (self.length,))
@@ -128,7 +127,7 @@ class IntervalStore:
             first = len(self._ids) + 1
             if first + len(new) >> _ID_BITS:
                 raise IntervalStoreError("more than 16 million points in one interval store")
-            with self._transaction():
+            with transaction(self._db):
                 self._db.executemany("INSERT INTO address(id, text) VALUES(?, ?)", enumerate(new, first))
             self._ids.update((text, number) for number, text in enumerate(new, first))
         return np.array([self._ids[text] for text in addresses], np.int64)
@@ -164,7 +163,7 @@ class IntervalStore:
         stops = np.append(starts[1:], len(keys))
         touched: list[npt.NDArray[np.int64]] = []
         fresh = set(np.unique(ids).tolist()) - self._used
-        with self._transaction():
+        with transaction(self._db):
             self._db.executemany("UPDATE address SET used=1 WHERE id=?", [(number,) for number in fresh])
             for start, stop in zip(starts.tolist(), stops.tolist(), strict=True):
                 key = int(keys[start])
@@ -205,13 +204,13 @@ class IntervalStore:
 
     def put_positions(self, positions: Sequence[tuple[float, str, int]]) -> None:
         """Remember switch positions: (Unix seconds, equipment, `Position`)."""
-        with self._transaction():
+        with transaction(self._db):
             self._db.executemany("INSERT OR REPLACE INTO position VALUES(?, ?, ?)", positions)
 
     def trim(self, now: float) -> int:
         """Delete what is older than the retention; returns how many blocks went. Positions keep the last before."""
         oldest = int((now - self.retention) // self.length)
-        with self._transaction():
+        with transaction(self._db):
             gone = self._db.execute("DELETE FROM block WHERE key < ?", (oldest // BLOCK << _ID_BITS,)).rowcount
             self._db.execute("DELETE FROM touched WHERE number < ?", (oldest,))
             self._db.execute(
@@ -224,27 +223,6 @@ class IntervalStore:
     def close(self) -> None:
         """Close the file."""
         self._db.close()
-
-    def _transaction(self) -> _Transaction:
-        return _Transaction(self._db)
-
-
-class _Transaction:
-    """`BEGIN` to `COMMIT`, or `ROLLBACK` when something fails."""
-
-    def __init__(self, db: sqlite3.Connection) -> None:
-        self._db = db
-
-    def __enter__(self) -> None:
-        self._db.execute("BEGIN IMMEDIATE")
-
-    def __exit__(self, kind: object, *_: object) -> None:
-        try:
-            if kind is None:
-                self._db.execute("COMMIT")
-        finally:
-            if self._db.in_transaction:  # a full disk may have ended it already
-                self._db.execute("ROLLBACK")
 
 
 class IntervalReader:

@@ -26,11 +26,12 @@ from address_space.quality import Quality, StatusCode, TimeFlag
 from address_space.table import PointTable
 from twin_gateway.durations import Seconds
 from twin_gateway.functions.contract import TwinContext
-from twin_gateway.functions.durable_files import set_aside
 from twin_gateway.functions.interval_store import IntervalLengthError, IntervalStore, StoreCounters
 from twin_gateway.functions.losses_reactive import REGISTERS as REACTIVE_REGISTERS
 from twin_gateway.functions.slices import each, in_slices, pieces
 from twin_gateway.grid.model import Grid, Position, Quantity
+from twin_gateway.set_aside import set_aside
+from twin_gateway.sqlite import damaged_aside
 from twin_gateway.twin.intervals import BoundaryRegisters, Emitted, IntervalMeans, of_profile, of_profile_means
 from twin_gateway.twin.losses.regions import padded
 
@@ -158,13 +159,11 @@ class Intervals:
         try:
             return self._made(path)
         except IntervalLengthError as error:
-            kept, text = set_aside(path, f"{error.found:g}s"), str(error)
-        except sqlite3.OperationalError:  # full, or not ours to write: another file would be no better
-            raise
-        except sqlite3.DatabaseError as error:
-            kept, text = set_aside(path, "damaged"), f"{path.name} is damaged ({error})"
-        log.error("interval data begin anew: %s; kept as %s", text, kept)
-        self._alarms.event("G02", self._owner, f"Interval data begin anew: {text}; kept as {kept.name}", 600)
+            text = f"{error}; kept as {set_aside(path, f'{error.found:g}s').name}"
+        except sqlite3.Error as error:
+            text = damaged_aside(path, error)
+        log.error("interval data begin anew: %s", text)
+        self._alarms.event("G02", self._owner, f"Interval data begin anew: {text}", 600)
         return self._made(path)
 
     def _made(self, path: Path) -> IntervalStore:

@@ -16,7 +16,6 @@ from address_space import clock, quality
 from address_space.ports import Caller, MethodResult, MethodSpec
 from address_space.quality import StatusCode
 from twin_gateway.functions.contract import TwinContext
-from twin_gateway.functions.durable_files import set_aside
 from twin_gateway.functions.interval_store import IntervalReader, IntervalStoreError
 from twin_gateway.functions.intervals import FILE
 from twin_gateway.functions.losses_conditions import MeterConditions
@@ -40,6 +39,7 @@ from twin_gateway.functions.losses_settings import LossSettings
 from twin_gateway.functions.losses_suspicions import StandingSuspicions
 from twin_gateway.functions.slices import each
 from twin_gateway.functions.worker import ComputeError, Worker
+from twin_gateway.sqlite import damaged_aside
 from twin_gateway.twin.losses.detection import Suspicion
 from twin_gateway.twin.losses.regions import RegionKind, meters_of, padded, regions
 
@@ -130,12 +130,8 @@ class Losses:
             write_grid(self._context.grid, self._grid_file)
         try:
             self._results.open()
-        except sqlite3.OperationalError:
-            raise
-        except sqlite3.DatabaseError as error:
-            path = self._results.path
-            kept = set_aside(path, "damaged")
-            text = f"Results of losses begin anew: {path.name} is damaged ({error}); kept as {kept.name}"
+        except sqlite3.Error as error:
+            text = f"Results of losses begin anew: {damaged_aside(self._results.path, error)}"
             self._context.alarms.event("G02", self.owner, text, 600)
             self._results.open()
 

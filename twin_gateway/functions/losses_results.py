@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from twin_gateway.functions.losses_job import LossResult, RegionSeries
+from twin_gateway.sqlite import connect, transaction
 from twin_gateway.twin.losses.detection import Method, Suspicion
 
 _SCHEMA = """
@@ -63,18 +64,9 @@ class LossResults:
         """Open or make the file.
 
         Raises:
-            sqlite3.OperationalError: it cannot be opened or written.
-            sqlite3.DatabaseError: it is damaged.
+            OSError, sqlite3.Error: as of `connect`.
         """
-        database = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False)
-        try:
-            database.execute("PRAGMA journal_mode=WAL")
-            database.execute("PRAGMA synchronous=NORMAL")
-            database.executescript(_SCHEMA)
-        except BaseException:
-            database.close()
-            raise
-        self._connection = database
+        self._connection = connect(self.path, _SCHEMA, every_commit=False)
 
     def close(self) -> None:
         """Close the file; nothing happens when it is not open."""
@@ -105,8 +97,7 @@ class LossResults:
 
     def _revise(self, result: LossResult, states: dict[str, list[int]]) -> dict[str, list[tuple[int, int]]]:
         changed: dict[str, list[tuple[int, int]]] = {}
-        self._db.execute("BEGIN IMMEDIATE")
-        try:
+        with transaction(self._db):
             for key, series in result.series.items():
                 known = {
                     end: (revision, state, digest)
@@ -129,10 +120,6 @@ class LossResults:
                     )
                 if found:
                     changed[key] = found
-            self._db.execute("COMMIT")
-        except BaseException:
-            self._db.execute("ROLLBACK")
-            raise
         return changed
 
     def revision(self, region: str, end: float) -> int:
@@ -143,7 +130,7 @@ class LossResults:
 
     def put_days(self, days: Sequence[tuple[str, DayLoss]]) -> None:
         """Keep daily results."""
-        with self._lock:
+        with self._lock, transaction(self._db):
             self._db.executemany(
                 "INSERT OR REPLACE INTO day VALUES(?, ?, ?, ?, ?, ?)",
                 [(region, day.start, day.rate, day.ntl, day.uncertainty, day.complete) for region, day in days],
@@ -161,16 +148,10 @@ class LossResults:
     def put_suspicions(self, items: Sequence[Suspicion]) -> None:
         """Keep what is suspected at present, in place of what was."""
         rows = [(json.dumps(asdict(item)),) for item in items]
-        with self._lock:
-            self._db.execute("BEGIN IMMEDIATE")
-            try:
-                self._db.execute("DELETE FROM suspicion")
-                self._db.executemany("INSERT INTO suspicion VALUES(?)", rows)
-                self._db.execute("INSERT OR REPLACE INTO progress VALUES('searched', 1)")
-                self._db.execute("COMMIT")
-            except BaseException:
-                self._db.execute("ROLLBACK")
-                raise
+        with self._lock, transaction(self._db):
+            self._db.execute("DELETE FROM suspicion")
+            self._db.executemany("INSERT INTO suspicion VALUES(?)", rows)
+            self._db.execute("INSERT OR REPLACE INTO progress VALUES('searched', 1)")
 
     def suspicions(self) -> list[Suspicion] | None:
         """What was suspected last; None when there has been no search."""

@@ -17,7 +17,6 @@ from address_space.events import Event
 from address_space.ports import Caller, MethodResult, MethodSpec, Right
 from address_space.quality import StatusCode
 from twin_gateway.functions.contract import TwinContext
-from twin_gateway.functions.durable_files import set_aside
 from twin_gateway.functions.interval_store import IntervalStoreError
 from twin_gateway.functions.intervals import FILE as INTERVALS_FILE
 from twin_gateway.functions.lv_topology_decisions import Decisions
@@ -35,6 +34,7 @@ from twin_gateway.functions.lv_topology_store import (
 from twin_gateway.functions.slices import in_slices
 from twin_gateway.functions.worker import ComputeError, Worker
 from twin_gateway.grid.model import Meter, MeterRole
+from twin_gateway.sqlite import damaged_aside
 from twin_gateway.twin.lv_topology.finding import State
 from twin_gateway.twin.lv_topology.identify import METHODS
 
@@ -109,14 +109,9 @@ class LvTopology:
             return
         try:
             self._read()
-        except sqlite3.OperationalError:
+        except sqlite3.Error as error:
             self._store.close()
-            raise
-        except sqlite3.DatabaseError as error:
-            self._store.close()
-            path = self._store.path
-            kept = set_aside(path, "damaged")
-            text = f"Findings of LV topology begin anew: {path.name} is damaged ({error}); kept as {kept.name}"
+            text = f"Findings of LV topology begin anew: {damaged_aside(self._store.path, error)}"
             self._context.alarms.event("G02", self.owner, text, 600)
             self._read()
 

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from twin_gateway.sqlite import connect, transaction
 from twin_gateway.twin.lv_topology.finding import Finding, MethodVote, Reason, State
 from twin_gateway.twin.lv_topology.records import same_phases
 
@@ -98,20 +99,9 @@ class TopologyStore:
         """Open or make the file.
 
         Raises:
-            OSError, sqlite3.OperationalError: it cannot be opened or written.
-            sqlite3.DatabaseError: it is damaged.
+            OSError, sqlite3.Error: as of `connect`.
         """
-        self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        self.path.touch(mode=0o600, exist_ok=True)
-        database = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False)
-        try:
-            database.execute("PRAGMA journal_mode=WAL")
-            database.execute("PRAGMA synchronous=FULL")
-            database.executescript(_SCHEMA)
-        except BaseException:
-            database.close()
-            raise
-        self._connection = database
+        self._connection = connect(self.path, _SCHEMA)
 
     def close(self) -> None:
         """Close the file; nothing happens when it is not open."""
@@ -132,7 +122,7 @@ class TopologyStore:
             Id of the result, and its findings as kept.
         """
         rejected = {tuple(row) for row in self._db.execute("SELECT meter, transformer, phases FROM rejection")}
-        with self._transaction():
+        with transaction(self._db):
             number = self._db.execute(
                 "INSERT INTO result(area, start, stop, made, user, details) VALUES(?, ?, ?, ?, ?, ?)",
                 (result.area, result.start, result.end, result.made, result.user, json.dumps(dict(result.details))),
@@ -204,7 +194,7 @@ class TopologyStore:
         """
         finding = item.finding
         revision = 0
-        with self._transaction():
+        with transaction(self._db):
             self._set_state(item, State.CONFIRMED)
             self._db.execute(
                 "DELETE FROM rejection WHERE meter = ? AND transformer = ? AND phases = ?",
@@ -228,7 +218,7 @@ class TopologyStore:
     def reject(self, item: StoredFinding, time: int, user: str, reason: str) -> None:
         """Reject a finding: the same answer for the same meter stays rejected in later results."""
         finding = item.finding
-        with self._transaction():
+        with transaction(self._db):
             self._set_state(item, State.REJECTED)
             self._db.execute(
                 "INSERT OR REPLACE INTO rejection VALUES(?, ?, ?, ?, ?, ?)",
@@ -251,27 +241,6 @@ class TopologyStore:
         self._db.execute(
             "UPDATE finding SET state = ? WHERE result = ? AND number = ?", (state.value, int(result), int(number))
         )
-
-    def _transaction(self) -> _Transaction:
-        return _Transaction(self._db)
-
-
-class _Transaction:
-    """`BEGIN` to `COMMIT`, or `ROLLBACK` when something fails."""
-
-    def __init__(self, db: sqlite3.Connection) -> None:
-        self._db = db
-
-    def __enter__(self) -> None:
-        self._db.execute("BEGIN IMMEDIATE")
-
-    def __exit__(self, kind: object, *_: object) -> None:
-        try:
-            if kind is None:
-                self._db.execute("COMMIT")
-        finally:
-            if self._db.in_transaction:  # after an error, or a COMMIT that failed
-                self._db.execute("ROLLBACK")
 
 
 def _row(finding: Finding) -> tuple[object, ...]:

@@ -17,7 +17,6 @@ from address_space.ports import Caller, MethodResult, MethodSpec
 from address_space.quality import Quality
 from twin_gateway.drivers.link import LinkState
 from twin_gateway.functions.contract import TwinContext
-from twin_gateway.functions.durable_files import opened
 from twin_gateway.functions.following import Following
 from twin_gateway.functions.rule_watch import RuleWatch, Watched
 from twin_gateway.functions.slices import SLICE_S, Slices, in_slices
@@ -29,6 +28,7 @@ from twin_gateway.functions.supervision_outages import Outages
 from twin_gateway.functions.supervision_results import SupervisionResults
 from twin_gateway.functions.supervision_settings import SupervisionSettings
 from twin_gateway.functions.supervision_store import Maintenance, SupervisionStore
+from twin_gateway.sqlite import opened
 from twin_gateway.twin.rules import DeviceState
 from twin_gateway.twin.supervision import clocks
 from twin_gateway.twin.supervision.conditions import DEVICE_RULES
@@ -178,7 +178,10 @@ class Supervision:
     # ---- what comes in --------------------------------------------------------------------------------------------
 
     async def _open(self) -> None:
-        kept = await opened(self.store, self.context.alarms, self.context.place, "Availability and maintenance")
+        alarms, place = self.context.alarms, self.context.place
+        kept = await opened(
+            self.store, "Availability and maintenance", lambda text: alarms.event("G02", place, text, 600)
+        )
         slices = Slices()
         for device in self.index.order:
             device.ledger.days.update(kept.days.get(device.place, {}))

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from twin_gateway.audit.database import Database
 from twin_gateway.functions.slices import Slices
+from twin_gateway.sqlite import Database
 from twin_gateway.twin.supervision.ledger import Day, Ledger
 
 _SCHEMA = """

@@ -20,7 +20,6 @@ from address_space.journal import Chunk
 from address_space.ports import Caller, MethodResult, MethodSpec
 from address_space.quality import Quality, StatusCode, TimeFlag
 from twin_gateway.functions.contract import TwinContext
-from twin_gateway.functions.durable_files import opened
 from twin_gateway.functions.feeder_view import FeederViews
 from twin_gateway.functions.following import Following
 from twin_gateway.functions.results import Value
@@ -34,6 +33,7 @@ from twin_gateway.functions.switchgear_operations import Operations
 from twin_gateway.functions.switchgear_settings import SwitchgearSettings
 from twin_gateway.functions.switchgear_store import Entry, SwitchgearStore
 from twin_gateway.grid.topology import LiveTopology
+from twin_gateway.sqlite import opened
 from twin_gateway.twin.supervision.rollup import function_of
 from twin_gateway.twin.switchgear import gas
 from twin_gateway.twin.switchgear.conditions import BLOCKING, SWITCHGEAR_RULES
@@ -140,7 +140,10 @@ class SwitchgearCondition:
 
     async def open(self) -> None:
         """Read what was kept and what the table has already."""
-        kept = await opened(self._store, self.context.alarms, self.context.place, "Wear and history of switchgear")
+        alarms, place = self.context.alarms, self.context.place
+        kept = await opened(
+            self._store, "Wear and history of switchgear", lambda text: alarms.event("G02", place, text, 600)
+        )
         slices = Slices()
         for one in self.equipment.values():
             one.restore(kept.get(one.place))

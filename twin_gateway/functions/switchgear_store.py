@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from twin_gateway.audit.database import Database
+from twin_gateway.sqlite import Database
 from twin_gateway.twin.switchgear.wear import PoleWear
 
 _SCHEMA = """

@@ -10,7 +10,7 @@ from typing import Any
 import duckdb
 import numpy.typing as npt
 
-from twin_gateway.functions.durable_files import set_aside
+from twin_gateway.set_aside import set_aside
 
 COLUMNS = {
     "sample": "series INTEGER, time BIGINT, received BIGINT, value DOUBLE, status UINTEGER, late BOOLEAN, text VARCHAR",

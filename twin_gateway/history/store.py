@@ -21,7 +21,6 @@ import numpy as np
 import numpy.typing as npt
 
 from address_space import clock
-from twin_gateway.functions.durable_files import set_aside
 from twin_gateway.history.database import (
     COLUMNS,
     HistoryPausedError,
@@ -33,6 +32,7 @@ from twin_gateway.history.database import (
 from twin_gateway.history.segments import KINDS, Segment, SegmentDamagedError, parse_name, read_segment
 from twin_gateway.history.series import SeriesList
 from twin_gateway.history.settings import HistorySettings
+from twin_gateway.set_aside import set_aside
 
 log = logging.getLogger(__name__)
 

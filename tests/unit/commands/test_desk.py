@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -258,7 +259,7 @@ async def test_a_request_under_way_when_the_process_ended_is_unknown_and_not_rep
 async def test_without_a_durable_audit_nothing_leaves(rig: Rig, tmp_path: Path) -> None:
     await rig.audit.close()
     assert rig.desk.controllable(POS)
-    with pytest.raises(RuntimeError):
+    with pytest.raises(sqlite3.ProgrammingError, match="closed"):
         await rig.audit.append(AuditRecord(0, "x", "", ""))
     outcome = await rig.operate()
     assert outcome.gate == "audit"

@@ -60,8 +60,7 @@ class FullDisk:
 
 async def refuse_writes(rig: Rig, on: bool) -> None:
     """Have the journal's disk refuse every write, or no more."""
-    audit = rig.audit
-    await audit._run(lambda: audit._open_database().execute(f"PRAGMA query_only={'ON' if on else 'OFF'}"))
+    await rig.audit._database.run(lambda database: database.execute(f"PRAGMA query_only={'ON' if on else 'OFF'}"))
 
 
 async def test_an_outcome_that_the_full_disk_refused_is_owed_and_nothing_else_leaves_before_it(make: Make) -> None:
@@ -91,8 +90,8 @@ async def test_an_outcome_that_the_full_disk_refused_is_owed_and_nothing_else_le
 
 async def test_a_failed_commit_does_not_block_the_journal_for_ever(make: Make) -> None:
     rig = await make()
-    database = FullDisk(rig.audit._open_database())
-    rig.audit._database = cast(sqlite3.Connection, database)
+    database = FullDisk(rig.audit._database._opened())
+    rig.audit._database._connection = cast(sqlite3.Connection, database)
     assert (await rig.operate()).gate == "audit"
     assert rig.device.got == []
     assert (await rig.operate()).good

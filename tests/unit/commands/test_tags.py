@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -109,7 +110,7 @@ async def test_a_tag_is_audited_before_it_has_effect_and_without_audit_there_is_
     await tags_of(rig).set(QA1, TagKind.HOT_LINE, "live work", OPERATOR)
     assert [(record.kind, record.user) for record in await rig.audit.records(1)] == [("tag.set", "anna")]
     await rig.audit.close()
-    with pytest.raises(RuntimeError):
+    with pytest.raises(sqlite3.ProgrammingError, match="closed"):
         await tags_of(rig).clear(QA1, TagKind.HOT_LINE, "done", OPERATOR)
     assert len(tags_of(rig).at(QA1)) == 1
     rig.audit = AuditJournal(tmp_path / "audit.sqlite")

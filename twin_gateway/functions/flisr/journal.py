@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from twin_gateway.audit.database import Database
+from twin_gateway.sqlite import Database
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS event (
