@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +26,11 @@ class Condition:
         status: StatusCode of the source when the condition changed last (Quality).
         value: of the source at that moment.
         correlation: joins all records of one fault.
+        limits: of limit alarms, where it passes them: LowLow, Low, High, HighHigh in the unit of the source; None for
+            one that is not used. Empty for other alarms.
+        target: of discrepancy alarms: address of the point that the source should agree with.
+        tolerance, expected: how far the two may be apart, and for how long, s; None where it is not known.
+        expires: of certificate alarms: when the first of its certificates does.
         *_time: TransitionTime of each state.
     """
 
@@ -51,6 +58,11 @@ class Condition:
     status: int = 0
     value: bool | int | float | str | None = None
     correlation: str = ""
+    limits: tuple[float | None, ...] = ()
+    target: str = ""
+    tolerance: float | None = None
+    expected: float | None = None
+    expires: int = 0
     source_time: int = 0
     received: int = 0
     active_time: int = 0
@@ -71,3 +83,19 @@ class Condition:
     def retain(self) -> bool:
         """Whether it is of interest: enabled, and active or not yet acknowledged and confirmed (Part 9, 5.5.2)."""
         return self.enabled and (self.active or not self.acked or not self.confirmed)
+
+    @staticmethod
+    def of_members(members: Mapping[str, Any]) -> Condition:
+        """The condition of its members as JSON has them, EventIds in hexadecimal; unknown members are left out.
+
+        Raises:
+            ValueError, TypeError, KeyError: they are not those of a condition.
+        """
+        known = {name: value for name, value in members.items() if name in _MEMBERS}
+        known["event_id"] = bytes.fromhex(known["event_id"])
+        known["earlier"] = tuple(bytes.fromhex(each) for each in known.get("earlier", ()))
+        known["limits"] = tuple(known.get("limits", ()))
+        return Condition(**known)
+
+
+_MEMBERS = frozenset(each.name for each in fields(Condition))

@@ -6,8 +6,10 @@ import asyncio
 import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
+from address_space import clock
 from twin_gateway.alarms.entry import CERTIFICATE_EXPIRES
 from twin_gateway.functions.alarms import Alarms
 from twin_gateway.functions.certificate_files import expiry
@@ -98,13 +100,15 @@ class OwnConditions:
                 continue
             severity = EXPIRED_SEVERITY if worst == 2 else WARN_SEVERITY
             text = "Certificate: " + "; ".join(texts)
-            details = (("expires", time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(until))),)
-            self._alarms.raise_("D09", self.part(name), text, severity, details=details, kind=CERTIFICATE_EXPIRES)
+            expires = clock.from_unix(until) if until is not None else 0
+            details = (("expires", clock.iso(expires)),) if expires else ()
+            kind = replace(CERTIFICATE_EXPIRES, expires=expires)
+            self._alarms.raise_("D09", self.part(name), text, severity, details=details, kind=kind)
 
 
-def _worst(folder: Path, now: float) -> tuple[int, Sequence[str], float]:
+def _worst(folder: Path, now: float) -> tuple[int, Sequence[str], float | None]:
     """(worst stage, a text for each certificate that is not well, when the first of them expires) in a folder."""
-    worst, texts, first = 0, [], float("inf")
+    worst, texts, ends = 0, [], []
     for path in sorted(folder.glob("*")) if folder.is_dir() else ():
         if path.suffix not in {".der", ".crt", ".cer"} and (path.suffix != ".pem" or "key" in path.name):
             continue
@@ -116,7 +120,8 @@ def _worst(folder: Path, now: float) -> tuple[int, Sequence[str], float]:
             continue
         stage = certificate_stage(until, now)
         if stage:
-            worst, first = max(worst, stage), min(first, until)
+            worst = max(worst, stage)
+            ends.append(until)
             days = (until - now) / 86_400.0
             texts.append(f"{path.name} has expired" if stage == 2 else f"{path.name} expires in {days:.0f} days")
-    return worst, texts, first if first != float("inf") else now
+    return worst, texts, min(ends, default=None)

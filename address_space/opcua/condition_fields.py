@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any, NamedTuple
 
@@ -14,12 +14,14 @@ from address_space.opcua.event_values import (
     BYTE_STRING,
     DATE_TIME,
     DOUBLE,
+    INT64,
     LOCALIZED_TEXT,
     NODE_ID,
     NULL,
     STATUS_CODE,
     STRING,
     UINT16,
+    UINT64,
     Field,
 )
 from address_space.opcua.wire import NULL_NODE_ID, numeric_node_id
@@ -70,6 +72,7 @@ _REACHED = {"HighHigh": {"HighHigh", "High"}, "High": {"High"}, "Low": {"Low"}, 
 
 PROPERTY, TWO_STATE, CONDITION_VARIABLE, STATE_VARIABLE = 68, 8995, 9002, 2760
 _BOOLEAN, _TEXT, _TIME, _DURATION, _NODE, _STRING_TYPE, _OCTETS, _SEVERITY, _STATUS = 1, 21, 294, 290, 17, 12, 15, 5, 19
+_DOUBLE, _DATE_TIME = 11, 13
 
 
 class Context(NamedTuple):
@@ -85,6 +88,8 @@ class Context(NamedTuple):
 
 
 Get = Callable[[Condition, Context], Field]
+CONDITION_DISABLED: Field = (STATUS_CODE, int(StatusCode.BadConditionDisabled))
+"""Stands for what a disabled condition does not provide; events have it as the value."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,12 +101,20 @@ class Variable:
         type_definition: `PROPERTY`, `TWO_STATE`, `CONDITION_VARIABLE` or `STATE_VARIABLE`.
         get: its value.
         empty: StatusCode of the variable when it has no value.
+        optional: it is not there when it has no value.
+        lasting: a disabled condition provides it too (5.5.2).
     """
 
     data_type: int
     type_definition: int
     get: Get
     empty: int = 0
+    optional: bool = False
+    lasting: bool = False
+
+    def value(self, condition: Condition, context: Context) -> Field:
+        """Its value; `CONDITION_DISABLED` when the condition does not provide it for now."""
+        return self.get(condition, context) if condition.enabled or self.lasting else CONDITION_DISABLED
 
 
 def type_number(condition: Condition) -> int:
@@ -194,6 +207,18 @@ def _limit_state_id(condition: Condition, _: Context) -> Field:
     return NULL if number is None else (NODE_ID, numeric_node_id(number))
 
 
+def _limit(place: int) -> Get:
+    def get(condition: Condition, _: Context) -> Field:
+        limit = condition.limits[place] if condition.limits else None
+        return NULL if limit is None else (DOUBLE, limit)
+
+    return get
+
+
+def _target(condition: Condition, context: Context) -> Field:
+    return NODE_ID, context.node_id(condition.target) if condition.target else NULL_NODE_ID
+
+
 def _reached(name: str) -> Callable[[Condition], bool]:
     return lambda condition: condition.active and name in _REACHED.get(condition.limit, ())
 
@@ -218,6 +243,11 @@ _CONDITION = {
     **_dated("Comment", _TEXT, _of(LOCALIZED_TEXT, "comment"), "comment_time"),
     "ClientUserId": Variable(_STRING_TYPE, PROPERTY, _of(STRING, "user")),
 }
+_CONDITION |= {
+    path: replace(variable, lasting=True)
+    for path, variable in _CONDITION.items()
+    if path.partition("/")[0] not in {"Message", "Severity", "Quality", "LastSeverity"}
+}
 _ACKNOWLEDGEABLE = {
     **_two_state("AckedState", lambda each: each.acked, "acked_time", ("Acknowledged", "Unacknowledged")),
     **_two_state("ConfirmedState", lambda each: each.confirmed, "confirmed_time", ("Confirmed", "Unconfirmed")),
@@ -241,11 +271,16 @@ _ALARM = {
 }
 _NOT_ACTIVE = 0x80BF_0000
 """BadStateNotActive: the limits' state machine of an alarm that is not active has no state."""
+_LIMITS = {
+    f"{name}Limit": Variable(_DOUBLE, PROPERTY, _limit(place), optional=True)
+    for place, name in enumerate(("LowLow", "Low", "High", "HighHigh"))
+}
 _EXCLUSIVE_LIMIT = {
+    **_LIMITS,
     "LimitState/CurrentState": Variable(_TEXT, STATE_VARIABLE, _limit_state, _NOT_ACTIVE),
     "LimitState/CurrentState/Id": Variable(_NODE, PROPERTY, _limit_state_id, _NOT_ACTIVE),
 }
-_NON_EXCLUSIVE_LIMIT = {
+_NON_EXCLUSIVE_LIMIT = _LIMITS | {
     key: variable
     for name in _LIMIT_STATES
     for key, variable in _two_state(f"{name}State", _reached(name), "", (f"{name} active", f"{name} inactive")).items()
@@ -260,11 +295,19 @@ def _unknown(data_type: int) -> Variable:
 
 
 _DISCREPANCY = {
-    "TargetValueNode": Variable(_NODE, PROPERTY, _fixed((NODE_ID, NULL_NODE_ID))),
-    "ExpectedTime": _unknown(_DURATION),
+    "TargetValueNode": Variable(_NODE, PROPERTY, _target),
+    "ExpectedTime": Variable(
+        _DURATION,
+        PROPERTY,
+        lambda each, _: NULL if each.expected is None else (DOUBLE, each.expected * 1000),
+        _NOT_KEPT,
+    ),
+    "Tolerance": Variable(
+        _DOUBLE, PROPERTY, lambda each, _: NULL if each.tolerance is None else (DOUBLE, each.tolerance), optional=True
+    ),
 }
 _CERTIFICATE = {
-    "ExpirationDate": _unknown(13),
+    "ExpirationDate": Variable(_DATE_TIME, PROPERTY, lambda each, _: _time(each.expires), _NOT_KEPT),
     "CertificateType": _unknown(_NODE),
     "Certificate": _unknown(_OCTETS),
 }
@@ -296,15 +339,15 @@ def variables_of(number: int) -> dict[str, Variable]:
 def value_of(condition: Condition, path: str, context: Context) -> Field:
     """Value of a variable by path; null when conditions of its type do not have it."""
     variable = variables_of(type_number(condition)).get(path)
-    return NULL if variable is None else variable.get(condition, context)
+    return NULL if variable is None else variable.value(condition, context)
 
 
 def own_value(value: Any) -> Field:
     """A point's value as a field."""
     if isinstance(value, bool):
         return BOOLEAN, value
-    if isinstance(value, int):
-        return 8, value
+    if isinstance(value, int) and -(1 << 63) <= value < 1 << 64:
+        return (INT64, value) if value < 1 << 63 else (UINT64, value)
     if isinstance(value, float):
         return DOUBLE, value
     return NULL if value is None else (STRING, str(value))

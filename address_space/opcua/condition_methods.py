@@ -173,11 +173,11 @@ def _instance_call(method: ConditionMethod) -> InstanceCall:
         store, caller = server.ports.conditions, session.caller
         identifier = str(target.Identifier).partition("#")[0]
         condition = None if store is None else store.get(identifier)
-        if store is None or condition is None or not session.rights.allows(Right.BROWSE, condition.address):
-            return int(_CODES.BadNodeIdUnknown), ()
         given = dict(zip(names, arguments, strict=True))
         comment, locale = _comment(given.get("Comment"))
-        if caller is None:
+        if store is None or condition is None or not session.rights.allows(Right.BROWSE, condition.address):
+            status = int(_CODES.BadNodeIdUnknown)
+        elif caller is None:
             status = int(_CODES.BadUserAccessDenied)
         elif comment is not None and len(comment) > _LONGEST_COMMENT:
             status = int(_CODES.BadInvalidArgument)
@@ -247,9 +247,9 @@ async def condition_refresh(server: InternalServer, session: Session, arguments:
         return int(_CODES.BadMonitoredItemIdInvalid), ()
     if events is None or not len(events):
         return int(_CODES.BadNothingToDo), ()
-    if events.refreshing:
-        return int(_CODES.BadRefreshInProgress), ()
     # What has happened so far goes before, so that what is told in the refresh is never older than an event behind it.
     await server.event_feed.drain()
+    if events.refreshing:
+        return int(_CODES.BadRefreshInProgress), ()
     events.refresh([each for each in store.snapshot() if each.retain], items[0] if items else None)
     return 0, ()

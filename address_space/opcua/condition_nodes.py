@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from address_space import clock
 from address_space.conditions import Condition
 from address_space.opcua.condition_fields import (
+    CONDITION_DISABLED,
     OBJECTS,
     PROPERTY,
     Context,
@@ -131,7 +132,10 @@ class ConditionFace:
     def __init__(self, nodes: ConditionNodes, condition: Condition, path: str) -> None:
         self._nodes, self.condition, self.path = nodes, condition, path
         self._type = type_number(condition)
-        self._variable: Variable | None = variables_of(self._type).get(path)
+        variable = variables_of(self._type).get(path)
+        if variable is not None and variable.optional and variable.get(condition, nodes.context)[1] is None:
+            variable = None
+        self._variable: Variable | None = variable
         owner, _, name = path.rpartition("/")
         arguments = name == _ARGUMENTS
         method = METHODS.get(owner if arguments else path)
@@ -211,8 +215,11 @@ class ConditionFace:
         if self._arguments and self._method is not None:
             variant = arguments_value(self._method.inputs).variant
         elif self._variable is not None:
-            field = self._variable.get(self.condition, self._nodes.context)
-            variant, status = encode(field), self._variable.empty if field[1] is None else 0
+            field = self._variable.value(self.condition, self._nodes.context)
+            if field is CONDITION_DISABLED:
+                status = field[1]
+            else:
+                variant, status = encode(field), self._variable.empty if field[1] is None else 0
         else:
             raise KeyError(self.identifier)
         mask = 2 if status else 1

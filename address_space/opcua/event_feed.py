@@ -116,24 +116,31 @@ class EventFeed:
 
     def _wake(self) -> None:
         if self._task is None or self._task.done():
-            self._task = self._server.keep(self.drain())
+            self._task = self._server.keep(self._follow())
+
+    async def _follow(self) -> None:
+        while self._cursor is not None and self._cursor.pending:
+            await self.drain()
 
     async def drain(self) -> None:
-        """Read the journal to its end, a few milliseconds at a time."""
-        if self._cursor is None or not self._cursor.pending:
+        """Tell what has happened so far, a few milliseconds at a time.
+
+        What happens meanwhile is not waited for: publishing must go on however fast events come.
+        """
+        cursor = self._cursor
+        if cursor is None or not cursor.pending:
             return
+        end = cursor.position + cursor.pending
         async with self._busy:
             began = time.monotonic()
-            while (cursor := self._cursor) is not None:
+            while (cursor := self._cursor) is not None and cursor.position < end:
                 events = cursor.take(_AT_ONCE)
                 self._count_lost(cursor)
-                if not events:
-                    return
                 for event in events:
                     self._tell(self.records.of_event(event), event.id)
-                if time.monotonic() - began > _SLICE_SECONDS:
-                    await asyncio.sleep(0)
-                    began = time.monotonic()
+                    if time.monotonic() - began > _SLICE_SECONDS:
+                        await asyncio.sleep(0)
+                        began = time.monotonic()
 
     def _count_lost(self, cursor: Cursor[Event]) -> None:
         count = cursor.lost - self._missed
@@ -179,8 +186,13 @@ class EventFeed:
 
     def _offer(self, watched: dict[EventItem, EventItems], record: EventRecord, number: int) -> None:
         for item, group in watched.items():
-            if number > item.after and group.offer(item, record):
-                self.counters.events_told += 1
+            try:
+                if number > item.after and group.offer(item, record):
+                    self.counters.events_told += 1
+            except Exception:
+                # Whatever is wrong with one item's filter or with one event must not reach the other clients.
+                _log.exception("event item %d loses an event: it cannot be selected", item.id)
+                group.lose(item)
 
 
 def serve_events(server: InternalServer) -> EventFeed:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+import time
 from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -26,7 +27,8 @@ DEFAULT_QUEUE = 20_000
 MOST_QUEUED = 100_000
 """Longest queue of an item, and what all event items of one subscription may hold."""
 _MOST_OCTETS = 64 << 20
-_REFRESH_AT_ONCE = 100
+_REFRESH_SECONDS = 0.004
+"""How long one message looks through the conditions of a refresh."""
 _MESSAGE_OCTETS = 4 << 20
 _EVENT_LIST = b"\x01\x00\x94\x03\x01"
 _CODES = ua.StatusCodes
@@ -118,8 +120,10 @@ class EventItems:
 
     @property
     def refreshing(self) -> bool:
-        """Whether a ConditionRefresh is still under way."""
-        return any(isinstance(each, Refresh) for item in self._items.values() for each in item.queue)
+        """Whether a ConditionRefresh is still under way; one in an item that reports nothing is not waited for."""
+        return any(
+            isinstance(each, Refresh) for item in self._items.values() if item.mode == REPORTING for each in item.queue
+        )
 
     # ---- what clients ask ------------------------------------------------------------------------------------------
 
@@ -210,7 +214,7 @@ class EventItems:
         if item.waiting >= item.size or self._octets > _MOST_OCTETS or self._waiting >= MOST_QUEUED:
             if not item.waiting:
                 # Other items hold all the room there is.
-                self._lost(item)
+                self.lose(item)
                 return
             self._discard(item)
         item.queue.append(row)
@@ -231,9 +235,10 @@ class EventItems:
                 self._waiting -= 1
                 self._octets -= len(row)
                 break
-        self._lost(item)
+        self.lose(item)
 
-    def _lost(self, item: EventItem) -> None:
+    def lose(self, item: EventItem) -> None:
+        """An event does not reach the item, which is told that one is lost."""
         item.overflow += 1
         self.dropped += 1
         self._feed.counters.events_dropped += 1
@@ -260,6 +265,9 @@ class EventItems:
         end = make(REFRESH_END, "Server", "Refresh of the conditions is complete")
         for item in self._items.values():
             if item.mode != DISABLED and (item_id is None or item.id == item_id):
+                if item.mode == SAMPLING:
+                    # Those before it were not reported: nobody has triggered the item.
+                    item.queue = deque(each for each in item.queue if not isinstance(each, Refresh))
                 item.queue.append(Refresh(start, end, iter(conditions)))
 
     # ---- what is sent ----------------------------------------------------------------------------------------------
@@ -308,7 +316,7 @@ class EventItems:
 
     def _rows(self, item: EventItem) -> Iterator[bytes]:
         """What an item reports, taken out of its queue one by one."""
-        at_once = 0
+        until = time.monotonic() + _REFRESH_SECONDS
         while _reportable(item):
             if item.overflow and (item.oldest or not item.queue):
                 yield self._overflow(item)
@@ -318,10 +326,9 @@ class EventItems:
             first = item.queue[0]
             if isinstance(first, Refresh):
                 row = self._refreshed(item, first)
-                at_once += 1
                 if row is not None:
                     yield row
-                if at_once >= _REFRESH_AT_ONCE:
+                if time.monotonic() > until:
                     return
                 continue
             item.queue.popleft()

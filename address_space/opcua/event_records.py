@@ -296,7 +296,7 @@ class EventRecords:
         if record.condition is None:
             return clause, None, None
         variable = condition_fields.variables_of(type_number(record.condition)).get(clause.key)
-        return clause, None, None if variable is None else variable.get
+        return clause, None, None if variable is None else variable.value
 
     def of_event(self, event: Event) -> EventRecord:
         """The record of an event of the journal."""

@@ -25,7 +25,7 @@ Field = tuple[int, Any]
 """Built-in type number and value. DateTimes are FILETIME ticks, NodeIds and QualifiedNames octets, LocalizedTexts and
 Strings `str`, ByteStrings `bytes`; of type `OPAQUE` a whole Variant in octets, which is equal or not, nothing else."""
 
-BOOLEAN, BYTE, UINT16, INT32, UINT32, INT64, DOUBLE, STRING, DATE_TIME = 1, 3, 5, 6, 7, 8, 11, 12, 13
+BOOLEAN, BYTE, UINT16, INT32, UINT32, INT64, UINT64, DOUBLE, STRING, DATE_TIME = 1, 3, 5, 6, 7, 8, 9, 11, 12, 13
 BYTE_STRING, NODE_ID, EXPANDED_NODE_ID, STATUS_CODE, QUALIFIED_NAME, LOCALIZED_TEXT = 15, 17, 18, 19, 20, 21
 OPAQUE = 255
 NULL: Field = (0, None)
@@ -196,7 +196,7 @@ def cast(field: Field, kind: int) -> Field:
     if kind == NODE_ID and source == STRING:
         try:
             return NODE_ID, canonical(encode_node_id(ua.NodeId.from_string(value)))
-        except ua.UaError:
+        except (ua.UaError, struct.error):  # the latter for a namespace that is too large
             return NULL
     if kind == BOOLEAN:
         return _as_boolean(field)
@@ -243,7 +243,10 @@ def _as_text(field: Field) -> str | None:
     if kind == BOOLEAN:
         return "true" if value else "false"
     if kind == DATE_TIME:
-        return clock.iso(value)
+        try:
+            return clock.iso(value)
+        except OverflowError:  # before the year 1 or after 9999
+            return None
     if kind in _NUMERIC:
         return str(value)
     return text_of(field)

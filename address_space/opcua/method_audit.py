@@ -1,4 +1,4 @@
-"""Audit events of method calls (Part 5, 6.4.27): each call that is not a condition's, which have types of their own."""
+"""Audit events of method calls (Part 5, 6.4.27); conditions tell those of their methods by types of their own."""
 
 from __future__ import annotations
 
@@ -18,8 +18,6 @@ def tell_call(server: InternalServer, session: Session, wanted: Any, status: int
     """Tell that a method was called (CallMethodRequest of asyncua's) and what came of it."""
     target, method, given = wanted.ObjectId, wanted.MethodId, list(wanted.InputArguments or [])
     standard = server.standard_methods.find(server, target, method)
-    if standard is not None and standard.applies is not None and len(given) == len(standard.spec.inputs):
-        return
     if standard is not None and standard.encrypted:
         given = []  # private keys may be among them
     caller = session.caller

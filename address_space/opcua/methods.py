@@ -127,10 +127,11 @@ class _ForbiddenCommandError(_RefusedError):
 
 
 class _Answer:
-    """CallMethodResult in the making."""
+    """CallMethodResult in the making; `audited` when the method has told its own audit event."""
 
     def __init__(self, status: int, outputs: Sequence[bytes] = (), text: str = "", arguments: Sequence[int] = ()):
         self.status, self.outputs, self.text, self.arguments = status, outputs, text, arguments
+        self.audited = False
 
     def encode(self) -> bytes:
         return b"".join(
@@ -168,7 +169,8 @@ async def _call_all(
     answers = []
     for each in wanted:
         answers.append(await _call_one(processor.iserver, session, issued_at, each))
-        tell_call(processor.iserver, session, each, answers[-1].status)
+        if not answers[-1].audited:
+            tell_call(processor.iserver, session, each, answers[-1].status)
     strings: list[str] = []
     diagnostics = _diagnostics(answers, request.diagnostics, strings)
     body = (pack_i32(len(answers)), *(answer.encode() for answer in answers), diagnostics)
@@ -234,7 +236,9 @@ async def _call_standard(server: InternalServer, session: Session, method: Stand
     except _RefusedError as error:
         return _Answer(error.status, (), str(error), error.arguments)
     status, outputs = await method.run(server, session, wanted.ObjectId, arguments)
-    return _Answer(status, [encode_variant(each) for each in outputs], "", (0,) * len(arguments))
+    answer = _Answer(status, [encode_variant(each) for each in outputs], "", (0,) * len(arguments))
+    answer.audited = method.instance_call is not None
+    return answer
 
 
 def _find(server: InternalServer, access: Access, wanted: Any) -> tuple[Node, Node, MethodSpec]:

@@ -121,11 +121,12 @@ def alarm(
     type_name: str = "OffNormalAlarmType",
     condition_class: str = "Process",
     confirm: bool = False,
+    judged_by: dict[str, Any] | None = None,
     **of: Any,
 ) -> str:
-    """A condition that becomes active; returns its ConditionId."""
+    """A condition that becomes active; returns its ConditionId. `judged_by` are further members of its `Kind`."""
     finding = Finding(of.pop("text", "The gas is thin"), of.pop("severity", 650), **of)
-    kind = Kind(type_name, condition_class, Demands(acknowledge=True, confirm=confirm))
+    kind = Kind(type_name, condition_class, Demands(acknowledge=True, confirm=confirm), **(judged_by or {}))
     subject.rig.conditions.raise_(address, code, finding, kind=kind)
     return f"{address}${code}"
 

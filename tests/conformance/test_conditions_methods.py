@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from typing import Any
 
+import pytest
 import pytest_asyncio
 from conformance import alarms, ask
 from conformance.alarms import CONDITION_TYPE, SERVER, Stream, alarm, call, clear, comment, event_id, field, of
@@ -153,6 +154,28 @@ async def test_disable(stream: Stream, subject: Ours, point: str) -> None:
     rows = await stream.told(2)
     assert (rows[0][:2], rows[-1][2]["text"]) == ([False, False], "end")
     assert len(rows) == 2
+
+
+@check(
+    "Part 9 5.5.2",
+    "A disabled condition provides who it is and EnabledState; its other variables answer BadConditionDisabled",
+    ours_only=_STOCK,
+)
+async def test_variables_of_a_disabled_condition(stream: Stream, subject: Ours, point: str) -> None:
+    condition = alarm(subject, point)
+    paths = ["AckedState", "ActiveState/Id", "Quality", "ShelvingState/CurrentState", "SuppressedOrShelved"]
+    await stream.add(SERVER, ["Message", "Severity", "ConditionName", *paths])
+    await _did(stream.peer, of(condition), DISABLE)
+    for path in ("Message", "Severity", *paths):
+        assert (await ask.read(stream.peer, of(condition, path)))["statusCode"] == "BadConditionDisabled", path
+    kept = ("EventId", "EventType", "SourceNode", "SourceName", "Time", "EnabledState", "EnabledState/Id", "Retain")
+    for path in kept:
+        assert (await ask.read(stream.peer, of(condition, path)))["statusCode"] == "Good", path
+    [row] = await stream.told()
+    assert (row[0]["text"], row[1:3]) == ("The gas is thin (disabled)", [650, "X02"])
+    assert row[3:] == ["BadConditionDisabled"] * len(paths)
+    await _did(stream.peer, of(condition), ENABLE)
+    assert await _value(stream.peer, condition, "ActiveState/Id") is True
 
 
 @check("Part 9 5.5.4", "Disable of a disabled condition answers BadConditionAlreadyDisabled", ours_only=_STOCK)
@@ -384,3 +407,23 @@ async def test_a_refused_shelving_is_audited(agent: Agent, node: Peer, subject: 
         [row] = await stream.told()
     await sara.disconnect()
     assert row == ["ns=0;i=11093", "olga", False, "BadUserAccessDenied"]
+
+
+@check("Part 5 6.4.27", "A condition's method called with a wrong argument is told as a refused call", ours_only=_STOCK)
+@pytest.mark.parametrize(
+    ("inputs", "status"),
+    [((), "BadArgumentsMissing"), ((("Double", 1.0), comment(None)), "BadInvalidArgument")],
+    ids=["missing", "of the wrong type"],
+)
+async def test_wrong_arguments_are_audited(
+    agent: Agent, eva: Peer, subject: Ours, point: str, inputs: tuple[tuple[str, Any], ...], status: str
+) -> None:
+    sara = await agent.connect(subject.url, user="sara", password=PASSWORDS["sara"])
+    async with alarms.streaming(sara) as stream:
+        selects = ["SourceNode", "ClientUserId", "Status", "StatusCodeId"]
+        await stream.add(SERVER, selects, alarms.operator(14, alarms.literal("NodeId", "i=2127")))
+        condition = alarm(subject, point)
+        assert await _did(eva, of(condition), ACKNOWLEDGE, *inputs) == status
+        [row] = await stream.told()
+    await sara.disconnect()
+    assert row == [of(condition), "eva", False, status]

@@ -8,10 +8,12 @@ from typing import Any
 import pytest
 import pytest_asyncio
 from conformance import alarms, ask
-from conformance.alarms import CONDITION_TYPE, SERVER, Stream, alarm, clear, field, of
+from conformance.alarms import CONDITION_TYPE, PLACE, SERVER, Stream, alarm, clear, field, of
 from conformance.registry import check
 from conformance.subject import PASSWORDS, Ours
 from peers.opcua.agent import Agent, Peer
+
+from address_space import clock
 
 _STOCK = "stock asyncua has no conditions"
 _HAS_CONDITION, _HAS_TYPE, _HAS_TRUE_SUB_STATE = "i=9006", "i=40", "i=9004"
@@ -200,6 +202,37 @@ async def test_non_exclusive_limit_states(eva: Peer, subject: Ours, point: str) 
     condition = alarm(subject, point, type_name="NonExclusiveLimitAlarmType", limit="HighHigh")
     states = [await value(eva, condition, f"{name}State/Id") for name in ("HighHigh", "High", "Low", "LowLow")]
     assert states == [True, True, False, False]
+
+
+@check(
+    "Part 9 5.8.18", "A limit alarm has the limits that it uses as properties and fields, no others", ours_only=_STOCK
+)
+async def test_limits(stream: Stream, subject: Ours, point: str) -> None:
+    await stream.add(SERVER, [field(name, "i=2955") for name in ("HighHighLimit", "HighLimit", "LowLimit")])
+    kind = "ExclusiveLimitAlarmType"
+    condition = alarm(subject, point, type_name=kind, limit="High", judged_by={"limits": (None, 2.5, 90.0, None)})
+    assert await stream.told() == [[None, 90.0, 2.5]]
+    assert await value(stream.peer, condition, "HighLimit") == 90.0
+    assert await status(stream.peer, condition, "HighHighLimit") == "BadNodeIdUnknown"
+    properties = {each["browseName"]["name"] for each in await browse(stream.peer, of(condition), "i=46")}
+    assert {name for name in properties if name.endswith("Limit")} == {"HighLimit", "LowLimit"}
+    assert (await ask.read(stream.peer, of(condition, "HighLimit"), 14))["value"]["value"] == "ns=0;i=11"
+
+
+@check("Part 9 5.8.17", "A discrepancy alarm says with what the source should agree, and how soon", ours_only=_STOCK)
+async def test_discrepancy(eva: Peer, subject: Ours, point: str) -> None:
+    judged_by = {"target": PLACE, "tolerance": 0.5, "expected": 1.5}
+    condition = alarm(subject, point, type_name="DiscrepancyAlarmType", judged_by=judged_by)
+    values = [await value(eva, condition, name) for name in ("TargetValueNode", "Tolerance", "ExpectedTime")]
+    assert values == [f"ns=2;s={PLACE}", 0.5, 1500.0]
+
+
+@check("Part 9 5.8.24", "A certificate alarm says when the certificate expires", ours_only=_STOCK)
+async def test_expiration_date(eva: Peer, subject: Ours, point: str) -> None:
+    judged_by = {"expires": clock.from_iso("2031-02-03T04:05:06Z")}
+    condition = alarm(subject, point, type_name="CertificateExpirationAlarmType", judged_by=judged_by)
+    assert (await value(eva, condition, "ExpirationDate")).startswith("2031-02-03T04:05:06")
+    assert await status(eva, condition, "Certificate") == "BadNotSupported"
 
 
 @check("Part 4 5.9.4", "TranslateBrowsePaths finds the variables of a condition", ours_only=_STOCK)

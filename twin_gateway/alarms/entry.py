@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from address_space.conditions import Condition
 from twin_gateway.alarms.chatter import Chatter
@@ -19,11 +19,26 @@ class Kind:
         type_name: OPC UA type.
         condition_class: one of `catalogue.CONDITION_CLASSES`.
         demands: what it wants of people.
+        limits, target, tolerance, expected, expires: as of `Condition`.
     """
 
     type_name: str = ""
     condition_class: str = ""
     demands: Demands | None = None
+    limits: tuple[float | None, ...] = ()
+    target: str = ""
+    tolerance: float | None = None
+    expected: float | None = None
+    expires: int = 0
+
+    def described(self, condition: Condition) -> Condition:
+        """The condition with what it is judged by; the same one where it has that already."""
+        if all(getattr(condition, name) == getattr(self, name) for name in _JUDGED_BY):
+            return condition
+        return replace(condition, **{name: getattr(self, name) for name in _JUDGED_BY})
+
+
+_JUDGED_BY = ("limits", "target", "tolerance", "expected", "expires")
 
 
 CERTIFICATE_EXPIRES = Kind("CertificateExpirationAlarmType", "System")

@@ -55,10 +55,7 @@ def condition_of(record: str) -> Condition:
     members = json.loads(record)
     if not isinstance(members, dict):
         raise TypeError("a record of a condition is an object")
-    content = {name: value for name, value in members.items() if name in _DEFAULTS}
-    content["event_id"] = bytes.fromhex(content["event_id"])
-    content["earlier"] = tuple(bytes.fromhex(each) for each in content.get("earlier", ()))
-    return Condition(**content)
+    return Condition.of_members(members)
 
 
 def read(database: sqlite3.Connection) -> tuple[list[Kept], list[str]]:

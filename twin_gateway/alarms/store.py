@@ -164,9 +164,13 @@ class ConditionBook:
                 self._tell_without_room(address, code, finding, details)
                 return
         self._restored.pop(identifier, None)
+        if kind is not None:
+            entry.demands = kind.demands or entry.demands
+            described = kind.described(entry.condition)
+            if described is not entry.condition:
+                entry.condition = described
+                self._writing.changed(identifier)
         condition = entry.condition
-        if kind is not None and kind.demands is not None:
-            entry.demands = kind.demands
         mute = suppressed if suppressed != entry.muted else None
         after = machine.raised(condition, finding, entry.demands, self._now(), suppressed=mute, anew=anew)
         entry.muted = suppressed

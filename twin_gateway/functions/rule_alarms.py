@@ -290,6 +290,14 @@ def _kind(rule: AlarmRule) -> Kind:
     )
     if rule.limits:
         name = "ExclusiveLimitAlarmType" if rule.exclusive else "NonExclusiveLimitAlarmType"
-    else:
-        name = "DiscrepancyAlarmType" if rule.target else "OffNormalAlarmType"
-    return Kind(name, rule.condition_class, demands)
+        return Kind(name, rule.condition_class, demands, limits=rule.limits)
+    if not rule.target:
+        return Kind("OffNormalAlarmType", rule.condition_class, demands)
+    return Kind(
+        "DiscrepancyAlarmType",
+        rule.condition_class,
+        demands,
+        target=rule.target,
+        tolerance=rule.tolerance,
+        expected=rule.delay or listed.delay,
+    )

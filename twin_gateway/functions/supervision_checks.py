@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 
 import numpy as np
 
+from address_space import clock
 from address_space.quality import Quality
 from twin_gateway.alarms.entry import CERTIFICATE_EXPIRES
 from twin_gateway.functions.certificate_files import expiry
@@ -161,7 +163,7 @@ class Checks:
     async def certificates(self) -> None:
         """D09: certificates that expire or have expired."""
         about = self._gateway or self._context.place
-        worst, texts = 0, []
+        worst, texts, ends = 0, [], []
         for path in self._settings.certificates:
             try:
                 until = await asyncio.to_thread(expiry, path)
@@ -172,11 +174,13 @@ class Checks:
             stage = certificate_stage(until, self._wall())
             if stage:
                 worst = max(worst, stage)
+                ends.append(until)
                 days = (until - self._wall()) / 86_400.0
                 texts.append(f"{path.name} has expired" if stage == 2 else f"{path.name} expires in {days:.0f} days")
         severity = EXPIRED_SEVERITY if worst == 2 else WARN_SEVERITY
         if worst:
             text = "Certificate: " + "; ".join(texts)
-            self._context.alarms.raise_("D09", about, text, severity, kind=CERTIFICATE_EXPIRES)
+            kind = replace(CERTIFICATE_EXPIRES, expires=clock.from_unix(min(ends)) if ends else 0)
+            self._context.alarms.raise_("D09", about, text, severity, kind=kind)
         else:
             self._context.alarms.clear("D09", about)

@@ -10,7 +10,6 @@ from address_space.conditions import Condition
 from address_space.events import Event
 
 _EVENT = frozenset(field.name for field in fields(Event))
-_CONDITION = frozenset(field.name for field in fields(Condition))
 
 
 def encode_event(event: Event) -> str:
@@ -27,12 +26,5 @@ def decode_event(text: str) -> Event:
     members: dict[str, Any] = {name: value for name, value in json.loads(text).items() if name in _EVENT}
     members["details"] = tuple((name, value) for name, value in members.get("details", ()))
     if members.get("condition") is not None:
-        members["condition"] = _condition(members["condition"])
+        members["condition"] = Condition.of_members(members["condition"])
     return Event(**members)
-
-
-def _condition(members: dict[str, Any]) -> Condition:
-    known = {name: value for name, value in members.items() if name in _CONDITION}
-    known["event_id"] = bytes.fromhex(known["event_id"])
-    known["earlier"] = tuple(bytes.fromhex(each) for each in known.get("earlier", ()))
-    return Condition(**known)

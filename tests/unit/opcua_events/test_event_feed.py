@@ -12,13 +12,17 @@ import pytest
 from asyncua import ua
 from peers.opcua.rig import Rig
 
+from address_space.conditions import Condition
 from address_space.events import Event, EventJournal
-from address_space.opcua import event_items
+from address_space.opcua import event_feed, event_items
 from address_space.opcua.access import Access
 from address_space.opcua.event_feed import EventFeed
 from address_space.opcua.event_items import EventItems
+from address_space.opcua.items import REPORTING, SAMPLING
 from address_space.opcua.server import InternalServer
 from address_space.ports import Caller, Right
+
+PLACE = "dso1/north"
 
 
 @pytest.fixture
@@ -58,7 +62,7 @@ def wanted(queue: int = 0, *, oldest: bool = True, node: int = 2253) -> Any:
 def happen(server: InternalServer, count: int) -> None:
     assert server.ports.events is not None
     for number in range(count):
-        server.ports.events.append(Event("X01", f"event {number}", address="dso1/north"))
+        server.ports.events.append(Event("X01", f"event {number}", address=PLACE))
 
 
 async def test_events_that_are_gone_from_the_journal_are_counted_and_told(server: InternalServer) -> None:
@@ -138,4 +142,71 @@ async def test_a_smaller_queue_takes_effect_at_once(server: InternalServer) -> N
     octets = b"".join(items.take(100)[0])
     assert b"5 events were lost" in octets
     assert b"event 7" in octets
+    items.close()
+
+
+async def test_an_event_that_one_item_cannot_select_reaches_the_others(
+    server: InternalServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    feed = server.event_feed
+    first, second = group(feed), group(feed)
+    first.create(1, wanted(), 2)
+    second.create(2, wanted(), 2)
+    [item] = first
+    item.filter = replace(item.filter, where=lambda record: bool(1 / 0))
+    happen(server, 2)
+    await feed.drain()
+    assert (first.queued, second.queued) == (0, 2)
+    assert feed.counters.events_dropped == 2
+    assert b"2 events were lost" in b"".join(first.take(100)[0])
+    assert "ZeroDivisionError" in caplog.text
+    first.close()
+    second.close()
+
+
+async def test_a_drain_ends_with_what_had_happened_when_it_began(
+    server: InternalServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(event_feed, "_SLICE_SECONDS", 0.0)
+    feed = server.event_feed
+    items = group(feed)
+    items.create(1, wanted(), 2)
+    happen(server, 3)
+
+    async def storm() -> None:
+        while True:
+            happen(server, 1)
+            await asyncio.sleep(0)
+
+    storming = asyncio.create_task(storm())
+    async with asyncio.timeout(5):
+        await feed.drain()
+    storming.cancel()
+    assert items.queued >= 3
+    items.close()
+
+
+async def test_a_refresh_of_an_item_that_reports_nothing_is_not_in_the_way_of_the_next(server: InternalServer) -> None:
+    items = group(server.event_feed)
+    items.create(1, wanted(), 2)
+    items.set_mode(1, SAMPLING)
+    items.refresh([])
+    assert not items.refreshing
+    items.refresh([])
+    items.set_mode(1, REPORTING)
+    assert items.refreshing
+    octets, count = items.take(100)
+    assert (count, b"".join(octets).count(b"Refresh of the conditions begins")) == (2, 1)
+    assert not items.refreshing
+    items.close()
+
+
+async def test_conditions_that_an_item_does_not_take_need_no_message_of_their_own(server: InternalServer) -> None:
+    items = group(server.event_feed)
+    items.create(1, wanted(), 2)
+    [item] = items
+    item.filter = replace(item.filter, where=lambda record: False)
+    conditions = [Condition(PLACE, f"X{number}", "", "", "", 1, active=True, event_id=b"") for number in range(300)]
+    items.refresh(conditions)
+    assert items.take(1000)[1] == 2
     items.close()

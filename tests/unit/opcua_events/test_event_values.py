@@ -11,17 +11,20 @@ from asyncua.common.utils import Buffer
 from asyncua.ua.ua_binary import variant_from_binary, variant_to_binary
 
 from address_space import clock
+from address_space.opcua.condition_fields import own_value
 from address_space.opcua.event_operators import both, either, like_pattern
 from address_space.opcua.event_values import (
     BOOLEAN,
     DATE_TIME,
     DOUBLE,
     INT32,
+    INT64,
     LOCALIZED_TEXT,
     NODE_ID,
     NULL,
     STRING,
     UINT16,
+    UINT64,
     canonical,
     cast,
     encode,
@@ -98,6 +101,8 @@ def test_what_has_no_order_is_not_less() -> None:
         ((STRING, "perhaps"), BOOLEAN, NULL),
         ((STRING, "2024-12-30T02:40:00Z"), DATE_TIME, (DATE_TIME, NOW)),
         ((STRING, "i=85"), NODE_ID, (NODE_ID, b"\x00\x55")),
+        ((STRING, "ns=65536;i=1"), NODE_ID, NULL),
+        ((DATE_TIME, 1 << 62), STRING, NULL),
         ((BOOLEAN, True), STRING, (STRING, "true")),
     ],
 )
@@ -153,3 +158,19 @@ def test_a_list_that_is_not_closed_is_no_pattern() -> None:
 def test_the_logic_of_three_values(left: bool | None, right: bool | None, and_: bool | None, or_: bool | None) -> None:
     assert (both(left, right), both(right, left)) == (and_, and_)
     assert (either(left, right), either(right, left)) == (or_, or_)
+
+
+@pytest.mark.parametrize(
+    ("value", "wanted"),
+    [
+        (1 << 62, (INT64, 1 << 62)),
+        (1 << 63, (UINT64, 1 << 63)),
+        (1 << 64, (STRING, str(1 << 64))),
+        (True, (BOOLEAN, True)),
+        (None, NULL),
+    ],
+)
+def test_a_whole_number_of_a_point_has_a_type_that_holds_it(value: Any, wanted: Any) -> None:
+    field = own_value(value)
+    assert field == wanted
+    assert encode(field) == variant_to_binary(ua.Variant(wanted[1], ua.VariantType(wanted[0])))
