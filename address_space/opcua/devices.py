@@ -8,8 +8,8 @@ import numpy as np
 
 from address_space.address import unescape
 from address_space.opcua.space_types import is_system
+from address_space.point import Rows
 from address_space.table import PointTable
-from address_space.tree import NO_NODE
 
 _FUNCTION_LEVEL, _EQUIPMENT_LEVEL = 7, 6
 
@@ -23,32 +23,34 @@ class Devices:
 
     def __init__(self, table: PointTable) -> None:
         self._table = table
-        self._size = -1
+        self._size = 0
         self._physical: dict[int, int] = {}
         self._channels: dict[int, int] = {}
         self._of_links: dict[str, str] = {}
 
     def _look(self) -> None:
+        """Look at the nodes that have been added since; a tree only grows, and its nodes keep their numbers."""
         tree = self._table.tree
-        if self._size == len(tree):
+        start, self._size = self._size, len(tree)
+        if start == self._size:
             return
-        self._size = len(tree)
         self._of_links.clear()
-        self._physical = self._having("LPHD")
-        self._channels = {
-            place: function
-            for place, function in self._having("LCCH").items()
-            if int(tree.level[place]) == _EQUIPMENT_LEVEL and is_system(tree.address(place))
-        }
+        functions = (start + np.nonzero(tree.level[start:] == _FUNCTION_LEVEL)[0]).astype(np.int32)
+        for place, function in self._having("LPHD", functions):
+            self._physical.setdefault(place, function)
+        for place, function in self._having("LCCH", functions):
+            if int(tree.level[place]) == _EQUIPMENT_LEVEL and is_system(tree.address(place)):
+                self._channels.setdefault(place, function)
 
-    def _having(self, ln_class: str) -> dict[int, int]:
-        """Place -> its function of a class, the first one where there are more."""
+    def _having(self, ln_class: str, functions: Rows) -> Iterator[tuple[int, int]]:
+        """(Place, function) of the functions of a class that stand below a place."""
         tree = self._table.tree
-        ids = [number for name, number in tree.name_ids.items() if name.startswith(ln_class) and _ends(name, ln_class)]
-        if not ids:
-            return {}
-        nodes = np.nonzero(np.isin(tree.name_id, ids) & (tree.level == _FUNCTION_LEVEL))[0]
-        return {int(tree.parent[node]): int(node) for node in nodes[::-1].tolist() if tree.parent[node] >= 0}
+        names = list(tree.name_ids)
+        used = np.nonzero(np.bincount(tree.name_id[functions]))[0].tolist()
+        ids = [number for number in used if _is_of(names[number], ln_class)]
+        found = functions[np.isin(tree.name_id[functions], ids)]
+        parents = tree.parent[found]
+        return zip(parents[parents >= 0].tolist(), found[parents >= 0].tolist(), strict=True)
 
     def is_device(self, place: int) -> bool:
         """Whether a node of the tree is a place with an LPHD."""
@@ -85,21 +87,17 @@ class Devices:
         if known is not None:
             return known
         table, tree = self._table, self._table.tree
-        functions = set(self._physical.values())
         nodes = table.node[table.rows_of_link(link)]
-        found = ""
-        while len(nodes):
-            levels = tree.level[nodes]
-            hits = [int(node) for node in np.unique(nodes[levels == _FUNCTION_LEVEL]) if int(node) in functions]
-            if hits:
-                found = tree.address(hits[0])
-                break
-            nodes = np.unique(tree.parent[nodes[levels > _FUNCTION_LEVEL]])
-            nodes = nodes[nodes != NO_NODE]
+        while (deep := tree.level[nodes] > _FUNCTION_LEVEL).any():
+            nodes = np.where(deep, tree.parent[nodes], nodes)
+        physical = np.zeros(len(tree), bool)
+        physical[np.fromiter(self._physical.values(), np.int32)] = True
+        hits = nodes[physical[nodes]]
+        found = tree.address(int(hits.min())) if len(hits) else ""
         self._of_links[link] = found
         return found
 
 
-def _ends(name: str, ln_class: str) -> bool:
-    rest = name[len(ln_class) :]
-    return not rest or rest.isdigit()
+def _is_of(name: str, ln_class: str) -> bool:
+    rest = name.removeprefix(ln_class)
+    return rest != name and (not rest or rest.isdigit())

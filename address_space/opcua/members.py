@@ -181,7 +181,7 @@ def _steps(space: GridSpace, node: Node) -> Parts:
     sample = space.table.sample(node.row)
     try:
         bodies = [_step(each) for each in json.loads(str(sample.value or "[]"))]
-    except (ValueError, TypeError, KeyError, struct.error):
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError, struct.error):
         # The text is not of the twin, or of another version of it.
         return Parts(b"", _NO_STEPS, sample.source_time, sample.received)
     return _sampled(sample, b"\x96" + pack_i32(len(bodies)) + b"".join(bodies))
@@ -212,23 +212,27 @@ _LABELS = {
 }
 
 
+def _asked(value: float | None) -> bytes:
+    """Variant of what a command asked for; of any integer that a client can send."""
+    if value is None:
+        return b"\x00"
+    if isinstance(value, bool):
+        return bytes((1, value))
+    if isinstance(value, int):
+        return b"\x09" + struct.pack("<Q", value) if value >> 63 > 0 else b"\x08" + struct.pack("<q", value)
+    return b"\x0b" + struct.pack("<d", value)
+
+
 def _last_command(space: GridSpace, node: Node) -> Parts:
     record, moment = space.last_commands.get(node.owner, ({}, 0))
     if not moment:
         return Parts(b"", _WAITING)
-    value = record["value"]
-    if value is None:
-        asked = b"\x00"
-    elif isinstance(value, bool):
-        asked = bytes((1, value))
-    else:
-        asked = b"\x08" + struct.pack("<q", value) if isinstance(value, int) else b"\x0b" + struct.pack("<d", value)
     body = b"".join(
         (
             encode_text(record["commandId"]),
             encode_text(record["verb"]),
             encode_text(record["dataObject"]),
-            asked,
+            _asked(record["value"]),
             pack_u32(record["status"]),
             pack_i32(record["addCause"]),
             encode_text(record["gate"]),

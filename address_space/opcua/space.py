@@ -219,9 +219,9 @@ class GridSpace:
         owner = self.find(owner_id)
         if owner is None:
             return None
-        member, _, part = rest.partition("#")
+        member, further, part = rest.partition("#")
         node = self._member(owner, member)
-        if node is None or not part:
+        if node is None or not further:
             return node
         if node.method is None or part not in _argument_parts(node.method):
             return None

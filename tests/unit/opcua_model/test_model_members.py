@@ -130,6 +130,23 @@ def test_a_link_has_the_nameplate_of_its_device_and_its_own_state(space: GridSpa
     assert value(space, f"{LINK}#Protocol") == "104"
 
 
+def test_counts_of_a_link_have_the_time_and_the_status_of_their_points(space: GridSpace) -> None:
+    assert read(space, f"{LINK}#ReceivedCount").SourceTimestamp == clock.to_datetime(STATE_TIME)
+    space.table.ingest(Batch.of([5, 6], [18, 3], int(Quality.INVALID), STATE_TIME))
+    assert read(space, f"{LINK}#ReceivedCount").StatusCode.is_bad()
+    assert read(space, f"{LINK}#ErrorCount").StatusCode.is_bad()
+
+
+def test_the_device_of_a_link_is_the_first_of_those_it_delivers() -> None:
+    made = PointTable()
+    made.add([point(f"{LINK}/LCCH1/ChLiv", link="")])
+    for number in (3, 2):
+        device = f"{BAY}/IED{number}"
+        made.add([point(f"{device}/LPHD1/PhyNam/serNum", link="ps01-rtu"), point(f"{device}/GGIO1/Ind1", link="other")])
+    made.ingest(Batch.of([], [], texts=[TextSample(1, "three", 0, STATE_TIME), TextSample(3, "two", 0, STATE_TIME)]))
+    assert value(GridSpace(made, 2, lambda *_: {}), f"{LINK}#SerialNumber") == "three"
+
+
 def test_a_link_without_a_device_is_as_healthy_as_it_answers() -> None:
     made = PointTable()
     made.add([point(f"{LINK}/LCCH1/ChLiv", link="")])
@@ -209,13 +226,14 @@ def test_steps_of_a_plan_are_structures(space: GridSpace) -> None:
     assert struct.unpack_from("<qq", pending, len(pending) - 16) == (0, 0)
 
 
-def test_steps_that_cannot_be_read_are_bad_and_not_nothing(space: GridSpace) -> None:
+@pytest.mark.parametrize("text", ['[[1, "x"]]', '[[1, 2, "open", "done", null, null]]', '{"a": 1}', "[[1,"])
+def test_steps_that_cannot_be_read_are_bad_and_not_nothing(space: GridSpace, text: str) -> None:
     row = space.table.find(STEPS)
-    space.table.ingest(Batch.of([], [], texts=[TextSample(row, '[[1, "x"]]', 0, STATE_TIME)]))
+    space.table.ingest(Batch.of([], [], texts=[TextSample(row, text, 0, STATE_TIME)]))
     assert read(space, f"{STEPS}#steps").StatusCode.name == "BadDataEncodingInvalid"
 
 
-@pytest.mark.parametrize("asked", [None, True, 7, 1.5])
+@pytest.mark.parametrize("asked", [None, True, 7, -1, 2**64 - 1, 1.5])
 def test_the_last_command_keeps_the_type_of_what_was_asked(asked: Any) -> None:
     methods = {"Operate": MethodSpec("", "Operate", (), ())}
     space = GridSpace(grid(), 2, lambda owner, _: methods if owner == CONTROL else {})

@@ -81,6 +81,8 @@ def test_fillers_are_skipped_in_names_and_kept_in_ids(space: GridSpace) -> None:
         "#",
         "#Grid#",
         f"{CONTROL}#Operate#InputArguments",
+        f"{CONTROL}#Operate#",
+        "#Grid#NodeVersion#",
     ],
 )
 def test_what_does_not_exist_is_not_found(space: GridSpace, identifier: str) -> None:
