@@ -33,6 +33,7 @@ class OpcUaSection(_Section):
     Attributes:
         host, port: where to listen.
         host_names: names and addresses by which clients know this machine, for the certificate that is made.
+        application_uri: ApplicationUri of the server; empty for one made from the name of this machine.
         anonymous: `none`, or `observe`: clients on this machine may look without a user.
         security: message security modes offered to the network; `Sign` alone does not hide what is sent.
         security_none: offer policy None to the network too; on loopback it is always offered.
@@ -44,6 +45,7 @@ class OpcUaSection(_Section):
     host: str = "127.0.0.1"
     port: Port = 4840
     host_names: tuple[str, ...] = ()
+    application_uri: str = Field(default="", pattern=r"^([a-z][a-z0-9+.-]*:[!-~]+)?$", max_length=1024)
     anonymous: Literal["none", "observe"] = "none"
     security: tuple[Literal["Sign", "SignAndEncrypt"], ...] = Field(default=("SignAndEncrypt",), min_length=1)
     security_none: bool = False

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime
 import json
-import socket
 from pathlib import Path
 from typing import Annotated, NoReturn, cast
 
@@ -145,13 +144,12 @@ def renew(
     """Make a new certificate for the gateway itself; it counts from the next start, the former one is kept."""
     from address_space.opcua import security
     from twin_gateway.config import ConfigError, load_config
+    from twin_gateway.gateway import server_settings
 
     try:
-        loaded = load_config(config)
-        section = loaded.opcua
-        hosts = (section.host, *section.host_names)
-        names = security.Names(f"urn:{socket.gethostname()}:twin-gateway", "twin-gateway", hosts)
-        made = security.renew(loaded.data_directory / "pki", names, new_key=new_key, key_bits=section.key_bits)
+        settings = server_settings(load_config(config))
+        names = security.names_of(settings)
+        made = security.renew(settings.pki_directory, names, new_key=new_key, key_bits=settings.key_bits)
     except (ConfigError, security.CertificateError, OSError) as error:
         _fail(str(error))
     typer.echo(f"{thumbprint(made)} is valid until {made.not_valid_after_utc:%Y-%m-%d}; restart the gateway to use it")

@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives.serialization import pkcs12
 from address_space.opcua.auditing import AuditEvent
 from address_space.opcua.endpoints import offer
 from address_space.opcua.push_files import TrustListFile, trust_list_size
-from address_space.opcua.security import ApplicationIdentity, Names, install, make_key, signing_request
+from address_space.opcua.security import ApplicationIdentity, install, make_key, names_of, signing_request
 from address_space.opcua.security_audit import CERTIFICATE_UPDATED, TRUST_LIST_UPDATED, severity
 from address_space.opcua.standard_methods import Results, StandardMethod
 from address_space.opcua.trust import end_untrusted
@@ -96,9 +96,7 @@ class Push:
         if new_key:
             key = await asyncio.to_thread(make_key, server.settings.key_bits)
             self._requested = (session, key)
-        hosts = (server.settings.host, *server.settings.host_names)
-        names = Names(server.application.uri, server.settings.product_name, hosts)
-        request = await asyncio.to_thread(signing_request, key, names, name)
+        request = await asyncio.to_thread(signing_request, key, names_of(server.settings), name)
         return 0, (ua.Variant(request, ua.VariantType.ByteString),)
 
     async def update(self, session: Session, *arguments: Any) -> Results:

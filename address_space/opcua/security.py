@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import hmac
 import ipaddress
+import shutil
 import socket
 import struct
 from dataclasses import dataclass
@@ -17,12 +18,15 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from address_space.opcua.settings import ServerSettings
 from address_space.opcua.trust_check import application_uris, split_chain, to_der
-from address_space.opcua.trust_store import write_whole
+from address_space.opcua.trust_store import sync_directory, write_whole
 from address_space.opcua.untyped import ua
 
 _VALID_DAYS = 3650
-_ISSUERS = "issuers.der"
+_CERTIFICATE, _KEY, _ISSUERS = "certificate.der", "private_key.pem", "issuers.der"
+_COMING, _COMPLETE = "next.part", "next"
+"""Folders of an identity on its way to `own`: while it is written, and when all of it is there."""
 LEAST_KEY_BITS = 2048
 KEY_BITS = (2048, 3072, 4096)
 """Sizes of keys that all offered security policies take."""
@@ -101,6 +105,12 @@ class Names:
         )
 
 
+def names_of(settings: ServerSettings) -> Names:
+    """What the certificate of a server with these settings says; its URI is made from the host name unless given."""
+    uri = settings.application_uri or f"urn:{socket.gethostname()}:{settings.product_name}"
+    return Names(uri, settings.product_name, (settings.host, *settings.host_names))
+
+
 def load_or_make(
     directory: Path, application_uri: str, name: str, hosts: tuple[str, ...], key_bits: int = LEAST_KEY_BITS
 ) -> ApplicationIdentity:
@@ -111,6 +121,7 @@ def load_or_make(
             other users of the machine.
     """
     certificate_file, key_file = _files(directory)
+    _settle(directory)
     if not certificate_file.exists() and not key_file.exists():
         made = make_key(key_bits)
         install(directory, self_signed(made, Names(application_uri, name, hosts)), made)
@@ -132,6 +143,7 @@ def renew(directory: Path, names: Names, *, new_key: bool = False, key_bits: int
         CertificateError: when there is no usable key and none is to be made.
         OSError: when it cannot be written.
     """
+    _settle(directory)
     key = make_key(key_bits) if new_key else _key_of(directory)
     certificate = self_signed(key, names)
     install(directory, certificate, key)
@@ -197,35 +209,53 @@ def signing_request(key: rsa.RSAPrivateKey, names: Names, subject: x509.Name | N
 def install(
     directory: Path,
     certificate: x509.Certificate,
-    key: rsa.RSAPrivateKey | None,
+    key: rsa.RSAPrivateKey,
     issuers: tuple[x509.Certificate, ...] = (),
 ) -> None:
-    """Write the identity; the former files go to `own/former`. Without a key the one that is there stays.
+    """Write the identity: whole or not at all, also when the machine stops meanwhile. The former is in `own/former`.
 
     Raises:
         OSError: when it cannot be written.
     """
-    certificate_file, key_file = _files(directory)
-    certificate_file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    if certificate_file.exists() and key_file.exists():
-        former = certificate_file.parent / "former"
-        write_whole(former / certificate_file.name, certificate_file.read_bytes())
-        write_whole(former / key_file.name, key_file.read_bytes())
-    if key is not None:
-        # Never readable by others, not even for a moment: the mode is given when the file is made.
-        secret = key.private_bytes(
-            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-        )
-        write_whole(key_file, secret)
-    issuers_file = certificate_file.with_name(_ISSUERS)
-    issuers_file.unlink(missing_ok=True)
-    write_whole(certificate_file, to_der(certificate))
+    own = directory / "own"
+    # One by one: folders on the way to a wanted one would be open to everybody.
+    for folder in (directory, own):
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    _settle(directory)
+    secret = key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    write_whole(own / _COMING / _KEY, secret)
+    write_whole(own / _COMING / _CERTIFICATE, to_der(certificate))
     if issuers:
-        write_whole(issuers_file, b"".join(to_der(each) for each in issuers))
+        write_whole(own / _COMING / _ISSUERS, b"".join(to_der(each) for each in issuers))
+    if all((own / name).exists() for name in (_CERTIFICATE, _KEY)):
+        for name in (_CERTIFICATE, _KEY):
+            write_whole(own / "former" / name, (own / name).read_bytes())
+    # From here on the new identity counts: what is left to do is done at the next start if need be.
+    (own / _COMING).rename(own / _COMPLETE)
+    sync_directory(own)
+    _settle(directory)
+
+
+def _settle(directory: Path) -> None:
+    """Bring a complete identity in its place, and take away one that never got complete."""
+    own = directory / "own"
+    complete, coming = own / _COMPLETE, own / _COMING
+    if coming.exists():
+        shutil.rmtree(coming)
+    if complete.exists():
+        for name in (_KEY, _CERTIFICATE, _ISSUERS):
+            if (complete / name).exists():
+                write_whole(own / name, (complete / name).read_bytes())
+            else:
+                (own / name).unlink(missing_ok=True)
+        complete.rename(coming)
+        shutil.rmtree(coming)
 
 
 def _files(directory: Path) -> tuple[Path, Path]:
-    return directory / "own" / "certificate.der", directory / "own" / "private_key.pem"
+    return directory / "own" / _CERTIFICATE, directory / "own" / _KEY
 
 
 def _check(certificate: x509.Certificate, key: rsa.RSAPrivateKey, key_file: Path, application_uri: str) -> None:
@@ -237,7 +267,9 @@ def _check(certificate: x509.Certificate, key: rsa.RSAPrivateKey, key_file: Path
     if certificate.not_valid_after_utc < datetime.datetime.now(datetime.UTC):
         raise CertificateError(f"the server's certificate has expired; {again}")
     if application_uri not in application_uris(certificate):
-        raise CertificateError(f"the server's certificate is not for {application_uri}; {again}")
+        former = ", ".join(application_uris(certificate)) or "no application"
+        text = f"the server's certificate is not for {application_uri} but for {former}"
+        raise CertificateError(f"{text}: keep it with opcua.application_uri, or {again}")
 
 
 def decrypt_secret(key: Any, algorithm: str, secret: bytes, nonce: bytes) -> bytes:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import socket
 from collections.abc import Coroutine
 from dataclasses import replace
 from typing import Any, cast
@@ -44,7 +43,7 @@ from address_space.opcua.model.snapshot import SnapshotNodes
 from address_space.opcua.model_changes import ModelWatch
 from address_space.opcua.namespaces import add_metadata
 from address_space.opcua.processor import Handler
-from address_space.opcua.security import ApplicationIdentity, load_or_make
+from address_space.opcua.security import ApplicationIdentity, load_or_make, names_of
 from address_space.opcua.security_audit import SecurityAudit
 from address_space.opcua.session import Session
 from address_space.opcua.settings import Ports, ServerCounters, ServerLimits, ServerSettings, SettingsError
@@ -304,7 +303,7 @@ class GatewayServer:
     @property
     def application_uri(self) -> str:
         """ApplicationUri of the server."""
-        return self.settings.application_uri or f"urn:{socket.gethostname()}:{self.settings.product_name}"
+        return names_of(self.settings).application_uri
 
     @property
     def identity(self) -> ApplicationIdentity | None:
@@ -364,7 +363,7 @@ class GatewayServer:
         """
         settings = self.settings
         settings.modes()
-        names = (settings.host, *settings.host_names)
+        names = names_of(settings)
         identity = await asyncio.to_thread(
             load_or_make,
             settings.pki_directory,

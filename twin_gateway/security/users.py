@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,6 +12,7 @@ from cryptography.hazmat.primitives import hashes
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from address_space.address import AddressError, parse
+from address_space.opcua.trust_store import write_whole
 from twin_gateway.security.roles import SECURITY_ADMIN, Role, conflict
 
 MAX_FILE_SIZE = 4 << 20
@@ -172,12 +172,5 @@ def without_last_administrator(before: Mapping[str, User], after: Mapping[str, U
 def save_users(path: Path, users: Mapping[str, User]) -> None:
     """Write a user file with mode 0600, whole or not at all."""
     data = {"users": {name: user.model_dump(mode="json", exclude_defaults=True) for name, user in users.items()}}
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    temporary = path.with_name(f".{path.name}.new")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-        file.write("# Users of the gateway. Passwords are argon2id hashes: `twin-gateway user add NAME`.\n")
-        yaml.safe_dump(data, file, sort_keys=True)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
+    head = "# Users of the gateway. Passwords are argon2id hashes: `twin-gateway user add NAME`.\n"
+    write_whole(path, (head + yaml.safe_dump(data, sort_keys=True)).encode())

@@ -6,10 +6,12 @@ import json
 from pathlib import Path
 
 import pytest
+from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 from peers.opcua.certificates import application, authority, revocations
 from typer.testing import CliRunner
 
+from address_space.opcua.security import load_or_make
 from address_space.opcua.trust_check import thumbprint
 from address_space.opcua.trust_store import TrustStore
 from twin_gateway.cli import app
@@ -123,3 +125,19 @@ def test_duties_are_separated_when_a_user_is_added(tmp_path: Path) -> None:
     )
     assert code == 1
     assert "not given together" in text
+
+
+def test_a_renewed_certificate_is_for_the_uri_of_the_configuration(tmp_path: Path) -> None:
+    uri = "urn:plant:gateway-7"
+    config = tmp_path / "gateway.yaml"
+    config.write_text(
+        "{gateway: gw1, grid: dso1, authority: 'https://example.org', mappings: [mappings], "
+        f"opcua: {{application_uri: '{uri}', host_names: [gw7.example.org]}}}}"
+    )
+    load_or_make(tmp_path / "data" / "pki", uri, "twin-gateway", ())
+    answer = CliRunner().invoke(app, ["trust", "renew", "--config", str(config), "--new-key"])
+    assert answer.exit_code == 0, answer.output
+    made = load_or_make(tmp_path / "data" / "pki", uri, "twin-gateway", ()).certificate
+    assert thumbprint(made) in answer.output
+    names = made.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    assert "gw7.example.org" in names.get_values_for_type(x509.DNSName)
