@@ -95,7 +95,7 @@ def raised(
     is not told as an alarm and so asks for no acknowledgement; when it is unsuppressed it does. `suppressed` of None
     leaves that as it is; `anew` says that there is something new to tell although nothing of that has changed.
     """
-    changed = condition.enabled and suppressed is not None and condition.suppressed != suppressed
+    changed = suppressed is not None and condition.suppressed != suppressed
     if changed:
         condition = replace(condition, suppressed=bool(suppressed), suppressed_time=now)
     same = condition.active and (condition.severity, condition.limit) == (finding.severity, finding.limit)
@@ -112,12 +112,7 @@ def raised(
     if finding.status != condition.status:
         more["status_time"] = now
     asks = worse and demands.acknowledge and condition.enabled and not condition.suppressed
-    if asks:
-        more.update(acked=False, acked_time=now, earlier=(), event_id=event_id())
-        if not condition.confirmed:
-            more.update(confirmed=True, confirmed_time=now)
-    else:
-        more.update(_next_id(condition))
+    more.update(_asking(condition, now) if asks else _next_id(condition))
     return replace(
         condition,
         active=True,
@@ -241,24 +236,36 @@ def acted(
         return None
     if suppress:
         return _told(condition, now, user, suppressed=True, suppressed_time=now), Change.SUPPRESSED
-    condition = _asked_again(condition, condition.suppressed_time, demands, now)
-    return _told(condition, now, user, suppressed=False, suppressed_time=now), Change.UNSUPPRESSED
+    since, unseen = condition.suppressed_time, max(condition.active_time, condition.severity_time)
+    asking = _asking(condition, now) if _asks_again(condition, demands, unseen >= since) else {}
+    return _told(condition, now, user, suppressed=False, suppressed_time=now, **asking), Change.UNSUPPRESSED
 
 
 def _enabled(condition: Condition, demands: Demands, now: int, user: str) -> Condition:
-    condition = _asked_again(condition, condition.enabled_time, demands, now)
-    return _told(condition, now, user, enabled=True, enabled_time=now)
+    since = condition.enabled_time
+    unseen = max(condition.active_time, condition.severity_time, condition.suppressed_time)
+    asks = not condition.suppressed and _asks_again(condition, demands, unseen >= since)
+    return _told(condition, now, user, enabled=True, enabled_time=now, **(_asking(condition, now) if asks else {}))
 
 
-def _asked_again(condition: Condition, since: int, demands: Demands, now: int) -> Condition:
-    """What became active while it was disabled or suppressed has been acknowledged by nobody: now it asks for it."""
-    if condition.active and demands.acknowledge and condition.active_time >= since:
-        return replace(condition, acked=False, acked_time=now)
-    return condition
+def _asks_again(condition: Condition, demands: Demands, unseen: bool) -> bool:
+    """What happened while it was disabled or suppressed has been seen by nobody: now it asks for acknowledgement."""
+    return condition.active and demands.acknowledge and unseen
+
+
+def _asking(condition: Condition, now: int) -> dict[str, Any]:
+    """To be acknowledged, by its new EventId only."""
+    more: dict[str, Any] = {"event_id": event_id(), "earlier": ()}
+    if condition.acked:
+        more.update(acked=False, acked_time=now)
+    if not condition.confirmed:
+        more.update(confirmed=True, confirmed_time=now)
+    return more
 
 
 def _told(condition: Condition, now: int, user: str, **changes: Any) -> Condition:
-    return replace(condition, user=user, received=now, source_time=now, **_next_id(condition), **changes)
+    changes = _next_id(condition) | changes
+    return replace(condition, user=user, received=now, source_time=now, **changes)
 
 
 def _next_id(condition: Condition) -> dict[str, Any]:

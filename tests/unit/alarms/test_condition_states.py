@@ -309,3 +309,43 @@ def test_every_verb_is_told_by_a_state_of_its_own() -> None:
         Verb.SUPPRESS: Change.SUPPRESSED,
         Verb.UNSUPPRESS: Change.UNSUPPRESSED,
     }
+
+
+LATER = NOW + clock.TICKS_PER_SECOND
+
+
+def test_maintenance_that_begins_while_it_is_disabled_stands_when_it_is_enabled() -> None:
+    disabled = act(up(fresh()), Verb.DISABLE)
+    enabled = act(up(disabled, suppressed=True), Verb.ENABLE)
+    assert (enabled.enabled, enabled.suppressed, enabled.active) == (True, True, True)
+
+
+def test_what_is_suppressed_asks_for_no_acknowledgement_when_it_is_enabled() -> None:
+    disabled = act(up(fresh(), suppressed=True), Verb.DISABLE)
+    assert act(disabled, Verb.ENABLE).acked
+
+
+def test_what_became_worse_while_it_was_disabled_is_to_be_acknowledged_when_it_is_enabled() -> None:
+    seen_by_olga = act(up(fresh(), ACKNOWLEDGE), Verb.ACKNOWLEDGE, ACKNOWLEDGE)
+    done = machine.acted(seen_by_olga, Verb.DISABLE, ACKNOWLEDGE, LATER, user="eve")
+    assert done is not None
+    worse = machine.raised(done[0], Finding("Gas is out", 900), ACKNOWLEDGE, LATER + 1)
+    assert worse is not None and worse.acked
+    assert not act(worse, Verb.ENABLE, ACKNOWLEDGE).acked
+
+
+@pytest.mark.parametrize(("hide", "show"), [(Verb.DISABLE, Verb.ENABLE), (Verb.SUPPRESS, Verb.UNSUPPRESS)])
+def test_what_became_active_unseen_is_acknowledged_by_its_new_event_only(hide: Verb, show: Verb) -> None:
+    before = act(act(up(fresh()), Verb.ACKNOWLEDGE), hide)
+    hidden = up(down(before))
+    shown = act(hidden, show)
+    assert (shown.acked, shown.confirmed, shown.earlier) == (False, True, ())
+    assert machine.refusal(shown, Verb.ACKNOWLEDGE, hidden.event_id, 0.0) == StatusCode.BadEventIdUnknown
+    assert machine.refusal(shown, Verb.ACKNOWLEDGE, shown.event_id, 0.0) == 0
+
+
+def test_the_time_of_acknowledgement_is_that_of_its_transition() -> None:
+    first = up(fresh())
+    worse = machine.raised(first, Finding("Gas is out", 900), BOTH, LATER)
+    assert worse is not None
+    assert (worse.acked, worse.acked_time, worse.severity_time) == (False, NOW, LATER)
