@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections import deque
 from collections.abc import Callable, Sized
 from dataclasses import dataclass, replace
+from operator import itemgetter
 from typing import Generic, TypeVar
 
 import numpy as np
@@ -178,10 +180,8 @@ class Journal(Generic[ItemT]):
             lost = oldest - position
             position = oldest
         taken = 0
-        # The new items are at the tail: walk back to the first of them, cheaper than from the front.
-        first = len(self._items)
-        while first and self._items[first - 1][0] >= position:
-            first -= 1
+        # Not by walking: who is far behind reads in many parts.
+        first = bisect_left(self._items, position, key=itemgetter(0))
         for index in range(first, len(self._items)):
             start, item = self._items[index]
             if limit is not None and items and taken + len(item) > limit:

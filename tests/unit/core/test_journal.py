@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 from address_space.events import Event, EventJournal
 from address_space.journal import Journal
 
@@ -57,6 +59,16 @@ def test_a_limit_gives_whole_items_and_leaves_the_rest() -> None:
     assert cursor.pending == 3
     assert cursor.take(1) == ["bb"]
     assert cursor.take() == ["c"]
+
+
+def test_a_reader_far_behind_reads_in_small_parts_without_looking_at_all_that_waits() -> None:
+    journal: Journal[str] = Journal()
+    cursor = journal.cursor("a")
+    for _ in range(30_000):
+        journal.append("x")
+    began = time.process_time()
+    assert sum(len(cursor.take(8)) for _ in range(3_750)) == 30_000
+    assert time.process_time() - began < 2.0
 
 
 def test_a_reader_is_woken_once_until_it_has_read_all() -> None:
