@@ -139,7 +139,8 @@ class AddressBook:
         self.mqtt_root = mqtt_root
         self._schemes = {scheme.scheme: scheme for scheme in schemes}
         self._scheme_of_link: dict[str, str] = {}
-        self._aliases: dict[str, str] = {}
+        # By scheme: a category is told without going through those of the others.
+        self._aliases: dict[str, dict[str, str]] = {}
         self._aliases_of: dict[str, list[str]] = {}
         self._bindings: dict[str, list[Binding]] = {}
         self._tombstones: dict[str, Tombstone] = {}
@@ -163,7 +164,7 @@ class AddressBook:
         """
         alias = _canonical(alias)
         parse(address)
-        known = self._aliases.setdefault(alias, address)
+        known = self._aliases.setdefault(alias.partition(":")[0], {}).setdefault(alias, address)
         if known != address:
             raise AliasError(f"{alias} already names {known}")
         if alias not in self._aliases_of.setdefault(address, []):
@@ -217,7 +218,7 @@ class AddressBook:
             alias = _canonical(text)
         except AliasError:
             return ""
-        address = self._aliases.get(alias)
+        address = self._aliases.get(alias.partition(":")[0], {}).get(alias)
         if address is not None:
             return address if self.table.tree.find(address) != NO_NODE else ""
         rows = self._rows_of_alias(alias)
@@ -250,9 +251,8 @@ class AddressBook:
 
     def schemes(self) -> tuple[str, ...]:
         """Schemes that there are aliases of, in order of the alphabet."""
-        explicit = {alias.partition(":")[0] for alias in self._aliases}
         links = {self._scheme_of_link[link] for link in self.table.links if link in self._scheme_of_link}
-        return tuple(sorted(explicit | {scheme for scheme in links if scheme in self._schemes}))
+        return tuple(sorted({*self._aliases} | {scheme for scheme in links if scheme in self._schemes}))
 
     def scheme_of_link(self, link: str) -> str:
         """Scheme of a link's addresses; empty when it is not known."""
@@ -263,15 +263,15 @@ class AddressBook:
 
         The table and the aliases may change meanwhile; what has been added since then is not told.
         """
-        for alias, address in list(self._aliases.items()):
-            if alias.startswith(f"{scheme}:"):
-                yield alias, address
+        yield from list(self._aliases.get(scheme, {}).items())
         known = self._schemes.get(scheme)
-        for link in self.table.links if known is not None else ():
+        if known is None:
+            return
+        for link in self.table.links:
             if self._scheme_of_link.get(link) != scheme:
                 continue
             for row in self.table.rows_of_link(link):
-                value = known.alias(link, self.table.binding(int(row))[1]) if known is not None else ""
+                value = known.alias(link, self.table.binding(int(row))[1])
                 if value:
                     yield f"{scheme}:{value}", int(row)
 

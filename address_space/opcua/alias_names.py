@@ -157,7 +157,7 @@ class AliasCategories:
         exact = head == pattern
         for each in schemes:
             prefix = f"{each}:"
-            if not (prefix.startswith(head) or head.startswith(prefix)):
+            if not (head.startswith(prefix) or (prefix.startswith(head) and not exact)):
                 continue
             if exact:
                 for address in dict.fromkeys((book.resolve(pattern).address, *book.reverse_lookup(pattern))):

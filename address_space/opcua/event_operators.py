@@ -92,7 +92,7 @@ def like_pattern(text: str) -> re.Pattern[str]:
     Runs are matched shortest first and never again (atomic groups), so no pattern takes more than linear time.
 
     Raises:
-        ValueError: when a list is not closed, or nothing follows an escape.
+        ValueError: when a list is not closed or runs backwards, or nothing follows an escape.
     """
     segments: list[list[str]] = [[]]
     position = 0
@@ -120,11 +120,13 @@ def like_pattern(text: str) -> re.Pattern[str]:
             segments[-1].append(re.escape(each))
         position += 1
     parts = ["".join(segment) for segment in segments]
-    if len(parts) == 1:
-        return re.compile(parts[0] + r"\Z", re.DOTALL)
     middle = "".join(f"(?>.*?{part})" for part in parts[1:-1] if part)
-    last = parts[-1]
-    return re.compile(f"{parts[0]}{middle}.*{last}\\Z" if last else f"{parts[0]}{middle}", re.DOTALL)
+    last = f".*{parts[-1]}" if len(parts) > 1 else ""
+    end = "" if len(parts) > 1 and not parts[-1] else r"\Z"
+    try:
+        return re.compile(f"{parts[0]}{middle}{last}{end}", re.DOTALL)
+    except re.error as error:
+        raise ValueError(f"{text!r} is no Like pattern: {error}") from error
 
 
 def _like(operands: Sequence[Operand]) -> Operand:
@@ -140,7 +142,7 @@ def _like(operands: Sequence[Operand]) -> Operand:
                 compiled.clear()
             try:
                 compiled[wanted] = like_pattern(wanted)
-            except (ValueError, re.error):
+            except ValueError:
                 compiled[wanted] = None
         expression = compiled[wanted]
         return NULL if expression is None else truth(expression.match(text) is not None)

@@ -37,7 +37,8 @@ class StandardNodes:
     def __init__(self, aspace: AddressSpace) -> None:
         self._aspace = aspace
         self._reference_types: dict[int, frozenset[int]] = {}
-        self._kept: dict[bytes, tuple[int, list[Reference]]] = {}
+        self._kept: dict[bytes, tuple[list[Any], int, list[Reference]]] = {}
+        """NodeId on the wire -> asyncua's list of references, how long it was, and what was made of it."""
 
     def references(self, number: int, *, subtypes: bool) -> frozenset[int] | None:
         """A reference type (with those derived from it); None when there is no such reference type."""
@@ -73,10 +74,11 @@ class StandardNodes:
         node = self._aspace.get(node_id_object(node_id))
         if node is None:
             return None
-        if kept is not None and kept[0] == len(node.references):
-            return kept[1]
+        # Who takes references away gives the node another list; who adds some makes it longer.
+        if kept is not None and kept[0] is node.references and kept[1] == len(node.references):
+            return kept[2]
         references = [self._reference(each) for each in node.references]
-        self._kept[node_id] = (len(references), references)
+        self._kept[node_id] = (node.references, len(references), references)
         return references
 
     def has_component(self, owner: Any, part: Any) -> bool:

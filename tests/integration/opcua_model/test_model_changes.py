@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+import pytest
 import pytest_asyncio
 from asyncua import Client, ua
 from peers.opcua.rig import BAY, POSITION, Numbers, Rig, point
@@ -56,6 +57,11 @@ async def listen(client: Any) -> Heard:
     return heard
 
 
+async def look(rig: Rig) -> None:
+    assert rig.server.internal is not None
+    await rig.server.internal.model_watch.refresh()
+
+
 async def text(client: Any, member: str) -> str:
     return str(await client.get_node(f"ns=2;s=#Grid#{member}").read_value())
 
@@ -64,7 +70,7 @@ async def test_new_points_are_told_with_what_they_stand_below(rig: Rig, client: 
     heard = await listen(client)
     before = (await text(client, "NodeVersion"), await text(client, "MappingRevision"))
     rig.table.add([point(f"{BAY}/QA1/SIMG1/Pres", source=99)])
-    rig.server.refresh()
+    await look(rig)
     event = await heard.next()
     assert event.EventType == ua.NodeId(ua.ObjectIds.GeneralModelChangeEventType)
     changes = {(each.Affected.Identifier, each.Verb) for each in event.Changes}
@@ -83,15 +89,15 @@ async def test_points_that_somebody_adds_are_noticed_without_being_told(rig: Rig
 async def test_very_many_new_points_are_one_change_of_the_grid(rig: Rig, client: Any) -> None:
     heard = await listen(client)
     rig.table.add(point(f"{BAY}/QA{number}/XCBR1/Pos", source=number) for number in range(2, 150))
-    rig.server.refresh()
+    await look(rig)
     [change] = (await heard.next()).Changes
     assert (change.Affected.Identifier, change.Verb) == ("#Grid", 4)
 
 
-async def test_a_refresh_without_a_change_tells_nothing(rig: Rig, client: Any) -> None:
+async def test_a_look_without_a_change_tells_nothing(rig: Rig, client: Any) -> None:
     heard = await listen(client)
     version = await text(client, "NodeVersion")
-    rig.server.refresh()
+    await look(rig)
     await asyncio.sleep(0.2)
     assert heard.events.empty()
     assert await text(client, "NodeVersion") == version
@@ -99,7 +105,7 @@ async def test_a_refresh_without_a_change_tells_nothing(rig: Rig, client: Any) -
 
 async def test_a_new_scheme_gets_its_category(rig: Rig, client: Any) -> None:
     rig.server.book.add_alias("rds:=C1-QA1", POSITION)
-    rig.server.refresh()
+    await look(rig)
     async with patient(5):
         while not any(
             each.nodeid == ua.NodeId("Aliases/rds", 1) for each in await client.get_node(ALIASES).get_children()
@@ -111,7 +117,7 @@ async def test_a_new_scheme_gets_its_category(rig: Rig, client: Any) -> None:
 
 async def test_a_scheme_that_is_gone_has_no_category(rig: Rig, client: Any) -> None:
     rig.server.book.forget_aliases()
-    rig.server.refresh()
+    await look(rig)
     async with patient(5):
         while any(
             each.nodeid == ua.NodeId("Aliases/mrid", 1) for each in await client.get_node(ALIASES).get_children()
@@ -119,6 +125,34 @@ async def test_a_scheme_that_is_gone_has_no_category(rig: Rig, client: Any) -> N
             await asyncio.sleep(0.05)
     value = await client.get_node("ns=1;s=Aliases/mrid").read_attributes([ua.AttributeIds.BrowseName])
     assert value[0].StatusCode.name == "BadNodeIdUnknown"
+
+
+async def test_a_scheme_in_place_of_another_is_the_only_one_found(rig: Rig, client: Any) -> None:
+    async def categories() -> set[Any]:
+        return {each.nodeid.Identifier for each in await client.get_node(ALIASES).get_children()}
+
+    assert "Aliases/mrid" in await categories()
+    rig.server.book.forget_aliases()
+    rig.server.book.add_alias("rds:=C1-QA1", POSITION)
+    await look(rig)
+    async with patient(5):
+        while "Aliases/rds" not in await categories():
+            await asyncio.sleep(0.05)
+    assert "Aliases/mrid" not in await categories()
+
+
+async def test_a_scheme_alone_is_the_alias_of_nothing(rig: Rig, client: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    resolved: list[str] = []
+    monkeypatch.setattr(rig.server.book, "resolve", resolved.append)
+    for text in ("mrid", "10", "DSO1"):
+        assert not await client.get_node(ALIASES).call_method("0:FindAlias", text, ua.NodeId())
+    assert not resolved
+
+
+@pytest.mark.parametrize("text", ["[z-a]", "[a", "x\\"])
+async def test_a_pattern_that_is_none_is_an_invalid_argument(client: Any, text: str) -> None:
+    with pytest.raises(ua.uaerrors.BadInvalidArgument):
+        await client.get_node(ALIASES).call_method("0:FindAlias", text, ua.NodeId())
 
 
 async def test_many_aliases_are_looked_through_in_slices_and_never_told_in_part(tmp_path: Path) -> None:
@@ -163,7 +197,7 @@ async def test_points_that_mean_something_else_are_a_semantic_change(rig: Rig, c
     heard = await listen(client)
     version = await text(client, "NodeVersion")
     rig.table._display_names[0] = "renamed"
-    rig.server.refresh()
+    await look(rig)
     event = await heard.next()
     assert event.EventType == ua.NodeId(ua.ObjectIds.SemanticChangeEventType)
     assert [each.Affected.Identifier for each in event.Changes] == ["#Grid"]
