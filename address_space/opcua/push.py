@@ -198,7 +198,7 @@ class Push:
             "trust_list.updated",
             {"TrustListId": (_NODE_ID, ua.NodeId(_LIST))},
         )
-        await asyncio.to_thread(fill_properties, self._server)
+        await fill_properties(self._server)
         asyncio.get_running_loop().call_later(_CLOSE_AFTER_S, end_untrusted, self._server)
 
     async def _audit(
@@ -347,11 +347,18 @@ def _calling(run: _Run) -> Callable[[InternalServer, Session, Sequence[Any]], Aw
     return call
 
 
-def fill_properties(server: InternalServer) -> None:
-    """Values of the ServerConfiguration object, of its group and of its trust list."""
+async def fill_properties(server: InternalServer) -> None:
+    """Values of the ServerConfiguration object, of its group and of its trust list.
+
+    Raises:
+        OSError: when the trust list cannot be read.
+    """
+    store = server.trust.store
+    size = await asyncio.to_thread(trust_list_size, store)
+    changed_at = await asyncio.to_thread(store.updated_at)
     application, types = server.application, ua.VariantType
     group = "ServerConfiguration_CertificateGroups_DefaultApplicationGroup_"
-    updated = datetime.datetime.fromtimestamp(server.trust.store.updated_at(), datetime.UTC).replace(tzinfo=None)
+    updated = datetime.datetime.fromtimestamp(changed_at, datetime.UTC).replace(tzinfo=None)
     values: Sequence[tuple[str, Any, Any]] = (
         ("ServerConfiguration_ApplicationUri", application.uri, types.String),
         ("ServerConfiguration_ProductUri", application.product_uri, types.String),
@@ -366,7 +373,7 @@ def fill_properties(server: InternalServer) -> None:
         (f"{group}CertificateTypes", [ua.NodeId(_TYPE)], types.NodeId),
         (f"{group}TrustList_Writable", True, types.Boolean),
         (f"{group}TrustList_UserWritable", True, types.Boolean),
-        (f"{group}TrustList_Size", trust_list_size(server.trust.store), types.UInt64),
+        (f"{group}TrustList_Size", size, types.UInt64),
         (f"{group}TrustList_LastUpdateTime", updated, types.DateTime),
     )
     for name, value, kind in values:

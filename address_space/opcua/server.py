@@ -385,7 +385,7 @@ class GatewayServer:
         internal.application = Application(self.application_uri, settings.product_uri, settings.product_name, self.url)
         offer(internal, identity)
         push.register(internal)
-        await asyncio.to_thread(push.fill_properties, internal)
+        await push.fill_properties(internal)
         await internal.start()
         self._watching = loop.create_task(watch(internal, push.fill_properties))
         await self._listener.start_serving()

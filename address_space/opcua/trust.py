@@ -5,11 +5,10 @@ from __future__ import annotations
 import asyncio
 import datetime
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
 from cryptography import x509
-from cryptography.exceptions import UnsupportedAlgorithm
 
 from address_space.opcua import trust_check as checks
 from address_space.opcua.auditing import AuditEvent
@@ -24,7 +23,7 @@ from address_space.opcua.security_audit import (
     severity,
 )
 from address_space.opcua.trust_check import Finding, application_uris, split_chain, thumbprint, validate
-from address_space.opcua.trust_store import TrustStore, common_name
+from address_space.opcua.trust_store import Stamp, TrustStore, common_name
 
 if TYPE_CHECKING:
     from address_space.opcua.server import InternalServer
@@ -81,7 +80,7 @@ class Trust:
             chain = split_chain(der or b"")
             now = datetime.datetime.now(datetime.UTC)
             return validate(chain, self.store.lists(), now, trust_any=self._trust_any, application=not self._users)
-        except (ValueError, UnsupportedAlgorithm, TypeError) as error:
+        except ValueError as error:
             return Finding(checks.INVALID, f"no certificate: {error}")
         except OSError as error:
             return Finding(checks.UNTRUSTED, f"the trust list cannot be read: {error}")
@@ -105,7 +104,7 @@ class Trust:
             mark = thumbprint(leaf)
             if finding.status in _KEPT:
                 self._keep(leaf, client)
-        except (ValueError, UnsupportedAlgorithm):
+        except ValueError:
             _log.debug("%s: not even a certificate", client)
         text = f"{finding.name}: {finding.text}" if finding.text else finding.name
         _log.warning("certificate %s of %s refused: %s", mark or "without a thumbprint", client, text)
@@ -138,28 +137,27 @@ class Trust:
             _log.warning("a refused certificate cannot be kept: %s", error)
 
 
-async def watch(server: InternalServer, changed: Callable[[InternalServer], None]) -> None:
+async def watch(server: InternalServer, changed: Callable[[InternalServer], Awaitable[None]]) -> None:
     """End connections of clients that are trusted no more, two seconds after a change of the folders (Part 12)."""
-    trust = server.trust
-    stamp, unread = await asyncio.to_thread(trust.store.stamp), False
+    store = server.trust.store
+    stamp: Stamp | None = None
+    unread = False
     while True:
-        await asyncio.sleep(_LOOK_SECONDS)
         try:
-            now = await asyncio.to_thread(trust.store.stamp)
+            now = await asyncio.to_thread(store.stamp)
+            if stamp is not None and now != stamp:
+                await asyncio.to_thread(store.lists)
+                await changed(server)
+                _log.info("the trust list has changed")
+                for problem in store.problems:
+                    _log.warning("trust list: %s", problem)
+                end_untrusted(server)
+            stamp, unread = now, False
         except OSError as error:
             if not unread:
                 _log.error("the trust list cannot be read: %s", error)
             unread = True
-            continue
-        unread = False
-        if now == stamp:
-            continue
-        stamp = now
-        _log.info("the trust list has changed")
-        await asyncio.to_thread(changed, server)
-        for problem in trust.store.problems:
-            _log.warning("trust list: %s", problem)
-        end_untrusted(server)
+        await asyncio.sleep(_LOOK_SECONDS)
 
 
 def end_untrusted(server: InternalServer) -> int:

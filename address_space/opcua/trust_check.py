@@ -57,6 +57,15 @@ LONGEST_CHAIN: Final = 8
 ExtensionT = TypeVar("ExtensionT", bound=x509.ExtensionType)
 _HASHES = (hashes.SHA256, hashes.SHA384, hashes.SHA512, hashes.SHA3_256, hashes.SHA3_384, hashes.SHA3_512)
 _LEAST_BITS, _MOST_BITS = 2048, 4096
+MALFORMED: Final = (
+    ValueError,
+    TypeError,
+    UnsupportedAlgorithm,
+    x509.DuplicateExtension,
+    x509.InvalidVersion,
+    x509.UnsupportedGeneralNameType,
+)
+"""What the library raises on certificates that are none, or of a kind that it does not know."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +120,10 @@ def split_chain(der: bytes) -> list[x509.Certificate]:
         if len(chain) == LONGEST_CHAIN:
             raise ValueError(f"a chain of more than {LONGEST_CHAIN} certificates")
         size = _der_size(rest)
-        chain.append(x509.load_der_x509_certificate(rest[:size]))
+        try:
+            chain.append(x509.load_der_x509_certificate(rest[:size]))
+        except MALFORMED as error:
+            raise ValueError(f"no certificate: {error}") from error
         rest = rest[size:]
     if not chain:
         raise ValueError("no certificate")
@@ -151,23 +163,19 @@ def validate(
     leaf = chain[0]
     try:
         path, complete = _path(leaf, chain[1:], lists)
-        finding = _signatures(path) or _policies(path)
-        if finding is not None:
-            return finding
         trusted = any(each in lists.trusted for each in path)
-    except (ValueError, x509.DuplicateExtension, UnsupportedAlgorithm, TypeError) as error:
-        return Finding(INVALID, f"malformed: {error}", _subject(leaf))
-    if not complete and not (trust_any and not trusted):
-        return Finding(CHAIN_INCOMPLETE, f"the issuer {path[-1].issuer.rfc4514_string()} is not known", _subject(leaf))
-    if not trusted and not trust_any:
-        return Finding(UNTRUSTED, "in no trust list", _subject(leaf))
-    try:
-        finding = _times(path, now) or (_uses(path) if application else None)
+        if not complete and not (trust_any and not trusted):
+            text = f"the issuer {path[-1].issuer.rfc4514_string()} is not known"
+            return Finding(CHAIN_INCOMPLETE, text, _subject(leaf))
+        finding = _signatures(path) or _policies(path)
+        if finding is None and not trusted and not trust_any:
+            finding = Finding(UNTRUSTED, "in no trust list", _subject(leaf))
+        finding = finding or _times(path, now) or (_uses(path) if application else None)
         if finding is None and complete:
             finding = _revocations(path, lists, now)
             if finding is not None and trust_any and not trusted and finding.status in _UNKNOWN:
                 finding = None
-    except (ValueError, x509.DuplicateExtension) as error:
+    except MALFORMED as error:
         return Finding(INVALID, f"malformed: {error}", _subject(leaf))
     return finding or Finding(GOOD)
 
@@ -221,7 +229,10 @@ def _signatures(path: Sequence[x509.Certificate]) -> Finding | None:
 
 def policy_problem(certificate: x509.Certificate) -> str:
     """Why key and hash are not those of the offered security policies; empty when they are (Part 7)."""
-    key = certificate.public_key()
+    try:
+        key = certificate.public_key()
+    except MALFORMED as error:
+        return f"the key cannot be read: {error}"
     if not isinstance(key, rsa.RSAPublicKey):
         return "the key is not RSA"
     if not _LEAST_BITS <= key.key_size <= _MOST_BITS:
@@ -253,11 +264,14 @@ def _uses(path: Sequence[x509.Certificate]) -> Finding | None:
     problem = _application_use(path[0])
     if problem:
         return Finding(USE_NOT_ALLOWED, problem, _subject(path[0]))
-    for certificate in path[1:]:
+    for below, certificate in enumerate(path[1:]):
         constraints = _extension(certificate, x509.BasicConstraints)
         usage = _extension(certificate, x509.KeyUsage)
         if constraints is None or not constraints.ca or (usage is not None and not usage.key_cert_sign):
             return Finding(ISSUER_USE_NOT_ALLOWED, "it may not sign certificates", _subject(certificate))
+        if constraints.path_length is not None and below > constraints.path_length:
+            text = f"it may have {constraints.path_length} authorities below, not {below}"
+            return Finding(ISSUER_USE_NOT_ALLOWED, text, _subject(certificate))
     return None
 
 
@@ -305,7 +319,7 @@ def application_uris(certificate: x509.Certificate) -> list[str]:
     """Application URIs of a certificate (SubjectAlternativeName); empty when it has none or is malformed."""
     try:
         names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-    except (x509.ExtensionNotFound, x509.DuplicateExtension, ValueError):
+    except (x509.ExtensionNotFound, *MALFORMED):
         return []
     return names.get_values_for_type(x509.UniformResourceIdentifier)
 

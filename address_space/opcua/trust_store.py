@@ -5,17 +5,20 @@ from __future__ import annotations
 import os
 import re
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from hashlib import sha256
 from pathlib import Path
 from typing import Final, Literal
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 
-from address_space.opcua.trust_check import TrustList, split_chain, thumbprint, to_der
+from address_space.opcua.trust_check import MALFORMED, TrustList, split_chain, thumbprint, to_der
 
 Kind = Literal["trusted", "issuer", "rejected"]
+Stamp = tuple[tuple[str, int, int], ...]
+"""Name, time and size of each file of the trust lists."""
 MOST_FILES: Final = 2_000
 """Files read of one folder; what is more is reported as a problem."""
 LARGEST_FILE: Final = 1 << 20
@@ -78,7 +81,7 @@ class TrustStore:
     def __init__(self, directory: Path, *, most_rejected: int = 100) -> None:
         self.directory = directory
         self._most_rejected = most_rejected
-        self._stamp: tuple[tuple[str, int, int], ...] | None = None
+        self._stamp: Stamp | None = None
         self._lists = TrustList()
         self.problems: list[str] = []
 
@@ -99,10 +102,12 @@ class TrustStore:
         stamp = self.stamp()
         if stamp != self._stamp:
             contents = self.read(rejected=False)
-            self._stamp, self._lists, self.problems = stamp, contents.lists(), contents.problems
+            # The stamp last: another thread that sees it sees the lists as well.
+            self._lists, self.problems = contents.lists(), contents.problems
+            self._stamp = stamp
         return self._lists
 
-    def stamp(self) -> tuple[tuple[str, int, int], ...]:
+    def stamp(self) -> Stamp:
         """Changes whenever a file of the trust lists does."""
         found = []
         for name in (_FOLDERS["trusted"], _FOLDERS["issuer"], *_LISTS.values()):
@@ -171,11 +176,17 @@ class TrustStore:
         Raises:
             OSError: when it cannot be written.
         """
-        path = self.directory / _FOLDERS[kind] / file_name(certificate)
-        write_whole(path, to_der(certificate))
+        return self._add(kind, [certificate])[0]
+
+    def _add(self, kind: Kind, certificates: Sequence[x509.Certificate]) -> list[Path]:
+        paths = [self.directory / _FOLDERS[kind] / file_name(each) for each in certificates]
+        for path, certificate in zip(paths, certificates, strict=True):
+            write_whole(path, to_der(certificate))
         if kind != "rejected":
-            self.remove(certificate, kinds=("rejected",))
-        return path
+            for stored in self.read().of("rejected"):
+                if stored.certificate in certificates:
+                    stored.path.unlink(missing_ok=True)
+        return paths
 
     def add_revocations(self, kind: Kind, revocations: x509.CertificateRevocationList) -> Path:
         """Put a revocation list beside the trusted or the issuer certificates; an older one of the issuer goes.
@@ -183,14 +194,17 @@ class TrustStore:
         Raises:
             OSError: when it cannot be written.
         """
+        path = self._write_revocations(kind, revocations)
         for each in self.read(rejected=False).revocations:
-            if each.kind == kind and each.revocations.issuer == revocations.issuer:
+            if each.kind == kind and each.revocations.issuer == revocations.issuer and each.path != path:
                 each.path.unlink(missing_ok=True)
-        digest = hashes.Hash(hashes.SHA256())
-        digest.update(revocations.public_bytes(serialization.Encoding.DER))
+        return path
+
+    def _write_revocations(self, kind: Kind, revocations: x509.CertificateRevocationList) -> Path:
+        der = revocations.public_bytes(serialization.Encoding.DER)
         stem = _UNSAFE.sub("_", revocations.issuer.rfc4514_string())[:60]
-        path = self.directory / _LISTS[kind] / f"{stem} [{digest.finalize().hex()[:16].upper()}].crl"
-        write_whole(path, revocations.public_bytes(serialization.Encoding.DER))
+        path = self.directory / _LISTS[kind] / f"{stem} [{sha256(der).hexdigest()[:16].upper()}].crl"
+        write_whole(path, der)
         return path
 
     def reject(self, certificate: x509.Certificate) -> bool:
@@ -233,17 +247,15 @@ class TrustStore:
         """
         contents = self.read(rejected=False)
         if certificates is not None:
-            kept = {self.add(kind, each) for each in certificates}
+            kept = set(self._add(kind, certificates))
             for stored in contents.of(kind):
                 if stored.path not in kept:
                     stored.path.unlink(missing_ok=True)
         if lists is not None:
-            parsed = [read_revocations(each) for each in lists]
+            written = {self._write_revocations(kind, read_revocations(each)) for each in lists}
             for former in contents.revocations:
-                if former.kind == kind and former.revocations not in parsed:
+                if former.kind == kind and former.path not in written:
                     former.path.unlink(missing_ok=True)
-            for each in parsed:
-                self.add_revocations(kind, each)
 
     def find(
         self, text: str, *, kinds: tuple[Kind, ...] = ("trusted", "issuer", "rejected")
@@ -268,9 +280,12 @@ def read_certificate(data: bytes) -> x509.Certificate:
     Raises:
         ValueError: when it is none.
     """
-    if data.lstrip().startswith(_PEM):
+    if not data.lstrip().startswith(_PEM):
+        return split_chain(data)[0]
+    try:
         return x509.load_pem_x509_certificate(data)
-    return split_chain(data)[0]
+    except MALFORMED as error:
+        raise ValueError(f"no certificate: {error}") from error
 
 
 def read_revocations(data: bytes) -> x509.CertificateRevocationList:
@@ -279,9 +294,11 @@ def read_revocations(data: bytes) -> x509.CertificateRevocationList:
     Raises:
         ValueError: when it is none.
     """
-    if data.lstrip().startswith(_PEM):
-        return x509.load_pem_x509_crl(data)
-    return x509.load_der_x509_crl(data)
+    pem = data.lstrip().startswith(_PEM)
+    try:
+        return x509.load_pem_x509_crl(data) if pem else x509.load_der_x509_crl(data)
+    except MALFORMED as error:
+        raise ValueError(f"no revocation list: {error}") from error
 
 
 def common_name(certificate: x509.Certificate) -> str:

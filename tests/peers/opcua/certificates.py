@@ -80,13 +80,19 @@ def _usage(**wanted: bool) -> x509.KeyUsage:
     return x509.KeyUsage(**{name: wanted.get(name, False) for name in names})
 
 
-def authority(name: str = "authority", *, issuer: Pair | None = None, days: tuple[float, float] = (-1, 30)) -> Pair:
+def authority(
+    name: str = "authority",
+    *,
+    issuer: Pair | None = None,
+    days: tuple[float, float] = (-1, 30),
+    path_length: int | None = None,
+) -> Pair:
     """A certificate authority, self-signed or below another."""
     own = key(name)
     issuing = issuer.certificate.subject.rfc4514_string()[3:] if issuer is not None else name
     builder = (
         _builder(name, issuing, own.public_key(), days)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=path_length), critical=True)
         .add_extension(_usage(key_cert_sign=True, crl_sign=True, digital_signature=True), critical=True)
     )
     return Pair(builder.sign(issuer.key if issuer is not None else own, hashes.SHA256()), own)
@@ -102,8 +108,9 @@ def application(
     usage: bool = True,
     client: bool = True,
     digest: hashes.HashAlgorithm | None = None,
+    names: bytes | None = None,
 ) -> Pair:
-    """An application instance certificate."""
+    """An application instance certificate; `names` is a SubjectAlternativeName of the test's own making."""
     own = key(name, bits)
     told = f"urn:example.org:{name}" if uri is None else uri
     issuing = issuer.certificate.subject.rfc4514_string()[3:] if issuer is not None else name
@@ -116,7 +123,9 @@ def application(
     builder = (
         _builder(name, issuing, own.public_key(), days)
         .add_extension(
-            x509.SubjectAlternativeName([x509.UniformResourceIdentifier(told), x509.DNSName("localhost")]),
+            x509.SubjectAlternativeName([x509.UniformResourceIdentifier(told), x509.DNSName("localhost")])
+            if names is None
+            else x509.UnrecognizedExtension(x509.SubjectAlternativeName.oid, names),
             critical=False,
         )
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)

@@ -142,6 +142,26 @@ def test_an_authority_below_another_without_its_revocation_list(root: Pair) -> N
     assert (finding.status, finding.told) == (checks.ISSUER_REVOCATION_UNKNOWN, checks.SECURITY_CHECKS_FAILED)
 
 
+def test_the_chain_is_built_before_anything_else_is_judged() -> None:
+    peer = application("short", issuer=authority("unknown"), bits=1024, digest=hashes.SHA224())
+    assert judged(peer, lists=trusting(peer)).status == checks.CHAIN_INCOMPLETE
+
+
+def test_an_authority_with_more_authorities_below_than_it_may_have() -> None:
+    root = authority("narrow root", path_length=0)
+    below = authority("below", issuer=root)
+    lists = trusting(root, crls=(revocations(root), revocations(below)))
+    finding = judged(application(issuer=below), below, lists=lists)
+    assert (finding.status, finding.subject) == (checks.ISSUER_USE_NOT_ALLOWED, "CN=narrow root")
+    assert judged(application(issuer=root), lists=lists).status == checks.GOOD
+
+
+def test_a_certificate_with_a_name_of_an_unknown_kind_is_invalid() -> None:
+    peer = application(names=b"\x30\x04\xa3\x02\x05\x00")
+    assert judged(peer, lists=trusting(peer)).status == checks.INVALID
+    assert checks.application_uris(peer.certificate) == []
+
+
 def test_trusting_any_client_still_looks_at_time_key_and_use() -> None:
     assert judged(application(), trust_any=True).status == checks.GOOD
     assert judged(application(days=(-10, -1)), trust_any=True).status == checks.TIME_INVALID
@@ -152,6 +172,7 @@ def test_trusting_any_client_still_looks_at_time_key_and_use() -> None:
 def test_a_chain_is_split_and_bounded() -> None:
     peer = application()
     assert len(split_chain(peer.der * 3)) == 3
-    for wrong in (b"", b"nothing", peer.der[:-1], peer.der * 9, peer.der + b"x"):
+    of_no_version = peer.der.replace(b"\xa0\x03\x02\x01\x02", b"\xa0\x03\x02\x01\x07", 1)
+    for wrong in (b"", b"nothing", peer.der[:-1], peer.der * 9, peer.der + b"x", of_no_version):
         with pytest.raises(ValueError):
             split_chain(wrong)

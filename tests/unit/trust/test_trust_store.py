@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import os
 from pathlib import Path
 
@@ -43,6 +44,29 @@ def test_a_file_that_is_no_certificate_is_told_and_does_not_hide_the_others(stor
     assert len(store.lists().trusted) == 1
     assert len(store.problems) == 1
     assert "note.txt" in store.problems[0]
+
+
+def test_a_certificate_that_the_library_does_not_know_is_told_and_does_not_hide_the_others(store: TrustStore) -> None:
+    good, odd = application("good"), application("odd").der.replace(b"\xa0\x03\x02\x01\x02", b"\xa0\x03\x02\x01\x07", 1)
+    store.add("trusted", good.certificate)
+    (store.directory / "trusted" / "certs" / "odd.der").write_bytes(odd)
+    pem = b"-----BEGIN CERTIFICATE-----\n" + base64.encodebytes(odd) + b"-----END CERTIFICATE-----\n"
+    (store.directory / "trusted" / "certs" / "odd.pem").write_bytes(pem)
+    assert store.lists().trusted == (good.certificate,)
+    assert len(store.problems) == 2
+
+
+def test_many_certificates_are_replaced_in_one_pass(store: TrustStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    many = [application(f"client {number}", days=(-1, number + 1)).certificate for number in range(3)]
+    for each in many:
+        store.reject(each)
+    reads: list[int] = []
+    real = TrustStore.read
+    monkeypatch.setattr(TrustStore, "read", lambda self, **how: (reads.append(1), real(self, **how))[1])
+    store.replace("trusted", many, [])
+    assert len(reads) == 2
+    assert sorted(store.lists().trusted, key=str) == sorted(many, key=str)
+    assert store.read().of("rejected") == []
 
 
 def test_rejected_certificates_are_bounded_and_the_oldest_go(store: TrustStore) -> None:
