@@ -145,9 +145,10 @@ async def watch(server: InternalServer, changed: Callable[[InternalServer], Awai
     while True:
         try:
             now = await asyncio.to_thread(store.stamp)
-            if stamp is not None and now != stamp:
+            if now != stamp:
                 await asyncio.to_thread(store.lists)
                 await changed(server)
+            if stamp not in {None, now}:
                 _log.info("the trust list has changed")
                 for problem in store.problems:
                     _log.warning("trust list: %s", problem)
