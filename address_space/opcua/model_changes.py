@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from address_space.opcua.wire import node_id_object
 if TYPE_CHECKING:
     from address_space.opcua.server import InternalServer
 
+_log = logging.getLogger(__name__)
 GENERAL_MODEL_CHANGE, SEMANTIC_CHANGE = 2133, 2738
 MOST_CHANGES = 100
 """Changes told one by one; more are told as one of the grid object."""
@@ -50,11 +52,14 @@ class ModelWatch:
         return len(self._server.table.tree), len(self._server.table)
 
     async def run(self) -> None:
-        """Look every second; ends when it is cancelled."""
+        """Look every second; ends when it is cancelled. What goes wrong with one change does not hide the next."""
         while True:
             await asyncio.sleep(_LOOK_SECONDS)
             if self._size() != self._seen:
-                await self.refresh()
+                try:
+                    await self.refresh()
+                except Exception:
+                    _log.exception("clients cannot be told of a change of the model")
 
     async def refresh(self) -> bool:
         """Compare the table with what was told last and tell what is new; whether there was anything."""

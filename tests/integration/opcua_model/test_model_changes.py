@@ -86,6 +86,27 @@ async def test_points_that_somebody_adds_are_noticed_without_being_told(rig: Rig
     assert (await heard.next()).EventType == ua.NodeId(ua.ObjectIds.GeneralModelChangeEventType)
 
 
+async def test_a_change_that_cannot_be_told_does_not_hide_the_next(
+    rig: Rig, client: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    heard = await listen(client)
+    assert rig.server.internal is not None
+    watch, failing = rig.server.internal.model_watch, [OSError("no thread")]
+    monkeypatch.setattr("address_space.opcua.model_changes._LOOK_SECONDS", 0.02)
+    refresh = watch.refresh
+
+    async def fails_once() -> bool:
+        if failing:
+            rig.table.add([point(f"{BAY}/QA1/SIMG1/Tmp", source=98)])
+            raise failing.pop()
+        return await refresh()
+
+    monkeypatch.setattr(watch, "refresh", fails_once)
+    rig.table.add([point(f"{BAY}/QA1/SIMG1/Pres", source=99)])
+    assert (await heard.next()).EventType == ua.NodeId(ua.ObjectIds.GeneralModelChangeEventType)
+    assert "cannot be told" in caplog.text
+
+
 async def test_very_many_new_points_are_one_change_of_the_grid(rig: Rig, client: Any) -> None:
     heard = await listen(client)
     rig.table.add(point(f"{BAY}/QA{number}/XCBR1/Pos", source=number) for number in range(2, 150))
