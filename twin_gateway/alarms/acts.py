@@ -12,6 +12,7 @@ from twin_gateway.alarms import machine
 from twin_gateway.alarms.machine import Change, Demands
 
 MAX_COMMENT = 1000
+MAX_LOCALE = 100
 _SHELVES = (Right.SUPERVISE, Right.CONFIGURE)
 
 RIGHTS: Mapping[ConditionVerb, tuple[Right, ...]] = {
@@ -42,8 +43,9 @@ class Act:
 
     @property
     def legible(self) -> bool:
-        """Whether the comment is a line of text that an audit can keep."""
-        return self.comment is None or (len(self.comment) <= MAX_COMMENT and self.comment.isprintable())
+        """Whether the comment is a line of text, and its locale the name of one, that an audit can keep."""
+        comment, locale = self.comment or "", self.locale
+        return len(comment) <= MAX_COMMENT and len(locale) <= MAX_LOCALE and f"{comment}{locale}".isprintable()
 
     def refusal(self, condition: Condition) -> int:
         """0, or the StatusCode with which the condition refuses it as it is."""

@@ -9,6 +9,7 @@ MINUTE_S = 60.0
 SHELVED_S = 600.0
 """How long the gateway shelves what chatters."""
 SPEAKS_EVERY_S = MINUTE_S / MOST_PER_MINUTE
+_BY_ITS_SOURCE = frozenset({Change.ACTIVE, Change.INACTIVE, Change.SUPPRESSED})
 
 
 class Chatter:
@@ -35,7 +36,7 @@ class Chatter:
 
     def holds_back(self, change: Change, now: float) -> bool:
         """Whether a change is not told now; the newest of them is told when it may speak again."""
-        return change in (Change.ACTIVE, Change.INACTIVE) and not self.may_speak(now)
+        return change in _BY_ITS_SOURCE and not self.may_speak(now)
 
     def may_speak(self, now: float) -> bool:
         """Whether its turn has come; that takes the turn."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from address_space.conditions import Condition
+from twin_gateway.alarms.catalogue import alarm_code
 from twin_gateway.alarms.chatter import Chatter
 from twin_gateway.alarms.machine import Demands
 
@@ -32,10 +33,13 @@ class Kind:
     expires: int = 0
 
     def described(self, condition: Condition) -> Condition:
-        """The condition with what it is judged by; the same one where it has that already."""
-        if all(getattr(condition, name) == getattr(self, name) for name in _JUDGED_BY):
+        """The condition as this kind has it, also where an earlier mapping had another; the same one if it is so."""
+        members = {name: getattr(self, name) for name in _JUDGED_BY}
+        members["type_name"] = self.type_name or condition.type_name
+        members["condition_class"] = self.condition_class or alarm_code(condition.code).condition_class
+        if all(getattr(condition, name) == value for name, value in members.items()):
             return condition
-        return replace(condition, **{name: getattr(self, name) for name in _JUDGED_BY})
+        return replace(condition, **members)
 
 
 _JUDGED_BY = ("limits", "target", "tolerance", "expected", "expires")

@@ -233,7 +233,7 @@ def acted(
         return _enabled(condition, demands, now, user), Change.ENABLED
     suppress = verb is ConditionVerb.SUPPRESS
     if condition.suppressed == suppress:
-        return None
+        return None if comment is None else (_told(condition, now, user), Change.COMMENTED)
     if suppress:
         return _told(condition, now, user, suppressed=True, suppressed_time=now), Change.SUPPRESSED
     since, unseen = condition.suppressed_time, max(condition.active_time, condition.severity_time)

@@ -28,6 +28,7 @@ from twin_gateway.alarms.entry import Counts, Details, Entry, Kind
 from twin_gateway.alarms.keeping import Kept
 from twin_gateway.alarms.machine import Change, Demands, Finding
 from twin_gateway.alarms.places import PlaceIndex
+from twin_gateway.alarms.telling import told
 from twin_gateway.alarms.writing import WriteBehind
 
 log = logging.getLogger(__name__)
@@ -39,8 +40,6 @@ LOOKED_AT_ONCE = 100
 SILENT_AGAIN_S = 5.0
 """How often it is looked which sources are silent since the restart."""
 MAX_CONDITIONS = 100_000
-_HIGH = 800
-"""Severity from which on an alarm is a warning in the log."""
 _RESTARTED = "not found again after the restart of the gateway"
 
 
@@ -85,7 +84,7 @@ class ConditionBook:
         self._most = most
         self._entries: dict[str, Entry] = {}
         self._places = PlaceIndex()
-        self._idle: dict[str, None] = {}
+        self._idle: tuple[dict[str, None], dict[str, None]] = {}, {}
         self._active = self._unacknowledged = 0
         self._shelved: set[str] = set()
         self._restored: dict[str, float] = {}
@@ -177,8 +176,8 @@ class ConditionBook:
         entry.details, entry.time_quality = details, time_quality
         if after is None:
             return
-        self._change(entry, after, Change.SUPPRESSED if after.suppressed else Change.ACTIVE)
-        if not condition.active:
+        self._change(entry, after, _as_it_is(after))
+        if not condition.active and condition.enabled:
             self._chattering(entry)
 
     def clear(
@@ -345,7 +344,7 @@ class ConditionBook:
         for identifier in [*self._held_back]:
             entry = self._entries.get(identifier)
             if entry is not None and (entry.chatter is None or entry.chatter.may_speak(monotonic)):
-                self._tell(entry, Change.ACTIVE if entry.condition.active else Change.INACTIVE)
+                self._tell(entry, _as_it_is(entry.condition))
                 yield
         if self._restored and monotonic >= self._silent_since:
             self._silent_since = monotonic + SILENT_AGAIN_S
@@ -393,12 +392,10 @@ class ConditionBook:
 
     def _make_room(self) -> bool:
         """Forget the oldest that nobody waits for, those without a comment before the others."""
-        for with_comment in (False, True):
-            for identifier in self._idle:
-                condition = self._entries[identifier].condition
-                if bool(condition.comment) is with_comment:
-                    self._drop(identifier)
-                    return True
+        for identifier in (next(iter(idle), None) for idle in self._idle):
+            if identifier is not None:
+                self._drop(identifier)
+                return True
         return False
 
     def _drop(self, identifier: str) -> None:
@@ -437,30 +434,8 @@ class ConditionBook:
         self._tell(entry, change)
 
     def _tell(self, entry: Entry, change: Change) -> None:
-        condition = entry.condition
-        self._held_back.discard(condition.id)
-        text, details = condition.text, entry.details
-        if change in _BY_PEOPLE:
-            text, details = f"{condition.text} ({change})", ()
-        level = logging.WARNING if change is Change.ACTIVE and condition.severity >= _HIGH else logging.INFO
-        log.log(level, "alarm %s %s %d at %s: %s", condition.code, change, condition.severity, condition.address, text)
-        self._events.append(
-            Event(
-                condition.code,
-                text,
-                condition.severity,
-                condition.address,
-                source_time=condition.source_time if condition.source_time != condition.received else 0,
-                received=condition.received,
-                time_quality=entry.time_quality,
-                state=str(change),
-                actor=condition.user,
-                correlation=condition.correlation,
-                value=condition.value,
-                details=details,
-                condition=condition,
-            )
-        )
+        self._held_back.discard(entry.condition.id)
+        self._events.append(told(entry, change))
 
     def _chattering(self, entry: Entry) -> None:
         """It became active: more than ten times within a minute are too many."""
@@ -486,10 +461,10 @@ class ConditionBook:
             if shelved:
                 self._shelved.add(identifier)
             if idle:
-                self._idle[identifier] = None
+                self._idle[bool(condition.comment)][identifier] = None
         else:
             self._shelved.discard(identifier)
-            self._idle.pop(identifier, None)
+            self._idle[bool(condition.comment)].pop(identifier, None)
 
     def _kept(self, identifier: str) -> Kept | None:
         entry = self._entries.get(identifier)
@@ -499,7 +474,10 @@ class ConditionBook:
         self._events.append(Event("G02", text, 700))
 
 
-_BY_PEOPLE = frozenset(Change) - {Change.ACTIVE, Change.INACTIVE, Change.SUPPRESSED}
+def _as_it_is(condition: Condition) -> Change:
+    if not condition.active:
+        return Change.INACTIVE
+    return Change.SUPPRESSED if condition.suppressed else Change.ACTIVE
 
 
 def _type_of(listed: AlarmCode, finding: Finding) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from peers.alarm_book import PLACE, SVEN, Desk
+from peers.alarm_book import EVE, PLACE, SVEN, Desk
 
 from address_space.ports import ConditionVerb
 from twin_gateway.alarms.machine import Finding
@@ -72,3 +72,21 @@ async def test_who_unshelves_it_is_told_everything_again() -> None:
     desk.told()
     chatter(desk, 2)
     assert desk.states() == ["active", "inactive"] * 2
+
+
+def test_what_chatters_while_it_is_suppressed_is_kept_quiet_too() -> None:
+    desk = Desk()
+    for _ in range(60):
+        desk.book.raise_(PLACE, "C04", Finding("Gas is low", 650), suppressed=True)
+        desk.book.clear(PLACE, "C04")
+        desk.time += 0.5
+    assert len(desk.told()) < 30
+
+
+async def test_what_is_disabled_is_not_shelved_by_the_gateway() -> None:
+    desk = Desk()
+    desk.up()
+    assert await desk.act(ConditionVerb.DISABLE, EVE) == 0
+    desk.book.clear(PLACE, "C04")
+    chatter(desk, 20)
+    assert desk.condition().shelving == "Unshelved"

@@ -85,6 +85,23 @@ async def test_a_comment_that_is_no_line_of_text_is_refused(comment: str) -> Non
     assert await desk.act(VERBS.COMMENT, comment=comment) == StatusCode.BadInvalidArgument
 
 
+@pytest.mark.parametrize("locale", ["x" * 101, "e\nn"])
+async def test_a_comment_in_what_is_no_locale_is_refused(locale: str) -> None:
+    desk = Desk()
+    desk.up()
+    assert await desk.act(VERBS.COMMENT, comment="seen", locale=locale) == StatusCode.BadInvalidArgument
+    assert desk.audit.records == []
+
+
+async def test_what_is_suppressed_already_takes_the_comment_all_the_same() -> None:
+    desk = Desk()
+    desk.up()
+    assert await desk.act(VERBS.SUPPRESS, SVEN) == 0
+    assert await desk.act(VERBS.SUPPRESS, SVEN, comment="until Monday") == 0
+    assert desk.condition().comment == "until Monday"
+    assert desk.states()[-1] == "commented"
+
+
 async def test_what_cannot_be_audited_is_not_done() -> None:
     desk = Desk()
     desk.up()

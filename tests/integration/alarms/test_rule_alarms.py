@@ -265,6 +265,23 @@ async def test_after_a_restart_the_source_is_judged_again_with_its_hysteresis(
     await again.book.close()
 
 
+async def test_a_rule_of_another_class_and_kind_makes_the_condition_that_was_kept_one_of_those(tmp_path: Path) -> None:
+    path = tmp_path / "alarms.sqlite"
+    desk = Desk(path)
+    await desk.book.open()
+    Rig(tmp_path, desk).write(VOLTAGE, 22.5e3)
+    await desk.book.close()
+    again = Desk(path)
+    await again.book.open()
+    changed = MAPPING.replace("hysteresis: 200 V,", "hysteresis: 200 V, class: Safety, exclusive: false,")
+    rig = Rig(tmp_path, again, changed)
+    rig.write(VOLTAGE, 22.5e3)
+    condition = rig.condition(VOLTAGE, "A01")
+    assert condition is not None
+    assert (condition.condition_class, condition.type_name) == ("Safety", "NonExclusiveLimitAlarmType")
+    await again.book.close()
+
+
 async def test_ten_thousand_rules_that_fire_at_once_lose_nothing_and_leave_the_loop_free(tmp_path: Path) -> None:
     head, _, _ = MAPPING.partition("templates:")
     rtu = "devices:\n  rtu1: {protocol: iec104, host: 10.4.7.10, common_address: 7, at: {\n"
