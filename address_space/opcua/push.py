@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
+from weakref import WeakSet
 
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
@@ -18,7 +19,7 @@ from cryptography.hazmat.primitives.serialization import pkcs12
 
 from address_space.opcua.auditing import AuditEvent
 from address_space.opcua.endpoints import offer
-from address_space.opcua.push_files import TrustListFile, trust_list_size
+from address_space.opcua.push_files import ACTIVITY_SECONDS, TrustListFile, trust_list_size
 from address_space.opcua.security import ApplicationIdentity, install, make_key, names_of, signing_request
 from address_space.opcua.security_audit import CERTIFICATE_UPDATED, TRUST_LIST_UPDATED, severity
 from address_space.opcua.standard_methods import Results, StandardMethod
@@ -39,6 +40,7 @@ _GROUP = _ID.ServerConfiguration_CertificateGroups_DefaultApplicationGroup
 _LIST = _ID.ServerConfiguration_CertificateGroups_DefaultApplicationGroup_TrustList
 _TYPE = _ID.RsaSha256ApplicationCertificateType
 _KEY_FORMATS = ("PEM", "PFX")
+_Run = Callable[..., Awaitable[Results]]
 _CLOSE_AFTER_S = 0.5
 """So that the answer to ApplyChanges goes out before the channels that have the former certificate end."""
 
@@ -60,12 +62,37 @@ class Push:
         self._server = server
         self._pending: _Pending | None = None
         self._requested: tuple[Session, rsa.RSAPrivateKey] | None = None
+        self._one_at_a_time = asyncio.Lock()
+        self._known: WeakSet[Session] = WeakSet()
         self.file = TrustListFile(
             server.trust.store,
             server.limits.max_trust_list,
             self._trust_list_changed,
             partial(_count_open, server),
         )
+
+    async def run(self, method: _Run, session: Session, arguments: Sequence[Any]) -> Results:
+        """Call a method; it goes on to its end and its audit, also when the client is gone."""
+        return await asyncio.shield(self._server.keep(self._run(method, session, arguments)))
+
+    async def _run(self, method: _Run, session: Session, arguments: Sequence[Any]) -> Results:
+        if session not in self._known:
+            self._known.add(session)
+            session.on_close.append(lambda _: self._forget(session))
+        async with self._one_at_a_time:
+            try:
+                return await method(session, *(each.Value for each in arguments))
+            finally:
+                if session.closed:
+                    self._forget(session)
+
+    def _forget(self, session: Session) -> None:
+        """Files, keys and a certificate that wait end with their session."""
+        self.file.forget(session)
+        if self._pending is not None and self._pending.session is session:
+            self._pending = None
+        if self._requested is not None and self._requested[0] is session:
+            self._requested = None
 
     # ---- certificates ----------------------------------------------------------------------------------------------
 
@@ -104,7 +131,7 @@ class Push:
         group, kind, certificate, issuers, key_format, private_key = arguments
         if not (_is(group, _GROUP) and _is(kind, _TYPE)):
             return int(_codes.BadInvalidArgument), ()
-        if self._pending is not None and self._pending.session is not session and not self._pending.session.closed:
+        if self._pending is not None and self._pending.session is not session:
             return int(_codes.BadTransactionPending), ()
         if private_key and key_format not in _KEY_FORMATS:
             return int(_codes.BadNotSupported), ()
@@ -120,7 +147,7 @@ class Push:
             or not made.not_valid_before_utc <= now <= made.not_valid_after_utc
         ):
             return int(_codes.BadCertificateInvalid), ()
-        key = self._key_of(session, made, key_format or "", private_key)
+        key = await asyncio.to_thread(self._key_of, session, made, key_format or "", private_key)
         if key is None or not _chained(made, chain):
             return int(_codes.BadSecurityChecksFailed), ()
         self._pending = _Pending(session, made, key, chain)
@@ -154,9 +181,13 @@ class Push:
         if pending is None or pending.session is not session:
             return int(_codes.BadNothingToDo), ()
         server = self._server
-        self._pending = self._requested = None
         pki = server.settings.pki_directory
-        await asyncio.to_thread(install, pki, pending.certificate, pending.key, pending.issuers)
+        try:
+            await asyncio.to_thread(install, pki, pending.certificate, pending.key, pending.issuers)
+        except OSError as error:
+            _log.error("the certificate cannot be written, the former one stays: %s", error)
+            return int(_codes.BadResourceUnavailable), ()
+        self._pending = self._requested = None
         former = server.identity
         assert former is not None  # noqa: S101 - the server serves, so it has one
         identity: ApplicationIdentity = replace(
@@ -238,7 +269,6 @@ def _chained(certificate: x509.Certificate, issuers: Sequence[x509.Certificate])
 
 _FILE_HANDLE = Argument("FileHandle", _UINT32)
 _GROUP_TYPE = (Argument("CertificateGroupId", _NODE_ID), Argument("CertificateTypeId", _NODE_ID))
-_Run = Callable[..., Awaitable[Results]]
 
 
 def register(server: InternalServer) -> Push:
@@ -326,7 +356,7 @@ def register(server: InternalServer) -> Push:
                 MethodSpec("", name, inputs, outputs, Right.ADMINISTER),
                 frozenset((target,)),
                 numbers,
-                _calling(run),
+                _calling(push, run),
                 encrypted=True,
             )
         )
@@ -340,9 +370,9 @@ def _masked(file: TrustListFile) -> _Run:
     return run
 
 
-def _calling(run: _Run) -> Callable[[InternalServer, Session, Sequence[Any]], Awaitable[Results]]:
+def _calling(push: Push, method: _Run) -> Callable[[InternalServer, Session, Sequence[Any]], Awaitable[Results]]:
     async def call(_server: InternalServer, session: Session, arguments: Sequence[Any]) -> Results:
-        return await run(session, *(each.Value for each in arguments))
+        return await push.run(method, session, arguments)
 
     return call
 
@@ -373,6 +403,7 @@ async def fill_properties(server: InternalServer) -> None:
         (f"{group}CertificateTypes", [ua.NodeId(_TYPE)], types.NodeId),
         (f"{group}TrustList_Writable", True, types.Boolean),
         (f"{group}TrustList_UserWritable", True, types.Boolean),
+        (f"{group}TrustList_ActivityTimeout", ACTIVITY_SECONDS * 1000, types.Double),
         (f"{group}TrustList_Size", size, types.UInt64),
         (f"{group}TrustList_LastUpdateTime", updated, types.DateTime),
     )

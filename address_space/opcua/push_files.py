@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
-from weakref import WeakSet
 
 from asyncua.common.utils import Buffer
 from asyncua.ua.ua_binary import struct_from_binary, struct_to_binary
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from address_space.opcua.session import Session
 
 MOST_OPEN: Final = 10
+ACTIVITY_SECONDS: Final = 60.0
+"""A file that nobody reads or writes for so long is closed (ActivityTimeout, Part 12, 7.8.2.1)."""
 READ, WRITE_ERASE = 1, 6
 _TRUSTED_CERTIFICATES, _TRUSTED_CRLS, _ISSUER_CERTIFICATES, _ISSUER_CRLS, _ALL = 1, 2, 4, 8, 15
 _codes = ua.StatusCodes
@@ -35,6 +37,7 @@ class _Handle:
     writing: bool
     data: bytearray = field(default_factory=bytearray)
     position: int = 0
+    used: float = field(default_factory=time.monotonic)
 
 
 class TrustListFile:
@@ -61,11 +64,19 @@ class TrustListFile:
         counted(0)
         self._open: dict[int, _Handle] = {}
         self._numbers = itertools.count(1)
-        self._watched: WeakSet[Session] = WeakSet()
 
     def _handle(self, session: Session, number: int) -> _Handle | None:
+        self._close_idle()
         handle = self._open.get(number)
-        return handle if handle is not None and handle.session is session else None
+        if handle is None or handle.session is not session:
+            return None
+        handle.used = time.monotonic()
+        return handle
+
+    def _close_idle(self) -> None:
+        idle = time.monotonic() - ACTIVITY_SECONDS
+        for number in [number for number, handle in self._open.items() if handle.used < idle]:
+            self._end(number)
 
     def forget(self, session: Session) -> None:
         """Close what a session that has ended left open."""
@@ -81,6 +92,7 @@ class TrustListFile:
         if mode not in {READ, WRITE_ERASE}:
             return int(_codes.BadInvalidArgument), ()
         writing = mode == WRITE_ERASE
+        self._close_idle()
         if any(handle.writing for handle in self._open.values()) or (writing and self._open):
             return int(_codes.BadNotWritable if writing else _codes.BadNotReadable), ()
         if len(self._open) >= MOST_OPEN:
@@ -89,11 +101,12 @@ class TrustListFile:
         number = next(self._numbers)
         self._open[number] = handle
         self._counted(len(self._open))
-        if session not in self._watched:
-            self._watched.add(session)
-            session.on_close.append(lambda _: self.forget(session))
         if not writing:
-            contents = await asyncio.to_thread(self._store.read, rejected=False)
+            try:
+                contents = await asyncio.to_thread(self._store.read, rejected=False)
+            except OSError:
+                self._end(number)
+                raise
             handle.data += _encode(contents, masks & _ALL)
         return 0, (ua.Variant(number, ua.VariantType.UInt32),)
 
@@ -148,7 +161,7 @@ class TrustListFile:
             return int(_codes.BadInvalidState), ()
         self._end(number)
         try:
-            wanted = _decode(bytes(handle.data))
+            wanted = await asyncio.to_thread(_decode, bytes(handle.data))
         except (ValueError, UnsupportedAlgorithm):
             return int(_codes.BadCertificateInvalid), ()
         await asyncio.to_thread(self._replace, wanted)
@@ -161,6 +174,7 @@ class TrustListFile:
 
     async def add(self, session: Session, data: bytes | None, trusted: bool) -> Results:
         """AddCertificate: one more that is trusted."""
+        self._close_idle()
         if self._open:
             return int(_codes.BadInvalidState), ()
         try:
@@ -176,6 +190,7 @@ class TrustListFile:
 
     async def remove(self, session: Session, mark: str | None, trusted: bool) -> Results:
         """RemoveCertificate by its thumbprint, unless others need it for their chains."""
+        self._close_idle()
         if self._open:
             return int(_codes.BadInvalidState), ()
         contents = await asyncio.to_thread(self._store.read, rejected=False)
