@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
 
 from address_space import clock
 from address_space.catalogue import ValueType
-from address_space.point import Floats, PointProfile, Raw, Rows, Ticks, Words
+from address_space.point import Floats, PointProfile, Raw, Rows, TextSample, Ticks, Words
 from address_space.quality import Quality, TimeFlag
 
 MAX_AHEAD_TICKS = 2 * clock.TICKS_PER_SECOND
@@ -138,6 +139,16 @@ def values_of(raw: Raw, kind: ValueType) -> list[bool | int | float]:
     dtype = np.dtype(_DTYPES[kind])
     column = np.ascontiguousarray(raw).view(dtype)[:: 8 // dtype.itemsize]
     return list(column.tolist())
+
+
+def well_formed(samples: Sequence[TextSample]) -> Sequence[TextSample]:
+    """Texts that UTF-8 can carry: half a surrogate pair, as a device's JSON may have it, becomes U+FFFD."""
+    return [
+        sample
+        if sample.text.isascii()
+        else replace(sample, text=sample.text.encode("utf-16", "surrogatepass").decode("utf-16", "replace"))
+        for sample in samples
+    ]
 
 
 def repeated(rows: Rows) -> npt.NDArray[np.intp] | None:

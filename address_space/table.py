@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from address_space import clock
 from address_space.catalogue import ValueType
-from address_space.ingest import Scaling, occurrences, raw_of, repeated, resolve_time, values_of
+from address_space.ingest import Scaling, occurrences, raw_of, repeated, resolve_time, values_of, well_formed
 from address_space.journal import Chunk, Journal
 from address_space.point import Batch, Point, PointProfile, Raw, Rows, Sample, Ticks, Words
 from address_space.quality import TIME_MASK, Quality, StatusCode, TimeFlag, status_column
@@ -341,7 +341,7 @@ class PointTable:
         return written
 
     def _ingest_texts(self, batch: Batch, received: int) -> None:
-        samples = batch.texts
+        samples = well_formed(batch.texts)
         rows = np.array([sample.row for sample in samples], np.int32)
         quality = np.array([sample.quality for sample in samples], np.uint32)
         times = np.array([sample.source_time for sample in samples], np.int64)

@@ -214,7 +214,9 @@ class Mirror:
     def _collect_events(self) -> None:
         for event in self._event_cursor.take(_SHARE):
             self._counters.events += 1
-            self._event_box.put(Message(self._topics.of("e", event.address), event_object(event).encode()))
+            # Texts of peers are in some events: one that UTF-8 cannot carry must not end the mirror.
+            payload = event_object(event).encode(errors="replace")
+            self._event_box.put(Message(self._topics.of("e", event.address), payload))
         self._events_lost = self._event_cursor.lost
 
     def _collect_states(self) -> None:

@@ -232,6 +232,13 @@ def test_texts_take_the_side_column_and_the_same_journal() -> None:
     assert any(chunk.texts == ("B2",) for chunk in cursor.take())
 
 
+@pytest.mark.parametrize(("text", "kept"), [("A\ud800B", "A\ufffdB"), ("\udc00", "\ufffd"), ("Größe 𝄞", "Größe 𝄞")])
+def test_a_text_that_utf_8_cannot_carry_is_made_one_that_it_can(text: str, kept: str) -> None:
+    table, rows = make()
+    table.ingest(Batch.of([], [], texts=[TextSample(rows["serNum"], text)]), now=NOW)
+    assert table.sample(rows["serNum"]).value == kept
+
+
 def test_a_text_said_again_keeps_its_time_and_another_raw_quality_is_journalled() -> None:
     table, rows = make()
     row = rows["serNum"]
