@@ -5,7 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from hashlib import blake2b
 from typing import TYPE_CHECKING, Any, NamedTuple
+
+from asyncua.ua.ua_binary import struct_to_binary
 
 from address_space.opcua.event_operators import CAST, COUNTS, MAKERS, UNSUPPORTED, Operand, cast_to, like_pattern
 from address_space.opcua.event_operators import LIKE as LIKE_OPERATOR
@@ -52,16 +55,23 @@ class EventFilter:
     Attributes:
         clauses: fields in order; None for one that can never be there.
         where: whether an event passes; None for every event.
-        number: of the clauses, the same only for equal ones; what has been worked out for them is found by it.
+        row_key, where_key: of the clauses and of `where`, the same for equal ones only: what has been worked out of an
+            event for one item is found by them for all.
     """
 
     clauses: tuple[Clause | None, ...]
     where: Where | None = None
-    number: int = 0
+    row_key: bytes = b""
+    where_key: bytes = b""
 
     def passes(self, record: EventRecord) -> bool:
         """Whether the event is to be told."""
-        return self.where is None or self.where(record)
+        if self.where is None:
+            return True
+        known = record.passed.get(self.where_key)
+        if known is None:
+            known = record.passed[self.where_key] = self.where(record)
+        return known
 
 
 @dataclass(slots=True)
@@ -130,7 +140,12 @@ def compile_filter(wanted: Any, types: EventTypes) -> tuple[EventFilter | None, 
     if any(status for status, _ in result.elements) or all(result.selects):
         result.status = int(_CODES.BadEventFilterInvalid)
         return None, result
-    return EventFilter(tuple(clauses), where, types.number_of(tuple(clauses))), result
+    where_key = b"" if where is None else _key(struct_to_binary(wanted.WhereClause))
+    return EventFilter(tuple(clauses), where, _key(repr(clauses).encode()), where_key), result
+
+
+def _key(octets: bytes) -> bytes:
+    return blake2b(octets, digest_size=16).digest()
 
 
 def _clause(operand: Any, types: EventTypes) -> Clause:
@@ -257,5 +272,5 @@ def _check_literal(operator: int, number: int, operand: Any, types: EventTypes) 
             raise _BadError(_CODES.BadFilterLiteralInvalid)
         try:
             like_pattern(pattern)
-        except (ValueError, re.error) as error:
+        except ValueError as error:
             raise _BadError(_CODES.BadFilterLiteralInvalid) from error

@@ -103,14 +103,14 @@ def like_pattern(text: str) -> re.Pattern[str]:
         elif each == "_":
             segments[-1].append(".")
         elif each == "[":
-            end = text.find("]", position + 2 + (text[position + 1 : position + 2] == "^"))
-            if end < 0:
+            closing = text.find("]", position + 2 + (text[position + 1 : position + 2] == "^"))
+            if closing < 0:
                 raise ValueError("a list of characters is not closed")
-            inner = text[position + 1 : end]
+            inner = text[position + 1 : closing]
             inverse, inner = ("^", inner[1:]) if inner.startswith("^") else ("", inner)
             listed = re.sub(r"([\\\[\]^&~|])", r"\\\1", inner)
             segments[-1].append(f"[{inverse}{listed}]")
-            position = end
+            position = closing
         elif each == "\\":
             position += 1
             if position >= len(text):

@@ -87,14 +87,16 @@ class EventRecord:
         type_id: EventType on the wire.
         address: of the source in the grid; empty for the gateway as a whole.
         audit: only for those who may read the audit.
+        passed: what where clauses said of it, by `EventFilter.where_key`.
     """
 
-    __slots__ = ("_rows", "_types", "address", "audit", "type_id")
+    __slots__ = ("_rows", "_types", "address", "audit", "passed", "type_id")
 
     def __init__(self, types: EventTypes, type_id: bytes, address: str, *, audit: bool = False) -> None:
         self.type_id, self.address, self.audit = type_id, address, audit
         self._types = types
-        self._rows: dict[int, bytes] = {}
+        self._rows: dict[bytes, bytes] = {}
+        self.passed: dict[bytes, bool] = {}
 
     def field(self, key: str) -> Field:
         """A field by the key of its browse path; null when the event does not have it."""
@@ -126,10 +128,10 @@ class EventRecord:
     def row(self, filter_: EventFilter) -> bytes:
         """The fields that a filter selects, an array of Variants on the wire."""
         clauses = filter_.clauses
-        row = self._rows.get(filter_.number)
+        row = self._rows.get(filter_.row_key)
         if row is None:
             parts = [NULL_VARIANT if clause is None else encode(self.value(clause)) for clause in clauses]
-            row = self._rows[filter_.number] = pack_i32(len(clauses)) + b"".join(parts)
+            row = self._rows[filter_.row_key] = pack_i32(len(clauses)) + b"".join(parts)
         return row
 
 
@@ -178,7 +180,7 @@ class JournalRecord(EventRecord):
     def row(self, filter_: EventFilter) -> bytes:
         """The fields that a filter selects; how to come by them is worked out once for all events of the type."""
         clauses = filter_.clauses
-        row = self._rows.get(filter_.number)
+        row = self._rows.get(filter_.row_key)
         if row is None:
             event, condition, context = self.event, self.condition, self._context
             parts = [pack_i32(len(clauses))]
@@ -189,7 +191,7 @@ class JournalRecord(EventRecord):
                     parts.append(encode_known(of_condition(condition, context)))
                 else:
                     parts.append(NULL_VARIANT if clause is None else encode(self.value(clause)))
-            row = self._rows[filter_.number] = b"".join(parts)
+            row = self._rows[filter_.row_key] = b"".join(parts)
         return row
 
     def node_of(self, key: str) -> bytes | None:
@@ -274,11 +276,11 @@ class EventRecords:
 
     def __init__(self, types: EventTypes, context: Context) -> None:
         self.types, self.context = types, context
-        self._plans: dict[tuple[bytes, bool, int], list[Step]] = {}
+        self._plans: dict[tuple[bytes, bool, bytes], list[Step]] = {}
 
     def plan(self, record: JournalRecord, filter_: EventFilter) -> list[Step]:
         """Where each of the filter's clauses is found in events of the record's type."""
-        key = (record.type_id, record.event is not None, filter_.number)
+        key = (record.type_id, record.event is not None, filter_.row_key)
         known = self._plans.get(key)
         if known is None:
             if len(self._plans) >= _MOST_PLANS:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections import deque
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
@@ -42,8 +41,6 @@ class EventTypes:
     ) -> None:
         self._aspace = aspace
         self._own, self._common = own, common
-        self._numbers: dict[tuple[object, ...], int] = {}
-        self._last = itertools.count(1)
         self._lines: dict[bytes, tuple[bytes, ...]] = {}
         self._children: dict[bytes, dict[str, bytes]] = {}
         self._answers: dict[tuple[bytes, str], bool] = {}
@@ -78,12 +75,6 @@ class EventTypes:
                 return ()
             found.append(above)
         return tuple(found) if found[-1] == BASE_EVENT else ()
-
-    def number_of(self, clauses: tuple[object, ...]) -> int:
-        """A number for a list of select clauses; that of equal ones as long as it is remembered."""
-        if len(self._numbers) >= _MOST_REMEMBERED:
-            self._numbers.clear()
-        return self._numbers.setdefault(clauses, next(self._last))
 
     def known(self, type_id: bytes) -> bool:
         """Whether it is BaseEventType or derived from it."""

@@ -8,14 +8,13 @@ from typing import Any
 
 import pytest
 from conformance.alarms import Stream, call, comment, of, streaming
+from peers.alarm_station import configured
 from peers.iec104.outstation import Outstation
 from peers.opcua.agent import Agent, Peer
 from peers.waiting import until
 
-from twin_gateway.config import GatewayConfig
 from twin_gateway.drivers.link import Backoff
 from twin_gateway.gateway import Gateway
-from twin_gateway.mapping.check import check
 from twin_gateway.security.passwords import hash_password
 from twin_gateway.security.users import User
 
@@ -23,25 +22,10 @@ ACKNOWLEDGE, CONFIRM, TIMED_SHELVE, UNSHELVE = "i=9111", "i=9113", "i=9213", "i=
 GAS = "dso1/north/PS01/MV1/F01/QA1/SIMG1/Pres"
 CONDITION = f"{GAS}$C04"
 PASSWORD = "a word for tests"
-MAPPING = """\
-mapping: 1
-grid: dso1
-place: north/PS01
-devices:
-  rtu1:
-    protocol: iec104
-    host: 127.0.0.1
-    port: {port}
-    common_address: 7
-    at:
-      MV1/F01:
-        points:
-          QA1/SIMG1/Pres:
-            ioa: 1010
-            type: M_ME_TF_1
-            alarm: {{code: C04, lo: 130 kPa, lolo: 120 kPa, hysteresis: 1 kPa, severity: 650, severity_outer: 900,
-                     confirm: true, text: Gas of the breaker}}
-"""
+POINT = (
+    "QA1/SIMG1/Pres: {ioa: 1010, type: M_ME_TF_1, alarm: {code: C04, lo: 130 kPa, lolo: 120 kPa, hysteresis: 1 kPa, "
+    "severity: 650, severity_outer: 900, confirm: true, text: Gas of the breaker}}"
+)
 FIELDS = ["EventId", "Message", "Severity", "ActiveState/Id", "AckedState/Id", "ConfirmedState/Id", "Retain"]
 
 
@@ -54,21 +38,7 @@ async def agent(tmp_path: Path) -> AsyncIterator[Agent]:
 
 
 def _gateway(folder: Path, port: int, users: dict[str, User]) -> Gateway:
-    path = folder / "station.yaml"
-    path.write_text(MAPPING.format(port=port))
-    mapping, problems = check([path])
-    assert mapping is not None, [str(problem) for problem in problems]
-    config = GatewayConfig.model_validate(
-        {
-            "gateway": "gw1",
-            "grid": "dso1",
-            "authority": "https://example.org",
-            "mappings": [path],
-            "data_directory": folder / "data",
-            "opcua": {"port": 0},
-            "http": {"port": 0},
-        }
-    )
+    config, mapping = configured(folder, port, POINT)
     return Gateway(config, mapping, users, backoff=Backoff(0.1, 0.5, 1.0))
 
 

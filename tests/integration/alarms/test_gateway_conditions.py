@@ -12,6 +12,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
+from peers.alarm_station import configured
 from peers.ports import free_port
 from peers.waiting import until
 
@@ -19,32 +20,16 @@ from address_space import clock
 from address_space.events import Event, EventJournal
 from address_space.point import Batch
 from address_space.ports import Caller, ConditionVerb
-from twin_gateway.config import GatewayConfig
 from twin_gateway.functions.alarms import Alarms
 from twin_gateway.gateway import Gateway
 from twin_gateway.gateway_metrics import collect
-from twin_gateway.mapping.check import check
 from twin_gateway.metrics import render
 from twin_gateway.mqtt.encode import event_object
 from twin_gateway.own_conditions import OwnConditions
 from twin_gateway.security.users import User
 
 DOOR = "dso1/north/PS01/MV1/F01/_/GGIO1/Ind1"
-MAPPING = """\
-mapping: 1
-grid: dso1
-place: north/PS01
-devices:
-  rtu1:
-    protocol: iec104
-    host: 127.0.0.1
-    port: {port}
-    common_address: 7
-    at:
-      MV1/F01:
-        points:
-          _/GGIO1/Ind1: {{ioa: 1, type: M_SP_TB_1, alarm: {{normal: false, code: C10, text: Door}}}}
-"""
+POINT = "_/GGIO1/Ind1: {ioa: 1, type: M_SP_TB_1, alarm: {normal: false, code: C10, text: Door}}"
 OLGA = Caller("olga", frozenset({"Operator"}), "10.1.1.1:5000")
 USERS = {"olga": User(password="$argon2id$v=19$m=8,t=1,p=1$c2FsdHNhbHQ$aGFzaA", roles=("Operator",))}
 Make = Callable[[], Awaitable[Gateway]]
@@ -52,21 +37,7 @@ Make = Callable[[], Awaitable[Gateway]]
 
 @pytest.fixture
 async def start(tmp_path: Path) -> AsyncIterator[Make]:
-    path = tmp_path / "station.yaml"
-    path.write_text(MAPPING.format(port=free_port()))
-    mapping, problems = check([path])
-    assert mapping is not None, [str(problem) for problem in problems]
-    config = GatewayConfig.model_validate(
-        {
-            "gateway": "gw1",
-            "grid": "dso1",
-            "authority": "https://example.org",
-            "mappings": [path],
-            "data_directory": tmp_path / "data",
-            "opcua": {"port": 0, "anonymous": "observe"},
-            "http": {"port": 0},
-        }
-    )
+    config, mapping = configured(tmp_path, free_port(), POINT, anonymous="observe")
     made: list[Gateway] = []
 
     async def one() -> Gateway:

@@ -118,6 +118,26 @@ async def test_an_event_is_encoded_once_for_items_that_select_the_same(server: I
     items.close()
 
 
+async def test_a_where_clause_is_asked_once_for_items_that_ask_the_same(server: InternalServer) -> None:
+    feed = server.event_feed
+    items = group(feed)
+    asked: list[object] = []
+    for number, key in ((1, b"a"), (2, b"a"), (3, b"b")):
+        request = wanted()
+        element = ua.ContentFilterElement(FilterOperator=ua.FilterOperator.OfType)
+        element.FilterOperands = [ua.LiteralOperand(ua.Variant(ua.NodeId(2041 if key == b"a" else 2130)))]
+        request.RequestedParameters.Filter.WhereClause.Elements = [element]
+        assert items.create(number, request, 2).status == 0
+    filters = [item.filter for item in items]
+    assert filters[0].where_key == filters[1].where_key != filters[2].where_key
+    for item in items:
+        item.filter = replace(item.filter, where=lambda record: bool(asked.append(record)) or True)
+    happen(server, 1)
+    await feed.drain()
+    assert (len(asked), items.queued) == (2, 3)
+    items.close()
+
+
 async def test_an_event_before_the_item_is_not_told(server: InternalServer) -> None:
     feed = server.event_feed
     first, second = group(feed), group(feed)
