@@ -6,13 +6,11 @@ import asyncio
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from asyncua.ua.ua_binary import struct_from_binary
-
 from address_space.opcua.event_filter import EventFilter, compile_filter
 from address_space.opcua.history_columns import history_event
 from address_space.opcua.history_raw import LAST_TIME, Answer, moment
 from address_space.opcua.untyped import ua
-from address_space.opcua.wire import BoundedBuffer, DecodeError, OperationError, Reader
+from address_space.opcua.wire import OperationError, Reader, decode
 from address_space.ports import HistoryReader, Right
 
 if TYPE_CHECKING:
@@ -39,11 +37,7 @@ class EventDetails:
     def read(reader: Reader) -> EventDetails:
         """Off the wire."""
         most, start, end = reader.u32(), moment(reader.i64()), moment(reader.i64())
-        try:
-            buffer = BoundedBuffer(reader.data, reader.position)
-            wanted = struct_from_binary(ua.EventFilter, buffer)
-        except Exception as error:  # asyncua's decoder fails in many ways on damaged octets
-            raise DecodeError(str(error)) from error
+        wanted = decode(ua.EventFilter, reader.data, reader.position)[0]
         reader.position = len(reader.data)
         return EventDetails(most, start, end, wanted)
 

@@ -7,12 +7,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from asyncua.common.utils import NotEnoughData, ServiceError
-from asyncua.ua.ua_binary import struct_from_binary
 
 from address_space import clock
 from address_space.opcua.auditing import entry_text
 from address_space.opcua.untyped import ua
-from address_space.opcua.wire import BoundedBuffer, DecodeError, Reader, numeric_identifier, unpack_u16
+from address_space.opcua.wire import DecodeError, Reader, decode, numeric_identifier, unpack_u16
 
 _MOST_DECODED = 1 << 20
 _TAIL = struct.Struct("<qII")
@@ -61,14 +60,12 @@ class Request:
 
         Raises:
             ServiceError: BadRequestTooLarge above 1 MiB; objects take far more memory and time than octets.
+                BadEncodingLimitsExceeded when it nests too deep.
             DecodeError: when it is no such thing, or of too many pieces.
         """
         if len(self.data) - self.position > _MOST_DECODED:
             raise ServiceError(ua.StatusCodes.BadRequestTooLarge)
-        try:
-            return struct_from_binary(kind, BoundedBuffer(self.data, self.position))
-        except Exception as error:  # asyncua's decoder fails in many ways on damaged octets
-            raise DecodeError(str(error)) from error
+        return decode(kind, self.data, self.position)[0]
 
 
 def parse(data: bytes, position: int, request_id: int, token: bytes) -> Request:

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import math
 import struct
+import sys
 from functools import lru_cache
+from types import CodeType, FrameType
 from typing import Any
 
-from asyncua.common.utils import Buffer
-from asyncua.ua.ua_binary import nodeid_from_binary, nodeid_to_binary, variant_to_binary
+from asyncua import ua
+from asyncua.common.utils import Buffer, ServiceError
+from asyncua.ua import ua_binary
+from asyncua.ua.ua_binary import nodeid_from_binary, nodeid_to_binary, struct_from_binary, variant_to_binary
 
 NULL_STRING = b"\xff\xff\xff\xff"
 NULL_NODE_ID = b"\x00\x00"
@@ -19,6 +24,8 @@ NULL_ARRAY = b"\xff\xff\xff\xff"
 NO_DIAGNOSTICS = b"\x00\x00\x00\x00"
 MOST_PIECES = 20_000
 """Pieces of octets that asyncua's decoder may take out of one request, some 100 ms of its work at the worst."""
+MOST_LEVELS = 100
+"""Levels of nesting, and dimensions of an array, that are decoded."""
 
 unpack_u16 = struct.Struct("<H").unpack_from
 unpack_u32 = struct.Struct("<I").unpack_from
@@ -28,6 +35,12 @@ unpack_f64 = struct.Struct("<d").unpack_from
 pack_u16 = struct.Struct("<H").pack
 pack_u32 = struct.Struct("<I").pack
 pack_i32 = struct.Struct("<i").pack
+
+
+_VARIANT: CodeType = ua_binary.variant_from_binary.__code__
+_BOXES = frozenset({_VARIANT, ua_binary.extensionobject_from_binary.__code__})
+_ARRAY: CodeType = vars(ua_binary)["_Primitive1"].unpack_array.__code__
+"""asyncua's decoders by which `BoundedBuffer` sees where in a message it is read."""
 
 
 class DecodeError(Exception):
@@ -58,30 +71,99 @@ class ProtocolError(Exception):
         self.status = status
 
 
-class BoundedBuffer(Buffer):
-    """Octets for asyncua's decoder, which may take no more than so many pieces of them.
+class _Bounds:
+    """What is left of the work that one decoding may cost.
 
-    One octet may stand for a whole object (a null, an empty Variant), so the pieces are counted as well; nesting that
-    the decoder cannot follow ends as a DecodeError like anything else (Part 6, 5.1.8 asks for 100 levels).
+    Attributes:
+        pieces: that may still be taken.
+        look: number of pieces left at which the nesting is looked at next.
     """
 
-    def __init__(self, data: bytes, position: int = 0, size: int = -1, pieces: list[int] | None = None) -> None:
+    __slots__ = ("look", "pieces")
+
+    def __init__(self) -> None:
+        self.pieces = MOST_PIECES
+        self.look = MOST_PIECES - MOST_LEVELS
+
+
+class BoundedBuffer(Buffer):
+    """Octets for asyncua's decoder, which may take no more than so many pieces of them, on so many levels.
+
+    One octet may stand for a whole object (a null, an empty Variant), so the pieces are counted. Variants and
+    structures may nest `MOST_LEVELS` deep (Part 6, 5.1.10 asks for as many at least). The decoder fills arrays up to
+    their ArrayDimensions, so twenty octets could mean a million elements: dimensions of another number of elements are
+    refused before (Part 6, 5.2.2.16).
+    """
+
+    def __init__(self, data: bytes, position: int = 0, size: int = -1, bounds: _Bounds | None = None) -> None:
         super().__init__(data, position, size)
-        self._pieces = pieces if pieces is not None else [MOST_PIECES]
+        self._bounds = bounds if bounds is not None else _Bounds()
 
     def read(self, size: int) -> bytes:
         """The next octets."""
-        self._pieces[0] -= 1
-        if self._pieces[0] < 0:
+        bounds = self._bounds
+        bounds.pieces -= 1
+        if bounds.pieces < 0:
             raise DecodeError("too many pieces")
         if size < 0:
             raise DecodeError("a negative length")
-        return bytes(super().read(size))
+        octets = bytes(super().read(size))
+        caller = sys._getframe(1)
+        if caller.f_code is _ARRAY:
+            _check_dimensions(caller, octets)
+        if bounds.pieces <= bounds.look:
+            levels = _levels(caller)
+            if levels > MOST_LEVELS:
+                raise ServiceError(ua.StatusCodes.BadEncodingLimitsExceeded)
+            # Looking costs as well. A level takes a piece: there are no more than these levels before that many.
+            bounds.pieces -= levels // 8
+            bounds.look = bounds.pieces - (MOST_LEVELS - levels)
+        return octets
 
     def copy(self, size: int = -1) -> BoundedBuffer:
-        """The same octets again, out of the same number of pieces."""
+        """The same octets again, within the same bounds."""
         size = self._size if size < 0 else min(size, self._size)
-        return BoundedBuffer(self._data, self._cur_pos, size, self._pieces)
+        return BoundedBuffer(self._data, self._cur_pos, size, self._bounds)
+
+
+def _levels(frame: FrameType | None) -> int:
+    """Nesting of Variants and ExtensionObjects that the decoder is at; nothing else in asyncua holds its like."""
+    levels = 0
+    while frame is not None:
+        levels += frame.f_code in _BOXES
+        frame = frame.f_back
+    return levels
+
+
+def _check_dimensions(reader: FrameType, octets: bytes) -> None:
+    """Refuse ArrayDimensions that are not those of the Variant's array; any other array of numbers passes."""
+    frame: FrameType | None = reader
+    for _ in range(3):  # the array's length is read, the array, the Variant
+        frame = frame.f_back if frame is not None else None
+    if frame is None or frame.f_code is not _VARIANT or "value" not in frame.f_locals:
+        return
+    value = frame.f_locals["value"]
+    sizes = struct.unpack(f"<{len(octets) // 4}i", octets)
+    if len(sizes) > MOST_LEVELS or not isinstance(value, list):
+        raise DecodeError("an array of too many dimensions")
+    if min(sizes) < 0 or sizes[0] * math.prod(max(size, 1) for size in sizes[1:]) != len(value):
+        raise DecodeError("an array of other dimensions")
+
+
+def decode(kind: Any, data: bytes, position: int) -> tuple[Any, int]:
+    """An asyncua class off the wire within bounds, and where it ends.
+
+    Raises:
+        ServiceError: BadEncodingLimitsExceeded when it nests too deep.
+        DecodeError: when it is no such thing, or of too many pieces.
+    """
+    buffer = BoundedBuffer(data, position)
+    try:
+        return struct_from_binary(kind, buffer), buffer.cur_pos
+    except ServiceError:
+        raise
+    except Exception as error:  # asyncua's decoder fails in many ways on damaged octets
+        raise DecodeError(str(error)) from error
 
 
 class Reader:
