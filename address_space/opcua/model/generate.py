@@ -13,7 +13,7 @@ import yaml
 
 from address_space import catalogue
 from address_space.addcause import AddCause
-from address_space.catalogue import CDCS, CommonDataClass, ValueType
+from address_space.catalogue import CDCS, CommonDataClass, ValueType, VariableKind
 from address_space.opcua import method_specs
 from address_space.opcua.model.ids import DI_URI, URI, read_ids
 from address_space.opcua.space_types import STANDARD_VARIABLE_TYPES
@@ -213,7 +213,10 @@ class Generator:
             node = self._add(name, "UAVariableType", f"{_OWN}:{name}", text)
             node.attributes["DataType"] = self._type_id(_BUILT_IN[cdc.value_type])
             node.references.append((_HAS_SUBTYPE, False, f"i={STANDARD_VARIABLE_TYPES[cdc.kind]}"))
-            parts = [(cdc.attribute.split(".")[0], _BUILT_IN[cdc.value_type], "The value itself")]
+            # States of instances are of their enumeration, which is derived from no number (Part 5, 12.2.4).
+            states = cdc.kind is VariableKind.MULTI_STATE
+            value_type = "BaseDataType" if states else _BUILT_IN[cdc.value_type]
+            parts = [(cdc.attribute.split(".")[0], value_type, "The value itself")]
             parts += [("q", "QualityBits", "Quality of the device"), ("t", "UtcTime", "Time of the device")]
             for child, data_type, meaning in parts:
                 self._child(node, child, "variable", (data_type, "Optional", meaning))

@@ -5,18 +5,23 @@ from __future__ import annotations
 import xml.etree.ElementTree as ET
 import zlib
 from collections import Counter
+from collections.abc import Iterator
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
 import pytest
 from asyncua import ua
+from peers.opcua.rig import BAY, POSITION, POWER, point
 
 from address_space import catalogue
+from address_space.opcua import members
 from address_space.opcua.model.build import DI_FILE, IDS_FILE, NODESET_FILE, build
-from address_space.opcua.model.ids import numbers
+from address_space.opcua.model.ids import INDEX, numbers
 from address_space.opcua.model.nodeset import NodeSetError, read_nodeset
 from address_space.opcua.model.snapshot import FILE, SnapshotError, SnapshotNodes, pack
+from address_space.opcua.wire import node_id_object
+from address_space.point import PointProfile
 
 MODEL = Path(str(resources.files("address_space.opcua.model")))
 UA = "{http://opcfoundation.org/UA/2011/03/UANodeSet.xsd}"
@@ -92,6 +97,30 @@ def test_every_class_and_every_common_data_class_has_its_type() -> None:
     known = numbers()
     assert {f"{name}Type" for name in catalogue.ln_classes()} <= set(known)
     assert {f"{name}Type" for name in catalogue.CDCS} - set(known) == {"ANGType", "RAWType", "DIRType", "HMVIType"}
+
+
+@pytest.mark.parametrize(
+    "profile", [point(address).profile for address in (POSITION, POWER, f"{BAY}/IED1/LPHD1/PhyHealth")]
+)
+def test_parts_of_data_objects_are_of_the_data_types_that_their_type_declares(profile: PointProfile) -> None:
+    nodes = SnapshotNodes()
+
+    def data_types(node_id: Any) -> Iterator[Any]:
+        """A DataType and all that it is derived from."""
+        yield node_id
+        for each in nodes[node_id].references:
+            if not each.IsForward and each.ReferenceTypeId == ua.NodeId(ua.ObjectIds.HasSubtype):
+                yield from data_types(each.NodeId)
+
+    declared = {
+        name.partition("_")[2]: number for name, number in numbers().items() if name.startswith(f"{profile.cdc}Type_")
+    }
+    parts = {name: each for name, each in members.of_profile(profile).items() if each.namespace == INDEX}
+    assert parts
+    for name, part in parts.items():
+        attributes = nodes[ua.NodeId(declared[name], INDEX)].attributes
+        wanted = attributes[ua.AttributeIds.DataType].value.Value.Value
+        assert wanted in set(data_types(node_id_object(part.data_type))), name
 
 
 def test_the_di_file_is_the_foundations_with_its_licence() -> None:
