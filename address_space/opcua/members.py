@@ -15,6 +15,7 @@ from address_space import catalogue, clock
 from address_space.address import function_name
 from address_space.catalogue import VariableKind
 from address_space.opcua.model.ids import DI_INDEX, INDEX, numbers, own
+from address_space.opcua.nodes import HAS_COMPONENT, HAS_PROPERTY, Node
 from address_space.opcua.properties import properties_of, property_value
 from address_space.opcua.untyped import ua
 from address_space.opcua.wire import encode_text, localized_text, numeric_node_id, pack_i32, pack_u32
@@ -22,9 +23,8 @@ from address_space.point import PointProfile, Sample
 from address_space.quality import StatusCode, TimeFlag
 
 if TYPE_CHECKING:
-    from address_space.opcua.space import GridSpace, Node
+    from address_space.opcua.space import GridSpace
 
-HAS_PROPERTY, HAS_COMPONENT = 46, 47
 _PROPERTY_TYPE, _DATA_VARIABLE_TYPE = numeric_node_id(68), numeric_node_id(63)
 _STRING, _LOCALIZED_TEXT, _INT32, _UINT32, _DOUBLE = (numeric_node_id(number) for number in (12, 21, 6, 7, 11))
 _UTC_TIME = numeric_node_id(294)

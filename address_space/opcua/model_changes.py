@@ -11,7 +11,7 @@ import numpy as np
 from address_space.opcua import namespaces
 from address_space.opcua.alias_names import AliasCategories
 from address_space.opcua.event_values import from_variant
-from address_space.opcua.space import GRID, Node
+from address_space.opcua.nodes import GRID, Node
 from address_space.opcua.untyped import ua
 from address_space.opcua.wire import node_id_object
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from address_space.opcua.access import Access
-    from address_space.opcua.space import Node, NodeClass, Reference
+    from address_space.opcua.nodes import Node, NodeClass, Reference
 
 
 class NodeFace(Protocol):

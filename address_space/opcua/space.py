@@ -12,21 +12,28 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from enum import IntEnum
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import Any
 
 from address_space import languages
 from address_space.address import FILLER, unescape
 from address_space.alias import Binding
 from address_space.opcua import members, space_types
 from address_space.opcua.devices import Devices
-from address_space.opcua.members import Member
 from address_space.opcua.method_specs import COMMANDS
 from address_space.opcua.method_specs import GRID as GRID_METHODS
 from address_space.opcua.model.ids import DI_INDEX, INDEX
-from address_space.opcua.node_face import FacedNodes, HistoryFace, NodeFace
+from address_space.opcua.node_face import FacedNodes, HistoryFace
+from address_space.opcua.nodes import (
+    GRID,
+    HAS_COMPONENT,
+    HAS_PROPERTY,
+    HAS_TYPE_DEFINITION,
+    ORGANIZES,
+    Node,
+    NodeClass,
+    Reference,
+)
 from address_space.opcua.space_types import TypeOf
 from address_space.opcua.texts import description_of
 from address_space.opcua.wire import (
@@ -41,95 +48,29 @@ from address_space.ports import MethodSpec
 from address_space.table import PointTable
 from address_space.tree import NO_NODE
 
-GRID = "#Grid"
-"""Identifier of the grid object."""
+__all__ = [
+    "GRID",
+    "HAS_COMPONENT",
+    "HAS_PROPERTY",
+    "HAS_TYPE_DEFINITION",
+    "LAST_COMMAND",
+    "ORGANIZES",
+    "GridSpace",
+    "MethodsOf",
+    "Node",
+    "NodeClass",
+    "Reference",
+]
 LAST_COMMAND = "LastCommand"
 """Property of logical nodes that take commands: the outcome of the last one."""
 _LAST_FOLDER_LEVEL = 5
 _REMEMBER_ROWS = 100_000
 _FUNCTION_LEVEL = 7
 
-ORGANIZES, HAS_TYPE_DEFINITION, HAS_PROPERTY, HAS_COMPONENT = 35, 40, 46, 47
 _OBJECTS_FOLDER = 85
 _PROPERTY = space_types.standard(68, "PropertyType")
 _DECLARED_METHODS = frozenset({*COMMANDS, *GRID_METHODS})
 _FIRST_DATA_LEVEL = 8
-
-
-class NodeClass(IntEnum):
-    """OPC UA NodeClass, those that occur here."""
-
-    OBJECT = 1
-    VARIABLE = 2
-    METHOD = 4
-    OBJECT_TYPE = 8
-    VARIABLE_TYPE = 16
-
-
-@dataclass(slots=True)
-class Node:
-    """One node of the grid, made for one request.
-
-    Attributes:
-        identifier: string identifier of its NodeId.
-        owner: address of the place, function or point it is or belongs to; empty for the grid object.
-        tree: number in the address tree; -1 for the grid object.
-        row: row in the point table; -1 when the owner is no point.
-        member: name of the property or method; empty for the owner itself.
-        part: `InputArguments` or `OutputArguments` of a method; empty otherwise.
-        method: the method that `member` names.
-        variable: the variable that `member` names.
-        face: what it says of itself, when it is not in the address tree (a condition).
-    """
-
-    identifier: str
-    owner: str
-    tree: int
-    row: int
-    member: str = ""
-    part: str = ""
-    method: MethodSpec | None = None
-    variable: Member | None = None
-    face: NodeFace | None = None
-
-    @property
-    def is_notifier(self) -> bool:
-        """Whether clients can subscribe to its events: the grid, places and functions."""
-        return self.face is None and self.row < 0 and not self.member
-
-    @property
-    def is_point(self) -> bool:
-        """Whether it is the variable of a point."""
-        return self.row >= 0 and not self.member
-
-    @property
-    def is_method(self) -> bool:
-        """Whether it is a method."""
-        return self.method is not None and not self.part
-
-
-class Reference(NamedTuple):
-    """One reference of a node, its fields as on the wire.
-
-    Attributes:
-        type_id: reference type, its namespace from bit 32 on.
-        forward: direction.
-        target: NodeId.
-        name: BrowseName of the target.
-        display: DisplayName of the target.
-        node_class: of the target.
-        type_definition: of the target.
-        address: owner of the target, for the access check; None for nodes of namespace 0.
-    """
-
-    type_id: int
-    forward: bool
-    target: bytes
-    name: bytes
-    display: bytes
-    node_class: int
-    type_definition: bytes
-    address: str | None
 
 
 MethodsOf = Callable[[str, int], Mapping[str, MethodSpec]]

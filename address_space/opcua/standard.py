@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from address_space.opcua.space import GRID, Reference
+from address_space.opcua.nodes import GRID, Reference
 from address_space.opcua.untyped import ua
 from address_space.opcua.wire import (
     NULL_NODE_ID,
