@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from address_space.opcua.untyped import ua
 from address_space.opcua.wire import OperationError, encode_text
 
-_RE_RANGE = re.compile(r"(\d{1,10})(?::(\d{1,10}))?\Z")
+_RE_RANGE = re.compile(r"([0-9]{1,10})(?::([0-9]{1,10}))?\Z")
 
 
 class Wanted(NamedTuple):
@@ -18,6 +18,17 @@ class Wanted(NamedTuple):
     attribute: int
     index_range: str | None
     encoding: bytes
+
+
+def index_ranges(text: str) -> list[tuple[int, int]] | None:
+    """(first, last) of each dimension of a NumericRange; None when it is none."""
+    found = []
+    for part in text.split(","):
+        match = _RE_RANGE.match(part)
+        if match is None or (match[2] is not None and int(match[2]) <= int(match[1])):
+            return None
+        found.append((int(match[1]), int(match[2] or match[1])))
+    return found
 
 
 def restrict(data_value: Any, index_range: str | None, encoding: bytes) -> Any:
@@ -34,17 +45,13 @@ def restrict(data_value: Any, index_range: str | None, encoding: bytes) -> Any:
             raise OperationError(ua.StatusCodes.BadDataEncodingUnsupported)
     if not index_range:
         return data_value
-    match = _RE_RANGE.match(index_range)
-    if match is None:
-        # Further dimensions are well-formed but nothing here has them.
-        known = all(_RE_RANGE.match(part) for part in index_range.split(","))
-        raise OperationError(ua.StatusCodes.BadIndexRangeNoData if known else ua.StatusCodes.BadIndexRangeInvalid)
-    low = int(match[1])
-    high = low if match[2] is None else int(match[2])
-    if match[2] is not None and high <= low:
+    ranges = index_ranges(index_range)
+    if ranges is None:
         raise OperationError(ua.StatusCodes.BadIndexRangeInvalid)
+    low, high = ranges[0]
     value = None if variant is None else variant.Value
-    if variant is None or not isinstance(value, (list, str, bytes)) or low >= len(value):
+    # Nothing here has further dimensions.
+    if variant is None or len(ranges) > 1 or not isinstance(value, (list, str, bytes)) or low >= len(value):
         raise OperationError(ua.StatusCodes.BadIndexRangeNoData)
     data_value.Value = ua.Variant(value[low : high + 1], variant.VariantType, is_array=variant.is_array)
     return data_value

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import math
 import struct
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 from asyncua.ua.status_codes import StatusCodes
-from asyncua.ua.ua_binary import struct_from_binary
 from asyncua.ua.uaprotocol_auto import DataChangeFilter, EventFilter, MonitoredItemCreateRequest, MonitoringParameters
 
 from address_space import clock
 from address_space.catalogue import ValueType
+from address_space.opcua.index_range import index_ranges
 from address_space.opcua.items import EACH_CYCLE, TRIGGER_STATUS, TRIGGER_TIMESTAMP, TRIGGER_VALUE
-from address_space.opcua.wire import Reader
+from address_space.opcua.wire import Reader, decode
 from address_space.point import PointProfile
 
 VALUE_ATTRIBUTE = 13
@@ -76,14 +77,14 @@ NO_FILTER = Filter()
 
 
 def read_create(
-    reader: Reader, count: int, namespace: int
+    reader: Reader, places: Iterable[int], namespace: int
 ) -> tuple[list[WantedItem], list[tuple[int, MonitoredItemCreateRequest]]]:
     """Items to create: those that may be points, and the others as asyncua reads them, with their places."""
     wanted: list[WantedItem] = []
     others: list[tuple[int, MonitoredItemCreateRequest]] = []
     data, position = reader.data, reader.position
     size = len(data)
-    for index in range(count):
+    for index in places:
         kind, node_namespace, length = _STRING_NODE.unpack_from(data, position) if position + 7 <= size else (0, 0, 0)
         if kind == 3 and node_namespace == namespace and length >= 0:
             end = position + 7 + length
@@ -120,9 +121,8 @@ def read_create(
 
 def read_object(reader: Reader) -> MonitoredItemCreateRequest:
     """The item at the reader in asyncua's form."""
-    buffer = reader.buffer()
-    item: MonitoredItemCreateRequest = struct_from_binary(MonitoredItemCreateRequest, buffer)
-    reader.position = buffer.cur_pos
+    item: MonitoredItemCreateRequest
+    item, reader.position = decode(MonitoredItemCreateRequest, reader.data, reader.position)
     return item
 
 
@@ -145,9 +145,7 @@ def read_parameters(reader: Reader) -> tuple[Parameters, Any]:
         queue, oldest = _QUEUE.unpack_from(data, at)
         reader.position = at + 5
         return Parameters(handle, sampling, filter_, queue, oldest != 0), None
-    buffer = reader.buffer()
-    objects = struct_from_binary(MonitoringParameters, buffer)
-    reader.position = buffer.cur_pos
+    objects, reader.position = decode(MonitoringParameters, data, start)
     return parameters_of(objects), objects
 
 
@@ -179,7 +177,7 @@ def _as_point(index: int, start: int, item: MonitoredItemCreateRequest, namespac
         return None
     status = 0
     if read.IndexRange:
-        if _is_range(read.IndexRange):
+        if index_ranges(read.IndexRange) is not None:
             # A part of a text; nothing of other points.
             return None
         status = StatusCodes.BadIndexRangeInvalid
@@ -188,16 +186,6 @@ def _as_point(index: int, start: int, item: MonitoredItemCreateRequest, namespac
     return WantedItem(
         index, start, node.Identifier, int(item.MonitoringMode), *parameters_of(item.RequestedParameters), int(status)
     )
-
-
-def _is_range(text: str) -> bool:
-    for part in text.split(","):
-        low, colon, high = part.partition(":")
-        if not low.isascii() or not low.isdigit():
-            return False
-        if colon and not (high.isascii() and high.isdigit() and int(high) > int(low)):
-            return False
-    return True
 
 
 def check_filter(filter_: Filter, kind: ValueType, profile: PointProfile) -> tuple[int, int, float]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import struct
+import time
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -11,7 +12,12 @@ import numpy.typing as npt
 from asyncua.common.utils import ServiceError
 from asyncua.ua.attribute_ids import AttributeIds
 from asyncua.ua.status_codes import StatusCodes
-from asyncua.ua.uaprotocol_auto import DataChangeFilter, DataChangeTrigger, MonitoringParameters
+from asyncua.ua.uaprotocol_auto import (
+    DataChangeFilter,
+    DataChangeTrigger,
+    MonitoredItemCreateRequest,
+    MonitoringParameters,
+)
 
 from address_space.catalogue import ValueType
 from address_space.opcua.encoding import NULL_ARRAY, NULL_EXTENSION, Stamps, status_array
@@ -39,7 +45,9 @@ if TYPE_CHECKING:
     from address_space.opcua.subscription import PointSubscription
     from address_space.opcua.subscriptions import PointSubscriptionService
 
-_SLICE = 200
+_POINTS_AT_ONCE = 500
+_SLICE_SECONDS = 0.004
+"""Points, or time for other items, after which other work has its turn."""
 _MODES = frozenset({DISABLED, SAMPLING, REPORTING})
 _CREATED = np.dtype([("status", "<u4"), ("id", "<u4"), ("sampling", "<f8"), ("queue", "<u4"), ("filter", "V3")])
 _MODIFIED = np.dtype([("status", "<u4"), ("sampling", "<f8"), ("queue", "<u4"), ("filter", "V3")])
@@ -62,23 +70,43 @@ async def create_monitored_items(processor: Processor, request: Request) -> None
     subscription = service.own(session, reader.u32())
     call = _Call(service, session, subscription, _stamps(reader.u32()))
     count = _operations(service, reader.array(40))
-    wanted, others = read_create(reader, count, service.namespace)
+    wanted: list[WantedItem] = []
+    others: list[tuple[int, MonitoredItemCreateRequest]] = []
+    for start in range(0, count, _POINTS_AT_ONCE):
+        await _turn_of_others(call, start)
+        points, more = read_create(reader, range(start, min(count, start + _POINTS_AT_ONCE)), service.namespace)
+        wanted += points
+        others += more
     results = np.zeros(count, _CREATED)
-    if wanted:
-        for item in _create_points(call, wanted, results):
-            # In the points' namespace but no point: an object, a property, or nothing at all.
+    for start in range(0, len(wanted), _POINTS_AT_ONCE):
+        await _turn_of_others(call, start)
+        for item in _create_points(call, wanted[start : start + _POINTS_AT_ONCE], results):
+            # An object, a property, nothing at all, or what the user may not read.
             reader.position = item.start
             others.append((item.place, read_object(reader)))
     made: dict[int, tuple[int, Made]] = {}
-    for number, (index, other) in enumerate(others, 1):
-        made[index] = _create_other(call, other)
-        if number % _SLICE == 0:
-            await asyncio.sleep(0)
-            call = call._replace(subscription=service.own(session, subscription.id))
+    room, until = service.room() if others else 0, time.monotonic() + _SLICE_SECONDS
+    for number, (index, other) in enumerate(others):
+        if time.monotonic() > until:
+            await _turn_of_others(call, number)
+            until = time.monotonic() + _SLICE_SECONDS
+        full = number >= room
+        made[index] = (0, Made(int(StatusCodes.BadTooManyMonitoredItems))) if full else _create_other(call, other)
     for index, (item_id, result) in made.items():
         results[index] = result.status, item_id, result.sampling, result.queue, NULL_EXTENSION
     filters = {index: result.filter for index, (_, result) in made.items() if result.filter != NULL_EXTENSION}
     processor.respond(request, 754, struct.pack("<i", count), *_with_filters(results, filters), NULL_ARRAY)
+
+
+async def _turn_of_others(call: _Call, done: int) -> None:
+    """Let other work go on, unless nothing has been done yet.
+
+    Raises:
+        ServiceError: BadSubscriptionIdInvalid when the subscription is gone after it.
+    """
+    if done:
+        await asyncio.sleep(0)
+        call.service.own(call.session, call.subscription.id)
 
 
 def _with_filters(results: npt.NDArray[np.void], filters: dict[int, bytes]) -> list[bytes]:
@@ -90,26 +118,24 @@ def _with_filters(results: npt.NDArray[np.void], filters: dict[int, bytes]) -> l
 
 
 def _create_points(call: _Call, wanted: list[WantedItem], results: Any) -> list[WantedItem]:
-    """Make items on points and fill in their results; returns what is no point."""
+    """Make items on points and fill in their results; returns what is no point that the user may read."""
     service, subscription = call.service, call.subscription
     table, addresses = service.table, [item.address for item in wanted]
     rows = rows_of(table, addresses)
     allowed = None if service.may_monitor is None else service.may_monitor(call.session, addresses)
-    room = service.limits.max_items - len(subscription.points)
+    room = min(service.limits.max_items - len(subscription.points), service.room())
     strangers: list[WantedItem] = []
     refused: list[tuple[int, int]] = []
     good: list[tuple[Any, ...]] = []
     checked: dict[tuple[Filter, int], tuple[int, int, float]] = {}
     kinds = table.value_type[rows].tolist()
     for number, (item, row) in enumerate(zip(wanted, rows.tolist(), strict=True)):
-        if row < 0:
+        if row < 0 or (allowed is not None and not allowed[number]):
             strangers.append(item)
             continue
         index, _, _, mode, handle, sampling, filter_, queue, oldest, status = item
         trigger, deadband = TRIGGER_VALUE, 0.0
-        if allowed is not None and not allowed[number]:
-            status = StatusCodes.BadUserAccessDenied
-        elif mode not in _MODES:
+        if mode not in _MODES:
             status = StatusCodes.BadMonitoringModeInvalid
         elif len(good) >= room:
             status = StatusCodes.BadTooManyMonitoredItems
@@ -169,28 +195,40 @@ def _create_other(call: _Call, item: Any) -> tuple[int, Made]:
     return 0 if made.status else item_id, made
 
 
-def modify_monitored_items(processor: Processor, request: Request) -> None:
+async def modify_monitored_items(processor: Processor, request: Request) -> None:
     """ModifyMonitoredItems."""
     service, session = place(processor)
     reader = request.reader()
     subscription = service.own(session, reader.u32())
-    stamps = _stamps(reader.u32())
+    call = _Call(service, session, subscription, _stamps(reader.u32()))
     count = _operations(service, reader.array(24))
-    ids = np.zeros(count, np.uint32)
-    wanted: list[tuple[Parameters, Any]] = []
+    wanted: list[tuple[int, Parameters, Any]] = []
     for index in range(count):
-        ids[index] = reader.u32()
-        wanted.append(read_parameters(reader))
-    points = subscription.points
-    slots = points.find(ids)
-    present = points.get(np.maximum(slots, 0)) if len(points) else np.zeros(count, ITEM)
-    publishing = float(subscription.data.RevisedPublishingInterval)
+        if index % _POINTS_AT_ONCE == 0:
+            await _turn_of_others(call, index)
+        wanted.append((reader.u32(), *read_parameters(reader)))
     results = np.zeros(count, _MODIFIED)
     filters: dict[int, bytes] = {}
+    for start in range(0, count, _POINTS_AT_ONCE):
+        await _turn_of_others(call, start)
+        end = start + _POINTS_AT_ONCE
+        further = _modify(call, wanted[start:end], results[start:end])
+        filters.update((start + index, result) for index, result in further.items())
+    processor.respond(request, 766, struct.pack("<i", count), *_with_filters(results, filters), NULL_ARRAY)
+
+
+def _modify(call: _Call, wanted: list[tuple[int, Parameters, Any]], results: Any) -> dict[int, bytes]:
+    """Modify items and fill in their results; returns the FilterResults that are not null by their places."""
+    service, subscription, stamps = call.service, call.subscription, call.stamps
+    points = subscription.points
+    slots = points.find([item_id for item_id, _, _ in wanted])
+    present = points.get(np.maximum(slots, 0)) if len(points) else np.zeros(len(wanted), ITEM)
+    publishing = float(subscription.data.RevisedPublishingInterval)
+    filters: dict[int, bytes] = {}
     good: list[int] = []
-    for index, (parameters, objects) in enumerate(wanted):
+    for index, (item_id, parameters, objects) in enumerate(wanted):
         if slots[index] < 0:
-            made = _modify_other(subscription, int(ids[index]), parameters, objects, stamps)
+            made = _modify_other(subscription, item_id, parameters, objects, stamps)
             results[index] = made.status, made.sampling, made.queue, NULL_EXTENSION
             if made.filter != NULL_EXTENSION:
                 filters[index] = made.filter
@@ -209,7 +247,7 @@ def modify_monitored_items(processor: Processor, request: Request) -> None:
         good.append(index)
     if good:
         points.modify(slots[good], present[good], cycle=subscription.cycle)
-    processor.respond(request, 766, struct.pack("<i", count), *_with_filters(results, filters), NULL_ARRAY)
+    return filters
 
 
 def _modify_other(

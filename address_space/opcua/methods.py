@@ -62,15 +62,9 @@ class MethodCatalogue:
     def __init__(self, server: InternalServer) -> None:
         self._server = server
         self._provided: dict[str, dict[str, tuple[MethodSpec, MethodProvider]]] = {}
-        self.refresh()
-
-    def refresh(self) -> None:
-        """Ask the providers again, after a changed mapping."""
-        provided: dict[str, dict[str, tuple[MethodSpec, MethodProvider]]] = {}
-        for provider in self._server.ports.providers:
+        for provider in server.ports.providers:
             for spec in provider.specs():
-                provided.setdefault(spec.owner, {})[spec.name] = (spec, provider)
-        self._provided = provided
+                self._provided.setdefault(spec.owner, {})[spec.name] = (spec, provider)
 
     def of(self, owner: str, tree: int) -> Mapping[str, MethodSpec]:
         """Methods of an object by name; `owner` is empty for the grid object."""
@@ -168,7 +162,13 @@ async def _call_all(
 ) -> None:
     answers = []
     for each in wanted:
-        answers.append(await _call_one(processor.iserver, session, issued_at, each))
+        try:
+            answers.append(await _call_one(processor.iserver, session, issued_at, each))
+        except ServiceError:
+            raise
+        except Exception:  # the answers of the calls before it, which were made, must not be lost
+            _log.exception("method %s of %s failed", each.MethodId, each.ObjectId)
+            answers.append(_Answer(ua.StatusCodes.BadInternalError))
         if not answers[-1].audited:
             tell_call(processor.iserver, session, each, answers[-1].status)
     strings: list[str] = []

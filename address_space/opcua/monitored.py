@@ -111,6 +111,10 @@ class MonitoredPoints:
         records: Items = self._items[slots]
         return records
 
+    def active(self) -> npt.NDArray[np.intp]:
+        """Slots of the items that are there."""
+        return np.nonzero(self._items["mode"] != DELETED)[0]
+
     def handles(self) -> list[tuple[int, int]]:
         """(item id, client handle) of each item."""
         items = self._items[self._items["mode"] != DELETED]
@@ -199,8 +203,7 @@ class MonitoredPoints:
         go = wanted[self._queue.slots]
         released = join([self._released, self._queue.pick(go)])
         self._queue = self._queue.pick(~go)
-        self._released, dropped = limit(released, items["queue"], items["oldest"])
-        self.dropped += dropped
+        self._released = self._within_limits(released)
 
     def close(self) -> None:
         """Give up all items, the place in the journal and what waits."""
@@ -396,6 +399,13 @@ class MonitoredPoints:
         """Put new samples into the queues and cut these to their sizes."""
         queue = join([self._queue, *self._parts])
         self._parts, self._parts_size = [], 0
+        self._queue = queue = self._within_limits(queue)
+        waiting = (queue, self._held, self._released)
+        if len(self._texts) > 2 * sum(len(each) for each in waiting) + 64:
+            used = {key for each in waiting for key in each.values.raw.tolist()}
+            self._texts = {key: text for key, text in self._texts.items() if key in used}
+
+    def _within_limits(self, queue: Queued) -> Queued:
         items = self._items
         if len(queue) > self._smallest:
             queue, dropped = limit(queue, items["queue"], items["oldest"])
@@ -404,11 +414,7 @@ class MonitoredPoints:
             fair = max(1, self.max_queued // max(1, len(self)))
             queue, dropped = limit(queue, items["queue"], items["oldest"], fair)
             self.dropped += dropped
-        self._queue = queue
-        waiting = (queue, self._held, self._released)
-        if len(self._texts) > 2 * sum(len(each) for each in waiting) + 64:
-            used = {key for each in waiting for key in each.values.raw.tolist()}
-            self._texts = {key: text for key, text in self._texts.items() if key in used}
+        return queue
 
     @property
     def record_size(self) -> int:

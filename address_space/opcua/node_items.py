@@ -31,17 +31,19 @@ if TYPE_CHECKING:
 FASTEST_SAMPLING = 100.0
 """Milliseconds; what is no point is read again and again, so not faster than people look."""
 _LONGEST_SAMPLING = 86_400_000.0
-_SLICE = 64
+_SLICE_SECONDS = 0.004
 _REFUSED = frozenset(
     int(code)
     for code in (
         ua.StatusCodes.BadNodeIdUnknown,
         ua.StatusCodes.BadNodeIdInvalid,
         ua.StatusCodes.BadAttributeIdInvalid,
-        ua.StatusCodes.BadNotReadable,
-        ua.StatusCodes.BadUserAccessDenied,
     )
 )
+_DENIED = frozenset({int(ua.StatusCodes.BadNotReadable), int(ua.StatusCodes.BadUserAccessDenied)})
+"""Part 4, 5.13.2.1: such an item can be, and tells why it has no value; the right may come later."""
+_READING_OCTETS = 256
+"""Memory of a reading in waiting besides its Variant."""
 _ARRAY = 0x80
 _DYNAMIC = frozenset({ValueType.STRING, 15})
 """String and ByteString: their length changes, so a range that is empty now may be filled later."""
@@ -106,12 +108,16 @@ class _Item:
     queue: deque[Reading] = field(default_factory=deque)
     released: int = 0
 
-    def put(self, reading: Reading) -> int:
-        """Queue a reading; how many went for it. Part 4, 5.12.1.5: the overflow bit marks the gap."""
+    def put(self, reading: Reading, *, crowded: bool) -> list[Reading]:
+        """Queue a reading; what went for it, also where others have taken the room (`crowded`).
+
+        Part 4, 5.12.1.5: the overflow bit marks the gap.
+        """
         queue = self.queue
-        if len(queue) < self.size:
+        if not queue or (len(queue) < self.size and not crowded):
             queue.append(reading)
-            return 0
+            return []
+        gone = queue[-1] if len(queue) == 1 or not self.oldest else queue[0]
         if self.size == 1:
             queue[0] = reading
         elif self.oldest:
@@ -121,7 +127,11 @@ class _Item:
             self.released = max(self.released - 1, 0)
         else:
             queue[-1] = reading._replace(status=reading.status | OVERFLOW_BIT)
-        return 1
+        return [gone]
+
+    def read_next(self) -> None:
+        """Its next reading is due and is reported in any case."""
+        self.last, self.due = None, time.monotonic()
 
     def worth_reporting(self, reading: Reading) -> bool:
         """Whether it differs from what was queued last, as the trigger and the deadband ask."""
@@ -157,19 +167,25 @@ class NodeItems:
 
     Attributes:
         dropped: readings that queues had no room for.
+        max_octets: what may wait in all queues; beyond it each item keeps what it has and takes the new for the old.
     """
 
     def __init__(self, subscription: PointSubscription, most: int, max_queue: int) -> None:
         self._subscription = subscription
         self._most, self._max_queue = most, max_queue
         self._items: dict[int, _Item] = {}
-        self._interval = math.inf
+        self._interval: float | None = math.inf
         self._fired: set[int] = set()
+        self._octets = 0
+        self.max_octets = 1 << 40
         self.dropped = 0
 
     @property
     def interval(self) -> float:
         """Seconds of the fastest sampling."""
+        if self._interval is None:
+            timed = (item.sampling for item in self._items.values() if item.sampling and item.mode != DISABLED)
+            self._interval = min(timed, default=math.inf)
         return self._interval
 
     @property
@@ -215,13 +231,38 @@ class NodeItems:
             self._settle()
         return made
 
+    def adopt(self, record: Any, address: str) -> bool:
+        """Take over an `ITEM` record on a point whose session may not read it any more; False when there is no room."""
+        if len(self._items) >= self._most:
+            return False
+        wanted = Wanted(self._subscription.server.space.node_id(address), VALUE, None, NULL_NAME)
+        item = _Item(wanted, int(record["mode"]), int(record["stamps"]), int(record["handle"]))
+        item.sampling = FASTEST_SAMPLING / 1000
+        item.size, item.oldest, item.trigger = int(record["queue"]), bool(record["oldest"]), int(record["trigger"])
+        item.deadband = float(record["deadband"])
+        item.read_next()
+        self._items[int(record["id"])] = item
+        self._settle()
+        return True
+
+    def forget_readings(self) -> None:
+        """Drop what waits; the next readings are reported in any case."""
+        for item in self._items.values():
+            self._empty(item)
+            item.read_next()
+
     def _first(self, item: _Item) -> Reading:
         """The first reading.
 
         Raises:
             OperationError: when the item cannot be.
         """
-        whole = split(self._read(item.wanted._replace(index_range=None)))
+        try:
+            whole = split(self._read(item.wanted._replace(index_range=None)))
+        except OperationError as error:
+            if error.status in _DENIED:
+                return Reading(b"", error.status, 0, clock.now())
+            raise
         if whole.status in _REFUSED:
             raise OperationError(whole.status)
         if not item.wanted.index_range:
@@ -238,7 +279,7 @@ class NodeItems:
     def modify(self, item_id: int, parameters: Any, stamps: int) -> Made:
         """Give an item new parameters."""
         item = self._items[item_id]
-        made = self._set(item, parameters_of(parameters), stamps, item.last)
+        made = self._set(item, parameters_of(parameters), stamps, item.last or self._reading(item.wanted))
         self._settle()
         return made
 
@@ -248,37 +289,33 @@ class NodeItems:
         if status:
             return Made(status)
         publishing = float(self._subscription.data.RevisedPublishingInterval)
-        requested = parameters.sampling
-        if not requested >= 0 or requested == publishing:
-            revised, item.sampling = publishing, 0.0
-        else:
-            revised = min(max(requested, FASTEST_SAMPLING), _LONGEST_SAMPLING)
-            item.sampling = revised / 1000
+        requested = parameters.sampling if parameters.sampling >= 0 else publishing
+        revised = min(max(requested, FASTEST_SAMPLING), _LONGEST_SAMPLING)
+        item.sampling = 0.0 if revised == publishing else revised / 1000
         item.due = time.monotonic() + item.sampling
         item.handle, item.stamps, item.oldest = parameters.handle, stamps, parameters.oldest
         item.trigger = filter_.trigger
         item.deadband = filter_.value if filter_.kind else 0.0
         item.size = min(max(parameters.queue, 1), self._max_queue)
         while len(item.queue) > item.size:
-            item.queue.popleft() if item.oldest else item.queue.pop()
+            self._forget(item.queue.popleft() if item.oldest else item.queue.pop())
             self.dropped += 1
         item.released = min(item.released, len(item.queue))
         return Made(0, revised, item.size)
 
     def set_mode(self, item_id: int, mode: int) -> None:
-        """Set the mode: what becomes enabled is read, what becomes disabled loses its queue."""
+        """Set the mode: what becomes enabled is read next, what becomes disabled loses its queue."""
         item = self._items[item_id]
         before, item.mode = item.mode, mode
         if mode == DISABLED:
-            item.queue.clear()
-            item.released, item.last = 0, None
-        elif before == DISABLED:
-            self._take_in(item_id, item, self._reading(item))
+            self._empty(item)
+        if before == DISABLED:
+            item.read_next()
         self._settle()
 
     def remove(self, item_id: int) -> None:
         """Delete an item and its queue."""
-        del self._items[item_id]
+        self._empty(self._items.pop(item_id))
         self._fired.discard(item_id)
         self._settle()
 
@@ -286,17 +323,28 @@ class NodeItems:
         """Give up all items."""
         self._items.clear()
         self._fired.clear()
+        self._octets = 0
         self._settle()
 
+    def _empty(self, item: _Item) -> None:
+        for reading in item.queue:
+            self._forget(reading)
+        item.queue.clear()
+        item.released = 0
+
+    def _forget(self, reading: Reading) -> None:
+        self._octets -= len(reading.variant) + _READING_OCTETS
+
     def _settle(self) -> None:
-        timed = (item.sampling for item in self._items.values() if item.sampling and item.mode != DISABLED)
-        self._interval = min(timed, default=math.inf)
+        """Items have changed: the fastest sampling is looked for when it is asked for."""
+        self._interval = None
 
     # ---- readings --------------------------------------------------------------------------------------------------
 
     async def sample(self, *, ends: bool) -> None:
         """Read the items that are due; other work goes on in between when they are many."""
-        now, done = time.monotonic(), 0
+        now = time.monotonic()
+        until = now + _SLICE_SECONDS
         for item_id, item in list(self._items.items()):
             if item.mode == DISABLED or item_id not in self._items:
                 continue
@@ -308,16 +356,16 @@ class NodeItems:
             else:
                 # What was missed is not made up for.
                 item.due = max(item.due + item.sampling, now)
-            reading = self._reading(item)
+            reading = self._reading(item.wanted)
             if item.worth_reporting(reading):
                 self._take_in(item_id, item, reading)
-            done += 1
-            if done % _SLICE == 0:
+            if time.monotonic() > until:
                 await asyncio.sleep(0)
+                until = time.monotonic() + _SLICE_SECONDS
 
-    def _reading(self, item: _Item) -> Reading:
+    def _reading(self, wanted: Wanted) -> Reading:
         try:
-            return split(self._read(item.wanted))
+            return split(self._read(wanted))
         except OperationError as error:
             return Reading(b"", error.status, 0, clock.now())
 
@@ -327,7 +375,10 @@ class NodeItems:
 
     def _take_in(self, item_id: int, item: _Item, reading: Reading) -> None:
         item.last = reading
-        self.dropped += item.put(reading)
+        self._octets += len(reading.variant) + _READING_OCTETS
+        for gone in item.put(reading, crowded=self._octets > self.max_octets):
+            self._forget(gone)
+            self.dropped += 1
         self._fired.add(item_id)
 
     def handles(self) -> list[tuple[int, int]]:
@@ -340,10 +391,9 @@ class NodeItems:
         return sum(item.mode == DISABLED for item in self._items.values())
 
     def repeat_values(self) -> None:
-        """Queue the present values once more."""
-        for item_id, item in self._items.items():
-            if item.mode != DISABLED:
-                self._take_in(item_id, item, self._reading(item))
+        """Report the values of the next reading in any case."""
+        for item in self._items.values():
+            item.read_next()
 
     def fired(self) -> set[int]:
         """Items that queued something since this was asked last."""
@@ -363,7 +413,9 @@ class NodeItems:
         for item in self._items.values():
             count = len(item.queue) if item.mode == REPORTING else item.released
             for _ in range(min(count, most - len(records))):
-                records.append(struct.pack("<I", item.handle) + join(item.queue.popleft(), item.stamps))
+                reading = item.queue.popleft()
+                self._forget(reading)
+                records.append(struct.pack("<I", item.handle) + join(reading, item.stamps))
                 item.released = max(item.released - 1, 0)
         return (data_change(records, len(records)), len(records)) if records else ([], 0)
 
@@ -382,7 +434,8 @@ def _filter_status(filter_: Filter, attribute: int, reading: Reading | None) -> 
         return 0
     if filter_.kind not in {1, PERCENT} or not math.isfinite(filter_.value) or filter_.value < 0:
         return int(ua.StatusCodes.BadDeadbandFilterInvalid)
-    if reading is None or not reading.variant or reading.variant[0] & 0x3F not in _NUMBERS:
+    denied = reading is not None and reading.status in _DENIED
+    if not denied and (reading is None or not reading.variant or reading.variant[0] & 0x3F not in _NUMBERS):
         return int(ua.StatusCodes.BadFilterNotAllowed)
     # No node but points has an EURange.
     return int(ua.StatusCodes.BadMonitoredItemFilterUnsupported) if filter_.kind == PERCENT else 0

@@ -45,7 +45,6 @@ _RESPONSE = struct.Struct("<HHqIIB")
 _NO_TABLE = NULL_ARRAY + NULL_NODE_ID + b"\0"
 _PLAIN_RESPONSE = struct.Struct(f"<HHqIIB{len(_NO_TABLE)}s")
 _SMALLEST_BUFFER = 8192
-_AT_ONCE = 32
 _SLICE_SECONDS = 0.004
 _WITHOUT_SESSION = frozenset({422, 428, 461, 467})
 
@@ -281,34 +280,45 @@ class Processor:
     def respond_list(
         self, request: Request, type_id: int, count: int, results: Iterable[bytes]
     ) -> Awaitable[None] | None:
-        """Answer with a result for each operation and no diagnostics; many of them are made in slices of time.
+        """Answer with a result for each operation and no diagnostics; what takes long is made in slices of time.
 
         Args:
             request: what is answered.
             type_id: numeric id of the response's binary encoding.
             count: how many results there are.
-            results: makes one after the other, on demand.
+            results: makes one after the other, on demand; empty pieces in between let others have their turn.
 
         Raises:
             ServiceError: BadResponseTooLarge when they are more than may wait for a client.
         """
-        if count > _AT_ONCE:
-            return self._respond_in_slices(request, type_id, count, iter(results))
-        self.respond(request, type_id, pack_i32(count), *results, NO_DIAGNOSTICS)
-        return None
+        made = [pack_i32(count)]
+        rest = iter(results)
+        if self._make(made, rest):
+            self.respond(request, type_id, *made, NO_DIAGNOSTICS)
+            return None
+        return self._respond_in_slices(request, type_id, made, rest)
 
-    async def _respond_in_slices(self, request: Request, type_id: int, count: int, results: Iterator[bytes]) -> None:
-        made: list[bytes] = []
-        size, until = 0, time.perf_counter() + _SLICE_SECONDS
+    async def _respond_in_slices(
+        self, request: Request, type_id: int, made: list[bytes], results: Iterator[bytes]
+    ) -> None:
+        done = False
+        while not done:
+            await asyncio.sleep(0)
+            done = self._make(made, results)
+        self.respond(request, type_id, *made, NO_DIAGNOSTICS)
+
+    def _make(self, made: list[bytes], results: Iterator[bytes]) -> bool:
+        """Move results to what is made for a slice of time; whether these were all."""
+        size, most = sum(map(len, made)), self.iserver.limits.max_unsent // 2
+        until = time.perf_counter() + _SLICE_SECONDS
         for result in results:
             made.append(result)
             size += len(result)
-            if size > self.iserver.limits.max_unsent // 2:
+            if size > most:
                 raise ServiceError(ua.StatusCodes.BadResponseTooLarge)
             if time.perf_counter() > until:
-                await asyncio.sleep(0)
-                until = time.perf_counter() + _SLICE_SECONDS
-        self.respond(request, type_id, pack_i32(count), *made, NO_DIAGNOSTICS)
+                return False
+        return True
 
     def response(self, type_id: int, handle: int, status: int = 0, strings: Iterable[str] = ()) -> bytes:
         """Type id and response header on the wire, for answers sent with `send`."""

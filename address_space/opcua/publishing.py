@@ -127,9 +127,17 @@ class PublishQueue:
         while self._requests:
             self._fault(self._requests.popleft(), status)
 
+    def moved(self, processor: Processor | None) -> None:
+        """The session is served by another connection: what came by the former one cannot be answered there."""
+        former = [waiting for waiting in self._requests if waiting.processor is not processor]
+        self._requests = deque(waiting for waiting in self._requests if waiting.processor is processor)
+        for waiting in former:
+            self._fault(waiting, StatusCodes.BadSecureChannelIdInvalid)
+        self._watch(processor)
+
     def close(self) -> None:
-        """Forget everything; nothing is answered."""
-        self._requests.clear()
+        """The session has ended: its requests are answered so (Part 4, 5.7.2.1), and forgotten."""
+        self.refuse_all(StatusCodes.BadSessionClosed)
         self._late.clear()
         self._watch(None)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import hmac
 import logging
 from collections.abc import Coroutine
 from dataclasses import replace
@@ -173,8 +174,11 @@ class InternalServer(StockInternalServer):
             TrustStore(pki, most_rejected=self.limits.max_rejected),
             self.security_audit,
             trust_any=self.settings.trust_any_client,
+            notice=self.admission.notice,
         )
-        self.user_trust = Trust(TrustStore(pki / "users"), self.security_audit, trust_any=True, users=True)
+        self.user_trust = Trust(
+            TrustStore(pki / "users"), self.security_audit, trust_any=True, users=True, notice=self.admission.notice
+        )
         self.space = GridSpace(self.table, AUTHORITY_INDEX, self.methods.of)
         self.types = StandardNodes(self.aspace)
         self.subscription_service: PointSubscriptionService = PointSubscriptionService(
@@ -204,6 +208,10 @@ class InternalServer(StockInternalServer):
     def sessions(self) -> list[Session]:
         """Sessions of clients."""
         return [cast("Session", each) for each in self._external_sessions.values()]
+
+    def session_of(self, token: bytes) -> Session | None:
+        """The session of an AuthenticationToken on the wire; the time it takes tells nothing of the tokens."""
+        return next((each for each in self.sessions if hmac.compare_digest(each.token, token)), None)
 
     def connected(self, connection: Connection) -> None:
         """A connection has been accepted."""
@@ -262,6 +270,7 @@ class InternalServer(StockInternalServer):
         self.time_task = self._model_task = None
         for each in self.sessions:
             await each.close_session(True)
+        self.subscription_service.close()
         await asyncio.gather(*self._kept, return_exceptions=True)
         await super().stop()
 
@@ -333,16 +342,6 @@ class GatewayServer:
         """Sessions of clients."""
         return len(self.internal.sessions) if self.internal is not None else 0
 
-    def refresh(self) -> None:
-        """The table or the method providers have changed (a new mapping): forget what was remembered of them."""
-        if self.internal is not None:
-            self.internal.methods.refresh()
-            self.internal.space.rows.clear()
-            self.internal.keep(self.internal.model_watch.refresh())
-            for session in self.internal.sessions:
-                if session.access is not None:
-                    session.access.forget()
-
     @property
     def counters(self) -> ServerCounters:
         """What was refused since the start."""
@@ -354,25 +353,32 @@ class GatewayServer:
         return self.internal.subscription_service.totals() if self.internal is not None else SubscriptionTotals()
 
     async def start(self) -> None:
-        """Build namespace 0, open the endpoint and serve.
+        """Build namespace 0, open the endpoint and serve; when it cannot, nothing is left running.
 
         Raises:
             SettingsError: when the settings are unsafe.
             CertificateError: when the certificate cannot be used.
             OSError: when the port is taken.
         """
+        try:
+            await self._start()
+        except BaseException:
+            await self.stop()
+            raise
+
+    async def _start(self) -> None:
         settings = self.settings
         settings.modes()
         names = names_of(settings)
         identity = await asyncio.to_thread(
             load_or_make,
             settings.pki_directory,
-            self.application_uri,
-            settings.product_name,
-            names,
+            names.application_uri,
+            names.name,
+            names.hosts,
             settings.key_bits,
         )
-        internal = InternalServer(self.table, self.book, settings, self.ports)
+        self.internal = internal = InternalServer(self.table, self.book, settings, self.ports)
         for store in (internal.trust.store, internal.user_trust.store):
             await asyncio.to_thread(store.make)
         await self._initialise(internal)
@@ -381,7 +387,6 @@ class GatewayServer:
         self._listener = await loop.create_server(
             lambda: Connection(internal), settings.host, settings.port, start_serving=False, backlog=1024
         )
-        self.internal = internal
         internal.application = Application(self.application_uri, settings.product_uri, settings.product_name, self.url)
         offer(internal, identity)
         push.register(internal)

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import hmac
 import logging
 import secrets
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -70,7 +69,7 @@ class Session(InternalSession):
         self.endpoint_url = ""
         self.client_description: Any = ua.ApplicationDescription()
         self.security = processor.security
-        self.continuation: dict[bytes, tuple[int, list[bytes]]] = {}
+        self.continuation: dict[bytes, tuple[int, Iterator[bytes]]] = {}
         self.delays = RequestDelay()
         self.delay = 0
         self.counts = SessionCounts()
@@ -122,9 +121,11 @@ class Session(InternalSession):
         self.continuation.clear()
         if asyncio.current_task() is self._timeout_task:
             self.server.counters.sessions_timed_out += 1
-        await super().close_session(delete_subs)
+            # Part 4, 5.7.2.1: only CloseSession deletes subscriptions; others wait for another session of the client.
+            delete_subs = False
         for tell in self.on_close:
             tell(delete_subs)
+        await super().close_session(delete_subs)
 
     async def connection_lost(self) -> None:
         """The connection is gone: an active session with subscriptions waits for another one until its time-out."""
@@ -221,21 +222,29 @@ async def activate_session(processor: Processor, request: Request) -> None:
         _check_channel(processor)
         session = _session_of(processor, request)
         _check_signature(processor, session, parameters.ClientSignature)
+        nonce = session.nonce
         caller = await authenticate(processor, session, token, parameters.UserTokenSignature, _host(processor))
         if caller is None:
             raise ServiceError(ua.StatusCodes.BadUserAccessDenied)
+        if session.nonce is not nonce:
+            # Activated over another connection meanwhile: signatures over the former nonce count once.
+            raise ServiceError(ua.StatusCodes.BadSessionIdInvalid)
         _check_user(processor, session, caller)
     except ServiceError as error:
         server.counters.logins_refused += 1
         name = status_name(error.code)
-        _log.warning("login of %r from %s refused: %s", who.user or "anonymous", processor.peer, name)
+        server.admission.notice("login of %r from %s refused: %s", who.user or "anonymous", processor.peer, name)
         session_audit.not_activated(processor, session, who, error.code, name)
         raise
     _log.info("login of %r from %s", caller.user or "anonymous", processor.peer)
     await session_audit.activated(processor, session, replace(who, user=caller.user))
-    if session.closed or processor.transport.is_closing():
+    if session.closed or session.nonce is not nonce or processor.transport.is_closing():
         raise ServiceError(ua.StatusCodes.BadSessionClosed)
+    former = session.caller
     session.activate(replace(caller, client=processor.peer, session=session.session_id.to_string()))
+    if former is not None and (former.user, former.roles) != (caller.user, caller.roles):
+        session.continuation.clear()
+        await server.subscription_service.change_user(session)
     session.counts.activated(caller.user, parameters)
     session.rights.language = languages.choose(session.counts.locales)
     _take_over(processor, session)
@@ -278,7 +287,7 @@ def status_name(code: int) -> str:
 
 def _session_of(processor: Processor, request: Request) -> Session:
     server = processor.iserver
-    session = next((each for each in server.sessions if hmac.compare_digest(each.token, request.token)), None)
+    session = server.session_of(request.token)
     if session is None or session.closed:
         raise ServiceError(ua.StatusCodes.BadSessionIdInvalid)
     if session.processor is not processor:

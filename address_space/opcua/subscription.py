@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+import numpy as np
+import numpy.typing as npt
 from asyncua.ua.status_codes import StatusCodes
 from asyncua.ua.uaprotocol_auto import CreateSubscriptionResult
 
@@ -23,6 +26,7 @@ if TYPE_CHECKING:
     from address_space.opcua.subscriptions import PointSubscriptionService
 
 _log = logging.getLogger(__name__)
+_CHECKED_AT_ONCE = 500
 _DRAIN_SECONDS = 0.25
 """A long publishing interval must not leave the journal unread for longer than this."""
 _MESSAGE_OVERHEAD = 1024
@@ -100,9 +104,10 @@ class PointSubscription:
         """The group of an item that is no point's; None for points and ids that are not there."""
         return next((group for group in self.groups if item_id in group), None)
 
-    def has_item(self, item_id: int) -> bool:
-        """Whether there is such an item."""
-        return self.group_of(item_id) is not None or int(self.points.find([item_id])[0]) >= 0
+    def has_items(self, item_ids: Sequence[int]) -> list[bool]:
+        """Whether there are such items."""
+        slots = self.points.find(item_ids).tolist()
+        return [slot >= 0 or self.group_of(item) is not None for item, slot in zip(item_ids, slots, strict=True)]
 
     @property
     def item_count(self) -> int:
@@ -172,16 +177,13 @@ class PointSubscription:
 
     # ---- cycles ---------------------------------------------------------------------------------------------------
 
-    async def start(self) -> None:
+    def start(self) -> None:
         """Begin the publishing cycles."""
         self._closing = False
         self._task = asyncio.create_task(self._subscription_loop())
 
-    async def stop(self) -> None:
-        """End the subscription and give up all it holds.
-
-        Nothing is waited for: whoever stops it may be cancelled, and a forgotten journal cursor would be for ever.
-        """
+    def stop(self) -> None:
+        """End the subscription and give up all it holds."""
         self._closing = True
         self._cancel()
         self.points.close()
@@ -190,10 +192,10 @@ class PointSubscription:
         self._kept.clear()
         self._kept_size = 0
 
-    async def restart(self) -> None:
+    def restart(self) -> None:
         """Take up a changed publishing interval."""
         self._cancel()
-        await self.start()
+        self.start()
 
     def _cancel(self) -> None:
         task, self._task = self._task, None
@@ -215,11 +217,11 @@ class PointSubscription:
                 await asyncio.sleep(max(rest, 0))
                 await self._sample(ends=True)
                 if not self._end_cycle():
-                    await self._service.expire(self)
+                    self._service.expire(self)
                     return
         except Exception:
             _log.exception("subscription %d ends: its publishing failed", self.id)
-            await self._service.expire(self)
+            self._service.expire(self)
 
     def _pause(self) -> float:
         """Seconds for which nothing has to be looked at."""
@@ -348,6 +350,38 @@ class PointSubscription:
         return tuple(self._kept)
 
     # ---- ownership ------------------------------------------------------------------------------------------------
+
+    async def change_user(self) -> None:
+        """The session has another user, to whom nothing is told that it may not read.
+
+        Nothing is published meanwhile. Items on points that the user may not read go on as items that say so.
+        """
+        self.points.drain(cycle=self.cycle, ends=False)
+        self._kept.clear()
+        self._kept_size = 0
+        self.nodes.forget_readings()
+        enabled, self.publishing_enabled = self.publishing_enabled, False
+        try:
+            ids = self.points.get(self.points.active())["id"]
+            for start in range(0, len(ids), _CHECKED_AT_ONCE):
+                self._check_rights(ids[start : start + _CHECKED_AT_ONCE])
+                await asyncio.sleep(0)
+        finally:
+            self.publishing_enabled = enabled
+
+    def _check_rights(self, ids: npt.NDArray[np.uint32]) -> None:
+        points, service = self.points, self._service
+        slots = points.find(ids)
+        slots = slots[slots >= 0]
+        addresses = [service.table.address(row) for row in points.get(slots)["row"].tolist()]
+        allowed = None if service.may_monitor is None else service.may_monitor(self.session, addresses)
+        if allowed is None:
+            return
+        refused = np.nonzero(~np.array(allowed, bool))[0]
+        left = [self.nodes.adopt(points.get(slots[each]), addresses[each]) for each in refused.tolist()]
+        points.remove(slots[refused], cycle=self.cycle)
+        if not all(left):
+            _log.warning("subscription %d: %d items end with the rights of their user", self.id, left.count(False))
 
     def move(self, session: Session, queue: PublishQueue) -> None:
         """Give the subscription to another session; the former one is told."""

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 _REVISED = struct.Struct("<dII")
 _ACKNOWLEDGEMENT = struct.Struct("<II")
+_UNSIGNED = 1
+"""MessageSecurityMode None."""
 
 
 class Wishes(NamedTuple):
@@ -62,7 +64,7 @@ async def create_subscription(processor: Processor, request: Request) -> None:
     processor.respond(request, 790, struct.pack("<I", subscription.id), revised)
 
 
-async def modify_subscription(processor: Processor, request: Request) -> None:
+def modify_subscription(processor: Processor, request: Request) -> None:
     """ModifySubscription; a new publishing interval counts from now."""
     service, session = place(processor)
     reader = request.reader()
@@ -74,7 +76,7 @@ async def modify_subscription(processor: Processor, request: Request) -> None:
     service.revise(data, wishes)
     subscription.set_most(wishes.most)
     if data.RevisedPublishingInterval != before:
-        await subscription.restart()
+        subscription.restart()
     revised = _REVISED.pack(data.RevisedPublishingInterval, data.RevisedLifetimeCount, data.RevisedMaxKeepAliveCount)
     processor.respond(request, 796, revised)
 
@@ -85,7 +87,7 @@ def set_publishing_mode(processor: Processor, request: Request) -> None:
     reader = request.reader()
     enabled = reader.boolean()
     owned, results = service.owned(session), []
-    for _ in range(_count(reader.array(4))):
+    for _ in range(_count(service, reader)):
         subscription = owned.get(number := reader.u32())
         if subscription is None:
             results.append(not_owner(session, number, int(StatusCodes.BadSubscriptionIdInvalid)))
@@ -108,6 +110,8 @@ def publish(processor: Processor, request: Request) -> None:
         raise ServiceError(StatusCodes.BadNoSubscription)
     reader = request.reader()
     count = reader.array(8)
+    if count > service.limits.max_items_per_call:
+        raise ServiceError(StatusCodes.BadTooManyOperations)
     results = []
     for subscription_id, sequence in _ACKNOWLEDGEMENT.iter_unpack(
         request.data[reader.position : reader.position + 8 * count]
@@ -137,10 +141,10 @@ def republish(processor: Processor, request: Request) -> None:
 
 
 def transfer_subscriptions(processor: Processor, request: Request) -> None:
-    """TransferSubscriptions: only between sessions of one user."""
+    """TransferSubscriptions: only between sessions of one user, or of one application where users have no names."""
     service, session = place(processor)
     reader = request.reader()
-    ids = [reader.u32() for _ in range(_count(reader.array(4)))]
+    ids = [reader.u32() for _ in range(_count(service, reader))]
     first_values = reader.boolean()
     results = [_transfer(service, session, subscription_id, first_values) for subscription_id in ids]
     processor.respond(request, 844, struct.pack("<i", len(results)), b"".join(results), NULL_ARRAY)
@@ -150,46 +154,62 @@ def _transfer(service: PointSubscriptionService, session: Session, subscription_
     subscription = service.subscription(subscription_id)
     if subscription is None:
         return struct.pack("<Ii", StatusCodes.BadSubscriptionIdInvalid, 0)
-    former, new = subscription.session.caller, session.caller
-    if former is None or new is None or former.user != new.user or former.roles != new.roles:
+    if subscription.session is session:
+        return struct.pack("<Ii", StatusCodes.BadNothingToDo, 0)
+    if not _same_user(subscription.session, session):
         return struct.pack("<Ii", not_owner(session, subscription_id, StatusCodes.BadUserAccessDenied), 0)
+    if len(service.owned(session)) >= service.limits.max_subscriptions_per_session:
+        return struct.pack("<Ii", StatusCodes.BadTooManySubscriptions, 0)
     counts = subscription.counts
     counts.transfer_requests += 1
-    if subscription.session is not session:
-        if subscription.session.client_certificate == session.client_certificate:
-            counts.to_same_client += 1
-        else:
-            counts.to_other_client += 1
-        service.transfer(subscription, session)
+    if subscription.session.client_certificate == session.client_certificate:
+        counts.to_same_client += 1
+    else:
+        counts.to_other_client += 1
+    service.transfer(subscription, session)
     if first_values:
         subscription.repeat_values()
     available = subscription.available
     return struct.pack(f"<Ii{len(available)}I", 0, len(available), *available)
 
 
-async def delete_subscriptions(processor: Processor, request: Request) -> None:
+def _same_user(former: Session, session: Session) -> bool:
+    """Part 4, 5.14.7.1: anonymous users are told apart by their application, where its certificate proves it."""
+    before, now = former.caller, session.caller
+    if before is None or now is None or before.user != now.user or before.roles != now.roles:
+        return False
+    if now.user:
+        return True
+    signed = former.security[1] > _UNSIGNED < session.security[1]
+    return signed and former.client_description.ApplicationUri == session.client_description.ApplicationUri
+
+
+def delete_subscriptions(processor: Processor, request: Request) -> None:
     """DeleteSubscriptions."""
     service, session = place(processor)
     reader = request.reader()
     owned, results = service.owned(session), []
-    for _ in range(_count(reader.array(4))):
+    for _ in range(_count(service, reader)):
         subscription = owned.get(number := reader.u32())
         if subscription is None:
             results.append(not_owner(session, number, int(StatusCodes.BadSubscriptionIdInvalid)))
         else:
-            await service.remove(subscription)
+            service.remove(subscription)
             results.append(0)
     processor.respond(request, 850, status_array(results), NULL_ARRAY)
 
 
-def _count(count: int) -> int:
-    """The length of a list of operations.
+def _count(service: PointSubscriptionService, reader: Reader) -> int:
+    """The length of a list of SubscriptionIds.
 
     Raises:
-        ServiceError: BadNothingToDo when it is empty.
+        ServiceError: BadNothingToDo when it is empty, BadTooManyOperations when so many there cannot be.
     """
+    count = reader.array(4)
     if not count:
         raise ServiceError(StatusCodes.BadNothingToDo)
+    if count > service.limits.max_subscriptions:
+        raise ServiceError(StatusCodes.BadTooManyOperations)
     return count
 
 

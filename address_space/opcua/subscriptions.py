@@ -13,6 +13,7 @@ from asyncua.server.subscription_service import SubscriptionService
 from asyncua.ua.status_codes import StatusCodes
 from asyncua.ua.uaprotocol_auto import CreateSubscriptionResult
 
+from address_space.opcua.event_items import EVENT_OCTETS
 from address_space.opcua.item_groups import GroupOf
 from address_space.opcua.item_services import ITEM_HANDLERS
 from address_space.opcua.publishing import PublishQueue
@@ -41,14 +42,17 @@ class SubscriptionLimits:
         max_lifetime: longest time without a publish request, as far as a long publishing interval lets it.
         max_items: monitored items of one subscription.
         max_other_items: monitored items of one subscription on other nodes than points, and on events.
+        max_items_of_all: items of all subscriptions together.
+        max_abandoned: subscriptions whose session has ended; beyond it the oldest of them ends.
         max_links: triggering links of one subscription.
         max_queue_size: per item; the revised queue size.
         max_queued: notifications waiting per subscription, over all its items.
         max_notifications: per publish response, also where the client asks for no limit.
         retransmission_messages, retransmission_bytes: what is kept for Republish per subscription.
         max_publish_requests: waiting per session, on top of one a subscription.
-        session_octets: what the subscriptions of one session may hold, shared evenly among them: two thirds in
-            notifications that wait, one third in messages kept for Republish. What is over is dropped and counted.
+        session_octets: what the subscriptions of one session may hold, shared evenly among them: half of it in
+            notifications of points that wait, a quarter in those of other nodes, a quarter in messages kept for
+            Republish. What is over is dropped and counted. Those whose session has ended share it among them all.
     """
 
     max_subscriptions: int = 1_000
@@ -60,6 +64,8 @@ class SubscriptionLimits:
     max_lifetime: float = 3_600_000.0
     max_items: int = 1_000_000
     max_other_items: int = 10_000
+    max_items_of_all: int = 2_000_000
+    max_abandoned: int = 200
     max_items_per_call: int = 100_000
     max_links: int = 10_000
     max_queue_size: int = 1_000
@@ -129,6 +135,7 @@ class PointSubscriptionService(SubscriptionService):
         self.made = 0
         self.subscriptions: dict[int, PointSubscription] = {}  # type: ignore[assignment]  # asyncua makes none of its own
         self._ended = SubscriptionTotals()
+        self._abandoned: dict[int, PointSubscription] = {}
         self._queues: WeakKeyDictionary[Session, PublishQueue] = WeakKeyDictionary()
         self._owned: WeakKeyDictionary[Session, dict[int, PointSubscription]] = WeakKeyDictionary()
 
@@ -171,12 +178,15 @@ class PointSubscriptionService(SubscriptionService):
             queue = self._queues[session] = PublishQueue(serve, self.limits.max_publish_requests)
             closed = queue
 
-            def close(_: bool) -> None:
+            def close(delete: bool) -> None:
                 self._ended.requests_refused += closed.refused
                 closed.refused = 0
                 closed.close()
+                if not delete:
+                    self._abandon(owned)
 
             session.on_close.append(close)
+            session.on_connection.append(lambda _: closed.moved(session.processor))
         return queue
 
     def totals(self) -> SubscriptionTotals:
@@ -214,17 +224,31 @@ class PointSubscriptionService(SubscriptionService):
         subscription.publishing_enabled = enabled
         self.subscriptions[subscription.id] = owned[subscription.id] = subscription
         queue.limit = self.limits.max_publish_requests + len(owned)
-        self._share(session)
-        await subscription.start()
+        self._share(owned)
+        subscription.start()
         return subscription
 
-    def _share(self, session: Session) -> None:
+    def _share(self, together: dict[int, PointSubscription]) -> None:
         """Divide what a session may hold among its subscriptions."""
-        limits, owned = self.limits, self.owned(session)
-        part = limits.session_octets // max(1, 3 * len(owned))
-        for each in owned.values():
+        limits = self.limits
+        part = limits.session_octets // max(1, 4 * len(together))
+        for each in together.values():
             each.points.max_queued = min(limits.max_queued, 2 * part // SAMPLE_OCTETS)
+            each.nodes.max_octets = part
+            if each.events is not None:
+                each.events.max_octets = EVENT_OCTETS // max(1, len(together))
             each.max_kept = min(limits.retransmission_bytes, part)
+
+    def _abandon(self, owned: dict[int, PointSubscription]) -> None:
+        """The session of some subscriptions has ended: they wait for another one, but not in any number."""
+        self._abandoned.update(owned)
+        while len(self._abandoned) > self.limits.max_abandoned:
+            self.expire(next(iter(self._abandoned.values())))
+        self._share(self._abandoned)
+
+    def room(self) -> int:
+        """Items that all subscriptions together may still take."""
+        return self.limits.max_items_of_all - sum(each.item_count for each in self.subscriptions.values())
 
     def revise(self, data: Any, wishes: Wishes) -> None:
         """Write the revised interval, lifetime and keep-alive count into a result."""
@@ -237,7 +261,8 @@ class PointSubscriptionService(SubscriptionService):
         # Part 4, 5.14.2: the lifetime is at least three times the keep-alive count.
         cycles = min(limits.max_lifetime_count, int(limits.max_lifetime / data.RevisedPublishingInterval))
         most = max(min(limits.max_keep_alive_count, cycles // 3), 1)
-        data.RevisedMaxKeepAliveCount = min(keep_alive or most, most)
+        # 0 is revised to the smallest count.
+        data.RevisedMaxKeepAliveCount = min(max(keep_alive, 1), most)
         data.RevisedLifetimeCount = max(min(lifetime, cycles), 3 * data.RevisedMaxKeepAliveCount)
 
     async def delete_subscriptions(self, ids: list[int]) -> list[Any]:
@@ -248,11 +273,11 @@ class PointSubscriptionService(SubscriptionService):
             if subscription is None:
                 results.append(ua.StatusCode(StatusCodes.BadSubscriptionIdInvalid))
             else:
-                await self.remove(subscription)
+                self.remove(subscription)
                 results.append(ua.StatusCode())
         return results
 
-    async def remove(self, subscription: PointSubscription) -> None:
+    def remove(self, subscription: PointSubscription) -> None:
         """End a subscription; publish requests that nothing can answer any more get BadNoSubscription."""
         self.subscriptions.pop(subscription.id, None)
         self._ended.dropped += subscription.points.dropped + subscription.nodes.dropped
@@ -262,27 +287,40 @@ class PointSubscriptionService(SubscriptionService):
         owned.pop(subscription.id, None)
         queue.forget(subscription.id)
         queue.limit = self.limits.max_publish_requests + len(owned)
-        self._share(session)
+        self._share(owned if self._abandoned.pop(subscription.id, None) is None else self._abandoned)
         if not owned:
             queue.refuse_all(StatusCodes.BadNoSubscription)
-        await subscription.stop()
+        subscription.stop()
 
-    async def expire(self, subscription: PointSubscription) -> None:
+    def close(self) -> None:
+        """End all that are left, those without a session too."""
+        for subscription in list(self.subscriptions.values()):
+            self.remove(subscription)
+
+    def expire(self, subscription: PointSubscription) -> None:
         """End a subscription whose client does not ask for its messages any more."""
         self._ended.expired += 1
         subscription.expire_message(StatusCodes.BadTimeout)
-        await self.remove(subscription)
+        self.remove(subscription)
+
+    async def change_user(self, session: Session) -> None:
+        """The session goes on with another user."""
+        for subscription in list(self.owned(session).values()):
+            await subscription.change_user()
 
     def transfer(self, subscription: PointSubscription, session: Session) -> None:
         """Give a subscription to another session."""
-        former = self.owned(subscription.session)
-        former_queue = self.queue(subscription.session)
-        subscription.move(session, self.queue(session))
+        former, owned = self.owned(subscription.session), self.owned(session)
+        former_queue, queue = self.queue(subscription.session), self.queue(session)
+        subscription.move(session, queue)
         former.pop(subscription.id, None)
         if not former:
             former_queue.refuse_all(StatusCodes.BadNoSubscription)
-        self.owned(session)[subscription.id] = subscription
-        self._share(session)
+        owned[subscription.id] = subscription
+        for each, of in ((former_queue, former), (queue, owned)):
+            each.limit = self.limits.max_publish_requests + len(of)
+        self._share(former if self._abandoned.pop(subscription.id, None) is None else self._abandoned)
+        self._share(owned)
 
 
 RAW_HANDLERS: dict[int, Handler] = {**SUBSCRIPTION_HANDLERS, **ITEM_HANDLERS, **TRIGGERING_HANDLERS}

@@ -21,12 +21,13 @@ class Triggers:
 
     def __init__(self) -> None:
         self._links: dict[int, set[int]] = {}
+        self._count = 0
 
     def __bool__(self) -> bool:
         return bool(self._links)
 
     def __len__(self) -> int:
-        return sum(len(links) for links in self._links.values())
+        return self._count
 
     @property
     def sources(self) -> frozenset[int]:
@@ -35,7 +36,9 @@ class Triggers:
 
     def add(self, source: int, target: int) -> None:
         """Link an item to the one that triggers it; a link that is there stays."""
-        self._links.setdefault(source, set()).add(target)
+        links = self._links.setdefault(source, set())
+        self._count += target not in links
+        links.add(target)
 
     def remove(self, source: int, target: int) -> bool:
         """Take a link away; False when there is none."""
@@ -43,6 +46,7 @@ class Triggers:
         if target not in links:
             return False
         links.discard(target)
+        self._count -= 1
         if not links:
             del self._links[source]
         return True
@@ -54,6 +58,7 @@ class Triggers:
             self._links[source] -= gone
             if source in gone or not self._links[source]:
                 del self._links[source]
+        self._count = sum(len(links) for links in self._links.values())
 
     def targets(self, fired: Iterable[int]) -> set[int]:
         """What is triggered by items that have fired."""
@@ -73,14 +78,14 @@ def set_triggering(processor: Processor, request: Request) -> None:
     remove = [reader.u32() for _ in range(reader.array(4))]
     if not add and not remove:
         raise ServiceError(StatusCodes.BadNothingToDo)
-    if len(add) + len(remove) > service.limits.max_items_per_call:
+    if len(add) + len(remove) > service.limits.max_links:
         raise ServiceError(StatusCodes.BadTooManyOperations)
-    if not subscription.has_item(source):
+    if not subscription.has_items([source])[0]:
         raise ServiceError(StatusCodes.BadMonitoredItemIdInvalid)
     removed = [_good(subscription.triggers.remove(source, target)) for target in remove]
     added = []
-    for target in add:
-        status = _good(subscription.has_item(target))
+    for target, there in zip(add, subscription.has_items(add), strict=True):
+        status = _good(there)
         if not status and len(subscription.triggers) >= service.limits.max_links:
             status = int(StatusCodes.BadTooManyMonitoredItems)
         if not status:

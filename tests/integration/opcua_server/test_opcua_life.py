@@ -58,7 +58,6 @@ async def test_points_added_while_it_runs_are_there_at_once(rig: Rig, client: An
     with pytest.raises(ua.UaStatusCodeError):
         await node.read_value()
     rig.table.add([point(address)])
-    rig.server.refresh()
     assert (await node.read_data_value(raise_on_bad_status=False)).StatusCode.name == "BadWaitingForInitialData"
     assert "QB1" in [
         (await each.read_browse_name()).Name for each in await client.get_node(f"ns=2;s={BAY}").get_children()
