@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,7 +14,7 @@ from address_space import clock
 from address_space.catalogue import ValueType
 from address_space.opcua.encoding import Stamps, Values, data_values
 from address_space.opcua.index_range import Wanted, restrict
-from address_space.opcua.properties import arguments_value, properties_of, property_value, state_text, text_value
+from address_space.opcua.properties import arguments_value, properties_of, property_value, state_value
 from address_space.opcua.roles_attributes import ACCESS_RESTRICTIONS, ROLE_PERMISSIONS, role_attribute
 from address_space.opcua.space import GridSpace, Node, NodeClass
 from address_space.opcua.standard_attributes import LAST_ATTRIBUTE, read_standard, write_standard
@@ -46,7 +46,7 @@ ACCESS_LEVEL_EX = 27
 _CURRENT_READ = 1
 _PLAIN_TAIL = struct.pack("<I", VALUE) + b"\xff\xff\xff\xff\x00\x00\xff\xff\xff\xff"
 """AttributeId Value, no IndexRange, no DataEncoding: how nearly every ReadValueId ends."""
-_FEW = 4
+_FEW, _AT_ONCE = 4, 500
 _POINT_VALUES: dict[int, struct.Struct] = {
     ValueType.BOOLEAN: struct.Struct("<BBBIqq"),
     ValueType.INT32: struct.Struct("<BBiIqq"),
@@ -54,6 +54,7 @@ _POINT_VALUES: dict[int, struct.Struct] = {
     ValueType.INT64: struct.Struct("<BBqIqq"),
     ValueType.DOUBLE: struct.Struct("<BBQIqq"),
 }
+_NO_VALUE = struct.Struct("<BIqq")
 _WAITING = 0x8032_0000
 _ARGUMENT = numeric_node_id(296)
 
@@ -78,21 +79,38 @@ def read(processor: Processor, request: Request) -> Awaitable[None] | None:
         raise ServiceError(ua.StatusCodes.BadNothingToDo)
     if count > server.limits.max_nodes_per_read:
         raise ServiceError(ua.StatusCodes.BadTooManyOperations)
-    body = _read_points(server, access, reader, count, stamps)
-    if body is None:
-        values = (_read_one(server, access, _wanted(reader), stamps) for _ in range(count))
-        return processor.respond_list(request, 634, count, values)
-    processor.respond(request, 634, pack_i32(count), body, NO_DIAGNOSTICS)
-    return None
-
-
-def _read_points(server: InternalServer, access: Access, reader: Reader, count: int, stamps: int) -> bytes | None:
-    """All DataValues when the request asks for nothing but values of points that may be read; else None."""
-    # Between the tails stand the NodeIds; a NodeId that is known is whole, so nothing else can hide between them.
+    # Between the tails stand the NodeIds, when the request asks for nothing but values.
     node_ids = reader.data[reader.position :].split(_PLAIN_TAIL, count)
-    if len(node_ids) <= count:
-        return None
-    del node_ids[count:]
+    plain = node_ids[:count] if len(node_ids) > count else []
+    if 0 < len(plain) <= _AT_ONCE:
+        body = _read_points(server, access, plain, stamps)
+        if body is not None:
+            processor.respond(request, 634, pack_i32(count), body, NO_DIAGNOSTICS)
+            return None
+    values = _values(server, access, (reader, count, plain), stamps)
+    return processor.respond_list(request, 634, count, values)
+
+
+def _values(
+    server: InternalServer, access: Access, wanted: tuple[Reader, int, list[bytes]], stamps: int
+) -> Iterator[bytes]:
+    """DataValues on the wire, many in a piece as long as they are of points that may be read."""
+    reader, count, plain = wanted
+    done = 0
+    for part in (plain[start : start + _AT_ONCE] for start in range(0, len(plain), _AT_ONCE)):
+        body = _read_points(server, access, part, stamps)
+        if body is None:
+            break
+        yield body
+        done += len(part)
+        reader.position += sum(map(len, part)) + len(part) * len(_PLAIN_TAIL)
+    for _ in range(done, count):
+        yield _read_one(server, access, _wanted(reader), stamps)
+
+
+def _read_points(server: InternalServer, access: Access, node_ids: list[bytes], stamps: int) -> bytes | None:
+    """DataValues of points that may be read; None when anything else is among them."""
+    # A NodeId that is known is whole, so nothing else can hide between the tails.
     readable = access.readable_rows()
     rows = list(map(readable.get, node_ids))
     if None in rows:
@@ -103,7 +121,7 @@ def _read_points(server: InternalServer, access: Access, reader: Reader, count: 
                     return None
                 rows[place] = readable[node_id] = row
     table = server.space.table
-    if count <= _FEW:
+    if len(rows) <= _FEW:
         return b"".join([point_value(table, row, stamps) for row in rows if row is not None])
     return point_values(table, np.array(rows, np.int32), stamps)
 
@@ -120,8 +138,10 @@ def point_value(table: PointTable, row: int, stamps: int) -> bytes:
     """DataValue of one point on the wire."""
     kind, status = int(table.value_type[row]), int(table.status[row])
     layout = _POINT_VALUES.get(kind)
-    if layout is None or stamps != Stamps.BOTH or status & 0xFFFF_0000 == _WAITING:
+    if layout is None or stamps != Stamps.BOTH:
         return point_values(table, np.array((row,), np.int32), stamps)
+    if status & 0xFFFF_0000 == _WAITING:
+        return _NO_VALUE.pack(14, status, int(table.source_time[row]), int(table.received[row]))
     raw = int(table.raw[row])
     if kind == ValueType.INT32:
         raw = (raw & 0xFFFF_FFFF ^ 0x8000_0000) - 0x8000_0000
@@ -216,7 +236,7 @@ def value_of(space: GridSpace, node: Node, stamps: int = Stamps.BOTH, language: 
     )
     if sample.value is None or isinstance(sample.value, str):
         return bytes((mask,)) + status + times
-    text = text_value(state_text(profile.enumeration, int(sample.value), language), language)
+    text = state_value(profile.enumeration, int(sample.value), language)
     return bytes((mask | 1,)) + text.variant + status + times
 
 

@@ -12,7 +12,6 @@ from asyncua.common.utils import ServiceError
 from address_space.opcua.space import Node, Reference
 from address_space.opcua.untyped import ua
 from address_space.opcua.wire import (
-    NO_DIAGNOSTICS,
     NULL_ARRAY,
     NULL_NAME,
     NULL_NODE_ID,
@@ -35,6 +34,8 @@ if TYPE_CHECKING:
     from address_space.opcua.session import Session
 
 _FORWARD, _INVERSE, _BOTH = 0, 1, 2
+_BREATH = 200
+"""References of one node after which other work may have its turn."""
 _MASK_TYPE, _MASK_FORWARD, _MASK_CLASS, _MASK_NAME, _MASK_DISPLAY, _MASK_DEFINITION = 1, 2, 4, 8, 16, 32
 _WHOLE_PATH = b"\xff\xff\xff\xff"
 
@@ -81,18 +82,18 @@ def browse(processor: Processor, request: Request) -> Awaitable[None] | None:
     if numeric_identifier(view) != 0:
         raise ServiceError(ua.StatusCodes.BadViewIdUnknown)
     limit = min(most or server.limits.max_references, server.limits.max_references)
-    results = (_browsed(server, session, _description(reader), limit) for _ in range(count))
+    results = (piece for _ in range(count) for piece in _browsed(server, session, _description(reader), limit))
     return processor.respond_list(request, 530, count, results)
 
 
 def _browsed(
     server: InternalServer, session: Session, description: tuple[bytes, int, bytes, bool, int, int], limit: int
-) -> bytes:
+) -> Iterator[bytes]:
     try:
         references = _encoded(server, session, _check(server, description))
-        return _first_part(session, references, limit, server.limits.max_continuation_points)
+        yield from _part(session, references, limit, server.limits.max_continuation_points)
     except OperationError as error:
-        return _failed(error.status)
+        yield _failed(error.status)
 
 
 def _description(reader: Reader) -> tuple[bytes, int, bytes, bool, int, int]:
@@ -176,39 +177,44 @@ def encode_reference(reference: Reference, mask: int) -> bytes:
     )
 
 
-def _first_part(session: Session, references: Iterator[bytes], limit: int, points: int) -> bytes:
-    part = list(itertools.islice(references, limit))
+def _part(session: Session, references: Iterator[bytes], limit: int, points: int) -> Iterator[bytes]:
+    """The next part of a node's references as a BrowseResult, after empty pieces when they are many."""
+    part: list[bytes] = []
+    while len(part) < limit and (some := list(itertools.islice(references, min(_BREATH, limit - len(part))))):
+        part += some
+        if len(some) == _BREATH:
+            yield b""
     more = next(references, None) if len(part) == limit else None
     if more is None:
-        return _result(0, None, part)
+        yield _result(0, None, part)
+        return
     if len(session.continuation) >= points:
         raise OperationError(ua.StatusCodes.BadNoContinuationPoints)
     point = secrets.token_bytes(16)
-    session.continuation[point] = (limit, [more, *references])
-    return _result(0, point, part)
+    session.continuation[point] = (limit, itertools.chain((more,), references))
+    yield _result(0, point, part)
 
 
-def browse_next(processor: Processor, request: Request) -> None:
+def browse_next(processor: Processor, request: Request) -> Awaitable[None] | None:
     """BrowseNext: go on with, or give back, continuation points."""
     server, session = processor.iserver, _session(processor)
     reader = request.reader()
     release = reader.boolean()
     count = _operations(reader.array(4), server.limits.max_nodes_per_browse)
-    results = []
-    for _ in range(count):
-        point = reader.octets() or b""
-        kept = session.continuation.pop(point, None)
-        if kept is None:
-            results.append(_failed(ua.StatusCodes.BadContinuationPointInvalid))
-        elif release:
-            results.append(_result(0, None, []))
-        else:
-            limit, references = kept
-            part, rest = references[:limit], references[limit:]
-            if rest:
-                session.continuation[point] = (limit, rest)
-            results.append(_result(0, point if rest else None, part))
-    processor.respond(request, 536, pack_i32(count), *results, NO_DIAGNOSTICS)
+    most = server.limits.max_continuation_points
+    results = (piece for _ in range(count) for piece in _gone_on(session, reader.octets() or b"", release, most))
+    return processor.respond_list(request, 536, count, results)
+
+
+def _gone_on(session: Session, point: bytes, release: bool, most: int) -> Iterator[bytes]:
+    kept = session.continuation.pop(point, None)
+    if kept is None:
+        yield _failed(ua.StatusCodes.BadContinuationPointInvalid)
+    elif release:
+        yield _result(0, None, [])
+    else:
+        limit, references = kept
+        yield from _part(session, references, limit, most)
 
 
 # ---- TranslateBrowsePathsToNodeIds -------------------------------------------------------------------------------
@@ -225,24 +231,24 @@ def translate(processor: Processor, request: Request) -> Awaitable[None] | None:
     server, session = processor.iserver, _session(processor)
     reader = request.reader()
     count = _operations(reader.array(6), server.limits.max_nodes_per_translate)
-    results = (_path(server, session.rights, reader) for _ in range(count))
+    results = (piece for _ in range(count) for piece in _path(server, session.rights, reader))
     return processor.respond_list(request, 557, count, results)
 
 
-def _path(server: InternalServer, access: Access, reader: Reader) -> bytes:
+def _path(server: InternalServer, access: Access, reader: Reader) -> Iterator[bytes]:
     start = reader.node_id()
     elements = [
         (reader.node_id(), reader.boolean(), reader.boolean(), reader.qualified_name()) for _ in range(reader.array(9))
     ]
     try:
-        return _translated(server, access, start, elements)
+        yield from _translated(server, access, start, elements)
     except OperationError as error:
-        return pack_u32(error.status) + NULL_ARRAY
+        yield pack_u32(error.status) + NULL_ARRAY
 
 
 def _translated(
     server: InternalServer, access: Access, start: bytes, elements: list[tuple[bytes, bool, bool, bytes]]
-) -> bytes:
+) -> Iterator[bytes]:
     if not elements:
         raise OperationError(ua.StatusCodes.BadNothingToDo)
     if len(elements) > server.limits.max_path_elements:
@@ -257,17 +263,22 @@ def _translated(
         found: dict[bytes, None] = {}
         for target in targets:
             try:
-                found.update(dict.fromkeys(_follow(server, access, target, step)))
+                for node_id in _follow(server, access, target, step):
+                    if node_id:
+                        found[node_id] = None
+                    else:
+                        yield node_id
             except OperationError:
                 if number == 0:
                     raise
         targets = list(found)
         if not targets:
             raise OperationError(ua.StatusCodes.BadNoMatch)
-    return b"".join((pack_u32(0), pack_i32(len(targets)), *(target + _WHOLE_PATH for target in targets)))
+    yield b"".join((pack_u32(0), pack_i32(len(targets)), *(target + _WHOLE_PATH for target in targets)))
 
 
 def _follow(server: InternalServer, access: Access, node_id: bytes, step: _Step) -> Iterator[bytes]:
+    """NodeIds that a step leads to; empty ones in between when there is much to look through."""
     space = server.space
     node = space.find_wire(node_id)
     if node is not None and not step.inverse and step.name.startswith(space.prefix[1:3]):
@@ -276,7 +287,9 @@ def _follow(server: InternalServer, access: Access, node_id: bytes, step: _Step)
             if access.allows(Right.BROWSE, child.owner) and access.allows(Right.BROWSE, node.owner):
                 yield space.node_id(child.identifier)
             return
-    for reference in _references(server, node_id, access):
+    for number, reference in enumerate(_references(server, node_id, access), 1):
+        if number % _BREATH == 0:
+            yield b""
         if reference.name != step.name or reference.forward == step.inverse:
             continue
         if step.types is not None and reference.type_id not in step.types:
