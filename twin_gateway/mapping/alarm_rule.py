@@ -209,7 +209,10 @@ def _normals(fields: Mapping[str, Any], profile: PointProfile, tail: str) -> dic
     if profile.value_type in (ValueType.DOUBLE, ValueType.STRING):
         what = "a measured value: it has limits" if profile.value_type is ValueType.DOUBLE else "a text"
         raise RuleError("normal", "TG509", f"{tail} is {what}")
-    return {"normal": tuple(_state(value, profile, tail) for value in fields["normal"])}
+    normal = tuple(_state(value, profile, tail) for value in fields["normal"])
+    if profile.value_type is ValueType.BOOLEAN and len(set(normal)) == 2:
+        raise RuleError("normal", "TG513", f"all states of {tail} are normal: it could never be an alarm")
+    return {"normal": normal}
 
 
 def _state(value: bool | int | str, profile: PointProfile, tail: str) -> int:

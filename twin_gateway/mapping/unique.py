@@ -113,7 +113,7 @@ def _aliases(mapping: Mapping, report: Report) -> None:
 
 
 def check_targets(mapping: Mapping, report: Report) -> None:
-    """Report alarm rules that compare with a point which is not there or whose values are of another type.
+    """Report alarm rules that compare with a point which is not there, the same one, or of another type or unit.
 
     A device whose model is taken whole gives points that nobody knows yet: then only those of another type are at
     fault.
@@ -126,9 +126,16 @@ def check_targets(mapping: Mapping, report: Report) -> None:
     for point in ruled:
         target = point.alarm.target if point.alarm is not None else ""
         other = known.get(target)
-        if other is None and not whole:
-            hint = "the address in full, as in dso1/north/PS01/MV1/F01/_/MMXU1/Hz"
-            _say(report, point, "TG514", f"alarm.target: no point '{target}' in these files", hint)
-        elif other is not None and other.profile.value_type is not point.profile.value_type:
-            what = f"alarm.target: '{target}' is {other.profile.cdc}, this is {point.profile.cdc}"
+        if other is None:
+            if not whole:
+                hint = "the address in full, as in dso1/north/PS01/MV1/F01/_/MMXU1/Hz"
+                _say(report, point, "TG514", f"alarm.target: no point '{target}' in these files", hint)
+            continue
+        mine, its = point.profile, other.profile
+        if other is point:
+            _say(report, point, "TG514", "alarm.target: a point always agrees with itself", "")
+        elif its.value_type is not mine.value_type:
+            _say(report, point, "TG514", f"alarm.target: '{target}' is {its.cdc}, this is {mine.cdc}", "")
+        elif mine.unit is not None and its.unit is not None and its.unit.symbol != mine.unit.symbol:
+            what = f"alarm.target: '{target}' is in {its.unit.symbol}, this is in {mine.unit.symbol}"
             _say(report, point, "TG514", what, "")
