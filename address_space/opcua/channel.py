@@ -38,6 +38,8 @@ _GRACE = 1.25
 """A token is taken for a quarter of its lifetime more, for what is under way while it is renewed (Part 4, 5.6.2)."""
 _KEY_BITS = range(2048, 4097)
 _MOST_CERTIFICATES = 16_384
+_MOST_BLOCKS = 16
+"""Encrypted blocks of an OPN; request, nonce and the signature of a key of 4096 bits take up to five."""
 _codes = ua.StatusCodes
 
 
@@ -393,7 +395,11 @@ def _opened(policy: Any, frame: bytes, start: int, thumbprint: bytes) -> tuple[b
     if thumbprint != hashlib.sha1(policy.host_certificate, usedforsecurity=False).digest():
         raise ProtocolError(_codes.BadCertificateInvalid, "the request is for another certificate")
     crypto = policy.asymmetric_cryptography
-    if (len(frame) - start) % crypto.Decryptor.encrypted_block_size() or len(frame) == start:
+    blocks, rest = divmod(len(frame) - start, crypto.Decryptor.encrypted_block_size())
+    if blocks > _MOST_BLOCKS:
+        # Each costs a private-key operation on the loop, and nobody has proved anything yet.
+        raise ProtocolError(_codes.BadTcpMessageTooLarge, f"OPN has no more than {_MOST_BLOCKS} encrypted blocks")
+    if rest or not blocks:
         raise ProtocolError(_codes.BadSecurityChecksFailed, "no whole blocks")
     plain = bytes(crypto.decrypt(frame[start:]))
     size = crypto.vsignature_size()

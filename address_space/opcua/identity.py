@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 from asyncua.common.utils import ServiceError
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 
 from address_space.opcua.endpoints import POLICY_OF_URI, token_policy_uri
 from address_space.opcua.security import decrypt_secret
-from address_space.opcua.trust_check import split_chain, thumbprint, to_der
+from address_space.opcua.trust_check import policy_problem, split_chain, thumbprint, to_der
 from address_space.opcua.trust_store import common_name
 from address_space.opcua.untyped import ua
 from address_space.ports import Caller
@@ -47,7 +47,7 @@ def claim(token: Any) -> Claim:
         try:
             certificate = split_chain(token.CertificateData or b"")[0]
             return Claim("certificate", f"{common_name(certificate)[:64]} [{thumbprint(certificate)}]")
-        except (ValueError, UnsupportedAlgorithm):
+        except ValueError:
             return Claim("certificate", "an unreadable certificate")
     return Claim("anonymous" if _is_anonymous(token) else "other")
 
@@ -105,7 +105,7 @@ def _certificate(processor: Processor, session: Session, token: Any, signature: 
     der = bytes(token.CertificateData or b"")
     try:
         certificate = split_chain(der)[0]
-    except (ValueError, UnsupportedAlgorithm) as error:
+    except ValueError as error:
         raise ServiceError(_codes.BadIdentityTokenInvalid) from error
     uri = token_policy_uri(token.PolicyId or "", processor.security[0])
     if not proves(certificate, uri, (server.certificate_der or b"") + (session.nonce or b""), signature):
@@ -118,16 +118,17 @@ def _certificate(processor: Processor, session: Session, token: Any, signature: 
 
 def proves(certificate: x509.Certificate, policy_uri: str, signed: bytes, signature: Any) -> bool:
     """Whether a SignatureData over `signed` was made with the certificate's key by the algorithm of the policy."""
-    key = certificate.public_key()
     policy = POLICY_OF_URI.get(policy_uri)
     octets = bytes(signature.Signature or b"") if signature is not None else b""
-    if policy is None or not isinstance(key, rsa.RSAPublicKey) or not octets:
+    if policy is None or policy_problem(certificate) or not octets:
         return False
     if signature.Algorithm and signature.Algorithm != policy.AsymmetricSignatureURI:
         return False
     scheme: padding.AsymmetricPadding = padding.PKCS1v15()
     if policy_uri == _PSS:
         scheme = padding.PSS(mgf=padding.MGF1(hashes.SHA256()), salt_length=hashes.SHA256.digest_size)
+    key = certificate.public_key()
+    assert isinstance(key, rsa.RSAPublicKey)  # noqa: S101 - the policies take no other
     try:
         key.verify(octets, signed, scheme, hashes.SHA256())
     except InvalidSignature:

@@ -299,7 +299,7 @@ def decrypt_secret(key: Any, algorithm: str, secret: bytes, nonce: bytes) -> byt
 
 
 def same_certificate(sent: bytes | None, of_channel: bytes | None) -> bool:
-    """Whether a certificate (or chain) sent in a service is the one of the channel."""
+    """Whether a certificate sent in a service, or the first of a chain, is the one of the channel."""
     if not sent or not of_channel:
         return False
-    return sent.startswith(of_channel) or of_channel.startswith(sent)
+    return sent.startswith(of_channel)

@@ -108,7 +108,7 @@ def not_activated(processor: Processor, session: Session | None, who: Claim, sta
 def foreign_token(processor: Processor, token: bytes) -> None:
     """A request came with the AuthenticationToken of a session that another connection has: perhaps a stolen one."""
     server = processor.iserver
-    owner = next((each for each in server.sessions if each.token == token), None)
+    owner = server.session_of(token)
     if owner is None:
         return  # none of ours, or one that has ended
     caller = owner.caller

@@ -54,15 +54,23 @@ class Trust:
         audit: where refusals go.
         trust_any: certificates that are in no list pass too (loopback only, see `ServerSettings.trust_any_client`).
         users: the store is that of users' certificates, not of applications'.
+        notice: logs a refusal, see `Admission.notice`.
     """
 
     def __init__(
-        self, store: TrustStore, audit: SecurityAudit, *, trust_any: bool = False, users: bool = False
+        self,
+        store: TrustStore,
+        audit: SecurityAudit,
+        *,
+        trust_any: bool = False,
+        users: bool = False,
+        notice: Callable[..., None] = _log.warning,
     ) -> None:
         self.store = store
         self._audit = audit
         self._trust_any = trust_any
         self._users = users
+        self._notice = notice
 
     def check(self, der: bytes | None, *, client: str = "", user: str = "") -> int:
         """0, or the StatusCode for the peer (`Finding.told`); the real reason is audited and logged.
@@ -107,7 +115,7 @@ class Trust:
         except ValueError:
             _log.debug("%s: not even a certificate", client)
         text = f"{finding.name}: {finding.text}" if finding.text else finding.name
-        _log.warning("certificate %s of %s refused: %s", mark or "without a thumbprint", client, text)
+        self._notice("certificate %s of %s refused: %s", mark or "without a thumbprint", client, text)
         fields: dict[str, tuple[int, object]] = {"Certificate": (15, der)}
         if uri:
             fields["InvalidUri"] = (12, uri[:1_000])
@@ -127,14 +135,14 @@ class Trust:
     def _keep(self, certificate: x509.Certificate, client: str) -> None:
         try:
             if self.store.reject(certificate):
-                _log.warning(
+                self._notice(
                     "%r from %s is not trusted; let it in with: twin-gateway trust add %s",
                     common_name(certificate),
                     client,
                     thumbprint(certificate)[:16],
                 )
         except OSError as error:
-            _log.warning("a refused certificate cannot be kept: %s", error)
+            self._notice("a refused certificate cannot be kept: %s", error)
 
 
 async def watch(server: InternalServer, changed: Callable[[InternalServer], Awaitable[None]]) -> None:

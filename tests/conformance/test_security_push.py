@@ -285,6 +285,19 @@ async def test_a_certificate_is_pushed_with_its_key(secure: SecurityServer, agen
     assert await reads(agent, secure.url, **secure.secured()) == 2
 
 
+@check("Part 12 7.10.4", "A private key is in no audit event, whatever object it was sent to", ours_only=OURS)
+async def test_a_private_key_is_in_no_audit_event(secure: SecurityServer, admin: Peer) -> None:
+    secret = b"-----BEGIN PRIVATE KEY----- secret"
+    inputs = [{"$variant": list(each)} for each in _update(b"no certificate", "PEM", secret)]
+    calls = [{"objectId": each, "methodId": "i=13737", "inputArguments": inputs} for each in (SERVER, "i=2253", LIST)]
+    secure.forget()
+    answer = await admin.request("CallRequest", methodsToCall=calls)
+    assert answer["results"][0]["statusCode"] == "BadCertificateInvalid"
+    told = [each for each in secure.events if each.event_type == 2127]
+    assert len(told) == 3
+    assert not any("secret" in str(each) for each in (*secure.events, *secure.audit.records))
+
+
 def _certified(request: x509.CertificateSigningRequest, issuer: Pair) -> x509.Certificate:
     """What an authority makes of a request."""
     now = application("template").certificate

@@ -87,6 +87,22 @@ async def test_a_session_is_not_taken_over_by_another_user(secure: SecurityServe
         await thief.close()
 
 
+@check("Part 4 5.6.3", "Of two activations over other connections at the same time one counts", ours_only=OURS)
+async def test_a_nonce_counts_once(secure: SecurityServer) -> None:
+    async with WireClient(secure.port) as owner:
+        await owner.activate("olga", PASSWORD)
+        others = [WireClient(secure.port) for _ in range(2)]
+        for each in others:
+            await each.connect()
+            each.adopt(owner)
+        came = await asyncio.gather(*(each.activate("olga", PASSWORD) for each in others), return_exceptions=True)
+        assert sorted(type(each).__name__ for each in came) == ["FaultError", "NoneType"]
+        refused = next(each for each in came if isinstance(each, FaultError))
+        assert refused.name == "BadSessionIdInvalid"
+        for each in others:
+            await each.close()
+
+
 @check("Part 4 5.6.3", "A session of a secured channel is not taken over without security", ours_only=OURS)
 async def test_a_session_is_not_taken_over_with_less_security(secure: SecurityServer, agent: Agent) -> None:
     await agent.connect(secure.url, **secure.secured(user="olga", password=PASSWORD))

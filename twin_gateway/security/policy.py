@@ -109,13 +109,14 @@ class UserPolicy:
             stamp = now
             try:
                 self.replace(await asyncio.to_thread(load_users, path))
+                log.info("%d users of the changed user file are taken", len(self._users))
+                if self._audit is not None:
+                    text = f"{len(self._users)} users"
+                    await self._audit.append(AuditRecord(clock.now(), "users.changed", "", "", text=text))
             except UsersError as error:
                 log.error("the changed user file is not taken, the former users stay: %s", error)
-                continue
-            log.info("%d users of the changed user file are taken", len(self._users))
-            if self._audit is not None:
-                text = f"{len(self._users)} users"
-                await self._audit.append(AuditRecord(clock.now(), "users.changed", "", "", text=text))
+            except Exception:  # a journal or a file in trouble must not end the watch: users are taken away by it
+                log.exception("the changed user file")
 
     async def authenticate(self, user: str, password: str, client: str) -> Caller | None:
         """The caller of a user name and password; None when refused."""
@@ -147,7 +148,7 @@ class UserPolicy:
         # Not audited here: the failure that caused the wait was, and nobody fills the journal by trying on.
         seconds = self._backoff.wait(host, user)
         if seconds > 0:
-            log.info("user %r from %s is not looked at for %.0f s", user, host, seconds)
+            log.debug("user %r from %s is not looked at for %.0f s", user, host, seconds)
         return seconds > 0
 
     async def _failed(self, host: str, user: str, client: str, text: str) -> None:

@@ -10,7 +10,7 @@ from peers.opcua.certificates import application
 from peers.waiting import until
 from pydantic import ValidationError
 
-from address_space.ports import Caller, Right
+from address_space.ports import AuditRecord, Caller, Right
 from twin_gateway.security.policy import UserPolicy
 from twin_gateway.security.roles import ROLE_RIGHTS
 from twin_gateway.security.users import (
@@ -110,6 +110,30 @@ def test_two_users_do_not_share_a_certificate(tmp_path: Path) -> None:
         certificate_users({"anna": one, "otto": one}, tmp_path)
     with pytest.raises(UsersError, match="cannot be read"):
         certificate_users({"anna": User(certificates=("none.der",), roles=("Observer",))}, tmp_path)
+
+
+async def test_the_user_file_is_followed_also_when_the_audit_journal_is_in_trouble(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Full:
+        async def append(self, record: AuditRecord) -> None:
+            raise OSError("disk full")
+
+    monkeypatch.setattr("twin_gateway.security.policy._LOOK_SECONDS", 0.01)
+    path = tmp_path / "users.yaml"
+    save_users(path, {"anna": User(password=PHC, roles=("Operator",))})
+    policy = UserPolicy(load_users(path), path=path, audit=Full())
+    watching = asyncio.create_task(policy.watch())
+    try:
+        await asyncio.sleep(0.1)
+        for name in ("otto", "olga"):
+            save_users(path, {name: User(password=PHC, roles=("Operator",))})
+            someone = caller(name, "Operator")
+            await until(lambda someone=someone: policy.permits(someone, Right.OPERATE, EVERY), 5)
+    finally:
+        watching.cancel()
+        await asyncio.gather(watching, return_exceptions=True)
+        policy.close()
 
 
 async def test_a_changed_user_file_counts_without_a_restart_and_one_with_errors_changes_nothing(tmp_path: Path) -> None:

@@ -329,6 +329,19 @@ def test_an_opening_for_another_server_is_refused(identities: Any) -> None:
     assert status(error) == "BadCertificateInvalid"
 
 
+def test_an_opening_that_costs_many_private_key_operations_is_refused_before_the_first(
+    identities: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pair = secured(identities)
+    frame = pair.opening()
+    # Anybody can encrypt for the server: the blocks of a large frame would all be decrypted.
+    large = frame + frame[-256:] * 200
+    monkeypatch.setattr(stock.DecryptorRsa, "decrypt", lambda *_: pytest.fail("decrypted"))
+    with pytest.raises(ProtocolError) as error:
+        pair.channel.answer_open(large[:4] + struct.pack("<I", len(large)) + large[8:], respond)
+    assert status(error) == "BadTcpMessageTooLarge"
+
+
 def test_another_client_cannot_renew_the_channel(identities: Any, one: Pair, tmp_path: Path) -> None:
     server, _ = identities
     other = load_or_make(tmp_path, "urn:other", "other", ())

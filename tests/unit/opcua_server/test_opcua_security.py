@@ -5,14 +5,18 @@ from __future__ import annotations
 import datetime
 import struct
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from asyncua.common.utils import ServiceError
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import padding
+from peers.opcua.certificates import application
 
-from address_space.opcua.security import CertificateError, decrypt_secret, load_or_make
+from address_space.opcua.endpoints import POLICY_OF_URI
+from address_space.opcua.identity import proves
+from address_space.opcua.security import CertificateError, decrypt_secret, load_or_make, same_certificate
 from address_space.opcua.settings import ServerSettings, SettingsError
 
 URI = "urn:host:twin-gateway"
@@ -99,6 +103,22 @@ def test_weak_padding_is_refused(directory: Path) -> None:
     key, octets = secret(directory, b"s3cret")
     with pytest.raises(ServiceError):
         decrypt_secret(key, "http://www.w3.org/2001/04/xmlenc#rsa-1_5", octets, NONCE)
+
+
+def test_a_certificate_of_a_service_is_that_of_the_channel_as_a_whole() -> None:
+    own, other = application("own").der, application("other").der
+    assert same_certificate(own, own)
+    assert same_certificate(own + other, own)
+    for sent in (own[:1], own[:-1], other + own, other, b"", None):
+        assert not same_certificate(sent, own)
+
+
+def test_a_user_certificate_with_an_unknown_kind_of_key_proves_nothing() -> None:
+    rsa_key, unknown = bytes.fromhex("06092a864886f70d010101"), bytes.fromhex("06092a864886f70d010163")
+    odd = x509.load_der_x509_certificate(application("own").der.replace(rsa_key, unknown))
+    signature = SimpleNamespace(Signature=b"x" * 256, Algorithm=None)
+    for policy in POLICY_OF_URI:
+        assert not proves(odd, policy, b"signed", signature)
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "192.0.2.7", "gateway.example.org", "::"])
