@@ -56,6 +56,7 @@ def object_text(ln_class: str, data_object: str, language: str = DEFAULT) -> str
     return ""
 
 
-def label(enumeration: str | None, name: str, language: str = DEFAULT) -> str:
-    """Label of a state in a language; the label itself where it has no text."""
-    return text(f"{enumeration}={name}", language) or name
+def label(enumeration: str | None, name: str, language: str = DEFAULT) -> tuple[str, str]:
+    """(Label of a state, its language); the label itself, which is of no language, where it has no text."""
+    found = text(f"{enumeration}={name}", language)
+    return (found, language) if found else (name, "")

@@ -56,13 +56,11 @@ def property_value(profile: PointProfile, name: str, language: str = "") -> Prop
     if name in {"TrueState", "FalseState"}:
         return text_value(languages.text(name, language), language)
     if name == "EnumValues":
-        values = [
-            ua.EnumValueType(number, shown, shown)
-            for number, shown in (
-                (number, ua.LocalizedText(languages.label(profile.enumeration, label, language), language or None))
-                for number, label in catalogue.enumeration(profile.enumeration)
-            )
-        ]
+        values = []
+        for number, label in catalogue.enumeration(profile.enumeration):
+            text, locale = languages.label(profile.enumeration, label, language)
+            shown = ua.LocalizedText(text, locale or None)
+            values.append(ua.EnumValueType(number, shown, shown))
         variant = ua.Variant(values, ua.VariantType.ExtensionObject, is_array=True)
         return PropertyValue(encode_variant(variant), _ENUM_VALUE, 1)
     if name == "EURange":
@@ -93,10 +91,10 @@ def text_value(text: str, locale: str = "") -> PropertyValue:
 
 
 @lru_cache(maxsize=1024)
-def state_text(enumeration: str | None, number: int, language: str = "") -> str:
+def state_value(enumeration: str | None, number: int, language: str = "") -> PropertyValue:
     """Label of a state in a language; the number itself where the catalogue has no label."""
     name = dict(catalogue.enumeration(enumeration)).get(number)
-    return str(number) if name is None else languages.label(enumeration, name, language)
+    return text_value(str(number)) if name is None else text_value(*languages.label(enumeration, name, language))
 
 
 @lru_cache(maxsize=1024)

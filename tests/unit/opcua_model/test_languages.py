@@ -8,6 +8,7 @@ import pytest
 from peers.opcua.rig import BAY, CONTROL, POSITION, grid, point
 
 from address_space import catalogue, languages
+from address_space.opcua.properties import property_value, state_value, text_value
 from address_space.opcua.space import GridSpace
 from address_space.opcua.wire import localized_text
 from address_space.table import PointTable
@@ -57,6 +58,16 @@ def test_descriptions_are_in_the_language_and_say_the_class() -> None:
     assert place is not None
     assert space.description(function, "de") == localized_text("Schaltgerätesteuerung", "de")
     assert space.description(place, "de") == b"\x00"
+
+
+def test_labels_without_a_text_are_of_no_language() -> None:
+    assert languages.label("DpStatusKind", "on", "de") == ("ein", "de")
+    assert languages.label("AutoReclosingKind", "Ready", "de") == ("Ready", "")
+    position = replace(point(POSITION).profile, enumeration="AutoReclosingKind")
+    octets = property_value(position, "EnumValues", "de").variant
+    assert localized_text("Ready") in octets
+    assert b"\x02\0\0\0de" not in octets
+    assert state_value("AutoReclosingKind", 1, "de") == text_value("Ready")
 
 
 def test_names_of_a_point_in_several_languages() -> None:

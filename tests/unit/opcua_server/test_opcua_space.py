@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 from peers.opcua.rig import BAY, CONTROL, POSITION, POWER, grid, point
 
-from address_space.opcua.properties import engineering_units, properties_of, property_value, state_text
+from address_space.opcua.properties import engineering_units, properties_of, property_value, state_value, text_value
 from address_space.opcua.space import GRID, GridSpace, Node, NodeClass
 from address_space.opcua.wire import (
     DecodeError,
@@ -113,14 +113,10 @@ def test_units_are_those_of_unece() -> None:
 
 
 def test_states_have_their_text_and_unknown_ones_their_number() -> None:
-    assert [state_text("DpStatusKind", number) for number in (0, 1, 2, 3)] == [
-        "intermediate-state",
-        "off",
-        "on",
-        "bad-state",
-    ]
-    assert state_text("DpStatusKind", 9) == "9"
-    assert state_text(None, 4) == "4"
+    labels = ["intermediate-state", "off", "on", "bad-state"]
+    assert [state_value("DpStatusKind", number) for number in (0, 1, 2, 3)] == [text_value(each) for each in labels]
+    assert state_value("DpStatusKind", 9) == text_value("9")
+    assert state_value(None, 4, "de") == text_value("4")
 
 
 @pytest.mark.parametrize("number", [0, 255, 256, 65535, 65536])
