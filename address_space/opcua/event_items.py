@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 DEFAULT_QUEUE = 20_000
 MOST_QUEUED = 100_000
 """Longest queue of an item, and what all event items of one subscription may hold."""
-_MOST_OCTETS = 64 << 20
+EVENT_OCTETS = 64 << 20
+"""What the event items of all subscriptions of one session may hold."""
 _REFRESH_SECONDS = 0.004
 """How long one message looks through the conditions of a refresh."""
 _MESSAGE_OCTETS = 4 << 20
@@ -79,6 +80,7 @@ class EventItems:
 
     Attributes:
         dropped: events for which queues had no room.
+        max_octets: what all its queues may hold.
     """
 
     def __init__(self, feed: EventFeed, subscription: PointSubscription) -> None:
@@ -87,6 +89,7 @@ class EventItems:
         self._octets = self._waiting = 0
         self._fired: set[int] = set()
         self.dropped = 0
+        self.max_octets = EVENT_OCTETS
 
     # ---- state -----------------------------------------------------------------------------------------------------
 
@@ -211,7 +214,7 @@ class EventItems:
 
     def put(self, item: EventItem, row: bytes) -> None:
         """Queue a row of fields."""
-        if item.waiting >= item.size or self._octets > _MOST_OCTETS or self._waiting >= MOST_QUEUED:
+        if item.waiting >= item.size or self._octets > self.max_octets or self._waiting >= MOST_QUEUED:
             if not item.waiting:
                 # Other items hold all the room there is.
                 self.lose(item)

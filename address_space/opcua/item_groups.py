@@ -32,7 +32,13 @@ class Made(NamedTuple):
 
 
 class ItemGroup(Protocol):
-    """The monitored items of one kind in one subscription, with their queues."""
+    """The monitored items of one kind in one subscription, with their queues.
+
+    Attributes:
+        max_octets: what all its queues may hold.
+    """
+
+    max_octets: int
 
     @property
     def interval(self) -> float:

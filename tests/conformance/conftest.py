@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
+from conformance.alarms import Stream, streaming
 from conformance.registry import Check
 from conformance.security_server import SecurityServer
 from conformance.subject import PASSWORDS, Ours, Stock, Subject
@@ -105,6 +106,21 @@ async def node(agent: Agent, subject: Subject) -> AsyncIterator[Peer]:
     peer = await agent.connect(subject.url, user="olga", password=PASSWORDS["olga"])
     yield peer
     await peer.disconnect()
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def eva(agent: Agent, subject: Subject) -> AsyncIterator[Peer]:
+    """A session of somebody who may do all to alarms, shared by the checks of a module."""
+    peer = await agent.connect(subject.url, user="eva", password=PASSWORDS["eva"])
+    yield peer
+    await peer.disconnect()
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def stream(eva: Peer) -> AsyncIterator[Stream]:
+    """A subscription of eva's for events, the check's own."""
+    async with streaming(eva) as made:
+        yield made
 
 
 @pytest_asyncio.fixture(loop_scope="session")

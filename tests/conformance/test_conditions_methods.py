@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
-import pytest_asyncio
 from conformance import alarms, ask
 from conformance.alarms import CONDITION_TYPE, SERVER, Stream, alarm, call, clear, comment, event_id, field, of
 from conformance.registry import check
@@ -19,21 +17,6 @@ TIMED_SHELVE, ONE_SHOT_SHELVE, UNSHELVE = "i=9213", "i=9212", "i=9211"
 REFRESH, REFRESH_2 = "i=3875", "i=12912"
 _START, _END = "ns=0;i=2787", "ns=0;i=2788"
 _HOUR = ("Double", 3_600_000.0)
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="session")
-async def eva(agent: Agent, subject: Ours) -> AsyncIterator[Peer]:
-    """A session of somebody who may do all to alarms."""
-    peer = await agent.connect(subject.url, user="eva", password=PASSWORDS["eva"])
-    yield peer
-    await peer.disconnect()
-
-
-@pytest_asyncio.fixture(loop_scope="session")
-async def stream(eva: Peer) -> AsyncIterator[Stream]:
-    """A subscription of its own for each check."""
-    async with alarms.streaming(eva) as made:
-        yield made
 
 
 async def _value(peer: Peer, condition: str, path: str) -> Any:

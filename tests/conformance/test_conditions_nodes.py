@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
-import pytest_asyncio
 from conformance import alarms, ask
 from conformance.alarms import CONDITION_TYPE, PLACE, SERVER, Stream, alarm, clear, field, of
 from conformance.registry import check
@@ -17,21 +15,6 @@ from address_space import clock
 
 _STOCK = "stock asyncua has no conditions"
 _HAS_CONDITION, _HAS_TYPE, _HAS_TRUE_SUB_STATE = "i=9006", "i=40", "i=9004"
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="session")
-async def eva(agent: Agent, subject: Ours) -> AsyncIterator[Peer]:
-    """A session of somebody who may do all to alarms."""
-    peer = await agent.connect(subject.url, user="eva", password=PASSWORDS["eva"])
-    yield peer
-    await peer.disconnect()
-
-
-@pytest_asyncio.fixture(loop_scope="session")
-async def stream(eva: Peer) -> AsyncIterator[Stream]:
-    """A subscription of its own for each check."""
-    async with alarms.streaming(eva) as made:
-        yield made
 
 
 async def browse(peer: Peer, node: str, reference: str = "i=0", *, direction: int = 0) -> list[dict[str, Any]]:

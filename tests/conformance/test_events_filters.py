@@ -2,35 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from typing import Any
 
-import pytest_asyncio
 from conformance import alarms
 from conformance.alarms import CONDITION_TYPE, PLACE, SERVER, Stream, element, field, happen, literal, operator
 from conformance.registry import check
-from conformance.subject import PASSWORDS, Ours
-from peers.opcua.agent import Agent, Peer
+from conformance.subject import Ours
 
 _STOCK = "stock asyncua has none of these events"
 EQUALS, IS_NULL, GREATER, LESS, GREATER_OR_EQUAL, LESS_OR_EQUAL, LIKE, NOT, BETWEEN, IN_LIST = range(10)
 AND, OR, CAST, IN_VIEW, OF_TYPE, RELATED_TO, BITWISE_AND, BITWISE_OR = range(10, 18)
 _BAD_FILTER = "BadEventFilterInvalid"
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="session")
-async def eva(agent: Agent, subject: Ours) -> AsyncIterator[Peer]:
-    """A session of somebody who may do all to alarms."""
-    peer = await agent.connect(subject.url, user="eva", password=PASSWORDS["eva"])
-    yield peer
-    await peer.disconnect()
-
-
-@pytest_asyncio.fixture(loop_scope="session")
-async def stream(eva: Peer) -> AsyncIterator[Stream]:
-    """A subscription of its own for each check."""
-    async with alarms.streaming(eva) as made:
-        yield made
 
 
 async def _passes(stream: Stream, subject: Ours, *where: Any) -> list[str]:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from typing import Any
 
-import pytest_asyncio
 from conformance import alarms, ask
 from conformance.alarms import PLACE, SERVER, Stream, happen
 from conformance.registry import check
@@ -14,21 +12,6 @@ from peers.opcua.agent import Agent, Peer
 
 _STOCK = "stock asyncua has none of these events"
 _HAS_NOTIFIER, _HAS_EVENT_SOURCE = "i=48", "i=36"
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="session")
-async def eva(agent: Agent, subject: Ours) -> AsyncIterator[Peer]:
-    """A session of an operator."""
-    peer = await agent.connect(subject.url, user="eva", password=PASSWORDS["eva"])
-    yield peer
-    await peer.disconnect()
-
-
-@pytest_asyncio.fixture(loop_scope="session")
-async def stream(eva: Peer) -> AsyncIterator[Stream]:
-    """A subscription of its own for each check."""
-    async with alarms.streaming(eva) as made:
-        yield made
 
 
 async def _browse(peer: Peer, node: str, reference: str, *, inverse: bool = False) -> set[str]:

@@ -106,6 +106,19 @@ async def test_all_items_of_a_subscription_together_are_bounded(
     items.close()
 
 
+async def test_the_octets_of_all_queues_of_a_subscription_are_bounded(server: InternalServer) -> None:
+    feed = server.event_feed
+    items = group(feed)
+    items.create(1, wanted(), 2)
+    items.max_octets = 60
+    happen(server, 8)
+    await feed.drain()
+    waiting = items.queued
+    assert 0 < waiting < 8
+    assert f"{8 - waiting} events were lost".encode() in b"".join(items.take(100)[0])
+    items.close()
+
+
 async def test_an_event_is_encoded_once_for_items_that_select_the_same(server: InternalServer) -> None:
     feed = server.event_feed
     items = group(feed)
