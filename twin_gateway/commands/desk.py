@@ -20,6 +20,7 @@ from twin_gateway.audit.journal import AuditJournal, RequestMisusedError
 from twin_gateway.commands import gates
 from twin_gateway.commands.feedback import await_position
 from twin_gateway.commands.interlock import TwinInterlock
+from twin_gateway.commands.selection import Selections
 from twin_gateway.commands.tags import SafetyTag, TagStore, one_line
 from twin_gateway.commands.target import ControlTarget, build_target
 from twin_gateway.commands.value import AUTOMATIC, command_value, device_value
@@ -70,14 +71,6 @@ class SentCommand:
     user: str
 
 
-@dataclass(frozen=True, slots=True)
-class _Selection:
-    who: tuple[str, str]
-    value: object
-    test: bool
-    until: float
-
-
 class CommandDesk:
     """The `CommandDesk` port. Every attempt is on disk before it leaves, and its outcome after it came.
 
@@ -108,7 +101,7 @@ class CommandDesk:
         self._events = events
         self._settings = settings or DeskSettings()
         self._now = monotonic
-        self._selections: dict[str, _Selection] = {}
+        self._selections = Selections(self._settings.selection_time, monotonic)
         self._busy: Counter[str] = Counter()
         self._last: dict[str, float] = {}
         self._sent: dict[str, SentCommand] = {}
@@ -290,7 +283,7 @@ class CommandDesk:
         else:
             report.notes.append("1-of-n, rate, twin-interlock: skipped, an operator opens a breaker")
         taken = gates.release(self._table, target, command, report, switch)
-        taken = taken or self._selection_refusal(target, command, caller)
+        taken = taken or self._selections.refusal(target, command, caller)
         if taken is not None:
             return taken, report.notes
         self._last[command.address] = self._now()
@@ -402,32 +395,6 @@ class CommandDesk:
         text = f"Less than {self._settings.min_interval:g} s since the last command to {command.address}"
         return Outcome.refused("rate", text, StatusCode.BadResourceUnavailable, AddCause.COMMAND_ALREADY_IN_EXECUTION)
 
-    def _selection_refusal(self, target: ControlTarget, command: Command, caller: Caller) -> Outcome | None:
-        selection = self._selections.get(command.address)
-        if selection is not None and self._now() >= selection.until:
-            del self._selections[command.address]
-            selection = None
-        who = (caller.user, caller.session)
-        if selection is not None and selection.who != who:
-            return Outcome.refused(
-                "selection",
-                f"{command.address} is selected by another user",
-                StatusCode.BadResourceUnavailable,
-                AddCause.OBJECT_ALREADY_SELECTED,
-            )
-        if command.verb is Verb.SELECT and not target.takes_selection:
-            text = f"{command.address} is of control model {target.model}: it is operated without selection"
-            return Outcome.refused("selection", text, StatusCode.BadNotSupported, AddCause.NOT_SUPPORTED)
-        if command.verb is Verb.SELECT or (selection is None and not target.needs_selection):
-            return None
-        if selection is None:
-            text = f"{command.address} is not selected; call Select first"
-            return Outcome.refused("selection", text, StatusCode.BadInvalidState, AddCause.OBJECT_NOT_SELECTED)
-        if command.verb is Verb.OPERATE and (selection.value, selection.test) != (command.value, command.test):
-            text = "Operate asks for something else than what was selected"
-            return Outcome.refused("selection", text, StatusCode.BadInvalidArgument, AddCause.INCONSISTENT_PARAMETERS)
-        return None
-
     async def _send(
         self, target: ControlTarget, command: Command, caller: Caller, device_command: DeviceCommand
     ) -> Outcome:
@@ -438,7 +405,7 @@ class CommandDesk:
         try:
             outcome = await target.link.execute(device_command)
             if command.verb is Verb.SELECT and outcome.good:
-                self._note_selection(target, command, caller)
+                self._selections.note(target, command, caller)
             if watch is not None and outcome.good and not command.test:
                 outcome = await watch.result(outcome, self._settings.feedback_timeout)
             return outcome
@@ -453,14 +420,9 @@ class CommandDesk:
         finally:
             if command.verb is not Verb.SELECT:
                 # Operated, cancelled, failed or unknown: the selection is spent either way.
-                self._selections.pop(command.address, None)
+                self._selections.spend(command.address)
             if watch is not None:
                 watch.close()
-
-    def _note_selection(self, target: ControlTarget, command: Command, caller: Caller) -> None:
-        until = self._now() + self._settings.selection_time
-        selection = _Selection((caller.user, caller.session), command.value, command.test, until)
-        self._selections[target.address.text] = selection
 
     # ---- book-keeping ---------------------------------------------------------------------------------------------
 
