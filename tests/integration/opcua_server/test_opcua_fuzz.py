@@ -23,6 +23,8 @@ SEED = int(os.environ.get("TWIN_FUZZ_SEED", "63353"))
 BEFORE_HELLO, BEFORE_OPENING, BEFORE_SESSION, IN_SESSION, FRAMES = 4_000, 4_000, 20_000, 68_000, 4_000
 BATCH = 200
 LIMITS = {"max_connections": 400, "max_connections_per_host": 300, "activation_seconds": 2.0}
+# Subscriptions outlive their sessions: not for long.
+SUBSCRIPTIONS = {"max_publishing_interval": 100.0, "max_keep_alive_count": 5, "max_lifetime": 1500.0}
 
 
 @pytest.fixture
@@ -34,7 +36,7 @@ def look(server: StrainedServer) -> Iterator[Process]:
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[StrainedServer]:
-    with StrainedServer(bays=50, changing=True, limits=LIMITS) as strained:
+    with StrainedServer(bays=50, changing=True, limits=LIMITS, subscriptions=SUBSCRIPTIONS) as strained:
         yield strained
 
 
@@ -85,7 +87,7 @@ def flood(server: StrainedServer, stage: int, count: int, rng: random.Random) ->
 def settled(server: StrainedServer, seconds: float = 15.0) -> dict[str, Any]:
     """What the server is like when all connections but the good client's are gone."""
     end = time.monotonic() + seconds
-    while (state := server.ask())["sessions"] > 1 and time.monotonic() < end:
+    while (state := server.ask())["sessions"] + state["subscriptions"] > 1 and time.monotonic() < end:
         time.sleep(0.1)
     return state
 

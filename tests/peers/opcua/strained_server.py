@@ -1,7 +1,7 @@
 """The server in a process of its own, so that its memory, its errors and its delays are its own.
 
-Its argument is JSON (`bays`, `changing`, `limits`). It prints the port, then for each line of its standard input how
-it is now.
+Its argument is JSON (`bays`, `changing`, `limits`, `subscriptions`). It prints the port, then for each
+line of its standard input how it is now.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import os
 import socket
 import sys
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +50,8 @@ async def _serve(options: dict[str, Any]) -> None:
             assert serving is not None
             # Sessions with subscriptions outlive their connections: not for long.
             serving.min_session_timeout_ms = 500.0
+            subscriptions = serving.subscription_service
+            subscriptions.limits = replace(subscriptions.limits, **options.get("subscriptions", {}))
             assert listener is not None
             for each in listener.sockets:
                 # What the system keeps of the unread is small, so that what the server keeps is soon seen.
