@@ -124,7 +124,7 @@ def _references(server: InternalServer, node_id: bytes, access: Access) -> Itera
         references = server.types.node_references(node_id)
         if references is None:
             raise OperationError(ua.StatusCodes.BadNodeIdUnknown)
-        return [*references, *server.space.added(node_id, access.language)]
+        return itertools.chain(references, server.space.added(node_id, access.language))
     if not access.allows(Right.BROWSE, node.owner):
         # Whoever may not see a node is not told that it exists.
         raise OperationError(ua.StatusCodes.BadNodeIdUnknown)

@@ -336,22 +336,22 @@ class GridSpace:
             yield from self.further.references_of(node)
 
     def child_references(self, node: Node, language: str = "") -> Iterator[Reference]:
-        """References to the nodes one level down."""
+        """References to the nodes one level down; the table may grow between one and the next."""
         tree, relation, display = self.tree, self.relation(node), self._display
         children = tree.children(node.tree) if node.tree >= 0 else iter(tree.roots())
         level = int(tree.level[node.tree]) if node.tree >= 0 else 0
-        rows, levels, namespace = tree.row, tree.level, self.namespace
+        namespace = self.namespace
         for child in children:
-            row = int(rows[child])
+            row, below = int(tree.row[child]), int(tree.level[child])
             name = tree.name(child)
-            fillers = int(levels[child]) - level - 1
+            fillers = below - level - 1
             head = f"{node.owner}/" if level else ""
             address = f"{head}{(FILLER + '/') * fillers}{name}"
             yield Reference(
                 relation,
                 True,
                 string_node_id(address, namespace),
-                qualified_name(name, INDEX if levels[child] >= _FIRST_DATA_LEVEL else namespace),
+                qualified_name(name, INDEX if below >= _FIRST_DATA_LEVEL else namespace),
                 display(child, row, language),
                 NodeClass.VARIABLE if row >= 0 else NodeClass.OBJECT,
                 self._type(child, row, address).node_id,

@@ -59,6 +59,18 @@ def test_forward_and_inverse_references_agree(space: GridSpace) -> None:
     assert f"{POSITION}#EnumValues" in seen
 
 
+def test_a_grid_that_grows_while_it_is_browsed_is_told_whole() -> None:
+    table = grid()
+    space = GridSpace(table, 2, lambda *_: {})
+    bay = find(space, BAY)
+    before = {each.target for each in space.child_references(bay)}
+    references = space.child_references(bay)
+    told = {next(references).target}
+    table.add([point(f"{BAY}/QA{number}/XCBR1/Pos") for number in range(2, 9)])
+    told |= {each.target for each in references}
+    assert before < told
+
+
 def test_fillers_are_skipped_in_names_and_kept_in_ids(space: GridSpace) -> None:
     assert f"{BAY}/_/MMXU1" in identifiers(space, BAY, True)
     parent = space.parent(find(space, f"{BAY}/_/MMXU1"))
