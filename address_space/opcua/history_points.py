@@ -79,6 +79,10 @@ class ContinuationPoints:
         mine[point] = unfinished
         return point
 
+    def forget(self, session: Session) -> None:
+        """A session has another user: what the former one may read is not for this one."""
+        self._of.get(session, {}).clear()
+
     def count(self, session: Session) -> int:
         """How many a session has."""
         return len(self._of.get(session, ()))

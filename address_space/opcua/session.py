@@ -244,6 +244,7 @@ async def activate_session(processor: Processor, request: Request) -> None:
     session.activate(replace(caller, client=processor.peer, session=session.session_id.to_string()))
     if former is not None and (former.user, former.roles) != (caller.user, caller.roles):
         session.continuation.clear()
+        server.history.points.forget(session)
         await server.subscription_service.change_user(session)
     session.counts.activated(caller.user, parameters)
     session.rights.language = languages.choose(session.counts.locales)
