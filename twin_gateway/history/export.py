@@ -51,7 +51,8 @@ def write_csv(store: OfflineStore, address: str, start: int, end: int, file: Tex
         samples = page.samples
         values = [None if np.isnan(value) else value for value in samples.value.tolist()]
         if kind != ValueType.DOUBLE:
-            values = [None if value is None else int(value) for value in values]
+            # A value of a time when the point had another type may be no whole number.
+            values = [int(value) if value is not None and value.is_integer() else value for value in values]
         rows = zip(samples.time.tolist(), samples.received.tolist(), values, samples.text, samples.status, strict=True)
         for moment, received, value, text, status in rows:
             shown = text if text is not None else value

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import logging
 import uuid
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -23,6 +24,7 @@ from twin_gateway.history.frames import Columns, Frame
 from twin_gateway.history.link import ProcessLink
 from twin_gateway.history.settings import HistorySettings, Selection
 
+log = logging.getLogger(__name__)
 _SLICE = 20_000
 _LEARN = 250
 _EVENTS = 200
@@ -108,21 +110,28 @@ class Feed:
     async def round(self) -> bool:
         """Send what is in the journals; False when the process does not follow and some is left."""
         async with self._lock:
-            link = self._link
-            if link is None:
+            if self._link is None:
                 return False
-            while self.waiting < self._most_open:
-                more = self._feed_events()
-                more |= await self._feed_samples(self._changes, 0)
-                more |= await self._feed_samples(self._late, 1)
-                await link.drain()
-                if not more and self._snapshot_due:
-                    self._snapshot_due = False
-                    await self._snapshot(link)
-                elif not more:
-                    return True
-                await asyncio.sleep(0)
-            return False
+            try:
+                return await self._round(self._link)
+            except Exception:  # what it had taken is missed: a gap, and the next round goes on behind it
+                log.exception("history: what the journals have cannot be sent")
+                self._missed(clock.now())
+                return False
+
+    async def _round(self, link: ProcessLink) -> bool:
+        while self.waiting < self._most_open:
+            more = self._feed_events()
+            more |= await self._feed_samples(self._changes, 0)
+            more |= await self._feed_samples(self._late, 1)
+            await link.drain()
+            if not more and self._snapshot_due:
+                self._snapshot_due = False
+                await self._snapshot(link)
+            elif not more:
+                return True
+            await asyncio.sleep(0)
+        return False
 
     async def _feed_samples(self, cursor: Cursor[Chunk], which: int) -> bool:
         chunks = cursor.take(_SLICE)
@@ -152,8 +161,11 @@ class Feed:
         count, self._lost_seen[which] = total - self._lost_seen[which], total
         self._tell_lost(count, _WHAT[which])
         if which == 0:
-            self._send("gap", {"begin": self._until, "end": end, "reason": "overload"}, {}, 1)
-            self._snapshot_due = True
+            self._missed(end)
+
+    def _missed(self, end: int) -> None:
+        self._send("gap", {"begin": self._until, "end": end, "reason": "overload"}, {}, 1)
+        self._snapshot_due = True
 
     async def _send_chunks(self, chunks: Sequence[Chunk], *, late: bool) -> None:
         rows = np.concatenate([chunk.rows for chunk in chunks])

@@ -6,12 +6,13 @@ Runs in a thread of its own beside the one that writes.
 from __future__ import annotations
 
 import contextlib
+from pathlib import Path
 
 import duckdb
 
 from twin_gateway.history.database import HistoryPausedError, first_line
 from twin_gateway.history.segments import write_segment
-from twin_gateway.history.store import HistoryStore
+from twin_gateway.history.store import HistoryStore, day_start
 
 _MIB = 1 << 20
 
@@ -25,8 +26,10 @@ def keep_house(store: HistoryStore) -> None:
     try:
         cursor = store.cursor()
         try:
-            _close_past(store, cursor)
-            _retain(store)
+            try:
+                _close_past(store, cursor)
+            finally:
+                _retain(store)  # also makes the room that closing needs on a full disk
         finally:
             cursor.close()
     except (duckdb.Error, OSError) as error:
@@ -63,23 +66,37 @@ def _retain(store: HistoryStore) -> None:
             store.roll = any(segment.rows for segment in store.segments)
             break
         store.delete_segment(oldest, f"more than {store.settings.max_size_mb} MiB")
+    if days := store.days():
+        store.forget_gaps(day_start(days[0]))
 
 
 def check_files(store: HistoryStore) -> int:
-    """Put closed files aside that can no longer be read; how many. To be called when a query failed on a file."""
+    """Put closed files aside that can no longer be read; how many. To be called when a query failed on a file.
+
+    Read on a connection of its own: what is wrong with the database must not count against the files.
+    """
     count = 0
-    cursor = store.cursor()
-    try:
+    with duckdb.connect(config={"threads": 1, "memory_limit": f"{store.settings.memory_mb}MB"}) as reading:
         for segment in store.segments:
-            if segment.path is None:
+            why = _damage(reading, segment.path) if segment.path is not None else None
+            if segment.path is None or why is None:
                 continue
-            try:
-                cursor.execute("SELECT sum(hash(h)) FROM read_parquet($1) h", [str(segment.path)]).fetchall()
-            except (duckdb.Error, OSError) as error:
-                store.replace_segment(segment, None)
-                if segment.path.exists():
-                    store.put_aside(segment, first_line(error))
-                count += 1
-    finally:
-        cursor.close()
+            store.replace_segment(segment, None)
+            if segment.path.exists():
+                store.put_aside(segment, why)
+            count += 1
     return count
+
+
+def _damage(reading: duckdb.DuckDBPyConnection, path: Path) -> str | None:
+    """What is wrong with a file; None when it is whole, and when it is not the file's fault that it cannot be read."""
+    try:
+        path.open("rb").close()
+        reading.execute("SELECT sum(hash(h)) FROM read_parquet($1) h", [str(path)]).fetchall()
+    except FileNotFoundError:
+        return f"{path.name} is gone"
+    except (OSError, duckdb.OutOfMemoryException):
+        return None
+    except duckdb.Error as error:
+        return first_line(error)
+    return None

@@ -72,6 +72,8 @@ class ProcessLink:
                 been_ready = await self._listen(await self._launch())
             except (OSError, FrameError) as error:
                 log.error("history: %s", error)
+            except Exception:  # whatever it said, it is started again
+                log.exception("history: what its process said failed")
             await self._end(5.0)
             if self._stopping:
                 return

@@ -25,13 +25,14 @@ import duckdb
 import numpy as np
 import numpy.typing as npt
 
+from address_space.catalogue import ValueType
 from twin_gateway.history.database import HistoryPausedError, first_line
 from twin_gateway.history.frames import SIZES, Frame, decode, sizes
 from twin_gateway.history.housekeeping import keep_house
 from twin_gateway.history.reading import Page, Reader
 from twin_gateway.history.settings import HistorySettings
 from twin_gateway.history.store import HistoryStore
-from twin_gateway.history.values import bits_of, numbers_of
+from twin_gateway.history.values import TYPE_MISMATCH, bits_of, misfits, numbers_of
 
 log = logging.getLogger(__name__)
 RETRY_S = 1.0
@@ -60,8 +61,8 @@ class HistoryProcess:
         self._pool = ThreadPoolExecutor(self._settings.readers, thread_name_prefix="reader")
         self._house = ThreadPoolExecutor(1, thread_name_prefix="house")
         self._keeping: Future[None] | None = None
-        self._running: dict[int, Reader] = {}
-        self._cancelled: set[int] = set()
+        self._reading = threading.Lock()
+        self._queries: dict[int, Reader | None] = {}
         self._series: npt.NDArray[np.int32] = np.empty(0, np.int32)
         self._types: npt.NDArray[np.uint8] = np.empty(0, np.uint8)
         self._run, self._batch = "", 0
@@ -80,11 +81,15 @@ class HistoryProcess:
             if frame.kind:
                 self._handle(frame)
             self._commit_when_due()
+        # On disk first: what is being read, and a day that is being closed, may take longer than the gateway waits.
+        self._commit()
+        with self._reading:
+            under_way = list(self._queries)
+        for number in under_way:
+            self._cancel(number)
         self._pool.shutdown(wait=True, cancel_futures=True)
         self._house.shutdown(wait=True)
         try:
-            self._store.commit(self._run, self._batch, force=True)
-            self._send(Frame("done", {"batch": self._store.batch, **self._figures()}))
             self._store.close()
         except HistoryPausedError as error:
             log.error("history: %d rows are lost at the end: %s", self._store.waiting, error)
@@ -170,7 +175,8 @@ class HistoryProcess:
         value, wide = numbers_of(columns["raw"], self._types[rows])
         text: npt.NDArray[np.object_] | None = None
         if "texts" in frame.head:
-            text = np.array(frame.head["texts"], object)
+            # A lone surrogate is no character: DuckDB takes none, and nothing after it would ever be written.
+            text = np.array([each.encode(errors="replace").decode() for each in frame.head["texts"]], object)
         elif wide.any():
             text = np.full(len(rows), None, object)
             text[wide] = [str(number) for number in columns["raw"][wide].view(np.int64).tolist()]
@@ -246,33 +252,40 @@ class HistoryProcess:
     def _query(self, frame: Frame) -> None:
         if self._store.has_waiting(frame.head.get("address", "")) and time.monotonic() >= self._retry_at:
             self._commit()
+        with self._reading:
+            self._queries[int(frame.head["id"])] = None
         self._pool.submit(self._answer, frame)
 
     def _cancel(self, number: int) -> None:
-        reader = self._running.get(number)
-        if reader is not None:
-            reader.interrupt()
-        else:
-            self._cancelled.add(number)
+        """End a query, or leave it out when it has not begun; nothing when it has ended."""
+        with self._reading:
+            reader = self._queries.get(number)
+            if reader is not None:
+                reader.interrupt()
+            else:
+                self._queries.pop(number, None)
 
     def _answer(self, frame: Frame) -> None:
         number = int(frame.head["id"])
-        if number in self._cancelled:
-            self._cancelled.discard(number)
-            return
         try:
-            reader = Reader(self._store)
-            self._running[number] = reader
+            with self._reading:
+                if number not in self._queries:
+                    return
+                reader = self._queries[number] = Reader(self._store)
             try:
                 answer = _ANSWERS[frame.head["what"]](reader, frame, number)
             finally:
-                del self._running[number]
-                reader.close()
+                with self._reading:  # nobody interrupts what is closed
+                    del self._queries[number]
+                    reader.close()
         except KeyError as error:
             answer = Frame("answer", {"id": number, "unknown": str(error)})
         except Exception as error:  # the reader of the answer decides; this process serves on
             log.warning("history: a query failed: %s", error)
             answer = Frame("answer", {"id": number, "error": first_line(error)})
+        finally:
+            with self._reading:
+                self._queries.pop(number, None)
         self._send(answer)
 
     def _send(self, frame: Frame) -> bool:
@@ -292,16 +305,13 @@ def _columns_of(page: Page, prefix: str = "") -> tuple[dict[str, npt.NDArray[Any
     samples = page.samples
     columns: dict[str, npt.NDArray[Any]] = {
         f"{prefix}raw": bits_of(samples, page.value_type),
-        f"{prefix}status": samples.status,
+        f"{prefix}status": np.where(misfits(samples, page.value_type), TYPE_MISMATCH, samples.status).astype(np.uint32),
         f"{prefix}time": samples.time,
         f"{prefix}received": samples.received,
     }
     if page.modified is not None:
         columns["changed"], columns["change"] = page.modified
-    return columns, samples.text.tolist() if page.value_type == _STRING else None
-
-
-_STRING = 12
+    return columns, samples.text.tolist() if page.value_type == ValueType.STRING else None
 
 
 def _raw(reader: Reader, frame: Frame, number: int) -> Frame:

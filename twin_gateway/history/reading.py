@@ -6,9 +6,10 @@ value and with BadDataLost stands at the beginning of the gap, for series that h
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from functools import wraps
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import duckdb
 import numpy as np
@@ -30,6 +31,7 @@ _SAMPLE = "time, received, value, status, late, text"
 _ORDER = ("time", "file", "place")
 Times = npt.NDArray[np.int64]
 ResultT = TypeVar("ResultT")
+P = ParamSpec("P")
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +48,25 @@ class Page:
     modified: tuple[Times, Times] | None = None
 
 
+def _steady(query: Callable[Concatenate[Reader, P], ResultT]) -> Callable[Concatenate[Reader, P], ResultT]:
+    """A query that runs again when a segment was closed, deleted or found damaged under way."""
+
+    @wraps(query)
+    def again(reader: Reader, /, *args: P.args, **kwargs: P.kwargs) -> ResultT:
+        for _ in range(3):
+            before = reader.store.segments
+            try:
+                return query(reader, *args, **kwargs)
+            except (duckdb.InterruptException, duckdb.OutOfMemoryException):
+                raise
+            except duckdb.Error:
+                if reader.store.segments == before and not check_files(reader.store):
+                    raise
+        return query(reader, *args, **kwargs)
+
+    return again
+
+
 class Reader:
     """Queries of one thread, on a connection of its own.
 
@@ -54,11 +75,13 @@ class Reader:
     """
 
     def __init__(self, store: HistoryStore) -> None:
-        self._store = store
+        self.store = store
         self._cursor = store.cursor()
+        self._interrupted = False
 
     def interrupt(self) -> None:
-        """From another thread: end the query that is under way."""
+        """From another thread: end the query that is under way, and begin no other."""
+        self._interrupted = True
         self._cursor.interrupt()
 
     def close(self) -> None:
@@ -67,6 +90,7 @@ class Reader:
 
     # ---- samples --------------------------------------------------------------------------------------------------
 
+    @_steady
     def raw(
         self,
         address: str,
@@ -83,29 +107,16 @@ class Reader:
         Raises:
             KeyError: nothing of the address is kept.
         """
-        return self._steady(
-            lambda: self._raw(address, start, end, limit, reverse=reverse, resume=resume, modified=modified)
-        )
-
-    def _raw(
-        self,
-        address: str,
-        start: int,
-        end: int,
-        limit: int,
-        *,
-        reverse: bool,
-        resume: tuple[int, int] | None,
-        modified: bool,
-    ) -> Page:
-        number, value_type, since = self._store.series(address)
+        number, value_type, since = self.store.series(address)
         skip = 0
         if resume is not None:
             start, end = (start, resume[0] + 1) if reverse else (resume[0], end)
             skip = resume[1]
         limit = min(limit, MOST) if limit > 0 else MOST
         rows = (
-            _replaced(self._rows(number, since, start, end)) if modified else self._standing(number, since, start, end)
+            _replaced(self._rows(self.store.segments, number, since, start, end))
+            if modified
+            else self._standing(number, since, start, end)
         )
         way = " DESC" if reverse else ""
         order = ", ".join(f"{name}{way}" for name in _ORDER)
@@ -129,16 +140,14 @@ class Reader:
             )
         return Page(value_type, samples, following, changes)
 
+    @_steady
     def bracket(self, address: str, times: Times) -> tuple[Page, Page]:
         """As of the port `HistoryReader`: neighbours of each time, in the order of the times.
 
         Raises:
             KeyError: nothing of the address is kept.
         """
-        return self._steady(lambda: self._bracket(address, times))
-
-    def _bracket(self, address: str, times: Times) -> tuple[Page, Page]:
-        series = self._store.series(address)
+        series = self.store.series(address)
         wanted, where = np.unique(times, return_inverse=True)
         before, after = _blank(len(wanted)), _blank(len(wanted))
         if len(wanted):
@@ -207,26 +216,29 @@ class Reader:
 
     def _standing(self, number: int, since: int, start: int, end: int) -> str:
         """SQL of the samples that count: without those that a late one has replaced."""
-        rows = self._rows(number, since, start, end)
-        if not any(each.late and each.overlaps(start, end) for each in self._store.segments):
+        segments = self.store.segments  # the same for both: places in a table are others than in its file
+        rows = self._rows(segments, number, since, start, end)
+        if not any(each.late and each.overlaps(start, end) for each in segments):
             return rows
-        late = self._rows(number, since, start, end, only_late=True)
+        late = self._rows(segments, number, since, start, end, only_late=True)
         return (
             f"SELECT u.* FROM ({rows}) u "
             f"LEFT JOIN (SELECT time, max((file, place)) AS newest FROM ({late}) GROUP BY time) l USING (time) "
             "WHERE l.newest IS NULL OR (u.file, u.place) >= l.newest"
         )
 
-    def _rows(self, number: int, since: int, start: int, end: int, *, only_late: bool = False) -> str:
+    def _rows(
+        self, segments: tuple[Segment, ...], number: int, since: int, start: int, end: int, *, only_late: bool = False
+    ) -> str:
         """SQL of all records of a series in a time: `file` and `place` give the order of arrival."""
         where = f"WHERE series = {number} AND time >= {start} AND time < {end}" + (" AND late" if only_late else "")
         mine = [
             each
-            for each in self._store.segments
+            for each in segments
             if each.kind == "sample" and each.rows and each.overlaps(start, end) and (each.late or not only_late)
         ]
         parts = _sources(mine, _SAMPLE, where)
-        gaps = [gap.begin for gap in self._store.gaps if start <= gap.begin < end and gap.end > since]
+        gaps = [gap.begin for gap in self.store.gaps if start <= gap.begin < end and gap.end > since]
         if gaps and not only_late:
             marks = ", ".join(f"({begin})" for begin in gaps)
             parts.append(
@@ -237,15 +249,11 @@ class Reader:
 
     # ---- events ---------------------------------------------------------------------------------------------------
 
+    @_steady
     def events(
         self, prefix: str, start: int, end: int, limit: int, *, reverse: bool = False, resume: int | None = None
     ) -> tuple[list[str], int | None]:
         """JSON of the events at and below an address by time; `resume` packs time and number as `pack` does."""
-        return self._steady(lambda: self._events(prefix, start, end, limit, reverse=reverse, resume=resume))
-
-    def _events(
-        self, prefix: str, start: int, end: int, limit: int, *, reverse: bool, resume: int | None
-    ) -> tuple[list[str], int | None]:
         skip = 0
         if resume is not None:
             moment, skip = resume >> 32, resume & 0xFFFF_FFFF
@@ -255,12 +263,12 @@ class Reader:
         if prefix:
             where += " AND (address = $1 OR starts_with(address, $1 || '/'))"
         mine = [
-            each for each in self._store.segments if each.kind == "event" and each.rows and each.overlaps(start, end)
+            each for each in self.store.segments if each.kind == "event" and each.rows and each.overlaps(start, end)
         ]
         parts = " UNION ALL ".join(_sources(mine, "time, address, record", where))
         way = " DESC" if reverse else ""
         order = ", ".join(f"{name}{way}" for name in _ORDER)
-        rows = self._cursor.execute(
+        rows = self._execute(
             f"SELECT time, record FROM ({parts}) ORDER BY {order} LIMIT {limit + 1} OFFSET {skip}",
             [prefix] if prefix and "$1" in parts else [],
         ).fetchall()
@@ -275,21 +283,13 @@ class Reader:
     # ---- how ------------------------------------------------------------------------------------------------------
 
     def _fetch(self, query: str) -> dict[str, npt.NDArray[Any]]:
-        found: dict[str, npt.NDArray[Any]] = self._cursor.execute(query).fetchnumpy()
+        found: dict[str, npt.NDArray[Any]] = self._execute(query).fetchnumpy()
         return found
 
-    def _steady(self, query: Callable[[], ResultT]) -> ResultT:
-        """Run a query again when a segment was closed, deleted or found damaged under way."""
-        for _ in range(3):
-            before = self._store.segments
-            try:
-                return query()
-            except (duckdb.InterruptException, duckdb.OutOfMemoryException):
-                raise
-            except duckdb.Error:
-                if self._store.segments == before and not check_files(self._store):
-                    raise
-        return query()
+    def _execute(self, query: str, values: Sequence[str] = ()) -> duckdb.DuckDBPyConnection:
+        if self._interrupted:
+            raise duckdb.InterruptException("the query was cancelled")
+        return self._cursor.execute(query, values)
 
 
 def _sources(segments: list[Segment], names: str, where: str) -> list[str]:

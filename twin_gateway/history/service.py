@@ -176,6 +176,7 @@ class History:
         head = frame.head
         if frame.kind == "done" and self._feed is not None:
             self._feed.acknowledge(int(head["batch"]))
+            self._paused(False, "it goes on")  # also when it was another process that had paused
             for name in _FIGURES:
                 setattr(self._counters, name, int(head[name]))
         elif frame.kind == "answer":

@@ -40,6 +40,9 @@ _MIB = 1 << 20
 _ONE_GAP = 10 * clock.TICKS_PER_SECOND
 """Losses that follow each other within this are one gap."""
 
+DAMAGED = "damaged file"
+"""Reason of a gap."""
+
 
 @dataclass(frozen=True, slots=True)
 class Gap:
@@ -132,7 +135,8 @@ class HistoryStore:
         row = database.execute("SELECT until, run, batch FROM state").fetchone()
         until, self.run, self.batch = row if row is not None else (None, "", 0)
         if until is None and closed:
-            until = max(segment.high for segment in closed)
+            # A device whose clock is ahead must not hide that something is missing.
+            until = min(begun - 1, max(segment.high for segment in closed))
         if run and run == self.run:
             self._series.unconfirmed[:] = False
         elif until is not None and until < begun:
@@ -188,7 +192,8 @@ class HistoryStore:
             raise
         # What waits was numbered with series that may not have been written yet; nothing was missed meanwhile.
         self._series.carry_on(series)
-        self.gaps = gaps
+        found = {gap for gap in self.gaps if gap.reason == DAMAGED}
+        self.gaps = tuple(sorted({*gaps, *found}, key=lambda gap: gap.begin))
         self._gaps_changed = True
 
     def _drop_connection(self) -> None:
@@ -420,17 +425,25 @@ class HistoryStore:
         self.counters.removed += 1
         self._tell("", 100, f"History of {segment.day} is deleted: {segment.rows} {segment.kind}s, {why}")
 
+    def forget_gaps(self, before: int) -> None:
+        """Leave out gaps that were over by then: nothing is kept of what they interrupted."""
+        with self._lock:
+            kept = tuple(gap for gap in self.gaps if gap.end >= before)
+            if len(kept) < len(self.gaps):
+                self.gaps, self._gaps_changed = kept, True
+
     def put_aside(self, segment: Segment, why: str) -> None:
-        """Rename a damaged file; its day is a gap."""
+        """Rename a damaged file; of one with samples the day is a gap."""
         if segment.path is None:
             return
         kept = set_aside(segment.path, "damaged")
         kept.rename(kept.with_suffix(".damaged"))
-        begin = day_start(segment.day)
-        lost = Gap(begin, begin + 86_400 * clock.TICKS_PER_SECOND, "damaged file")
-        with self._lock:
-            self.gaps = tuple(sorted([*self.gaps, lost], key=lambda gap: gap.begin))
-            self._gaps_changed = True
+        if segment.kind == "sample":
+            begin = day_start(segment.day)
+            lost = Gap(begin, begin + 86_400 * clock.TICKS_PER_SECOND, DAMAGED)
+            with self._lock:
+                self.gaps = tuple(sorted([*self.gaps, lost], key=lambda gap: gap.begin))
+                self._gaps_changed = True
         self._tell("G02", 600, f"History of {segment.day}: a file is damaged and put aside: {why}")
 
     # ---- what readers need ----------------------------------------------------------------------------------------

@@ -15,6 +15,17 @@ EXACT = 1 << 53
 DATA_LOST = 0x809D_0000
 """BadDataLost (Part 11, 6.2): data are missing because collection was started, stopped or lost."""
 
+TYPE_MISMATCH = 0x8074_0000
+"""BadTypeMismatch: the point had another type then, and the one that it has now does not hold the value."""
+
+_WHOLE = {
+    ValueType.BOOLEAN: (0.0, 1.0),
+    ValueType.INT32: (-(2.0**31), 2.0**31 - 1),
+    ValueType.UINT32: (0.0, 2.0**32 - 1),
+    ValueType.INT64: (-(2.0**63), 2.0**63),
+}
+"""Least and greatest value of the types of whole numbers."""
+
 
 @dataclass(frozen=True, slots=True)
 class Samples:
@@ -55,6 +66,21 @@ def numbers_of(
         signed = raw.view(np.int64)
         wide &= (signed > EXACT) | (signed < -EXACT)
     return value, wide
+
+
+def misfits(samples: Samples, value_type: int) -> npt.NDArray[np.bool_]:
+    """Which samples that are not Bad have a value that the point's present type does not hold."""
+    value = samples.value
+    if value_type == ValueType.STRING:
+        wrong = np.array([text is None for text in samples.text], np.bool_)
+    elif value_type == ValueType.DOUBLE:
+        wrong = np.isnan(value)
+        wrong[wrong] = [text is not None for text in samples.text[wrong]]
+    else:
+        low, high = _WHOLE[ValueType(value_type)]
+        wrong = ~((value >= low) & (value <= high) & (value == np.rint(value)))
+    mismatch: npt.NDArray[np.bool_] = wrong & (samples.status < 0x8000_0000)
+    return mismatch
 
 
 def bits_of(samples: Samples, value_type: int) -> npt.NDArray[np.uint64]:
