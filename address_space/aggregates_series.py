@@ -136,13 +136,17 @@ class Series:
 
     @cached_property
     def good(self) -> Mask:
-        """Samples of Good status."""
-        return self.status < 0x4000_0000
+        """Samples of Good status whose value is a number."""
+        return (self.status < 0x4000_0000) & self._finite
+
+    @cached_property
+    def _finite(self) -> Mask:
+        return np.isfinite(self.value)
 
     @cached_property
     def bad(self) -> Mask:
-        """Samples that are not used: Bad ones, and Uncertain ones where these are treated as Bad."""
-        return ~self.good if self.configuration.treat_uncertain_as_bad else self.status >= BAD
+        """Samples that are not used: Bad ones, values that are not finite, Uncertain ones where treated as Bad."""
+        return ~self.good if self.configuration.treat_uncertain_as_bad else (self.status >= BAD) | ~self._finite
 
     @cached_property
     def uncertain(self) -> Mask:

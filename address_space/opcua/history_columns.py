@@ -18,10 +18,15 @@ from address_space.point import Raw, Ticks, Words
 from address_space.ports import HistoryValues
 
 _HISTORY_DATA, _HISTORY_MODIFIED_DATA, _HISTORY_EVENT = 658, 11227, 661
-_EMPTY_CODES = (0x8032_0000, 0x809B_0000, 0x809D_0000)
-"""BadWaitingForInitialData, BadNoData and BadDataLost stand where there is no value."""
+_EMPTY_CODES = np.array((0x8032_0000, 0x8074_0000, 0x809B_0000, 0x809D_0000), np.uint32)
+"""BadWaitingForInitialData, BadTypeMismatch, BadNoData and BadDataLost stand where there is no value."""
 _RE_RANGE = re.compile(r"(\d{1,10})(?::(\d{1,10}))?\Z")
 _INDEX_RANGE_NO_DATA = np.uint32(int(ua.StatusCodes.BadIndexRangeNoData))
+
+
+def without_value(status: Words) -> npt.NDArray[np.bool_]:
+    """Which StatusCodes of samples say that there is no value."""
+    return np.isin(status & np.uint32(0xFFFF_0000), _EMPTY_CODES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,14 +51,12 @@ class Columns:
         return len(self.raw)
 
     @staticmethod
-    def of(values: HistoryValues, positions: npt.NDArray[np.int64] | None = None) -> Columns:
-        """Samples as the history has them, or some of them by position; Bad ones without a value are empty."""
-        empty = np.isin(values.status & np.uint32(0xFFFF_0000), np.array(_EMPTY_CODES, np.uint32))
-        kinds = np.where(empty, NO_VALUE, values.value_type).astype(np.uint8)
+    def of(values: HistoryValues) -> Columns:
+        """Samples as the history has them; Bad ones without a value are empty."""
+        kinds = np.where(without_value(values.status), NO_VALUE, values.value_type).astype(np.uint8)
         texts = values.texts or ()
         raw = np.arange(len(values), dtype=np.uint64) if values.texts is not None else values.raw
-        made = Columns(kinds, raw, values.status, values.source, values.server, texts)
-        return made if positions is None else made.pick(positions)
+        return Columns(kinds, raw, values.status, values.source, values.server, texts)
 
     @staticmethod
     def blank(status: int, moments: Sequence[int]) -> Columns:

@@ -15,7 +15,13 @@ if TYPE_CHECKING:
 
 
 class Reading(Protocol):
-    """One node's history on its way, part by part."""
+    """One node's history on its way, part by part.
+
+    Attributes:
+        page: values, intervals or events of one answer at most.
+    """
+
+    page: int
 
     async def next(self) -> Answer:
         """The next part."""

@@ -22,7 +22,7 @@ from address_space.aggregates_series import (
 from address_space.aggregates_values import Processed
 from address_space.catalogue import ValueType
 from address_space.opcua.encoding import NO_VALUE, STATUS_CODE
-from address_space.opcua.history_columns import Columns, Part, history_data
+from address_space.opcua.history_columns import Columns, Part, history_data, without_value
 from address_space.opcua.history_raw import Answer, moment
 from address_space.opcua.history_series import Loaded, SeriesLoader, TooManyError, joined, picked
 from address_space.opcua.untyped import ua
@@ -127,6 +127,8 @@ def columns_of(processed: Processed, loaded: Loaded, result: Result) -> Columns:
             empty |= ~taken
         else:
             raw = np.where(taken, loaded.values.raw[processed.sample], raw)
+            # A raw value may be not a number by itself.
+            empty &= ~taken | without_value(processed.status)
     kinds = np.where(empty, NO_VALUE, kind).astype(np.uint8)
     return Columns(kinds, raw, processed.status, processed.time, processed.time, texts)
 
@@ -311,9 +313,8 @@ class AtTimeReading:
             picked(after, np.nonzero(after.source > 0)[0]),
         ]
         if not self.details.simple:
-            limit = 0x4000_0000 if loader.configuration.treat_uncertain_as_bad else 0x8000_0000
             for moments, values, back in ((before.source, before, True), (after.source, after, False)):
-                doubtful = np.unique(moments[(values.source > 0) & (values.status >= limit)])
+                doubtful = np.unique(moments[(values.source > 0) & loader.bad(values)])
                 for each in doubtful.tolist():
                     found, _ = await loader.outside(each + 1 if back else each, back=back, least=1)
                     parts.append(found)

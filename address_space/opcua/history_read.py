@@ -50,7 +50,9 @@ if TYPE_CHECKING:
 RAW, PROCESSED, AT_TIME, EVENTS = 649, 652, 655, 646
 _NOT_OFFERED = frozenset({18651, 23500, 32800})
 """ReadEventDetailsSorted, ReadAnnotationDataDetails, ReadEventDetails2: known, but no node has them here."""
-_VALUE_OCTETS = 34
+_VALUE_OCTETS, _EVENT_OCTETS = 34, 512
+_MOST_SECONDS = 60.0
+"""One request is worked on for so long at most; what is not read by then answers BadTimeout."""
 _READINGS_AT_ONCE = 4
 _TEXT_SHARE = 5
 _CODES = ua.StatusCodes
@@ -85,6 +87,7 @@ class _Asked:
     release: bool
     nodes: list[Wanted]
     page: int
+    until: float
 
 
 class HistoryService:
@@ -128,8 +131,11 @@ class HistoryService:
         page = min(limits.max_history_values, max(1, limits.max_history_values_per_answer // len(nodes)))
         octets = processor.response_limit
         if octets:
-            page = min(page, max(1, octets // 2 // len(nodes) // _VALUE_OCTETS))
-        return _Asked(next(self._numbers), kind, details, stamps, release, nodes, page)
+            each = _EVENT_OCTETS if kind == EVENTS else _VALUE_OCTETS
+            page = min(page, max(1, octets // 2 // len(nodes) // each))
+        patience = min(request.timeout_hint / 1000 or _MOST_SECONDS, _MOST_SECONDS)
+        until = asyncio.get_running_loop().time() + patience
+        return _Asked(next(self._numbers), kind, details, stamps, release, nodes, page, until)
 
     async def read(self, processor: Processor, request: Request, asked: _Asked, session: Session) -> None:
         """Read all nodes one after the other and answer."""
@@ -149,13 +155,19 @@ class HistoryService:
             unfinished = self.points.take(session, wanted.point)
             if unfinished.node_id != wanted.node_id or unfinished.details != asked.kind:
                 raise OperationError(_CODES.BadContinuationPointInvalid)
-            self._place(session, asked, wanted)
+            _, node = self._place(session, asked, wanted)
             reading = unfinished.reading
+            # This request may name more nodes than the one before, and the session may be another user's by now.
+            reading.page = min(reading.page, self._page(asked, node))
+            if isinstance(reading, EventReading):
+                reading.access = session.rights
         else:
             reading = self._reading(session, asked, number, wanted)
         try:
-            async with self.readings:
+            async with asyncio.timeout_at(asked.until), self.readings:
                 answer = await reading.next()
+        except TimeoutError as error:
+            raise OperationError(_CODES.BadTimeout) from error
         except KeyError as error:
             raise OperationError(_CODES.BadHistoryOperationUnsupported) from error
         except RuntimeError as error:
@@ -196,6 +208,14 @@ class HistoryService:
             raise OperationError(_CODES.BadHistoryOperationUnsupported)
         return history, node
 
+    def _page(self, asked: _Asked, node: Node | None) -> int:
+        """Values or events of one answer; fewer texts, which are encoded one by one."""
+        text = node is not None and asked.kind != EVENTS and self._type(node) == ValueType.STRING
+        return max(1, asked.page // _TEXT_SHARE) if text else asked.page
+
+    def _type(self, node: Node) -> int:
+        return int(self.server.table.value_type[node.row])
+
     def _reading(self, session: Session, asked: _Asked, number: int, wanted: Wanted) -> Reading:
         server, details = self.server, asked.details
         history, node = self._place(session, asked, wanted)
@@ -206,10 +226,8 @@ class HistoryService:
             return EventReading(history, feed.records, session.rights, place, details, filter_, asked.page)
         if node is None or details is None:
             raise OperationError(_CODES.BadHistoryOperationUnsupported)
-        value_type = int(server.table.value_type[node.row])
+        value_type, page = self._type(node), self._page(asked, node)
         part = part_of(wanted.index_range, wanted.encoding, value_type)
-        # Texts are encoded one by one.
-        page = max(1, asked.page // _TEXT_SHARE) if value_type == ValueType.STRING else asked.page
         if isinstance(details, RawDetails):
             return RawReading(history, node.owner, details, part, asked.stamps, page)
         if isinstance(details, AtTimeDetails):

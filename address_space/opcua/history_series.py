@@ -16,7 +16,7 @@ from address_space.table import PointTable
 
 MOST_SAMPLES = 1_000_000
 """Samples of one point that one answer is computed from."""
-_PAGE = 200_000
+_PAGE, _PAGE_OF_TEXTS = 200_000, 5_000
 _NEAR, _FAR = 32, 4096
 """Samples that are looked at, in one go and at most, for a usable one outside of the range."""
 
@@ -81,7 +81,8 @@ def picked(values: HistoryValues, which: npt.NDArray[np.int64] | slice) -> Histo
 def numbers(values: HistoryValues) -> npt.NDArray[np.float64]:
     """The values as float64; texts as numbers that differ where the texts do."""
     if values.texts is not None:
-        return np.unique(np.array(values.texts, "U"), return_inverse=True)[1].astype(np.float64)
+        numbers_of: dict[str, int] = {}  # an array of texts would take as much for each as for the longest
+        return np.array([numbers_of.setdefault(text, len(numbers_of)) for text in values.texts], np.float64)
     raw, kind = np.ascontiguousarray(values.raw), values.value_type
     if kind == ValueType.DOUBLE:
         return raw.view(np.float64)
@@ -127,8 +128,10 @@ class SeriesLoader:
         parts: list[HistoryValues] = []
         resume: tuple[int, int] | None = None
         count = 0
+        text = self._row >= 0 and int(self._table.value_type[self._row]) == ValueType.STRING
+        most = _PAGE_OF_TEXTS if text else _PAGE
         while True:
-            page = await self._history.raw(self._address, low, high, _PAGE, reverse=reverse, resume=resume)
+            page = await self._history.raw(self._address, low, high, most, reverse=reverse, resume=resume)
             count += len(page.values)
             parts.append(turned(page.values) if reverse else page.values)
             resume = page.resume
@@ -147,16 +150,18 @@ class SeriesLoader:
         while True:
             page = await self._history.raw(self._address, start, end, limit, reverse=back, resume=resume)
             parts.append(turned(page.values) if back else page.values)
-            usable += int((~self._bad(page.values.status)).sum())
+            usable += int((~self.bad(page.values)).sum())
             count += len(page.values)
             resume = page.resume
             if resume is None or usable >= least or count >= _FAR:
                 return joined(parts[::-1] if back else parts), resume is None
             limit = _FAR
 
-    def _bad(self, status: npt.NDArray[np.uint32]) -> npt.NDArray[np.bool_]:
+    def bad(self, values: HistoryValues) -> npt.NDArray[np.bool_]:
+        """Samples that aggregates do not use."""
         limit = 0x4000_0000 if self.configuration.treat_uncertain_as_bad else 0x8000_0000
-        return status >= limit
+        bad = values.status >= limit
+        return bad | ~np.isfinite(numbers(values)) if values.value_type == ValueType.DOUBLE else bad
 
     def made(self, parts: list[HistoryValues], *, newest: bool) -> Loaded:
         """The series of some parts in order of time; `newest` tells that there is nothing behind them."""
