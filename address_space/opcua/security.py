@@ -27,6 +27,8 @@ _VALID_DAYS = 3650
 _CERTIFICATE, _KEY, _ISSUERS = "certificate.der", "private_key.pem", "issuers.der"
 _COMING, _COMPLETE = "next.part", "next"
 """Folders of an identity on its way to `own`: while it is written, and when all of it is there."""
+_PEM = b"-----BEGIN"
+"""What a file holds says what it is, not its name."""
 LEAST_KEY_BITS = 2048
 KEY_BITS = (2048, 3072, 4096)
 """Sizes of keys that all offered security policies take."""
@@ -126,9 +128,9 @@ def load_or_make(
         made = make_key(key_bits)
         install(directory, self_signed(made, Names(application_uri, name, hosts)), made)
     try:
-        certificate = split_chain(certificate_file.read_bytes())[0]
+        certificate = _certificates(certificate_file)[0]
         issuers_file = directory / "own" / _ISSUERS
-        issuers = tuple(split_chain(issuers_file.read_bytes())) if issuers_file.exists() else ()
+        issuers = tuple(_certificates(issuers_file)) if issuers_file.exists() else ()
     except (OSError, ValueError) as error:
         raise CertificateError(f"cannot read the server's certificate and key: {error}") from error
     key = _key_of(directory)
@@ -150,9 +152,16 @@ def renew(directory: Path, names: Names, *, new_key: bool = False, key_bits: int
     return certificate
 
 
+def _certificates(file: Path) -> list[x509.Certificate]:
+    octets = file.read_bytes()
+    return x509.load_pem_x509_certificates(octets) if _PEM in octets else split_chain(octets)
+
+
 def _key_of(directory: Path) -> rsa.RSAPrivateKey:
     try:
-        key = serialization.load_pem_private_key(_files(directory)[1].read_bytes(), None)
+        octets = _files(directory)[1].read_bytes()
+        load = serialization.load_pem_private_key if _PEM in octets else serialization.load_der_private_key
+        key = load(octets, None)
     except (OSError, ValueError, TypeError) as error:
         raise CertificateError(f"cannot read the server's certificate and key: {error}") from error
     if not isinstance(key, rsa.RSAPrivateKey):

@@ -5,15 +5,19 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from asyncua import ua
+from asyncua import Client, ua
+from asyncua.crypto.security_policies import SecurityPolicyBasic256Sha256
 from conformance.registry import check
 from conformance.security_server import PASSWORD, POLICIES, SecurityServer
 from peers.opcua.agent import Agent, RefusedError
 from peers.opcua.rig import POSITION
 from peers.opcua.wire_client import RawConnection, WireClient
 
+from address_space.opcua.processor import Processor
+
 OURS = "stock asyncua is not asked: its server would have to be set up with this trust list and these users"
 MODES = ("Sign", "SignAndEncrypt")
+SIGN = ua.MessageSecurityMode.Sign
 
 
 def tokens(secure: SecurityServer) -> dict[str, dict[str, Any]]:
@@ -82,6 +86,28 @@ async def test_a_policy_that_is_not_offered(secure: SecurityServer) -> None:
 
 
 @check("Part 4 5.6.3", "A password in clear is refused on a channel that only signs", ours_only=OURS)
+async def test_a_password_in_clear(secure: SecurityServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Processor, "local", property(lambda _: False))  # over the network
+    files = secure.as_client(secure.peer)
+    client = Client(secure.url)
+    client.application_uri = files["uri"]
+    await client.set_security(SecurityPolicyBasic256Sha256, files["certificate"], files["key"], mode=SIGN)
+    monkeypatch.setattr(client, "_encrypt_password", lambda password, _: (password.encode(), None))
+    await client.connect_socket()
+    await client.send_hello()
+    await client.open_secure_channel()
+    await client.create_session()
+    secure.forget()
+    with pytest.raises(ua.UaStatusCodeError) as refused:
+        await client.activate_session("olga", PASSWORD)
+    assert refused.value.code == ua.StatusCodes.BadIdentityTokenRejected
+    event, record = await secure.told(2075, "login.refused")
+    assert event.status == record.status == ua.StatusCodes.BadIdentityTokenRejected
+    await client.close_session()
+    client.disconnect_socket()
+
+
+@check("Part 4 5.6.3", "A kind of user token that is not offered is refused", ours_only=OURS)
 async def test_a_wrong_kind_of_token_is_refused(secure: SecurityServer) -> None:
     async with WireClient(secure.port) as client:
         request = ua.ActivateSessionRequest()

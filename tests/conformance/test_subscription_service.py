@@ -11,11 +11,14 @@ from typing import Any
 import pytest_asyncio
 from conformance.ask import create_subscription, fault, item, monitor, notifications, publish, subscribe
 from conformance.registry import case, check, each
+from conformance.security_server import SecurityServer
 from conformance.subject import PASSWORDS, Subject
 from peers.opcua.agent import Agent, Peer
+from peers.opcua.certificates import application
 from peers.opcua.wire_client import WireClient
 
 LONG = {"requestedMaxKeepAliveCount": 200}
+SIGNED = "stock asyncua is not asked: its server would have to be set up with this trust list"
 
 
 @pytest_asyncio.fixture(loop_scope="session")
@@ -56,9 +59,10 @@ async def test_lifetime(olga: Peer) -> None:
     assert answer["revisedLifetimeCount"] >= 3 * answer["revisedMaxKeepAliveCount"]
 
 
-@check("Part 4 5.13.2", "A keep-alive count of 0 is revised to one that is more")
+@check("Part 4 5.13.2", "A keep-alive count of 0 is revised to the smallest that can be")
 async def test_keep_alive_count(olga: Peer) -> None:
-    assert (await create_subscription(olga, 100, requestedMaxKeepAliveCount=0))["revisedMaxKeepAliveCount"] >= 1
+    asked = [(await create_subscription(olga, 100, requestedMaxKeepAliveCount=count)) for count in (0, 1)]
+    assert asked[0]["revisedMaxKeepAliveCount"] == asked[1]["revisedMaxKeepAliveCount"] >= 1
 
 
 async def modify(peer: Peer, subscription: int, interval: float, **more: Any) -> dict[str, Any]:
@@ -389,6 +393,47 @@ async def test_transfer_to_another_user(agent: Agent, olga: Peer, subject: Subje
     result = await transfer(thief, subscription)
     await thief.disconnect()
     assert result["statusCode"] == "BadUserAccessDenied"
+
+
+@check("Part 4 5.13.7", "Transfer to the session that has the subscription answers BadNothingToDo")
+async def test_transfer_to_itself(olga: Peer) -> None:
+    assert (await transfer(olga, await subscribe(olga)))["statusCode"] == "BadNothingToDo"
+
+
+@check("Part 4 5.13.7", "A subscription of an anonymous user is not transferred where nothing proves the application")
+async def test_anonymous_transfer_in_clear(agent: Agent, subject: Subject) -> None:
+    first, second = [await agent.connect(subject.url) for _ in range(2)]
+    result = await transfer(second, await subscribe(first))
+    for peer in (first, second):
+        await peer.disconnect()
+    assert result["statusCode"] == "BadUserAccessDenied"
+
+
+@each(
+    "same, status",
+    case(
+        "Part 4 5.13.7",
+        "A subscription of an anonymous user goes to a session of the same application",
+        True,
+        "Good",
+        ours_only=SIGNED,
+    ),
+    case(
+        "Part 4 5.13.7",
+        "A subscription of an anonymous user does not go to another application",
+        False,
+        "BadUserAccessDenied",
+        ours_only=SIGNED,
+    ),
+)
+async def test_anonymous_transfer(agent: Agent, secure: SecurityServer, same: bool, status: str) -> None:
+    other = secure.peer if same else application("another scada", issuer=secure.root)
+    first = await agent.connect(secure.url, **secure.secured(mode="Sign"))
+    second = await agent.connect(secure.url, **secure.secured(application=secure.as_client(other)))
+    result = await transfer(second, await subscribe(first))
+    for peer in (first, second):
+        await peer.disconnect()
+    assert result["statusCode"] == status
 
 
 @check("Part 4 5.13.7", "Transfer of an unknown subscription answers BadSubscriptionIdInvalid")

@@ -10,6 +10,7 @@ from peers.opcua.wire_client import FaultError, WireClient
 from peers.waiting import patient
 
 from address_space.opcua.server import GatewayServer
+from address_space.ports import Caller
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -267,7 +268,7 @@ async def test_a_session_on_a_new_connection_goes_on_with_its_subscription(
 
 
 async def test_a_transferred_subscription_goes_on_in_the_new_session_and_the_old_one_is_told(
-    client: WireClient, other: WireClient, place: Place
+    server: GatewayServer, client: WireClient, other: WireClient, place: Place
 ) -> None:
     subscription = await subscribe(client, interval=20)
     await monitor(client, subscription, item(place.double, 1))
@@ -275,6 +276,9 @@ async def test_a_transferred_subscription_goes_on_in_the_new_session_and_the_old
     await client.news()
     client.publish()
     client.publish()
+    assert server.internal is not None
+    for session in server.internal.sessions:
+        session.caller = Caller("olga", frozenset())
     transfer = ua.TransferSubscriptionsRequest()
     transfer.Parameters.SubscriptionIds = [subscription, 4711]
     transfer.Parameters.SendInitialValues = True
