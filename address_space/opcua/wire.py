@@ -9,10 +9,11 @@ from functools import lru_cache
 from types import CodeType, FrameType
 from typing import Any
 
-from asyncua import ua
 from asyncua.common.utils import Buffer, ServiceError
 from asyncua.ua import ua_binary
 from asyncua.ua.ua_binary import nodeid_from_binary, nodeid_to_binary, struct_from_binary, variant_to_binary
+
+from address_space.opcua.untyped import ua
 
 NULL_STRING = b"\xff\xff\xff\xff"
 NULL_NODE_ID = b"\x00\x00"

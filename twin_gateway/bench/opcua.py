@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -12,14 +13,14 @@ import tempfile
 import threading
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from twin_gateway.bench.opcua_ours import BAY, METHOD, PLACE, PROFILES, addresses
-from twin_gateway.bench.opcua_round_trips import Places, measure
+from twin_gateway.bench.opcua_round_trips import Places, Subject, measure
 from twin_gateway.bench.opcua_secured import Secured, client_identity
 from twin_gateway.bench.opcua_subscriber import Received, Subscriber
 
@@ -33,6 +34,7 @@ class Size:
         items: monitored items that are made.
         many_points: of the table that is only built.
         seconds: of each flow.
+        settling: seconds that it flows before.
         rate: samples a second of the paced flow.
         asking: seconds of each kind of request.
         clients: at once, for single reads and for the memory of a session.
@@ -45,12 +47,15 @@ class Size:
     rate: int = 500_000
     asking: float = 1.5
     clients: int = 50
+    settling: float = 0.7
 
 
-QUICK = Size(500, 1_000, 20_000, 0.5, 10_000, 0.1, 5)
+QUICK = Size(500, 1_000, 20_000, 0.3, 10_000, 0.1, 5, 0.1)
 _RATES = ("read_1", "read_1000", "browse", "method", "write", "read_1_many")
 PUBLISHING = 50.0
 PACED_PUBLISHING = 20.0
+_SPARE = 0.5
+"""Seconds that is written longer than is counted."""
 _WAIT = 150.0
 """For a server or an answer of it, on a machine however crowded."""
 
@@ -62,7 +67,8 @@ def run(quick: bool = False) -> dict[str, Any]:
     of them, half of its items with a deadband, access is checked, a history keeps all points and alarm rules judge one
     in twenty. Stock asyncua gets Doubles without filters, written one by one with fresh DataValues, which is the least
     it can be asked; so does node-opcua's server, where `TWIN_NODE_OPCUA` names a folder in which npm has installed
-    `node-opcua-server`. One client, our own raw one, asks them all in the same way; they have their turns one by one.
+    `node-opcua-server`. One client, our own raw one, asks them all in the same way. They stand ready at the same
+    time and have their turns one by one: for a whole flow, and for a round of requests.
 
     Returns:
         `updates_per_s` (notifications received a second), `updates_bare_per_s` without history and rules,
@@ -74,9 +80,16 @@ def run(quick: bool = False) -> dict[str, Any]:
         `stock_` and `node_`; `ratio` and `ratios` are ours by stock's.
     """
     size = QUICK if quick else Size()
-    stock = _stock(size)
-    node = _node(size)
-    ours = _ours(size)
+    with contextlib.ExitStack() as running:
+        starting = [_ours(running, size), _stock(running, size), *_node(running, size)]
+        servers = [each.started() for each in starting]
+        ours, *others = [_ours_flows(servers[0], size), *(_other_flows(each, size) for each in servers[1:])]
+        subjects = [Subject(each.port, each.places) for each in servers]
+        trips = measure(subjects, seconds=size.asking, clients=size.clients, timeout=_WAIT)
+        for server, figures_of, more in zip(servers, (ours, *others), trips, strict=True):
+            figures_of |= more
+            figures_of["session"] = _sessions(server, size.clients)
+    stock, node = others[0], others[1] if len(others) > 1 else {}
     table = _table(size)
     rates = ("updates", *_RATES, "create_items", "updates_secured")
     figures: dict[str, Any] = {
@@ -158,40 +171,54 @@ class _Process:
         return answer
 
 
-def _sessions(server: _Process, port: int, count: int, question: str) -> float:
+@dataclass(slots=True)
+class _Server:
+    """A server in its process; `started` fills in what it tells when it listens.
+
+    Attributes:
+        process: the process.
+        port: on 127.0.0.1.
+        directory: of its certificate, and the client's.
+        places: nodes to ask for; their namespace is told by the server.
+        idle: the job by which it only tells its memory.
+        secured: whether it offers SignAndEncrypt.
+        certificate: file of its certificate.
+    """
+
+    process: _Process
+    port: int
+    directory: Path
+    places: Places
+    idle: str = "0"
+    secured: bool = True
+    certificate: str = ""
+
+    def started(self) -> _Server:
+        """The same, once it listens."""
+        began = self.process.answer()
+        self.port = int(began.get("port", self.port))
+        self.places = replace(self.places, namespace=int(began["namespace"]))
+        self.certificate = began.get("certificate", "")
+        return self
+
+    def subscriber(self, *, secured: bool = False) -> Subscriber:
+        """A client of it."""
+        if not secured:
+            return Subscriber(self.port, _WAIT)
+        server = Path(self.certificate).read_bytes()
+        return Subscriber(self.port, _WAIT, Secured(client_identity(self.directory), server))
+
+
+def _sessions(server: _Server, count: int) -> float:
     """Octets of memory a session of the server."""
-    server.tell(question)
-    before = server.answer()["rss"]
-    clients = [Subscriber(port, _WAIT) for _ in range(count)]
-    server.tell(question)
-    after = server.answer()["rss"]
+    server.process.tell(server.idle)
+    before = server.process.answer()["rss"]
+    clients = [server.subscriber() for _ in range(count)]
+    server.process.tell(server.idle)
+    after = server.process.answer()["rss"]
     for each in clients:
         each.close()
     return float(after - before) / count
-
-
-def _other(server: _Process, port: int, size: Size, *, secured: bool, directory: Path) -> dict[str, float]:
-    """What a server that has Doubles `V…` in folders `F…` can do."""
-    began = server.answer()
-    namespace = int(began["namespace"])
-    nodes = [f"V{number}" for number in range(size.points)]
-    figures: dict[str, float] = {}
-    for name in ("updates", "updates_secured")[: 1 + secured]:
-        security = _security(directory, began["certificate"]) if name == "updates_secured" else None
-        client = Subscriber(port, _WAIT, security)
-        client.subscribe(PUBLISHING)
-        made = _expect_all(client.monitor(nodes, namespace, queue=10, deadbands=[0.0] * size.points))
-        figures.setdefault("create_items", size.points / made)
-        client.flow(5.0, ages=False, until=size.points)
-        server.tell(str(size.seconds + 1))
-        received, seconds = _flow(client, size.seconds, ages=False)
-        figures[name] = received.items / seconds
-        client.close()
-        server.answer()
-    places = Places(namespace, nodes, "F0", "F0", "Double")
-    figures |= measure(port, places, seconds=size.asking, clients=size.clients, timeout=_WAIT)
-    figures["session"] = _sessions(server, port, size.clients, "0")
-    return figures
 
 
 def _free_port() -> int:
@@ -200,71 +227,89 @@ def _free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def _security(directory: Path, certificate: str) -> Secured:
-    return Secured(client_identity(directory), Path(certificate).read_bytes())
+def _ours(running: contextlib.ExitStack, size: Size) -> _Server:
+    directory = running.enter_context(tempfile.TemporaryDirectory())
+    process = running.enter_context(_Process("twin_gateway.bench.opcua_ours", "serve", str(size.items), directory))
+    places = Places(0, list(addresses(size.items)), f"{PLACE}/QA1", PLACE, f"{PLACE}#{METHOD}")
+    return _Server(process, 0, Path(directory), places, "{}")
 
 
-def _stock(size: Size) -> dict[str, float]:
-    port = _free_port()
-    with (
-        tempfile.TemporaryDirectory() as directory,
-        _Process("twin_gateway.bench.opcua_stock", str(port), str(size.points), directory) as server,
-    ):
-        return _other(server, port, size, secured=True, directory=Path(directory))
+def _doubles(size: Size) -> Places:
+    """Of a server that has Doubles `V…` in folders `F…`."""
+    return Places(0, [f"V{number}" for number in range(size.points)], "F0", "F0", "Double")
 
 
-def _node(size: Size) -> dict[str, float]:
+def _stock(running: contextlib.ExitStack, size: Size) -> _Server:
+    directory, port = running.enter_context(tempfile.TemporaryDirectory()), _free_port()
+    arguments = (str(port), str(size.points), directory)
+    process = running.enter_context(_Process("twin_gateway.bench.opcua_stock", *arguments))
+    return _Server(process, port, Path(directory), _doubles(size))
+
+
+def _node(running: contextlib.ExitStack, size: Size) -> list[_Server]:
     """node-opcua's server; nothing where it is not installed."""
     folder, node = os.environ.get("TWIN_NODE_OPCUA"), shutil.which("node")
     if not folder or node is None:
-        return {}
-    port = _free_port()
+        return []
+    directory, port = running.enter_context(tempfile.TemporaryDirectory()), _free_port()
     script = str(Path(__file__).parent / "opcua_node.js")
     paths = {"NODE_PATH": str(Path(folder) / "node_modules")}
     command = [node, "--expose-gc", script, str(port), str(size.points)]
-    with tempfile.TemporaryDirectory() as directory, _Process(command=command, environment=paths) as server:
-        return _other(server, port, size, secured=False, directory=Path(directory))
+    process = running.enter_context(_Process(command=command, environment=paths))
+    return [_Server(process, port, Path(directory), _doubles(size), secured=False)]
 
 
-def _ours(size: Size) -> dict[str, Any]:
-    nodes = list(addresses(size.items))
+def _other_flows(server: _Server, size: Size) -> dict[str, Any]:
+    """What a server does whose variables are written one by one."""
+    nodes, namespace = server.places.values, server.places.namespace
+    figures: dict[str, Any] = {}
+    for name in ("updates", "updates_secured")[: 1 + server.secured]:
+        client = server.subscriber(secured=name == "updates_secured")
+        client.subscribe(PUBLISHING)
+        made = _expect_all(client.monitor(nodes, namespace, queue=10, deadbands=[0.0] * size.points))
+        figures.setdefault("create_items", size.points / made)
+        client.flow(5.0, ages=False, until=size.points)
+        server.process.tell(str(size.seconds + size.settling + _SPARE))
+        received, seconds = _flow(client, size, ages=False)
+        figures[name] = received.items / seconds
+        client.close()
+        server.process.answer()
+    return figures
+
+
+def _ours_flows(server: _Server, size: Size) -> dict[str, Any]:
+    nodes, namespace = server.places.values, server.places.namespace
     # A deadband of 1 on half of the numbers; every change is by 2.
     banded = [PROFILES[BAY[number % len(BAY)][1]].value_type not in {1, 12} for number in range(len(nodes))]
     deadbands = [1.0 if banded[number] and number // len(BAY) % 2 else 0.0 for number in range(len(nodes))]
     figures: dict[str, Any] = {"cpus": {}, "drops": {}, "history": {}}
-    with (
-        tempfile.TemporaryDirectory() as directory,
-        _Process("twin_gateway.bench.opcua_ours", "serve", str(len(nodes)), directory) as server,
-    ):
-        place = server.answer()
-        client = Subscriber(place["port"], _WAIT)
-        client.subscribe(1000.0)
-        figures["create"] = _expect_all(client.monitor(nodes, place["namespace"], queue=10, deadbands=deadbands))
-        figures["create_items"] = len(nodes) / figures["create"]
+    client = server.subscriber()
+    client.subscribe(1000.0)
+    figures["create"] = _expect_all(client.monitor(nodes, namespace, queue=10, deadbands=deadbands))
+    figures["create_items"] = len(nodes) / figures["create"]
+    client.close()
+    flows = {
+        "updates_bare": _Flow(PUBLISHING, 0, beside=False),
+        "updates": _Flow(PUBLISHING, 0),
+        "updates_secured": _Flow(PUBLISHING, 0, secured=True),
+        "paced": _Flow(PACED_PUBLISHING, size.rate),
+    }
+    for name, flow in flows.items():
+        client = server.subscriber(secured=flow.secured)
+        client.subscribe(flow.publishing)
+        _expect_all(client.monitor(nodes[: size.points], namespace, queue=100, deadbands=deadbands))
+        client.flow(5.0, ages=False, until=size.points)
+        seconds = size.seconds + size.settling + _SPARE
+        job = {"points": size.points, "seconds": seconds, "rate": flow.rate, "beside": flow.beside}
+        server.process.tell(json.dumps(job))
+        received, seconds = _flow(client, size, ages=bool(flow.rate))
         client.close()
-        flows = {
-            "updates_bare": _Flow(PUBLISHING, 0, beside=False),
-            "updates": _Flow(PUBLISHING, 0),
-            "updates_secured": _Flow(PUBLISHING, 0, secured=True),
-            "paced": _Flow(PACED_PUBLISHING, size.rate),
-        }
-        for name, flow in flows.items():
-            security = _security(Path(directory), place["certificate"]) if flow.secured else None
-            client = _subscribed(place, flow.publishing, nodes[: size.points], deadbands, security)
-            job = {"points": size.points, "seconds": size.seconds + 1.5, "rate": flow.rate, "beside": flow.beside}
-            server.tell(json.dumps(job))
-            received, seconds = _flow(client, size.seconds, ages=bool(flow.rate))
-            client.close()
-            done = server.answer()
-            figures[name] = received.items / seconds
-            figures["cpus"][name], figures["drops"][name] = round(done["cpu"], 2), done["dropped"]
-            figures["history"][name] = done["history"]
-        ages = np.concatenate(received.ages)
-        figures |= {"p50": float(np.percentile(ages, 50)), "p99": float(np.percentile(ages, 99))}
-        places = Places(place["namespace"], nodes, f"{PLACE}/QA1", PLACE, f"{PLACE}#{METHOD}")
-        figures |= measure(place["port"], places, seconds=size.asking, clients=size.clients, timeout=_WAIT)
-        figures["session"] = _sessions(server, place["port"], size.clients, "{}")
-    return figures
+        done = server.process.answer()
+        figures[name] = received.items / seconds
+        figures["cpus"][name], figures["drops"][name] = round(done["cpu"], 2), done["dropped"]
+        figures["history"][name] = done["history"]
+    ages = np.concatenate(received.ages)
+    return figures | {"p50": float(np.percentile(ages, 50)), "p99": float(np.percentile(ages, 99))}
 
 
 @dataclass(frozen=True, slots=True)
@@ -277,16 +322,6 @@ class _Flow:
     secured: bool = False
 
 
-def _subscribed(
-    place: dict[str, Any], publishing: float, nodes: list[str], deadbands: list[float], security: Secured | None
-) -> Subscriber:
-    client = Subscriber(place["port"], _WAIT, security)
-    client.subscribe(publishing)
-    _expect_all(client.monitor(nodes, place["namespace"], queue=100, deadbands=deadbands))
-    client.flow(5.0, ages=False, until=len(nodes))
-    return client
-
-
 def _expect_all(made: tuple[int, float]) -> float:
     refused, seconds = made
     if refused:
@@ -294,11 +329,11 @@ def _expect_all(made: tuple[int, float]) -> float:
     return seconds
 
 
-def _flow(client: Subscriber, seconds: float, *, ages: bool) -> tuple[Received, float]:
-    """What comes in so many seconds, once it flows, and how many it were."""
-    client.flow(0.7, ages=False, requests=0)
+def _flow(client: Subscriber, size: Size, *, ages: bool) -> tuple[Received, float]:
+    """What comes once it flows, and in how many seconds."""
+    client.flow(size.settling, ages=False, requests=0)
     began = time.perf_counter()
-    received = client.flow(seconds, ages=ages, requests=0)
+    received = client.flow(size.seconds, ages=ages, requests=0)
     return received, time.perf_counter() - began
 
 

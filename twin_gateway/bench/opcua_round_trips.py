@@ -6,12 +6,15 @@ import struct
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import median
 
 from twin_gateway.bench.opcua_subscriber import Subscriber
 
 _NULL = b"\xff\xff\xff\xff"
 _VALUE = struct.pack("<I", 13) + _NULL + b"\x00\x00" + _NULL
 _READ, _BROWSE, _CALL, _WRITE = 631, 527, 712, 673
+_MANY = "read_1_many"
+_ROUNDS = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,25 +64,46 @@ def write_body(places: Places) -> bytes:
     return struct.pack("<i", 1) + what + value
 
 
-def measure(port: int, places: Places, *, seconds: float, clients: int, timeout: float) -> dict[str, float]:
-    """Requests a second of each kind by one client, one after the other; single reads of many clients at once too."""
-    first = Subscriber(port, timeout)
-    kinds = {
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """A server that is measured: its port on 127.0.0.1, and nodes of it."""
+
+    port: int
+    places: Places
+
+
+def measure(subjects: Sequence[Subject], *, seconds: float, clients: int, timeout: float) -> list[dict[str, float]]:
+    """Requests a second of each kind by one client, one after the other; single reads of many clients at once too.
+
+    The servers take turns of a few short rounds for each kind, so that whatever else the machine does meets them alike;
+    the median round of each counts.
+    """
+    kinds = [_kinds(subject.places) for subject in subjects]
+    figures: list[dict[str, float]] = [{} for _ in subjects]
+    several = [[Subscriber(subject.port, timeout) for _ in range(clients)] for subject in subjects]
+    for name in (*kinds[0], _MANY):
+        rounds: list[list[float]] = [[] for _ in subjects]
+        for _ in range(_ROUNDS):
+            for number, asking in enumerate(several):
+                request = kinds[number].get(name, kinds[number]["read_1"])
+                turn = asking if name == _MANY else asking[:1]
+                rounds[number].append(_rate(turn, *request, seconds / _ROUNDS))
+        for number, rates in enumerate(rounds):
+            figures[number][name] = median(rates)
+    for asking in several:
+        for each in asking:
+            each.close()
+    return figures
+
+
+def _kinds(places: Places) -> dict[str, tuple[int, bytes]]:
+    return {
         "read_1": (_READ, read_body(places, 1)),
         "read_1000": (_READ, read_body(places, min(1000, len(places.values)))),
         "browse": (_BROWSE, browse_body(places)),
         "method": (_CALL, call_body(places)),
         "write": (_WRITE, write_body(places)),
     }
-    figures = {}
-    for name, (number, body) in kinds.items():
-        first.call(number, body)
-        figures[name] = _rate([first], number, body, seconds)
-    several = [Subscriber(port, timeout) for _ in range(clients)]
-    figures["read_1_many"] = _rate(several, *kinds["read_1"], seconds)
-    for each in (first, *several):
-        each.close()
-    return figures
 
 
 def _rate(clients: Sequence[Subscriber], number: int, body: bytes, seconds: float) -> float:
