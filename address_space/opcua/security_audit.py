@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
 from collections import deque
@@ -35,7 +36,7 @@ MOST_WAITING: Final = 1_000
 MOST_AT_ONCE: Final = 500
 PER_SECOND: Final = 20.0
 """Refusals of peers that are recorded: so many at once, and so many each second; the journal cannot be filled."""
-_LONGEST = 1_000
+_LONGEST, _LOST_AFTER_S = 1_000, 1.0
 _REFUSED_SEVERITY, _DONE_SEVERITY = 700, 200
 _log = logging.getLogger(__name__)
 
@@ -54,7 +55,7 @@ class SecurityAudit:
     def __init__(self, server: InternalServer) -> None:
         self._server = server
         self._waiting: deque[AuditRecord] = deque()
-        self._writing = False
+        self._writing = self._counting = False
         self._lost_told = 0
         self._room, self._room_at = float(MOST_AT_ONCE), time.monotonic()
         self.lost = 0
@@ -66,11 +67,26 @@ class SecurityAudit:
             return
         if len(self._waiting) >= MOST_WAITING or not self._has_room():
             self.lost += 1
+            self._begin(_LOST_AFTER_S)
             return
         self._waiting.append(_record(event, kind, details))
-        if not self._writing:
+        self._begin()
+
+    def _begin(self, after: float = 0.0) -> None:
+        """Write what waits; what was lost is told once for a while, also when nothing else comes."""
+        if self._writing or (after and self._counting):
+            return
+        if after:
+            self._counting = True
+            self._server.keep(self._count_lost(after))
+        else:
             self._writing = True
             self._server.keep(self._write())
+
+    async def _count_lost(self, after: float) -> None:
+        await asyncio.sleep(after)
+        self._counting = False
+        self._begin()
 
     def _has_room(self) -> bool:
         now = time.monotonic()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -105,6 +106,16 @@ async def test_refusals_do_not_fill_the_journal_and_what_is_left_out_is_counted(
     lost = [each for each in journal.records if each.kind == "audit.lost"]
     assert len(journal.records) - len(lost) <= MOST_AT_ONCE + 5
     assert sum(each.details["count"] for each in lost) + len(journal.records) - len(lost) == MOST_AT_ONCE + 300
+
+
+async def test_what_is_left_out_is_counted_also_when_nothing_comes_afterwards(tmp_path: Path) -> None:
+    async with Rig(tmp_path) as rig:
+        assert rig.server.internal is not None
+        audit = rig.server.internal.security_audit
+        audit._room, audit._room_at = 0.0, time.monotonic()
+        for _ in range(7):
+            audit.note(AuditEvent(2060, "SecureChannel/OpenSecureChannel", "refused", status=0x8013_0000), "x")
+    assert [(each.kind, each.details["count"]) for each in rig.audit.records] == [("audit.lost", 7)]
 
 
 async def test_one_client_has_no_more_sessions_than_its_share(tmp_path: Path) -> None:
