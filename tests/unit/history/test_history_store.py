@@ -10,12 +10,13 @@ import numpy as np
 import pytest
 
 from address_space import clock
+from twin_gateway.history import housekeeping
 from twin_gateway.history.database import HistoryPausedError
-from twin_gateway.history.housekeeping import keep_house
+from twin_gateway.history.housekeeping import check_files, keep_house
 from twin_gateway.history.reading import Reader
 from twin_gateway.history.segments import write_segment
 from twin_gateway.history.settings import HistorySettings
-from twin_gateway.history.store import HistoryStore, day_start
+from twin_gateway.history.store import DAMAGED, HistoryStore, day_start
 from twin_gateway.history.values import DATA_LOST
 
 DAY = clock.from_unix(1_772_323_200)
@@ -249,3 +250,74 @@ def test_a_second_process_with_the_same_folder_is_refused(kept: Kept, tmp_path: 
     done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, check=True)
     assert done.stdout.startswith("refused")
     assert kept.read() == [1]
+
+
+def test_a_database_that_fails_does_not_condemn_the_files(kept: Kept, monkeypatch: pytest.MonkeyPatch) -> None:
+    kept.put([1, 2])
+    kept.next_day()
+
+    class Failed:
+        def execute(self, *_: object) -> None:
+            raise duckdb.FatalException("the database has been invalidated")
+
+        def close(self) -> None:
+            """Nothing to give back."""
+
+    monkeypatch.setattr(kept.store, "cursor", Failed)
+    assert check_files(kept.store) == 0
+    monkeypatch.undo()
+    assert kept.read() == [1, 2]
+
+
+def test_a_damaged_file_of_events_is_no_gap_of_samples(kept: Kept) -> None:
+    kept.put([1])
+    kept.store.add_events([(DAY, ADDRESS, "{}")])
+    kept.store.commit()
+    kept.next_day()
+    kept.store.close()
+    [path] = kept.folder.glob("event-*.parquet")
+    path.write_bytes(path.read_bytes()[:-20])
+    kept.store = kept.made()
+    kept.store.open("", kept.now)
+    assert any(code == "G02" for code, _, _ in kept.told)
+    assert not any(gap.reason == DAMAGED for gap in kept.store.gaps)
+
+
+def test_what_is_too_old_goes_also_while_days_cannot_be_closed(kept: Kept, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in range(3):
+        kept.put([number])
+        kept.next_day()
+    kept.again(retention_days=1)
+    kept.put([3])
+
+    def full(*_: object) -> None:
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr(housekeeping, "write_segment", full)
+    with pytest.raises(HistoryPausedError, match="no space"):
+        kept.next_day()
+    assert kept.files() == []
+
+
+def test_gaps_go_with_the_last_samples_that_they_interrupted(kept: Kept) -> None:
+    kept.put([1])
+    kept.store.note_gap(kept.now + SECOND, kept.now + 2 * SECOND, "overload")
+    kept.next_day()
+    kept.again(retention_days=1)
+    for number in range(2):
+        kept.put([number])
+        kept.next_day()
+    assert not any(gap.reason == "overload" for gap in kept.store.gaps)
+
+
+def test_a_device_whose_clock_is_ahead_hides_no_gap_when_the_database_is_gone(kept: Kept) -> None:
+    (index,) = kept.store.learn([ADDRESS], [11])
+    ahead = np.array([kept.now + 400 * DAY_TICKS])
+    kept.store.add(np.array([index], np.int32), ahead, np.array([kept.now]), np.ones(1), np.zeros(1, np.uint32))
+    kept.store.commit()
+    kept.next_day()
+    kept.store.close()
+    kept.store.path.unlink()
+    kept.store = kept.made()
+    kept.store.open("", kept.now)
+    assert [gap.reason for gap in kept.store.gaps] == ["stopped"]
