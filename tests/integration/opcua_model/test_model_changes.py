@@ -5,21 +5,23 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import pytest_asyncio
 from asyncua import Client, ua
-from peers.opcua.rig import BAY, POSITION, Numbers, Rig, point
+from peers.opcua.rig import BAY, POSITION, POWER, Numbers, Rig, Users, point
 from peers.waiting import patient
 
 from address_space.alias import AddressBook
 from address_space.opcua.server import GatewayServer
 from address_space.opcua.settings import ServerSettings
+from address_space.ports import Caller, Right
 from address_space.table import PointTable
 
-ALIASES, FIND = "i=23470", "i=23476"
+ALIASES, TAG_VARIABLES = "i=23470", "i=23479"
 
 
 @pytest_asyncio.fixture
@@ -158,6 +160,21 @@ async def test_a_scheme_alone_is_the_alias_of_nothing(rig: Rig, client: Any, mon
     for text in ("mrid", "10", "DSO1"):
         assert not await client.get_node(ALIASES).call_method("0:FindAlias", text, ua.NodeId())
     assert not resolved
+
+
+class OneFeeder(Users):
+    """Everybody sees the measurements of one feeder, and the way to them."""
+
+    def permits(self, caller: Caller, right: Right, address: str) -> bool:
+        return super().permits(replace(caller, user="nina"), right, address)
+
+
+@pytest.mark.parametrize("category", [ALIASES, TAG_VARIABLES, "ns=1;s=Aliases/104"])
+async def test_aliases_of_what_the_caller_may_not_see_are_not_told(tmp_path: Path, category: str) -> None:
+    async with Rig(tmp_path, policy=OneFeeder()) as rig, Client(rig.url) as client:
+        for text, seen in (("104:%", {POWER, f"{BAY}/_/MMXU1/A/phsB"}), ("104:ps01-rtu/1/4001", set())):
+            found = await client.get_node(category).call_method("0:FindAlias", text, ua.NodeId())
+            assert {each.Identifier for alias in found or () for each in alias.ReferencedNodes} == seen
 
 
 @pytest.mark.parametrize("text", ["[z-a]", "[a", "x\\"])
