@@ -12,10 +12,9 @@ from asyncua.crypto.security_policies import (
     SecurityPolicyFactory,
     SecurityPolicyNone,
 )
-from cryptography import x509
-from cryptography.hazmat.primitives import serialization
 
 from address_space.opcua.security import ApplicationIdentity
+from address_space.opcua.trust_check import to_der
 from address_space.opcua.untyped import ua
 
 if TYPE_CHECKING:
@@ -54,8 +53,8 @@ def offer(internal: InternalServer, identity: ApplicationIdentity) -> None:
     settings = internal.settings
     internal.identity = identity
     internal.certificate, internal.private_key = identity.certificate, identity.key
-    internal.certificate_der = _der(identity.certificate)
-    internal.certificate_chain = internal.certificate_der + b"".join(_der(each) for each in identity.issuers)
+    internal.certificate_der = to_der(identity.certificate)
+    internal.certificate_chain = b"".join(to_der(each) for each in (identity.certificate, *identity.issuers))
     internal.endpoints.clear()
     policies: list[SecurityPolicyFactory] = []
     offered: set[tuple[str, int]] = set()
@@ -123,7 +122,3 @@ def _token(policy_id: str, kind: Any, uri: str) -> Any:
     if uri:
         token.SecurityPolicyUri = uri
     return token
-
-
-def _der(certificate: x509.Certificate) -> bytes:
-    return certificate.public_bytes(serialization.Encoding.DER)
