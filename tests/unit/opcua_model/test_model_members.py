@@ -9,14 +9,16 @@ from typing import Any
 import pytest
 from asyncua import ua
 from asyncua.common.utils import Buffer
-from asyncua.ua.ua_binary import struct_from_binary
+from asyncua.ua.ua_binary import Primitives, struct_from_binary, variant_from_binary
 from peers.opcua.rig import BAY, CONTROL, POSITION, STATE_TIME, grid, point
 
 from address_space import clock
+from address_space.alias import Binding
 from address_space.opcua.members import numbers_of
-from address_space.opcua.model.ids import numbers, own
+from address_space.opcua.model.ids import INDEX, numbers, own
+from address_space.opcua.model.snapshot import SnapshotNodes
 from address_space.opcua.space import GridSpace, Node
-from address_space.opcua.wire import Reader
+from address_space.opcua.wire import Reader, encode_node_id
 from address_space.point import Batch, TextSample
 from address_space.ports import MethodSpec
 from address_space.quality import Quality, TimeFlag
@@ -193,8 +195,6 @@ def test_quality_is_the_word_of_the_table() -> None:
 
 
 def test_bits_of_the_quality_are_named_as_they_are() -> None:
-    from address_space.opcua.model.snapshot import SnapshotNodes
-
     definition = SnapshotNodes()[ua.NodeId(numbers()["QualityBits"], 4)].attributes[ua.AttributeIds.DataTypeDefinition]
     fields = {each.Name: each.Value for each in definition.value.Value.Value.Fields}
     for flag in (*Quality, *TimeFlag):
@@ -226,6 +226,45 @@ def test_steps_of_a_plan_are_structures(space: GridSpace) -> None:
     assert struct.unpack_from("<qq", pending, len(pending) - 16) == (0, 0)
 
 
+def by_definition(name: str, encoding: bytes, body: bytes) -> dict[str, Any]:
+    """The fields of a structure, read as its definition says and no other way."""
+    definition = SnapshotNodes()[ua.NodeId(numbers()[name], INDEX)].attributes[ua.AttributeIds.DataTypeDefinition]
+    structure = definition.value.Value.Value
+    assert encode_node_id(structure.DefaultEncodingId) == encoding
+    assert structure.StructureType == ua.StructureType.Structure
+    buffer, found = Buffer(body), {}
+    for field in structure.Fields:
+        assert (field.ValueRank, field.IsOptional) == (-1, False)
+        kind = field.DataType
+        if kind == ua.NodeId(ua.ObjectIds.BaseDataType):
+            found[field.Name] = variant_from_binary(buffer).Value
+            continue
+        of = {294: "DateTime", 19: "UInt32"}.get(kind.Identifier) if kind.NamespaceIndex == 0 else "Int32"
+        found[field.Name] = getattr(Primitives, of or ua.VariantType(kind.Identifier).name).unpack(buffer)
+    assert not len(buffer)
+    return found
+
+
+def test_structures_are_encoded_as_their_definitions_say(space: GridSpace) -> None:
+    space.bindings_of = lambda _: (Binding("104", "rtu", "rtu/1/5", "command"),)
+    [(encoding, body)] = structures(space, f"{DEVICE}/LPHD1/PhyHealth#Bindings")
+    binding = by_definition("BindingDataType", encoding, body)
+    assert binding == {"Driver": "104", "Link": "rtu", "Point": "rtu/1/5", "Role": "command"}
+    plan = json.dumps([[3, POSITION, "close", "verifying", None, None]])
+    space.table.ingest(Batch.of([], [], texts=[TextSample(space.table.find(STEPS), plan, 0, STATE_TIME)]))
+    [(encoding, body)] = structures(space, f"{STEPS}#steps")
+    step = by_definition("SwitchingStepDataType", encoding, body)
+    assert (step["Number"], step["Address"], step["Action"], step["State"]) == (3, POSITION, 1, 3)
+    space.methods_of = lambda *_: {"Operate": MethodSpec("", "Operate", (), ())}
+    record = {"commandId": "c", "verb": "operate", "dataObject": "Pos", "value": 7, "status": 0x80AF0000}
+    function = f"{DEVICE}/LPHD1"
+    space.last_commands[function] = ({**record, "addCause": 10, "gate": "device", "text": "no"}, STATE_TIME)
+    [(encoding, body)] = structures(space, f"{function}#LastCommand")
+    outcome = by_definition("CommandOutcomeDataType", encoding, body)
+    assert (outcome["Value"], outcome["Status"], outcome["AddCause"], outcome["Text"]) == (7, 0x80AF0000, 10, "no")
+    assert outcome["Time"] == clock.to_datetime(STATE_TIME)
+
+
 @pytest.mark.parametrize("text", ['[[1, "x"]]', '[[1, 2, "open", "done", null, null]]', '{"a": 1}', "[[1,"])
 def test_steps_that_cannot_be_read_are_bad_and_not_nothing(space: GridSpace, text: str) -> None:
     row = space.table.find(STEPS)
@@ -243,6 +282,6 @@ def test_the_last_command_keeps_the_type_of_what_was_asked(asked: Any) -> None:
     [(encoding, body)] = structures(space, f"{CONTROL}#LastCommand")
     assert encoding == own("CommandOutcomeDataType_DefaultBinary")
     buffer = Buffer(body)
-    texts = [ua.ua_binary.Primitives.String.unpack(buffer) for _ in range(3)]
+    texts = [Primitives.String.unpack(buffer) for _ in range(3)]
     assert texts == ["c", "operate", "Pos"]
-    assert ua.ua_binary.variant_from_binary(buffer).Value == asked
+    assert variant_from_binary(buffer).Value == asked
