@@ -157,10 +157,8 @@ class HistoryService:
                 raise OperationError(_CODES.BadContinuationPointInvalid)
             _, node = self._place(session, asked, wanted)
             reading = unfinished.reading
-            # This request may name more nodes than the one before, and the session may be another user's by now.
+            # This request may name more nodes than the one before.
             reading.page = min(reading.page, self._page(asked, node))
-            if isinstance(reading, EventReading):
-                reading.access = session.rights
         else:
             reading = self._reading(session, asked, number, wanted)
         try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 import time
+import tracemalloc
 from typing import Any
 
 import numpy as np
@@ -211,3 +212,36 @@ async def test_positions_keep_their_type() -> None:
     loaded = loader.made(parts, newest=newest)
     assert loaded.series is not None
     assert (loaded.series.stepped, loaded.series.value.tolist()) == (True, [1.0, 2.0])
+
+
+@pytest.mark.parametrize("amount", [float("nan"), float("inf")])
+@pytest.mark.parametrize("name", ["TimeAverage", "TimeAverage2", "Average", "Maximum2", "VarianceSample"])
+async def test_a_value_that_is_no_finite_number_spoils_no_other_interval(name: str, amount: float) -> None:
+    kept, spoiled = history(), MemoryHistory()
+    values = [float(each) for each in range(100)]
+    values[5] = amount
+    spoiled.put(POWER, [NOON + each * SECOND for each in range(100)], values)
+    clean = await all_values(processed(kept, name, 0, 90, 10_000))
+    found = await all_values(processed(spoiled, name, 0, 90, 10_000))
+    assert found[1:] == pytest.approx(clean[1:])
+    assert found[0] is not None and np.isfinite(found[0])
+
+
+async def test_a_raw_value_that_is_not_a_number_is_given_as_it_is() -> None:
+    kept = MemoryHistory()
+    kept.put(POWER, [NOON, NOON + SECOND], [float("nan"), 1.0])
+    [value] = await all_values(processed(kept, "Start", 0, 1, 0))
+    assert np.isnan(value)
+
+
+def test_a_long_text_takes_no_more_memory_for_the_short_ones() -> None:
+    count = 2_000
+    texts = ("x" * 100_000, *("on" if number % 2 else "off" for number in range(1, count)))
+    plain = np.zeros(count, np.int64)
+    values = HistoryValues(ValueType.STRING, plain.view(np.uint64), plain.astype("u4"), plain, plain, texts)
+    tracemalloc.start()
+    found = numbers(values)
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert len(set(found.tolist())) == 3
+    assert most < 1 << 20
