@@ -258,7 +258,9 @@ class Connection(asyncio.Protocol):
         limits = server.limits
         if transport.is_closing():
             # A client that does not take the last octets either would keep the connection for ever.
-            if self._unread_since is not None:
+            if self._unread_since is None:
+                self._unread_since = time.monotonic()
+            elif not processor.writable or time.monotonic() - self._unread_since > limits.slow_client_seconds:
                 transport.abort()
                 return
         elif self._unread_since is not None and time.monotonic() - self._unread_since > limits.slow_client_seconds:

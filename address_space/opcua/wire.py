@@ -282,10 +282,6 @@ class Reader:
         if encoding:
             self.octets()
 
-    def buffer(self) -> BoundedBuffer:
-        """The rest for asyncua's decoder."""
-        return BoundedBuffer(self.data, self.position)
-
 
 def node_id_object(octets: bytes) -> Any:
     """The NodeId of its wire form."""

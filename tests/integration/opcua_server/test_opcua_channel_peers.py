@@ -46,7 +46,7 @@ async def test_channels_of_every_policy_and_mode_are_renewed_while_many_chunks_c
     first = {each: each.channel._token.number for each in processors}
     wanted = [{"nodeId": "ns=2;s=dso1/east", "browseDirection": 0, "includeSubtypes": True, "resultMask": 63}]
     node = [{"nodeId": f"ns=2;s={POSITION}", "attributeId": 13}]
-    for _ in range(6):
+    for _ in range(4):
         for peer in peers:
             browsed = await peer.request("BrowseRequest", nodesToBrowse=wanted, requestedMaxReferencesPerNode=0)
             assert len(browsed["results"][0]["references"]) >= 200

@@ -236,11 +236,11 @@ def test_who_does_not_read_his_notifications_is_cut_off_with_a_reason_and_bounde
     beside.undisturbed()
 
 
+# Browse of a place with 400 others below it: a hundred octets are answered by some 40 kB.
+BROWSE = b"\0\0" + bytes(16) + struct.pack("<i", 1) + node("dso1/east") + bytes(6) + b"\1" + struct.pack("<II", 0, 63)
+
+
 def test_who_asks_and_does_not_read_is_served_no_further_and_cut_off(server: StrainedServer, beside: Beside) -> None:
-    # Browses of a place with 400 others below it: a hundred octets are answered by some 40 kB.
-    wanted = (
-        b"\0\0" + bytes(16) + struct.pack("<i", 1) + node("dso1/east") + bytes(6) + b"\1" + struct.pack("<II", 0, 63)
-    )
     with beside:
         peers = [beside.peer(deaf=True).connect() for _ in range(5)]
         most = 0
@@ -248,13 +248,29 @@ def test_who_asks_and_does_not_read_is_served_no_further_and_cut_off(server: Str
             peer.socket.settimeout(0.3)
             with contextlib.suppress(ClosedError):
                 for _ in range(10):
-                    peer.write(b"".join(peer.message(527, wanted) for _ in range(20)))
+                    peer.write(b"".join(peer.message(527, BROWSE) for _ in range(20)))
             most = max(most, server.ask()["rss"])
         state = until(server, lambda now: now["slow_clients"] >= beside.before["slow_clients"] + len(peers))
     grown = (most - beside.before["rss"]) / MIB
     told("five who ask and do not read", grown_mib=round(grown, 1), **beside.figures)
     assert state["slow_clients"] >= beside.before["slow_clients"] + len(peers)
     assert grown < 5 * LIMITS["max_unsent"] / MIB + 24
+    beside.undisturbed()
+
+
+def test_a_connection_that_ends_is_gone_though_its_client_takes_not_even_the_last_octets(
+    server: StrainedServer, beside: Beside
+) -> None:
+    with beside:
+        peers = [beside.peer(deaf=True).connect() for _ in range(3)]
+        for peer in peers:
+            # Less than what pauses the writing waits for each.
+            peer.write(b"".join(peer.message(527, BROWSE) for _ in range(10)))
+        peers[0].write(b"CLOF" + peers[0].message(452, b"")[4:])
+        peers[1].write(b"what is this?")
+        peers[2].write(peers[2].message(473, b"\1"))
+        gone = until(server, lambda state: state["connections"] == 1)
+    assert gone["connections"] == 1
     beside.undisturbed()
 
 
@@ -321,3 +337,40 @@ def test_attributes_of_30_000_nodes_in_one_request_hold_nobody_up(server: Strain
     assert struct.unpack_from("<Ii", answer, 16)[0] == 0
     assert struct.unpack_from("<i", answer, 28)[0] == count
     beside.undisturbed()
+
+
+def test_messages_are_the_same_at_whatever_octet_the_network_cuts_them(server: StrainedServer, beside: Beside) -> None:
+    wanted = struct.pack("<dIi", 0.0, 2, 1) + position(7) + struct.pack("<I", 13) + NULL + b"\0\0" + NULL
+    with beside:
+        peer = beside.peer().connect()
+        size = len(peer.message(631, wanted))
+        peer.sequence, peer.request = peer.sequence - 1, peer.request - 1
+        for cut in range(1, size):
+            first, second = peer.message(631, wanted), peer.message(631, wanted)
+            both = first + second
+            peer.write(both[:cut])
+            # Long enough for the server to have seen the first part, which is not told to anybody.
+            time.sleep(0.001)
+            peer.write(both[cut : size + cut])
+            time.sleep(0.001)
+            peer.write(both[size + cut :])
+            for number in (peer.request - 1, peer.request):
+                answer = peer.answer(number)
+                assert answer[16:20] == bytes(4)
+                assert struct.unpack_from("<i", answer, 28)[0] == 1
+    beside.undisturbed()
+
+
+def test_who_sends_requests_without_waiting_does_not_starve_others(server: StrainedServer, beside: Beside) -> None:
+    wanted = struct.pack("<dIi", 0.0, 2, 1) + position(7) + struct.pack("<I", 13) + NULL + b"\0\0" + NULL
+    with beside:
+        peers = [beside.peer().connect() for _ in range(4)]
+        for _ in range(5):
+            for peer in peers:
+                peer.write(b"".join(peer.message(631, wanted) for _ in range(300)))
+            for peer in peers:
+                for number in range(peer.request - 299, peer.request + 1):
+                    assert peer.answer(number)[16:20] == bytes(4)
+    told("four who ask 300 at a time", **beside.figures)
+    beside.undisturbed()
+    assert beside.figures["p99_ms"] < 100
