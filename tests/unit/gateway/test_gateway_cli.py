@@ -8,6 +8,7 @@ import sqlite3
 import stat
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -176,9 +177,10 @@ def run_for_real(folder: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(RUN, cwd=folder, capture_output=True, text=True, timeout=200, check=False)
 
 
-def make_no_database(folder: Path) -> None:
+def make_a_later_database(folder: Path) -> None:
     (folder / "data").mkdir()
-    (folder / "data/audit.sqlite").write_text("no database at all, but some text that is long enough " * 100)
+    with closing(sqlite3.connect(folder / "data/audit.sqlite")) as database:
+        database.execute("PRAGMA user_version=1000000")
 
 
 def make_broken_mapping(folder: Path) -> None:
@@ -196,7 +198,7 @@ def make_data_a_file(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("spoil", "sentence"),
     [
-        (make_no_database, "the audit journal in data cannot be used: file is not a database"),
+        (make_a_later_database, "a database in data cannot be used: audit.sqlite was written by a later version"),
         (make_broken_mapping, "error: gateway.yaml: the mapping files have errors"),
         (make_no_users, "error: there is no user file users.yaml"),
         (make_data_a_file, "data"),
