@@ -50,7 +50,7 @@ async def fill_capabilities(server: InternalServer, settings: ServerSettings) ->
         (_ID.Server_ServerCapabilities_MaxSessions, limits.max_sessions, _U32),
         (_ID.Server_ServerCapabilities_MaxSubscriptions, subscriptions.max_subscriptions, _U32),
         (_ID.Server_ServerCapabilities_MaxSubscriptionsPerSession, subscriptions.max_subscriptions_per_session, _U32),
-        (_ID.Server_ServerCapabilities_MaxMonitoredItems, subscriptions.max_items, _U32),
+        (_ID.Server_ServerCapabilities_MaxMonitoredItems, subscriptions.max_items_of_all, _U32),
         (_ID.Server_ServerCapabilities_MaxMonitoredItemsPerSubscription, subscriptions.max_items, _U32),
         (_ID.Server_ServerCapabilities_MaxMonitoredItemsQueueSize, subscriptions.max_queue_size, _U32),
         (_ID.Server_ServerCapabilities_MaxSelectClauseParameters, MOST_CLAUSES, _U32),

@@ -20,7 +20,7 @@ from asyncua.ua.uaerrors import (
 )
 from cryptography.x509.oid import ExtendedKeyUsageOID
 from peers.opcua.requests import browse, read, status
-from peers.opcua.rig import BAY, CONTROL, POSITION, POWER, Rig
+from peers.opcua.rig import BAY, CONTROL, POSITION, POWER, Provider, Rig
 from peers.waiting import patient
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -173,6 +173,28 @@ async def test_methods_of_providers(client: Any) -> None:
         await bay.call_method("2:Double", 21.0, "a")
     with pytest.raises(BadUserAccessDenied):
         await client.get_node(GRID).call_method("2:Forbidden")
+
+
+async def test_a_method_that_fails_does_not_take_the_answers_of_the_others_with_it(
+    client: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = Provider.call
+
+    async def call(self: Provider, owner: str, name: str, arguments: list[Any], caller: Any) -> Any:
+        if arguments[0] == 13.0:
+            raise RuntimeError("a provider's mistake")
+        return await real(self, owner, name, arguments, caller)
+
+    monkeypatch.setattr(Provider, "call", call)
+    request = ua.CallRequest()
+    for factor in (21.0, 13.0, 4.0):
+        one = ua.CallMethodRequest()
+        one.ObjectId, one.MethodId = ua.NodeId(BAY, 2), ua.NodeId(f"{BAY}#Double", 2)
+        one.InputArguments = [ua.Variant(factor), ua.Variant([], ua.VariantType.String, is_array=True)]
+        request.Parameters.MethodsToCall.append(one)
+    results = await client.uaclient.call(request.Parameters.MethodsToCall)
+    assert [each.StatusCode.name for each in results] == ["Good", "BadInternalError", "Good"]
+    assert [[each.Value for each in result.OutputArguments] for result in results] == [[42.0], [], [8.0]]
 
 
 async def test_who_may_not_call_a_providers_method_is_in_the_audit(rig: Rig, client: Any) -> None:
