@@ -208,8 +208,10 @@ async def test_a_command_goes_on_when_its_client_is_gone(strict: Rig) -> None:
         )
     ]
     call = asyncio.create_task(client.get_node(f"ns=2;s={CONTROL}").call_method("4:Operate", *arguments))
-    await asyncio.sleep(0.15)
-    assert len(strict.desk.commands) == 1
+    async with patient(3):
+        while not strict.desk.commands:
+            await asyncio.sleep(0.01)
+    assert not strict.desk.finished
     client.uaclient.protocol.transport.abort()
     await asyncio.gather(call, return_exceptions=True)
     async with patient(3):
