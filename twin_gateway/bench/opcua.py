@@ -54,7 +54,7 @@ QUICK = Size(500, 1_000, 20_000, 0.3, 10_000, 0.1, 5, 0.1)
 _RATES = ("read_1", "read_1000", "browse", "method", "write", "read_1_many")
 PUBLISHING = 50.0
 PACED_PUBLISHING = 20.0
-_SPARE = 0.5
+_SPARE = 0.3
 """Seconds that is written longer than is counted."""
 _WAIT = 150.0
 """For a server or an answer of it, on a machine however crowded."""
