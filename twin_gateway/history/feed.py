@@ -214,6 +214,8 @@ class Feed:
         if missing:
             self._state = np.concatenate([self._state, np.zeros(missing, np.uint8)])
         new = np.unique(rows[self._state[rows] == _UNKNOWN])
+        if len(new):
+            await asyncio.sleep(0)  # taking the chunks was work enough for one turn
         for start in range(0, len(new), _LEARN):
             part = new[start : start + _LEARN]
             addresses = [self._table.address(row) for row in part.tolist()]
