@@ -174,9 +174,18 @@ class Gateway:
         )
 
     async def _open_files(self) -> None:
-        """What is damaged is put aside and begun anew; but without the safety tags no switch is commanded."""
+        """What is damaged is put aside and begun anew; but without the safety tags no switch is commanded.
+
+        The audit journal is not put aside: it holds the outcomes of earlier requests, and nothing operates twice.
+        """
         damaged: list[str] = []
-        await opened(self.audit, "The audit records", damaged.append)
+        try:
+            await self.audit.open()
+        except sqlite3.Error as error:
+            if not is_damaged(error):
+                raise
+            text = f"{self.audit.path.name} is damaged ({error}); restore it, or move it away yourself"
+            raise sqlite3.DatabaseError(text) from error
         await opened(self.conditions, "Alarms", damaged.append)
         if damaged:
             part = f"{self.place}/_/_/files"

@@ -177,6 +177,11 @@ def run_for_real(folder: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(RUN, cwd=folder, capture_output=True, text=True, timeout=200, check=False)
 
 
+def make_no_database(folder: Path) -> None:
+    (folder / "data").mkdir()
+    (folder / "data/audit.sqlite").write_text("no database at all, but some text that is long enough " * 100)
+
+
 def make_a_later_database(folder: Path) -> None:
     (folder / "data").mkdir()
     with closing(sqlite3.connect(folder / "data/audit.sqlite")) as database:
@@ -198,6 +203,7 @@ def make_data_a_file(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("spoil", "sentence"),
     [
+        (make_no_database, "a database in data cannot be used: audit.sqlite is damaged (file is not a database)"),
         (make_a_later_database, "a database in data cannot be used: audit.sqlite was written by a later version"),
         (make_broken_mapping, "error: gateway.yaml: the mapping files have errors"),
         (make_no_users, "error: there is no user file users.yaml"),

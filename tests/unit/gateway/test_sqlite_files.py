@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from address_space.ports import AuditRecord
 from twin_gateway.alarms.writing import WriteBehind
 from twin_gateway.audit.journal import AuditJournal
 from twin_gateway.functions.flisr.journal import FlisrJournal
@@ -91,19 +90,19 @@ async def test_a_damaged_file_is_put_aside_told_and_begun_anew(tmp_path: Path) -
 
 
 async def test_pages_that_are_found_damaged_only_when_they_are_read_put_the_file_aside_too(tmp_path: Path) -> None:
-    audit = AuditJournal(tmp_path / "audit.sqlite")
-    await audit.open()
-    await audit.append(AuditRecord(1, "login", "olga", "", ""))
-    await audit.close()
-    octets = bytearray(audit.path.read_bytes())
+    store = SupervisionStore(tmp_path)
+    await store.open()
+    await store.maintain("dso1/north", WORK)
+    await store.close()
+    octets = bytearray(store.path.read_bytes())
     octets[4096:] = b"\xa5" * (len(octets) - 4096)
-    audit.path.write_bytes(octets)
+    store.path.write_bytes(octets)
     told: list[str] = []
-    await opened(audit, "The audit records", told.append)
-    assert await audit.records() == []
-    await audit.close()
-    assert (tmp_path / "audit-damaged.sqlite").read_bytes() == octets
-    assert "kept as audit-damaged.sqlite" in told[0]
+    kept = await opened(store, "Books", told.append)
+    await store.close()
+    assert kept.maintenance == {}
+    assert (tmp_path / "supervision-damaged.sqlite").read_bytes() == octets
+    assert "kept as supervision-damaged.sqlite" in told[0]
 
 
 async def test_what_cannot_be_opened_for_other_reasons_stays_where_it_is(tmp_path: Path) -> None:
