@@ -238,7 +238,10 @@ def _element(element: Any, index: int, count: int, types: EventTypes) -> tuple[i
 
 def _operand(operand: Any, index: int, count: int, types: EventTypes) -> Operand:
     if isinstance(operand, ua.LiteralOperand):
-        literal = from_variant(operand.Value)
+        try:
+            literal = from_variant(operand.Value)
+        except Exception as error:  # asyncua's encoder does not take all that its decoder does
+            raise _BadError(_CODES.BadFilterLiteralInvalid) from error
         return lambda record, results: literal
     if isinstance(operand, ua.ElementOperand):
         target = int(operand.Index)

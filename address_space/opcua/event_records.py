@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 import struct
 import uuid
@@ -34,6 +35,7 @@ from address_space.opcua.model.ids import INDEX, own
 from address_space.opcua.untyped import ua
 from address_space.opcua.wire import NULL_NODE_ID, numeric_node_id, pack_i32
 
+_log = logging.getLogger(__name__)
 SERVER = 2253
 SERVER_NODE = numeric_node_id(SERVER)
 OVERFLOW_TYPE, REFRESH_START, REFRESH_END, REFRESH_REQUIRED = 3035, 2787, 2788, 2789
@@ -342,7 +344,11 @@ def _audit_field(kind: int, value: Any) -> Field:
         return NULL
     if kind == NODE_ID and isinstance(value, bytes):
         return NODE_ID, value or NULL_NODE_ID
-    return from_variant(ua.Variant(value, ua.VariantType(kind)))
+    try:
+        return from_variant(ua.Variant(value, ua.VariantType(kind)))
+    except Exception:  # asyncua's encoder does not take all that its decoder does; the event is told without it
+        _log.exception("a field of an audit event cannot be encoded")
+        return NULL
 
 
 def _server_fields(number: int, name: str, text: str, severity: int) -> dict[str, Field]:

@@ -98,14 +98,21 @@ def from_variant(variant: Any) -> Field:
     if kind in {NODE_ID, EXPANDED_NODE_ID}:
         return NODE_ID, canonical(encode_node_id(ua.NodeId(value.Identifier, value.NamespaceIndex, value.NodeIdType)))
     if kind == LOCALIZED_TEXT:
-        return LOCALIZED_TEXT, value.Text or ""
+        return LOCALIZED_TEXT, _clean(value.Text or "")
     if kind == DATE_TIME:
         return DATE_TIME, clock.from_datetime(value if value.tzinfo else value.replace(tzinfo=UTC))
     if kind == STATUS_CODE:
         return STATUS_CODE, int(value.value)
-    if kind in _NUMERIC or kind in {STRING, BYTE_STRING}:
+    if kind == STRING:
+        return STRING, _clean(value)
+    if kind in _NUMERIC or kind == BYTE_STRING:
         return kind, value
     return OPAQUE, encode_variant(variant)
+
+
+def _clean(text: str) -> str:
+    """The text with a mark for octets that are no UTF-8, which asyncua's decoder keeps as halves of surrogates."""
+    return text.encode(errors="surrogateescape").decode(errors="replace")
 
 
 def canonical(node_id: bytes) -> bytes:

@@ -57,6 +57,14 @@ def test_octets_are_those_of_the_variant(variant: Any) -> None:
     assert encode_known(field) == encode(field)
 
 
+@pytest.mark.parametrize("kind", ["0c", "1502"])
+def test_octets_that_are_no_text_are_marked_and_can_be_told(kind: str) -> None:
+    variant = variant_from_binary(Buffer(bytes.fromhex(kind) + b"\x02\0\0\0a\xff"))
+    field = from_variant(variant)
+    assert field[1] == "a\ufffd"
+    assert encode(field).endswith("a\ufffd".encode())
+
+
 def test_a_status_code_is_encoded_as_one() -> None:
     octets = encode((19, 0x8034_0000))
     assert variant_from_binary(Buffer(octets)).Value.name == "BadNodeIdUnknown"
