@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 import numpy as np
-import numpy.ma  # noqa: F401 - the first `unique` of a process imports it (20 ms): not while the event loop runs
+import numpy.ma  # the first `unique` of a process imports it (20 ms): not while the event loop runs
 import numpy.typing as npt
 
 from address_space import clock
