@@ -188,7 +188,7 @@ class Gateway:
             raise sqlite3.DatabaseError(text) from error
         await opened(self.conditions, "Alarms", damaged.append)
         if damaged:
-            part = f"{self.place}/_/_/files"
+            part = system_points.part_place(self.place, "files")
             self.conditions.raise_(part, "G02", Finding("; ".join(damaged), 800))
             self.conditions.clear(part, "G02")  # it waits for somebody to acknowledge it
         if self.tags is not None:
@@ -198,7 +198,7 @@ class Gateway:
             await self.audit.append(AuditRecord(clock.now(), "file.damaged", "", "", self.place, text=text))
 
     async def _open_tags(self, tags: TagStore) -> list[str]:
-        part = f"{self.place}/_/_/tags"
+        part = system_points.part_place(self.place, "tags")
         try:
             await tags.open()
         except (sqlite3.Error, ValueError) as error:

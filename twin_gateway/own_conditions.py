@@ -13,6 +13,7 @@ from address_space import clock
 from twin_gateway.alarms.entry import CERTIFICATE_EXPIRES
 from twin_gateway.functions.alarms import Alarms
 from twin_gateway.functions.certificate_files import expiry
+from twin_gateway.system_points import part_place
 from twin_gateway.twin.supervision.certificates import EXPIRED_SEVERITY, WARN_SEVERITY, certificate_stage
 
 LOOK_S = 1.0
@@ -67,7 +68,7 @@ class OwnConditions:
 
     def part(self, name: str) -> str:
         """Address of a part of the gateway."""
-        return f"{self._place}/_/_/{name}"
+        return part_place(self._place, name)
 
     def look(self) -> None:
         """What is known without waiting: the broker and the twin functions."""

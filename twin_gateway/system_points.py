@@ -22,6 +22,15 @@ def gateway_place(grid: str, gateway: str) -> str:
     return f"{grid}/_sys/{escape(gateway)}"
 
 
+PARTS = ("disk", "files", "history", "mqtt", "opcua", "tags", "trusted", "twin")
+"""Parts of a gateway that have conditions of their own."""
+
+
+def part_place(gateway: str, part: str) -> str:
+    """Place of a part of a gateway, of whose place it is a child: `<grid>/_sys/<gateway>/_/_/<part>`."""
+    return f"{gateway}/_/_/{part}"
+
+
 def link_place(grid: str, gateway: str, link: str) -> str:
     """Place of a link: `<grid>/_sys/<gateway>/_/_/<link>`."""
     return f"{gateway_place(grid, gateway)}/_/_/{escape(link)}"
@@ -43,6 +52,8 @@ class SystemPoints:
         self._gateway_rows = dict(zip(names, self._add(f"{place}/_/_/_/twGWAY1", names), strict=True))
         (self._synchronised,) = self._add(f"{place}/_/_/_/LTMS1", ["TmSyn"])
         self._links: list[tuple[LinkSupervisor, range]] = []
+        for part in PARTS:  # conditions have a source that can be browsed
+            table.tree.add_container(part_place(place, part))
 
     def _add(self, function: str, names: Sequence[str]) -> range:
         addresses = [f"{function}/{name}" for name in names]

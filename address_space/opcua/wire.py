@@ -332,10 +332,10 @@ def string_node_id(identifier: str, namespace: int) -> bytes:
 
 
 def encode_text(text: str | None) -> bytes:
-    """Wire form of a String."""
+    """Wire form of a String; what is no Unicode (half a surrogate pair, octets of an identifier) becomes `?`."""
     if text is None:
         return NULL_STRING
-    octets = text.encode("utf-8")
+    octets = text.encode("utf-8", "replace")
     return pack_i32(len(octets)) + octets
 
 

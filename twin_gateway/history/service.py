@@ -31,6 +31,7 @@ from twin_gateway.history.feed import Feed
 from twin_gateway.history.frames import Frame
 from twin_gateway.history.link import ProcessLink
 from twin_gateway.history.settings import HistorySettings, Selection
+from twin_gateway.system_points import part_place
 
 log = logging.getLogger(__name__)
 
@@ -200,7 +201,7 @@ class History:
         self._counters.paused = int(paused)
         if self._alarms is not None:
             log.log(logging.ERROR if paused else logging.INFO, "history: %s", text)
-            place = f"{self._place}/_/_/history" if self._place else ""
+            place = part_place(self._place, "history") if self._place else ""
             self._alarms.set(paused, "G02", place, f"History pauses: {text}" if paused else "", 700)
         else:
             self._tell("G02", 700, f"History pauses: {text}" if paused else "History goes on")

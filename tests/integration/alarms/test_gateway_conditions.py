@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
 import pytest
+from asyncua import Client, ua
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -27,6 +28,7 @@ from twin_gateway.metrics import render
 from twin_gateway.mqtt.encode import event_object
 from twin_gateway.own_conditions import OwnConditions
 from twin_gateway.security.users import User
+from twin_gateway.system_points import PARTS
 
 DOOR = "dso1/north/PS01/MV1/F01/_/GGIO1/Ind1"
 POINT = "_/GGIO1/Ind1: {ioa: 1, type: M_SP_TB_1, alarm: {normal: false, code: C10, text: Door}}"
@@ -206,3 +208,14 @@ async def test_safety_tags_that_cannot_be_read_stop_commands_and_nothing_else(st
     condition = gateway.conditions.get(f"{gateway.place}/_/_/tags$G02")
     assert condition is not None and condition.active and "no switch is commanded" in condition.text
     assert (data / "tags.sqlite").exists(), "nobody takes damaged tags for none"
+
+
+async def test_each_part_of_the_gateway_that_has_conditions_can_be_browsed_as_their_source(start: Make) -> None:
+    gateway = await start()
+    own = OwnConditions(gateway.alarms, gateway.place, gateway.config.data_directory)
+    assert gateway.server is not None
+    async with Client(f"opc.tcp://127.0.0.1:{gateway.server.port}") as client:
+        index = await client.get_namespace_index(gateway.config.authority)
+        place = client.get_node(ua.NodeId(gateway.place, index))
+        children = {node.nodeid.Identifier for node in await place.get_children()}
+        assert children >= {own.part(part) for part in PARTS}

@@ -15,6 +15,7 @@ from address_space.opcua.wire import (
     DecodeError,
     Reader,
     encode_node_id,
+    encode_text,
     localized_text,
     node_id_object,
     numeric_identifier,
@@ -179,3 +180,11 @@ def test_display_names_are_readable_and_those_of_the_mapping() -> None:
     assert space.display_name(find(space, "dso1/north/PS~2EA~2F7")) == localized_text("PS.A/7")
     assert space.display_name(find(space, named.address)) == localized_text("Feeder breaker")
     assert space.browse_name(find(space, named.address)) == qualified_name("Pos", 4)
+
+
+@pytest.mark.parametrize("text", ["\ud800", "t\udce4st"])
+def test_a_text_that_is_no_unicode_is_told_with_question_marks_and_spoils_no_answer(text: str) -> None:
+    octets = encode_text(text)
+    assert int.from_bytes(octets[:4], "little") == len(octets) - 4
+    assert octets[4:].decode("utf-8") == text.encode("utf-8", "replace").decode()
+    assert "?" in octets[4:].decode("utf-8")
