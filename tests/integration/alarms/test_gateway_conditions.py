@@ -183,20 +183,19 @@ async def test_a_disk_that_is_nearly_full_is_a_condition(tmp_path: Path, monkeyp
         assert [alarm.severity for alarm in alarms.active()] == severities
 
 
-async def test_a_damaged_file_of_alarms_or_audit_is_put_aside_and_waits_for_somebody_to_see_it(
+async def test_a_damaged_file_of_alarms_is_put_aside_and_waits_for_somebody_to_see_it(
     start: Make, tmp_path: Path
 ) -> None:
     data = tmp_path / "data"
     data.mkdir()
-    for name in ("audit.sqlite", "alarms.sqlite"):
-        (data / name).write_bytes(b"no database at all, but some text that is long enough " * 100)
+    (data / "alarms.sqlite").write_bytes(b"no database at all, but some text that is long enough " * 100)
     gateway = await start()
     condition = gateway.conditions.get(f"{gateway.place}/_/_/files$G02")
     assert condition is not None
     assert (condition.active, condition.acked, condition.retain) == (False, False, True)
-    assert all(f"kept as {name}-damaged.sqlite" in condition.text for name in ("audit", "alarms"))
+    assert "kept as alarms-damaged.sqlite" in condition.text
     assert {record.kind for record in await gateway.audit.records()} == {"file.damaged"}
-    assert (data / "audit-damaged.sqlite").read_bytes().startswith(b"no database")
+    assert (data / "alarms-damaged.sqlite").read_bytes().startswith(b"no database")
 
 
 async def test_safety_tags_that_cannot_be_read_stop_commands_and_nothing_else(start: Make, tmp_path: Path) -> None:
