@@ -192,6 +192,11 @@ async def test_nothing_is_left_of_a_thousand_clients_that_came_and_went(own_serv
                 peer.call(473, b"\x01" if number % 3 == 1 else b"\x00")
             peer.close()
 
+    async with patient(10):  # sessions that other tests left time out
+        while server.sessions or server.connections:
+            await asyncio.sleep(0.05)
+    for left in list(server.subscription_service.subscriptions.values()):
+        server.subscription_service.remove(left)
     before, cursors, tasks = living(), len(table.journal.cursors), len(asyncio.all_tasks())
     made = server.subscription_service.made
     await asyncio.to_thread(come_and_go)
