@@ -202,6 +202,8 @@ def test_health_and_metrics_tell_how_the_gateway_does(feeder: Feeder, watching: 
         samples = f'twin_gateway_link_total{{link="{name}",what="samples"}}'
         assert after[samples] > before[samples], name
     assert after["twin_gateway_mqtt_acknowledged_total"] > before["twin_gateway_mqtt_acknowledged_total"]
+    lost = {name: value for name, value in after.items() if value and ("lost" in name or "dropped" in name)}
+    assert not lost
     assert after["twin_gateway_lost_changes_total"] == 0
 
 
