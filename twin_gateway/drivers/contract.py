@@ -163,12 +163,31 @@ class Link(Protocol):
         """Put samples into the table; never blocks."""
         ...
 
-    def event(self, code: str, text: str, *, severity: int = 400, address: str = "") -> None:
-        """Put an event into the event journal; `code` of the alarm list (`D08`) or a short word (`late`)."""
+    def event(
+        self,
+        code: str,
+        text: str,
+        *,
+        severity: int = 400,
+        address: str = "",
+        source_time: int = 0,
+        time_quality: str | None = None,
+    ) -> None:
+        """Put an event into the event journal; `code` of the alarm list (`D08`) or a short word (`late`).
+
+        `source_time` is the device's own time in FILETIME ticks, with `time_quality`; 0 where it gives none.
+        """
         ...
 
     def count(self, counter: str, by: int = 1) -> None:
         """Add to a counter of the link (`asdu_errors`, `timeouts`, …); shown in metrics and under `_sys`."""
+        ...
+
+    def kept_until(self) -> int:
+        """FILETIME ticks: what was published before is on disk, as far as anything is kept at all.
+
+        What a device would send again (EntryIDs, positions in profiles) is written down as done only then.
+        """
         ...
 
     def error(self, text: str, address: str = "") -> None:
@@ -215,6 +234,8 @@ class LinkService(StrEnum):
 
     INTERROGATE = "interrogate"  # deliver every value anew (general interrogation, or reading everything once)
     SYNCHRONISE = "synchronise"  # set the device's clock
+    COUNTERS = "counters"  # read the counters, as configured
+    TEST = "test"  # ask whether the device's application answers, not its connection only
 
 
 @runtime_checkable
@@ -223,6 +244,121 @@ class ServingDriver(Protocol):
 
     async def serve(self, service: LinkService) -> Outcome:
         """Run a service and await the device's answer. BadNotSupported for what the protocol does not have."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceFile:
+    """A file that a device offers.
+
+    Attributes:
+        name: as the device calls it, with its folders; what `fetch_file` takes.
+        size: octets; -1 when it is not known.
+        modified: FILETIME ticks of the last change by the device's clock; 0 when it is not known.
+    """
+
+    name: str
+    size: int = -1
+    modified: int = 0
+
+
+@runtime_checkable
+class FileServingDriver(Protocol):
+    """Offered by drivers whose devices have files (disturbance records); the others need no such method."""
+
+    async def list_files(self, path: str) -> tuple[Outcome, Sequence[DeviceFile]]:
+        """Files in a folder of the device, empty for all; BadNotSupported where it offers none."""
+        ...
+
+    async def fetch_file(self, name: str) -> Outcome:
+        """Bring a file to `<data_directory>/files/<link>/`; the text says where. Tells its progress by events."""
+        ...
+
+
+class DeviceTable(StrEnum):
+    """What can be read of a device as a list of lines beside its points."""
+
+    SETTING_GROUPS = "setting groups"
+    SETTINGS = "settings"
+    LOGS = "logs"
+    LOG = "log"
+    UNMAPPED = "unmapped"  # what came and no point takes
+    OBJECTS = "objects"  # how often each object comes
+    OBJECT = "object"  # one object, asked for now
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceLine:
+    """One line of such a list: what it is about, what the device says, and more about it (a time, a type)."""
+
+    item: str
+    value: str
+    note: str = ""
+
+
+@runtime_checkable
+class TableServingDriver(Protocol):
+    """Offered by drivers of devices with such lists; the others need no such method."""
+
+    async def read_table(self, table: DeviceTable, about: str) -> tuple[Outcome, Sequence[DeviceLine]]:
+        """Read a list; `about` narrows it (a logical device, a log). BadNotSupported for what is not offered."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class ModelDifference:
+    """Where a device is otherwise than its description; an empty text stands for what is missing there."""
+
+    item: str
+    expected: str
+    found: str
+
+
+@runtime_checkable
+class ComparedDriver(Protocol):
+    """Offered by drivers that compare the device with a description of it (SCL, a template)."""
+
+    @property
+    def differences(self) -> Sequence[ModelDifference]:
+        """What the last comparison found; empty before the first one."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Stray:
+    """Something that a device sent and no point takes.
+
+    Attributes:
+        fields: where it is and what type it has, in the protocol's own fields as of a point line.
+        reason: `unknown type`, `unknown station`, `unknown address` or `other type`.
+        count: how often it came.
+        first, last: FILETIME ticks of reception.
+        value: the last value as text; empty where it cannot be read.
+    """
+
+    fields: Mapping[str, Any]
+    reason: str
+    count: int
+    first: int
+    last: int
+    value: str = ""
+
+
+@runtime_checkable
+class StrayKeepingDriver(Protocol):
+    """Offered by drivers to which devices send what nobody has mapped."""
+
+    def unmapped(self) -> Sequence[Stray]:
+        """The newest of what came and no point takes, bounded, newest last; also without an association."""
+        ...
+
+
+@runtime_checkable
+class RetiringDriver(Protocol):
+    """Offered by drivers that hold something beyond a run (a socket where devices send to); others need no such method."""
+
+    def retire(self) -> None:
+        """The link ends for good: give everything up. `run` may still be called afterwards."""
         ...
 
 

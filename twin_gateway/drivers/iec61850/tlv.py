@@ -5,12 +5,20 @@ The codec library copies every level and recurses; this is for the hot path and 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from .errors import MmsProtocolError
 
 MAX_DEPTH = 24
 """Levels of nesting of data that are decoded; 61850 needs about eight."""
 MAX_PDU_DEPTH = 100
 """Levels of BER in a message that the codec library decodes recursively; a type description has four a structure."""
+MAX_COPIED = 16 << 20
+"""Octets that the codec library may copy for one message; it copies every level anew."""
+MAX_ELEMENTS = 100_000
+"""TLVs of one message; the library makes an object of each."""
+_MAX_TAG = 5
+"""Octets of a tag; longer ones only cost time."""
 
 SESSION_DATA = b"\x01\x00\x01\x00"
 
@@ -60,14 +68,24 @@ def mms_pdu(tsdu: bytes) -> tuple[int, int]:
     raise MmsProtocolError("presentation data without an MMS PDU")
 
 
+def fields(buffer: bytes, start: int = 0, end: int | None = None) -> Iterator[tuple[int, int, int]]:
+    """(tag, start, stop) of the content of each TLV in `buffer[start:end]`, one level; as `header`."""
+    stop = len(buffer) if end is None else end
+    while start < stop:
+        tag, inner, start = header(buffer, start, stop)
+        yield tag, inner, start
+
+
 def check_depth(buffer: bytes, start: int, end: int, limit: int = MAX_PDU_DEPTH) -> None:
-    """Walk all constructed TLVs of `buffer[start:end]` without recursion.
+    """Walk all constructed TLVs of `buffer[start:end]` without recursion and without copying.
 
     Raises:
-        MmsProtocolError: when a TLV runs over its parent or the nesting exceeds `limit`.
+        MmsProtocolError: when a TLV runs over its parent, the nesting exceeds `limit`, or there is more in it than the
+            codec library can decode within sound time and memory.
     """
     ends = [end]
     position = start
+    copied = elements = 0
     while True:
         while position >= ends[-1]:
             ends.pop()
@@ -79,11 +97,19 @@ def check_depth(buffer: bytes, start: int, end: int, limit: int = MAX_PDU_DEPTH)
             head += 1
             while head < end and buffer[head] & 0x80:
                 head += 1
+            if head - position >= _MAX_TAG:
+                raise MmsProtocolError(f"tag of more than {_MAX_TAG} octets at {position}")
         _, inner, stop = header(buffer, head, ends[-1])
+        elements += 1
         if tag & 0x20:
+            copied += stop - inner
             if len(ends) > limit:
                 raise MmsProtocolError(f"BER nested deeper than {limit} levels")
+            if copied > MAX_COPIED:
+                raise MmsProtocolError(f"more than {MAX_COPIED} octets inside each other in one message")
             ends.append(stop)
             position = inner
         else:
             position = stop
+        if elements > MAX_ELEMENTS:
+            raise MmsProtocolError(f"more than {MAX_ELEMENTS} elements in one message")
