@@ -35,18 +35,18 @@ def watching(running: Feeder) -> Iterator[OpcUaClient]:
     client = running.client("anonymous")
     client.watch(client.addresses())
     yield client
-    client.stop()
+    client.leave()
 
 
 @pytest.fixture(scope="module")
 def operator(running: Feeder) -> Iterator[OpcUaClient]:
     client = running.client("operator", **OPERATOR)
     yield client
-    client.stop()
+    client.leave()
 
 
 @pytest.fixture(scope="module")
 def observer(running: Feeder) -> Iterator[OpcUaClient]:
     client = running.client("observer", **OBSERVER)
     yield client
-    client.stop()
+    client.leave()

@@ -182,6 +182,13 @@ class OpcUaClient(Talker):
         self.start()
         return self("connect", url=url, pki=str(self._folder / "client-pki"), **how)
 
+    def leave(self) -> None:
+        """Close the session, so that the server keeps no subscription for it; then end."""
+        if self.running:
+            with contextlib.suppress(ConnectionError, TimeoutError, AssertionError, OSError):  # the server may be gone
+                self("close")
+        self.stop()
+
     def read(self, address: str, attribute: str = "Value") -> dict[str, Any]:
         return self("read", nodes=[f"ns=2;s={address}"], attribute=attribute)[0]
 
