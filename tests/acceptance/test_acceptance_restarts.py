@@ -118,8 +118,9 @@ def test_a_killed_gateway_comes_back_and_repeats_no_command(feeder: Feeder) -> N
     assert kinds == ["command.operate"] * 2 + ["command.operate.repeated"] * 2, "on disk before they left"
     ied.order(ref="LD0/CSWI1.Pos", travel=0.12)
     assert will < 25, "the Will comes with the keep-alive of 15 s at the latest"
-    for client in (watching, operator, again, subscriber):
-        client.stop()
+    for client in (watching, operator, again):
+        client.leave()
+    subscriber.stop()
 
 
 def _inputs(value: bool) -> list[tuple[str, object]]:
