@@ -138,6 +138,7 @@ async def test_what_belongs_to_no_point_is_counted_by_reason():
             single(5, 1, cause=6),
             encode(Asdu(3, 3, 1, (Information(5, 2),))),
             bytes((200, 1, 3, 0, 1, 0)),
+            bytes((30, 1, 3, 0, 1, 0, 5, 0, 0, 1)),
             single(5, 1),
         )
         await link.until(lambda: link.samples(0))
@@ -146,6 +147,7 @@ async def test_what_belongs_to_no_point_is_counted_by_reason():
             "unknown_common_address",
             "unexpected_cause",
             "unexpected_type",
+            "unknown_type",
             "asdu_errors",
         ):
             assert link.counters[counter] == 1, counter

@@ -89,7 +89,8 @@ async def test_each_malformed_frame_of_a_type_costs_one_counted_error_and_nothin
             assert link.errors == count, what
         assert not driver.running.done()
         assert len(station.connections) == 1
-        assert link.events == []
+        # the stray one of a protection type is an event, whether a point shows it or not
+        assert len(link.events) == (number in {38, 39, 40})
         assert {int(row) for batch in link.batches for row in batch.rows} == {0}
 
 

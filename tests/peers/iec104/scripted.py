@@ -19,6 +19,7 @@ from twin_gateway.drivers.iec104.times import Stamp, TagFlag
 
 COUNTERS_OF_ERRORS = (
     "asdu_errors",
+    "unknown_type",
     "unknown_address",
     "unknown_common_address",
     "unexpected_type",
@@ -49,7 +50,7 @@ class Recorder(WireNotes):
     data_directory = Path("/nonexistent")
 
     def __init__(self):
-        self.counters, self.batches, self.events = Counter(), [], []
+        self.counters, self.batches, self.events, self.told = Counter(), [], [], []
         self.is_up = asyncio.Event()
         self._news = asyncio.Event()
 
@@ -60,8 +61,9 @@ class Recorder(WireNotes):
         self.batches.append(batch)
         self._news.set()
 
-    def event(self, code, text, *, severity=400, address=""):
+    def event(self, code, text, *, severity=400, address="", source_time=0, time_quality=None):
         self.events.append((code, text))
+        self.told.append((code, text, severity, address, source_time, time_quality))
 
     def count(self, counter, by=1):
         self.counters[counter] += by

@@ -14,8 +14,20 @@ _HEADER = struct.Struct("<BBHH")
 _SEQUENCE = 0x7FFF
 
 
+FRAMING, SEQUENCE, T1 = "framing_errors", "sequence_errors", "t1_timeouts"
+"""Counters of what ends a connection."""
+
+
 class ApciError(ConnectionError):
-    """The peer broke framing, sequence numbers or a time-out; the standard asks for the connection to be closed."""
+    """The peer broke framing, sequence numbers or a time-out; the standard asks for the connection to be closed.
+
+    Attributes:
+        counter: what it is counted as.
+    """
+
+    def __init__(self, text: str, counter: str = FRAMING) -> None:
+        super().__init__(text)
+        self.counter = counter
 
 
 class Control(IntEnum):
@@ -59,13 +71,14 @@ class Endpoint:
         started: user data transfer is on.
         output: frames to be written, in order.
         unexpected: well-formed unnumbered frames that nobody asked for.
+        tests: TESTFR frames sent because the connection was idle for t3.
     """
 
     def __init__(self, *, controlling: bool, limits: Limits, now: float) -> None:
         self.controlling, self.limits = controlling, limits
         self.started = False
         self.output: list[bytes] = []
-        self.unexpected = 0
+        self.unexpected = self.tests = 0
         self._buffer = b""
         self._send_number = self._receive_number = self._acknowledged = 0
         self._unconfirmed = 0  # frames received since we last acknowledged
@@ -152,9 +165,9 @@ class Endpoint:
             if not first & 1:
                 number = (first | data[position + 3] << 8) >> 1
                 if number != self._receive_number:
-                    raise ApciError(f"frame {number} came where {self._receive_number} was due")
+                    raise ApciError(f"frame {number} came where {self._receive_number} was due", SEQUENCE)
                 if not self.started:
-                    raise ApciError("user data came while transfer was stopped")
+                    raise ApciError("user data came while transfer was stopped", SEQUENCE)
                 self._receive_number = (number + 1) & _SEQUENCE
                 acknowledged = (data[position + 4] | data[position + 5] << 8) >> 1
                 if acknowledged != self._acknowledged:
@@ -180,7 +193,7 @@ class Endpoint:
     def _confirmed(self, number: int) -> None:
         count = (number - self._acknowledged) & _SEQUENCE
         if count > len(self._sent_at):
-            raise ApciError(f"the peer acknowledged frame {number}, which was never sent")
+            raise ApciError(f"the peer acknowledged frame {number}, which was never sent", SEQUENCE)
         self._acknowledged = number
         for _ in range(count):
             self._sent_at.popleft()
@@ -222,10 +235,11 @@ class Endpoint:
         """Acknowledge in time (t2), test an idle connection (t3), give up on a silent peer (t1: ApciError)."""
         for confirmation, deadline in self._asked.items():
             if now >= deadline:
-                raise ApciError(f"no {confirmation.name} within t1 ({self.limits.t1:g} s)")
+                raise ApciError(f"no {confirmation.name} within t1 ({self.limits.t1:g} s)", T1)
         if self._sent_at and now - self._sent_at[0] >= self.limits.t1:
-            raise ApciError(f"a frame was not acknowledged within t1 ({self.limits.t1:g} s)")
+            raise ApciError(f"a frame was not acknowledged within t1 ({self.limits.t1:g} s)", T1)
         if self._acknowledge_at is not None and now >= self._acknowledge_at:
             self._acknowledge()
-        if now - self._last_received >= self.limits.t3:
+        if now - self._last_received >= self.limits.t3 and Control.TESTFR_CON not in self._asked:
+            self.tests += 1
             self._ask(Control.TESTFR_ACT, Control.TESTFR_CON, now)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from address_space.addcause import AddCause, status_of
 from address_space.ports import Outcome, Verb
@@ -17,6 +19,9 @@ from twin_gateway.drivers.iec104.types import BY_NAME, AsduType, Cause, Family, 
 
 SELECT = 0x80
 """The S/E bit of the qualifier octet."""
+_PARAMETERS, _ACTIVATION = 110, BY_NAME["P_AC_NA_1"].number
+_THRESHOLD, _CYCLIC = 1, 3
+"""QPM: threshold value; QPA: persistent cyclic or periodic transmission of the object."""
 _NAMELESS = "the device refused without saying why (negative confirmation)"
 _UNKNOWN: dict[int, tuple[str, AddCause, StatusCode]] = {
     Cause.UNKNOWN_TYPE: ("the device does not know the type", AddCause.NOT_SUPPORTED, StatusCode.BadNotSupported),
@@ -69,10 +74,12 @@ def _element(known: AsduType, command: DeviceCommand, qualifier: int) -> tuple[i
     control = command.point.control or {}
     if value is None:
         raise CommandRefusedError("the command has no value", StatusCode.BadInvalidArgument)
-    if qualifier & SELECT and known.family is Family.WORD32:
-        # A bit string has no S/E bit: what was meant as a selection would be carried out.
+    if qualifier & SELECT and (known.family is Family.WORD32 or known.number >= _PARAMETERS):
+        # Neither bit strings nor parameters have an S/E bit: what was meant as a selection would be carried out.
         raise CommandRefusedError(f"{known.name} cannot be selected", StatusCode.BadNotSupported)
     pulse = int(control.get("qu") or 0) << 2
+    if known.family not in {Family.COMMAND_OCTET, Family.WORD32}:
+        qualifier |= _own_qualifier(known, control)
     match known.number:
         case 45 | 58:
             return _double(value, cdc) - 1, pulse | qualifier
@@ -83,13 +90,13 @@ def _element(known: AsduType, command: DeviceCommand, qualifier: int) -> tuple[i
                 text = f"{value} is neither 1 (lower) nor 2 (higher)"
                 raise CommandRefusedError(text, StatusCode.BadOutOfRange)
             return int(value), pulse | qualifier
-        case 48 | 61:
+        case 48 | 61 | 110:
             nominal = control.get("nominal")
             scaled = float(value) / (1.0 if nominal is None else float(nominal))
             if not -1 <= scaled <= 1:
                 raise CommandRefusedError(f"{value} is beyond the nominal value", StatusCode.BadOutOfRange)
             return scaled, qualifier
-        case 49 | 62:
+        case 49 | 62 | 111:
             if not -32768 <= value <= 32767 or value != int(value):
                 raise CommandRefusedError(f"{value} is no 16-bit integer", StatusCode.BadOutOfRange)
             return int(value), qualifier
@@ -97,15 +104,31 @@ def _element(known: AsduType, command: DeviceCommand, qualifier: int) -> tuple[i
             if not 0 <= value <= 0xFFFF_FFFF or value != int(value):
                 raise CommandRefusedError(f"{value} is no 32-bit string", StatusCode.BadOutOfRange)
             return int(value), 0
+        case 113:
+            return qualifier, 0
         case _:
             return float(value), qualifier
+
+
+def _own_qualifier(known: AsduType, control: Mapping[str, Any]) -> int:
+    """QL of a set-point (0 unless bound otherwise), QPM of a parameter (its kind), QPA of its activation."""
+    own = control.get("qualifier")
+    if known.number < _PARAMETERS:
+        number, most = int(own or 0), 127
+    elif known.number == _ACTIVATION:
+        number, most = _CYCLIC if own is None else int(own), 3
+    else:
+        number, most = _THRESHOLD if own is None else int(own), 255
+    if not 0 <= number <= most or (known.number >= _PARAMETERS and not number):
+        raise CommandRefusedError(f"{known.name} has no qualifier {number}", StatusCode.BadConfigurationError)
+    return number
 
 
 def build(config: object, command: DeviceCommand, originator: int, zone: Zone) -> Asdu:
     """The ASDU of a select (S/E set) or an operate; raises CommandRefusedError when the value does not fit."""
     control = command.point.control
     known = BY_NAME.get(str(control.get("type"))) if control else None
-    if control is None or known is None or not 45 <= known.number <= 64:
+    if control is None or known is None or not (45 <= known.number <= 64 or known.number >= _PARAMETERS):
         raise CommandRefusedError("the point has no command binding", StatusCode.BadNotSupported)
     value, extra = _element(known, command, SELECT if command.verb is Verb.SELECT else 0)
     place = {"common_address": control.get("common_address", command.point.fields.get("common_address"))}
@@ -113,7 +136,7 @@ def build(config: object, command: DeviceCommand, originator: int, zone: Zone) -
     element = Information(int(control["ioa"]), value, extra, 0, tag)
     return Asdu(
         known.number,
-        Cause.ACTIVATION,
+        Cause.DEACTIVATION if known.number == _ACTIVATION and not command.value else Cause.ACTIVATION,
         common_address_of(config, place),
         (element,),
         test=command.test,

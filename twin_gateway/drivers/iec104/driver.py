@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import replace
-from datetime import UTC, datetime
 
 from address_space.addcause import AddCause
 from address_space.ports import Outcome, Verb
@@ -15,14 +12,19 @@ from address_space.quality import StatusCode
 from twin_gateway.drivers.contract import (
     BoundPoint,
     DeviceCommand,
+    DeviceFile,
+    DeviceLine,
+    DeviceTable,
     DiscoveredPoint,
     Link,
     LinkLost,
     LinkService,
     PointChange,
+    Stray,
 )
 from twin_gateway.drivers.iec104.apci import Limits
-from twin_gateway.drivers.iec104.codec import Asdu, Information, decode, encode
+from twin_gateway.drivers.iec104.association import INTERROGATION, Association
+from twin_gateway.drivers.iec104.codec import Asdu, encode
 from twin_gateway.drivers.iec104.commands import (
     CommandRefusedError,
     Key,
@@ -30,24 +32,27 @@ from twin_gateway.drivers.iec104.commands import (
     build,
     key_of,
     refusal,
-    stamp_now,
     unknown_outcome,
 )
 from twin_gateway.drivers.iec104.config import Iec104Config, common_address_of
+from twin_gateway.drivers.iec104.continuity import Continuity
+from twin_gateway.drivers.iec104.gauges import Gauges
 from twin_gateway.drivers.iec104.intake import Intake
 from twin_gateway.drivers.iec104.link import Connection
+from twin_gateway.drivers.iec104.objects import ObjectBook
 from twin_gateway.drivers.iec104.points import PointIndex
+from twin_gateway.drivers.iec104.redundancy import Address, Group, GroupSettings, Told
 from twin_gateway.drivers.iec104.times import Zone
-from twin_gateway.drivers.iec104.types import BROADCAST, BY_NAME, MAX_ADDRESS, MONITOR, AsduError, Cause
+from twin_gateway.drivers.iec104.types import MAX_ADDRESS, MONITOR, AsduError, Cause
+from twin_gateway.drivers.iec104.widths import Widths
 
-log = logging.getLogger(__name__)
 _LAST_MONITOR_TYPE = 40
-_GENERAL = 20  # QOI: station interrogation
-_GENERAL_COUNTERS = 5  # QCC: general request, no freeze
-_LONGEST_INTERROGATION = 60  # in answer time-outs
-_INITIALISED, _INTERROGATION, _COUNTERS, _CLOCK = (
-    BY_NAME[name].number for name in ("M_EI_NA_1", "C_IC_NA_1", "C_CI_NA_1", "C_CS_NA_1")
-)
+_JOBS = {
+    LinkService.INTERROGATE: "interrogation",
+    LinkService.SYNCHRONISE: "clock",
+    LinkService.COUNTERS: "counters",
+    LinkService.TEST: "test",
+}
 
 
 class Iec104Driver:
@@ -55,89 +60,62 @@ class Iec104Driver:
 
     def __init__(self, name: str, config: Iec104Config, points: Sequence[BoundPoint]) -> None:
         self._name, self._config = name, config
-        self._zone = Zone(config.time_zone)
+        self._zone = Zone(config.time_zone, summer_bit=config.summer_bit)
         self._points = {point.row: point for point in points}
         self._index = PointIndex(config, self._points.values())
-        self._limits = Limits(k=config.k, w=config.w, t1=config.t1, t2=config.t2, t3=config.t3)
+        widths = Widths(config.cause_octets, config.common_address_octets, config.object_address_octets)
+        self._settings = GroupSettings(
+            addresses=(Address(config.host, config.port), *(Address(*each) for each in config.addresses)),
+            limits=Limits(k=config.k, w=config.w, t1=config.t1, t2=config.t2, t3=config.t3),
+            t0=config.t0,
+            widths=None if widths.usual else widths,
+            tls=config.tls,
+            renew_after=config.tls_reconnect,
+        )
+        self._book = ObjectBook(self._index, config.common_address, timing=config.statistics)
+        self._continuity = Continuity(config.k)
+        self._gauges, self._told = Gauges(), Told()
         self._link: Link | None = None
-        self._connection: Connection | None = None
+        self._group: Group | None = None
+        self._talking: Connection | None = None  # whose octets went to the capture ring last
+        self._association: Association | None = None
         self._intake: Intake | None = None
-        self._pending: dict[Key, Pending] = {}
-        self._selected: dict[Key, Asdu] = {}
-        self._unfinished: dict[Key, Asdu] = {}  # confirmed commands whose termination may still come
-        self._renew: set[int] = set()  # stations to be interrogated again
-        self._wake = asyncio.Event()
 
     # -- contract -----------------------------------------------------------------------------------------------
 
     async def run(self, link: Link) -> None:
         """Connect, start data transfer, interrogate, deliver. Raises LinkLost or OSError when the association ends."""
-        loop = asyncio.get_running_loop()
-        config = self._config
-        started: asyncio.Future[None] = loop.create_future()
-        closed: asyncio.Future[str] = loop.create_future()
-        intake = Intake(link, self._index, self._zone, config.common_address)
-
-        def on_started(_connection: Connection, on: bool) -> None:
-            if on and not started.done():
-                intake.begin(config.common_address)
-                link.up()
-                started.set_result(None)
-
-        def on_closed(_connection: Connection, reason: str) -> None:
-            if not closed.done():
-                closed.set_result(reason)
-
-        def make() -> Connection:
-            return Connection(
-                controlling=True,
-                limits=self._limits,
-                on_asdus=self._on_asdus,
-                on_started=on_started,
-                on_closed=on_closed,
-            )
-
-        self._link, self._intake = link, intake
-        connection: Connection | None = None
-        keeping: asyncio.Task[None] | None = None
+        self._link = link
+        self._intake = intake = Intake(link, self._index, self._zone, self._book, self._continuity)
+        self._continuity.repeated = lambda count: link.count("repeated", count)
+        self._continuity.stepped = self._stepped
+        self._group = group = Group(link, self._settings, self, self._gauges, self._told)
         try:
-            try:
-                async with asyncio.timeout(config.t0):
-                    _, connection = await loop.create_connection(make, config.host, config.port)
-            except TimeoutError:
-                raise LinkLost(f"no connection to {config.host}:{config.port} within t0 ({config.t0:g} s)") from None
-            # The endpoint itself ends a connection whose STARTDT is not confirmed within t1.
-            await asyncio.wait((started, closed), return_when=asyncio.FIRST_COMPLETED)
-            if started.done():
-                self._connection = connection
-                keeping = loop.create_task(self._keep(connection, link))
-                await asyncio.wait((keeping, closed), return_when=asyncio.FIRST_COMPLETED)
-                if keeping.done():
-                    keeping.result()
-            raise LinkLost(closed.result() if closed.done() else "the association ended")
+            await group.run()
         finally:
-            self._connection = None
-            if keeping is not None:
-                keeping.cancel()
-                with suppress(asyncio.CancelledError, LinkLost):
-                    await keeping
-            if connection is not None:
-                connection.close()
-                if connection.unexpected:
-                    link.count("unexpected_control_frames", connection.unexpected)
+            self._group = self._talking = None
             intake.close()
             self._intake = None
-            self._give_up(LinkLost(closed.result() if closed.done() else "the link was closed"))
+
+    @property
+    def redundant(self) -> bool:
+        """The device is connected more than once."""
+        return len(self._settings.addresses) > 1
+
+    @property
+    def redundancy_alive(self) -> bool:
+        """A connection stands by."""
+        return self._group is not None and self._group.standing_by > 0
 
     async def execute(self, command: DeviceCommand) -> Outcome:
         """Send a command and await the device's confirmation (and termination where the binding asks for it)."""
-        connection, link = self._connection, self._link
-        if connection is None or link is None or not connection.started:
+        association, link = self._association, self._link
+        if association is None or link is None or not association.connection.started:
             text = f"{self._name} is not connected"
             cause = AddCause.ABORTION_BY_COMMUNICATION_LOSS
             return Outcome(StatusCode.BadNoCommunication, cause, "link", text, command.command_id)
         try:
-            request = self._request(command)
+            request = self._request(command, association)
             octets = encode(request)
         except CommandRefusedError as refused:
             return replace(refused.outcome, command_id=command.command_id)
@@ -146,26 +124,32 @@ class Iec104Driver:
                 StatusCode.BadOutOfRange, AddCause.INCONSISTENT_PARAMETERS, "device", str(problem), command.command_id
             )
         key = key_of(request)
-        if key in self._pending:
+        if key in association.pending:
             text = "a command to the same object is still waiting for its answer"
             cause = AddCause.COMMAND_ALREADY_IN_EXECUTION
             return Outcome(StatusCode.BadResourceUnavailable, cause, "device", text, command.command_id)
         pending = Pending(request)
-        if not connection.send_now(octets):
+        try:
+            left = association.connection.send_now(octets)
+        except AsduError as problem:
+            cause = AddCause.INCONSISTENT_PARAMETERS
+            return Outcome(StatusCode.BadOutOfRange, cause, "device", str(problem), command.command_id)
+        if not left:
+            link.count("window_closed")
             text = "the send window is closed: the device has not acknowledged earlier frames"
             return Outcome(StatusCode.BadResourceUnavailable, AddCause.NONE, "link", text, command.command_id)
-        self._pending[key] = pending
+        association.pending[key] = pending
         link.count("commands")
         try:
             async with asyncio.timeout(command.timeout):
-                return await self._outcome(command, key, pending)
+                return await self._outcome(command, key, pending, association)
         except TimeoutError:
             link.count("timeouts")
             return unknown_outcome(f"no answer within {command.timeout:g} s", command)
         except LinkLost as lost:
             return unknown_outcome(f"the link was lost ({lost})", command)
         finally:
-            del self._pending[key]
+            del association.pending[key]
             pending.withdraw()
 
     async def update(self, change: PointChange) -> None:
@@ -178,22 +162,23 @@ class Iec104Driver:
         if self._intake is not None:
             self._intake.flush()
             self._intake.index = self._index
-        if change.added:
-            self._renew |= {common_address_of(self._config, point.fields) for point in change.added}
-            self._wake.set()
+        self._book.renew(self._index)
+        if change.added and self._association is not None:
+            self._association.renew |= {common_address_of(self._config, point.fields) for point in change.added}
+            self._association.wake()
 
     async def discover(self) -> Sequence[DiscoveredPoint]:
         """Everything the stations answer to a general interrogation. Raises ConnectionError without an association."""
-        connection, intake, link = self._connection, self._intake, self._link
-        if connection is None or intake is None or link is None:
+        association, intake = self._association, self._intake
+        if association is None or intake is None:
             raise ConnectionError(f"{self._name} is not connected")
         found: dict[int, int] = {}
         intake.found = found
         try:
             for station in self._config.common_address:
-                while (other := self._pending.get((_INTERROGATION, station, 0))) is not None:
+                while (other := association.pending.get((INTERROGATION, station, 0))) is not None:
                     await asyncio.wait((other.terminated,))
-                await self._interrogate(connection, link, station)
+                await association.interrogate(station)
             intake.flush()
         finally:
             intake.found = None
@@ -206,16 +191,19 @@ class Iec104Driver:
         ]
 
     async def serve(self, service: LinkService) -> Outcome:
-        """General interrogation, or clock synchronisation, of every station of the link."""
-        connection, link = self._connection, self._link
-        if connection is None or link is None or not connection.started:
+        """General interrogation, clock synchronisation or test command, of every station of the link."""
+        association = self._association
+        if association is None or not association.connection.started:
             text = f"{self._name} is not connected"
             return Outcome(StatusCode.BadNoCommunication, AddCause.ABORTION_BY_COMMUNICATION_LOSS, "link", text)
-        job = "interrogation" if service is LinkService.INTERROGATE else "clock"
+        job = _JOBS.get(service)
+        if job is None:
+            text = f"IEC 60870-5-104 has no service to {service}"
+            return Outcome(StatusCode.BadNotSupported, AddCause.NOT_SUPPORTED, "link", text)
         problems = []
         try:
             for station in self._config.common_address:
-                problem = await self._job(connection, link, job, station)
+                problem = await association.job(job, station)
                 if problem:
                     problems.append(problem)
         except LinkLost as lost:
@@ -227,11 +215,80 @@ class Iec104Driver:
         stations = ", ".join(str(station) for station in self._config.common_address)
         return Outcome(StatusCode.Good, text=f"{job} of station {stations} confirmed", sent=True)
 
-    # -- what comes in ------------------------------------------------------------------------------------------
+    def unmapped(self) -> Sequence[Stray]:
+        """What came and no point takes, newest last."""
+        return self._book.unmapped()
 
-    def _on_asdus(self, _connection: Connection, asdus: list[bytes]) -> None:
-        intake, link = self._intake, self._link
-        if intake is None or link is None:
+    async def list_files(self, path: str) -> tuple[Outcome, Sequence[DeviceFile]]:
+        """Files of all stations, or of `station` or `station/folder/`."""
+        association = self._association
+        return _not_connected(self._name) if association is None else await association.files.list(path)
+
+    async def fetch_file(self, name: str) -> Outcome:
+        """Fetch `station/address.kind` into the link's folder of files."""
+        association = self._association
+        return _not_connected(self._name)[0] if association is None else await association.files.fetch(name)
+
+    async def read_table(self, table: DeviceTable, about: str) -> tuple[Outcome, Sequence[DeviceLine]]:
+        """What is not mapped, how often objects come, or one object `station/address` by a read command."""
+        if table is DeviceTable.OBJECT:
+            association = self._association
+            return _not_connected(self._name) if association is None else await association.reads.ask(about)
+        return self._book.table(table)
+
+    # -- what the connections ask for (redundancy.User) ---------------------------------------------------------
+
+    @property
+    def busy(self) -> bool:
+        """Commands or requests wait for their answers."""
+        return self._association is not None and bool(self._association.pending)
+
+    def begin(self, connection: Connection) -> None:
+        """Data transfer has started on a connection."""
+        link, intake = self._link, self._intake
+        if link is None or intake is None:
+            return
+        self._association = Association(self._config, connection, link, intake, self._gauges)
+        self._continuity.begin()
+        intake.begin(self._config.common_address)
+        link.up()
+
+    async def use(self, connection: Connection) -> None:
+        """Interrogate and repeat what is configured, until cancelled."""
+        association = self._association
+        if association is None or association.connection is not connection:
+            return
+        link = self._link
+        reading = None if link is None else asyncio.create_task(self._read(association, link))
+        try:
+            await association.keep()
+        finally:
+            if reading is not None:
+                reading.cancel()
+            self._association = None
+            association.give_up(LinkLost(connection.reason or "the link was closed"))
+            if self._intake is not None:
+                self._intake.close()
+
+    async def _read(self, association: Association, link: Link) -> None:
+        """Read what no interrogation answers, once the first is over."""
+        await association.interrogated.wait()
+        await association.reads.keep(self._config, self._points.values, link)
+
+    def traffic(self, connection: Connection, sent: bool, octets: bytes) -> None:
+        """Octets of one read or write."""
+        link = self._link
+        if link is None:
+            return
+        if connection is not self._talking:
+            self._talking = connection
+            link.connected(connection.flow)
+        link.traffic(sent, octets)
+
+    def take(self, connection: Connection, asdus: list[bytes]) -> None:
+        """The ASDUs of one read."""
+        intake, association = self._intake, self._association
+        if intake is None or association is None or association.connection is not connection:
             return
         monitor: list[bytes] = []
         for octets in asdus:
@@ -242,45 +299,24 @@ class Iec104Driver:
                 intake.feed(monitor)
                 monitor = []
             intake.flush()  # an answer ends something: what came before it must be out first
-            self._on_control(octets, intake, link)
+            association.take(octets)
         if monitor:
             intake.feed(monitor)
 
-    def _on_control(self, octets: bytes, intake: Intake, link: Link) -> None:
-        try:
-            asdu = decode(octets, datetime.now(UTC).year)
-        except AsduError as problem:
-            link.count("asdu_errors")
-            log.debug("%s: %s", self._name, problem)
+    def _stepped(self, station: int, seconds: float) -> None:
+        """The clock of a station went back: its values are asked for anew, so that none hides behind a later time."""
+        link, association = self._link, self._association
+        if link is None or association is None:
             return
-        if asdu.type == _INITIALISED and asdu.cause == Cause.INITIALISED:
-            link.count("initialisations")
-            stations = set(self._config.common_address)
-            self._renew |= stations if asdu.common_address == BROADCAST else stations & {asdu.common_address}
-            self._wake.set()
-            return
-        key = key_of(asdu)
-        pending = self._pending.get(key)
-        if pending is not None and pending.take(asdu):
-            if asdu.type == _INTERROGATION and asdu.cause == Cause.ACTIVATION_TERM:
-                intake.end(asdu.common_address)
-            return
-        if asdu.cause == Cause.ACTIVATION_TERM and self._unfinished.pop(key, None) is not None:
-            if asdu.negative:
-                text = f"{asdu.name} {asdu.common_address}/{key[2]} was confirmed but ended negatively"
-                link.event("command", text, severity=600)
-            return
-        link.count("unexpected_asdus")
-
-    def _give_up(self, problem: LinkLost) -> None:
-        for pending in self._pending.values():
-            pending.fail(problem)
-        self._selected.clear()
-        self._unfinished.clear()
+        link.count("clock_steps")
+        link.event("D02", f"The clock of station {station} of {self._name} went back by {seconds:.1f} s", severity=500)
+        if station in self._config.common_address:
+            association.renew.add(station)
+            association.wake()
 
     # -- commands -----------------------------------------------------------------------------------------------
 
-    def _request(self, command: DeviceCommand) -> Asdu:
+    def _request(self, command: DeviceCommand, association: Association) -> Asdu:
         """The ASDU to be sent; raises CommandRefusedError."""
         control = command.point.control or {}
         if command.verb is not Verb.OPERATE and control.get("model") == "direct-normal":
@@ -288,7 +324,7 @@ class Iec104Driver:
             raise CommandRefusedError(text, StatusCode.BadNotSupported, AddCause.NOT_SUPPORTED)
         if command.verb is not Verb.CANCEL:
             return build(self._config, command, self._config.originator, self._zone)
-        for request in self._selected.values():
+        for request in association.selected.values():
             if key_of(request)[1:] == (self._station_of(command.point), int(control.get("ioa", 0))):
                 return request._replace(cause=Cause.DEACTIVATION)
         raise CommandRefusedError("nothing is selected", StatusCode.BadInvalidState, AddCause.OBJECT_NOT_SELECTED)
@@ -297,19 +333,19 @@ class Iec104Driver:
         own = (point.control or {}).get("common_address", point.fields.get("common_address"))
         return common_address_of(self._config, {"common_address": own})
 
-    async def _outcome(self, command: DeviceCommand, key: Key, pending: Pending) -> Outcome:
+    async def _outcome(self, command: DeviceCommand, key: Key, pending: Pending, association: Association) -> Outcome:
         answer = await pending.confirmed
         refused = refusal(answer, command)
         if command.verb is Verb.SELECT and refused is None:
-            self._selected[key] = pending.request
+            association.selected[key] = pending.request
         else:
-            self._selected.pop(key, None)
+            association.selected.pop(key, None)
         if refused is not None:
             return refused
         text = "the device confirmed"
         if command.verb is Verb.OPERATE:
             if not (command.point.control or {}).get("termination") and not pending.terminated.done():
-                self._unfinished[key] = pending.request
+                association.unfinished[key] = pending.request
             elif (await pending.terminated).negative:
                 text = "the device confirmed the command but ended it negatively"
                 return Outcome(StatusCode.Bad, AddCause.UNKNOWN, "device", text, command.command_id, sent=True)
@@ -317,107 +353,7 @@ class Iec104Driver:
                 text = "the device confirmed and terminated the command"
         return Outcome(StatusCode.Good, text=text, command_id=command.command_id, sent=True)
 
-    # -- interrogations and clock -------------------------------------------------------------------------------
 
-    async def _keep(self, connection: Connection, link: Link) -> None:
-        """Interrogate every station, then repeat what is configured, until cancelled."""
-        config, loop = self._config, asyncio.get_running_loop()
-        self._renew.clear()
-        for station in config.common_address:
-            await self._interrogate(connection, link, station)
-        due: dict[str, float] = {}
-        now = loop.time()
-        if config.gi_interval:
-            due["interrogation"] = now + config.gi_interval
-        if config.counter_interval:
-            due["counters"] = now
-        if config.clock_sync:
-            due["clock"] = now
-        intervals = {
-            "interrogation": config.gi_interval or 0.0,
-            "counters": config.counter_interval or 0.0,
-            "clock": config.clock_sync or 0.0,
-        }
-        while True:
-            renew, self._renew = self._renew, set()
-            self._wake.clear()
-            for station in sorted(renew):
-                await self._interrogate(connection, link, station)
-            for job in [job for job, at in due.items() if at <= loop.time()]:
-                due[job] = loop.time() + intervals[job]
-                for station in config.common_address:
-                    await self._job(connection, link, job, station)
-            if self._renew:
-                continue
-            wait = min(due.values()) - loop.time() if due else None
-            with suppress(TimeoutError):
-                async with asyncio.timeout(None if wait is None else max(0.0, wait)):
-                    await self._wake.wait()
-
-    async def _job(self, connection: Connection, link: Link, job: str, station: int) -> str:
-        match job:
-            case "interrogation":
-                return await self._interrogate(connection, link, station)
-            case "counters":
-                request = Asdu(_COUNTERS, Cause.ACTIVATION, station, (Information(0, _GENERAL_COUNTERS),))
-                return await self._ask(connection, link, request, terminates=True)
-            case _:
-                stamp = Information(0, time=stamp_now(self._zone))
-                request = Asdu(_CLOCK, Cause.ACTIVATION, station, (stamp,))
-                return await self._ask(connection, link, request, terminates=False)
-
-    async def _interrogate(self, connection: Connection, link: Link, station: int) -> str:
-        request = Asdu(_INTERROGATION, Cause.ACTIVATION, station, (Information(0, _GENERAL),))
-        try:
-            return await self._ask(connection, link, request, terminates=True)
-        finally:
-            if self._intake is not None:
-                self._intake.end(station)
-
-    async def _ask(self, connection: Connection, link: Link, request: Asdu, *, terminates: bool) -> str:
-        """Send a system command and see it through; what goes wrong is counted and told, the link stays.
-
-        Returns:
-            What went wrong, empty when all is well.
-        """
-        key = key_of(request)
-        if key in self._pending:
-            return f"{request.name} of station {request.common_address} is under way already"
-        what = f"{request.name} of station {request.common_address}"
-        pending = Pending(request)
-        if not connection.send(encode(request._replace(originator=self._config.originator))):
-            link.count("unsent_requests")
-            return f"{what} could not be sent"
-        self._pending[key] = pending
-        patience = self._config.answer_timeout
-        try:
-            async with asyncio.timeout(patience):
-                answer = await pending.confirmed
-            if answer.negative or answer.cause >= Cause.UNKNOWN_TYPE:
-                link.count("refused_requests")
-                problem = f"{what} was refused (cause {answer.cause})"
-                link.event("refused", problem, severity=300)
-                return problem
-            if terminates:
-                await self._terminated(pending, patience)
-        except TimeoutError:
-            link.count("timeouts")
-            problem = f"{what} was not answered within {patience:g} s"
-            link.event("timeout", problem, severity=300)
-            return problem
-        finally:
-            del self._pending[key]
-            pending.withdraw()
-        return ""
-
-    async def _terminated(self, pending: Pending, patience: float) -> None:
-        """Wait for the end of an interrogation as long as its answers keep coming. Raises TimeoutError."""
-        for _ in range(_LONGEST_INTERROGATION):
-            heard = self._intake.answered_at if self._intake is not None else 0.0
-            await asyncio.wait((pending.terminated,), timeout=patience)
-            if pending.terminated.done():
-                await pending.terminated
-                return
-            if self._intake is None or self._intake.answered_at <= heard:
-                break
-        raise TimeoutError
+def _not_connected(name: str) -> tuple[Outcome, tuple[()]]:
+    cause, text = AddCause.ABORTION_BY_COMMUNICATION_LOSS, f"{name} is not connected"
+    return Outcome(StatusCode.BadNoCommunication, cause, "link", text), ()

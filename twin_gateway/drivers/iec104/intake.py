@@ -14,7 +14,11 @@ from address_space.point import Batch
 from address_space.quality import TimeFlag
 from twin_gateway.drivers.contract import Link
 from twin_gateway.drivers.iec104.columns import Columns, decode_columns
+from twin_gateway.drivers.iec104.continuity import Continuity
+from twin_gateway.drivers.iec104.objects import ObjectBook
 from twin_gateway.drivers.iec104.points import REQUESTED, Located, PointIndex
+from twin_gateway.drivers.iec104.protection import IS_PROTECTION
+from twin_gateway.drivers.iec104.reads import Reads
 from twin_gateway.drivers.iec104.times import Zone
 
 GATHER_S = 0.002
@@ -32,17 +36,27 @@ class Intake:
     a point that it did not answer, or that had an event after its answer, takes its last event when the phase ends.
 
     Attributes:
+        book: is told of everything that comes, mapped or not.
+        reads: is told of answers to read commands; of the present connection, None without one.
         index: the points; replaced when they change.
         found: (common address << 24 | object address) -> type of everything received, while discovering; else None.
         answered_at: monotonic time of the last answer to an interrogation, seconds.
     """
 
-    def __init__(self, link: Link, index: PointIndex, zone: Zone, common_addresses: tuple[int, ...]) -> None:
+    def __init__(
+        self,
+        link: Link,
+        index: PointIndex,
+        zone: Zone,
+        book: ObjectBook,
+        continuity: Continuity | None = None,
+    ) -> None:
         self.index = index
         self.found: dict[int, int] | None = None
         self.answered_at = 0.0
-        self._link, self._zone = link, zone
-        self._stations = np.array(common_addresses, np.int64)
+        self.book = book
+        self.reads: Reads | None = None
+        self._link, self._zone, self._continuity = link, zone, continuity
         self._loop = asyncio.get_running_loop()
         self._gathered: list[bytes] = []
         self._flushed_at = 0.0
@@ -54,6 +68,7 @@ class Intake:
 
     def begin(self, common_addresses: tuple[int, ...]) -> None:
         """Data transfer has started: what these stations report of older times is replayed."""
+        self.book.begin()
         present = clock.now()
         self._since = dict.fromkeys(common_addresses, present)
 
@@ -104,20 +119,27 @@ class Intake:
         received_ms = time.time_ns() // 1_000_000
         columns, errors = decode_columns(asdus, received_ms=received_ms, this_year=self._this_year(), zone=self._zone)
         if errors:
-            self._link.count("asdu_errors", errors)
+            self.book.undecoded(asdus, errors, self._link)
         if columns is None:
             return
         if REQUESTED[columns.cause].any():
             self.answered_at = self._flushed_at
         if self.found is not None:
             self._note(columns, self.found)
+        if IS_PROTECTION[columns.type].any():
+            self.book.protection(columns, self._link)
+        if self.reads is not None and self.reads.waiting:
+            self.reads.came(columns)
         located = self.index.locate(columns)
-        if located.refused:
-            self._refuse(located)
+        self.book.note(located, self._link)
         if len(located.rows):
             self._publish(located)
 
     def _publish(self, located: Located) -> None:
+        if self._continuity is not None:
+            located = self._continuity.sift(located, self._flushed_at, replaying=bool(self._since))
+            if not len(located.rows):
+                return
         if self._since:
             replayed = self._replayed(located)
             if replayed is not None:
@@ -155,17 +177,6 @@ class Intake:
             else:
                 self._held.pop(row, None)
         return replayed
-
-    def _refuse(self, located: Located) -> None:
-        for reason, count in located.refused.items():
-            if reason == "unknown_address":
-                foreign = int(np.count_nonzero(~np.isin(located.unknown >> 24, self._stations)))
-                if foreign:
-                    self._link.count("unknown_common_address", foreign)
-                if count > foreign:
-                    self._link.count("unknown_address", count - foreign)
-            else:
-                self._link.count(reason, count)
 
     def _note(self, columns: Columns, found: dict[int, int]) -> None:
         keys = columns.common_address.astype(np.int64) << 24 | columns.address

@@ -6,7 +6,9 @@ import asyncio
 from collections.abc import Callable
 from typing import cast
 
+from twin_gateway.drivers.capture import Carrier, Flow
 from twin_gateway.drivers.iec104.apci import ApciError, Endpoint, Limits
+from twin_gateway.drivers.iec104.widths import Widths
 
 _UNREAD_LIMIT = 262_144
 
@@ -20,6 +22,10 @@ class Connection(asyncio.Protocol):
         on_asdus: called with (connection, ASDUs of one read); must not raise.
         on_started: called with (connection, True or False) when user data transfer begins or ends; may be None.
         on_closed: called with (connection, reason) once; may be None.
+        on_traffic: called with (connection, sent, octets) for each read and write; may be None.
+        on_count: called with a counter's name for a time-out, a broken sequence or an idle test; may be None.
+        start: the controlling station asks for data transfer as soon as the connection stands; else `start` does.
+        widths: octets of the ASDU's address fields where they are not the usual ones; ASDUs are translated on the way.
 
     Attributes:
         reason: why the connection ended, one sentence; empty while it lives.
@@ -33,8 +39,13 @@ class Connection(asyncio.Protocol):
         on_asdus: Callable[[Connection, list[bytes]], None],
         on_started: Callable[[Connection, bool], None] | None = None,
         on_closed: Callable[[Connection, str], None] | None = None,
+        on_traffic: Callable[[Connection, bool, bytes], None] | None = None,
+        on_count: Callable[[str], None] | None = None,
+        start: bool = True,
+        widths: Widths | None = None,
     ) -> None:
-        self._controlling, self._limits = controlling, limits
+        self._controlling, self._limits, self._start, self._widths = controlling, limits, start, widths
+        self._on_traffic, self._on_count = on_traffic, on_count
         self._on_asdus, self._on_started, self._on_closed = on_asdus, on_started, on_closed
         self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport | None = None
@@ -46,18 +57,19 @@ class Connection(asyncio.Protocol):
     # -- asyncio.Protocol ---------------------------------------------------------------------------------------
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """The TCP connection stands; the controlling station asks for data transfer."""
+        """The TCP connection stands; the controlling station asks for data transfer unless it is to wait."""
         self._transport = cast(asyncio.Transport, transport)
         self._transport.set_write_buffer_limits(high=_UNREAD_LIMIT)
         now = self._loop.time()
         self._endpoint = Endpoint(controlling=self._controlling, limits=self._limits, now=now)
         self._timer = self._loop.call_later(self._endpoint.period, self._tick)
-        if self._controlling:
-            self._endpoint.start(now)
-            self._write()
+        if self._controlling and self._start:
+            self.start()
 
     def data_received(self, data: bytes) -> None:
         """Octets from the peer."""
+        if self._on_traffic is not None:
+            self._on_traffic(self, False, data)
         endpoint = self._endpoint
         asdus: list[bytes] = []
         problem: ApciError | None = None
@@ -73,9 +85,11 @@ class Connection(asyncio.Protocol):
             if self._on_started is not None:
                 self._on_started(self, self._started)
         if asdus:
+            if self._widths is not None:
+                asdus = list(map(self._widths.widen, asdus))
             self._on_asdus(self, asdus)
         if problem is not None:
-            self.abort(str(problem))
+            self._give_up(problem)
 
     def pause_writing(self) -> None:
         """The peer does not read what it is sent: nothing sensible can follow."""
@@ -115,19 +129,46 @@ class Connection(asyncio.Protocol):
         return self._endpoint.unexpected
 
     @property
+    def flow(self) -> Flow:
+        """Between whom the octets go; of no addresses when there is no transport."""
+        transport = self._transport
+        ends = [transport.get_extra_info(end) if transport else None for end in ("sockname", "peername")]
+        if not all(isinstance(end, tuple) and len(end) >= 2 for end in ends):
+            return Flow(Carrier.TCP)
+        local, remote = ((str(end[0]), int(end[1])) for end in ends if end)
+        return Flow(Carrier.TCP, local, remote)
+
+    @property
     def peer(self) -> str:
         """Address and port of the peer; empty when there is none."""
         name = self._transport.get_extra_info("peername") if self._transport is not None else None
         return f"{name[0]}:{name[1]}" if name else ""
 
+    def start(self) -> None:
+        """Ask for data transfer (controlling station)."""
+        if self._transport is not None:
+            self._endpoint.start(self._loop.time())
+            self._write()
+
+    def stop(self) -> None:
+        """Ask for the end of data transfer (controlling station); what the peer then still sends is taken."""
+        if self._transport is not None and self._endpoint.started:
+            self._endpoint.stop(self._loop.time())
+            self._write()
+
     def send(self, asdu: bytes) -> bool:
-        """Send an ASDU, or let it wait for the window; False when it was not taken."""
+        """Send an ASDU, or let it wait for the window; False when it was not taken.
+
+        Raises AsduError when an address does not fit into the widths of the link.
+        """
+        asdu = self._narrowed(asdu)
         taken = self._transport is not None and self._endpoint.send(asdu, self._loop.time())
         self._write()
         return taken
 
     def send_now(self, asdu: bytes) -> bool:
-        """Send an ASDU only if it leaves at once; False when it did not."""
+        """Send an ASDU only if it leaves at once; False when it did not. Raises AsduError as `send` does."""
+        asdu = self._narrowed(asdu)
         sent = self._transport is not None and self._endpoint.send_now(asdu, self._loop.time())
         self._write()
         return sent
@@ -154,18 +195,34 @@ class Connection(asyncio.Protocol):
 
     # -- inside -------------------------------------------------------------------------------------------------
 
+    def _narrowed(self, asdu: bytes) -> bytes:
+        return asdu if self._widths is None else self._widths.narrow(asdu)
+
     def _write(self) -> None:
         output = self._endpoint.output
         if output:
             if self._transport is not None and not self._transport.is_closing():
-                self._transport.write(output[0] if len(output) == 1 else b"".join(output))
+                octets = output[0] if len(output) == 1 else b"".join(output)
+                self._transport.write(octets)
+                if self._on_traffic is not None:
+                    self._on_traffic(self, True, octets)
             output.clear()
 
     def _tick(self) -> None:
+        endpoint = self._endpoint
         try:
-            self._endpoint.tick(self._loop.time())
+            endpoint.tick(self._loop.time())
         except ApciError as problem:
-            self.abort(str(problem))
+            self._give_up(problem)
             return
+        if endpoint.tests:
+            endpoint.tests = 0
+            if self._on_count is not None:
+                self._on_count("t3_tests")
         self._write()
         self._timer = self._loop.call_later(self._endpoint.period, self._tick)
+
+    def _give_up(self, problem: ApciError) -> None:
+        if self._on_count is not None:
+            self._on_count(problem.counter)
+        self.abort(str(problem))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from enum import IntEnum
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -59,8 +60,11 @@ REQUESTED = _causes(INTERROGATED_CAUSES | COUNTER_CAUSES)
 class Located(NamedTuple):
     """Samples that belong to points, in columns and in order of arrival, and what did not belong anywhere.
 
-    `event` marks spontaneous samples and return information, `answer` those of an interrogation, `tagged` those that
-    carried a time of their own. `refused` counts objects by reason.
+    `event` marks spontaneous samples and return information, `answer` those of an interrogation. `refused` counts
+    objects by reason.
+
+    `objects` are those that were found, with the `places` of their keys; `unknown` those without a point, `misfits`
+    those whose points are of another kind, None where there are none.
     """
 
     rows: npt.NDArray[np.int32]
@@ -71,11 +75,17 @@ class Located(NamedTuple):
     answer: npt.NDArray[np.bool_]
     common_address: npt.NDArray[np.uint16]
     refused: dict[str, int]
-    unknown: npt.NDArray[np.int64]
+    objects: Columns
+    places: npt.NDArray[np.intp]
+    unknown: Columns | None = None
+    misfits: Columns | None = None
 
 
 class PointIndex:
     """The points of a device, ready for lookups by column. Made anew when points change.
+
+    Attributes:
+        keys: (common address << 24 | object address) of every object that has a point, sorted.
 
     Raises ValueError when a point's fields cannot be bound (they have been checked before, so this is a fault).
     """
@@ -101,7 +111,7 @@ class PointIndex:
         self._gain = np.array(columns[3], np.float64)
         self._pick = np.array(columns[4], np.uint8)
         self._bit = np.array(columns[5], np.uint8)
-        self._keys, self._start, self._count = np.unique(keys, return_index=True, return_counts=True)
+        self.keys, self._start, self._count = np.unique(keys, return_index=True, return_counts=True)
         self._shared = bool((self._count > 1).any())
         self._scaled = bool((self._gain != 1.0).any())
         self._picked = bool(self._pick.any())
@@ -116,26 +126,22 @@ class PointIndex:
         allowed = _ALLOWED[columns.cause]
         if not allowed.all():
             refused["unexpected_cause"] = int(np.count_nonzero(~allowed))
-            columns = _rows_of(columns, allowed)
-        keys = columns.common_address.astype(np.int64) << 24 | columns.address
-        unknown = keys[:0]
-        if len(self._keys):
-            at = np.searchsorted(self._keys, keys)
-            at[at == len(self._keys)] = 0
-            found = self._keys[at] == keys
-        else:
-            at, found = np.zeros(len(keys), np.intp), np.zeros(len(keys), bool)
+            columns = rows_of(columns, allowed)
+        at, found = self._find(columns)
+        unknown = misfits = None
         if not found.all():
-            unknown = keys[~found]
+            unknown = rows_of(columns, ~found)
             refused["unknown_address"] = len(unknown)
-            columns, at = _rows_of(columns, found), at[found]
+            columns, at = rows_of(columns, found), at[found]
+        objects = columns
         entry = self._start[at]
         if self._shared:
             columns, entry = self._spread(columns, at, entry)
         fits = _GROUP_OF_TYPE[columns.type] == self._groups[entry]
         if not fits.all():
-            refused["unexpected_type"] = int(np.count_nonzero(~fits))
-            columns, entry = _rows_of(columns, fits), entry[fits]
+            misfits = rows_of(columns, ~fits)
+            refused["unexpected_type"] = len(misfits)
+            columns, entry = rows_of(columns, fits), entry[fits]
         values = columns.value
         if self._scaled:
             values = values * self._gain[entry]
@@ -151,8 +157,43 @@ class PointIndex:
             _ANSWERS[columns.cause],
             columns.common_address,
             refused,
+            objects,
+            at,
             unknown,
+            misfits,
         )
+
+    def _find(self, columns: Columns) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.bool_]]:
+        """The places of objects in the keys, and which objects have a point at all."""
+        keys = columns.common_address.astype(np.int64) << 24 | columns.address
+        if not len(self.keys):
+            return np.zeros(len(keys), np.intp), np.zeros(len(keys), bool)
+        at = np.searchsorted(self.keys, keys)
+        at[at == len(self.keys)] = 0
+        return at, self.keys[at] == keys
+
+    def place(self, key: int) -> int:
+        """Place of an object in the keys, -1 when it has no point."""
+        at = int(np.searchsorted(self.keys, key))
+        return at if at < len(self.keys) and self.keys[at] == key else -1
+
+    def takes(self, type_number: int, key: int) -> bool:
+        """Whether an object of this type has a point that shows it."""
+        at = self.place(key)
+        if at < 0:
+            return False
+        entries = slice(self._start[at], self._start[at] + self._count[at])
+        return type_number in MONITOR and bool((self._groups[entries] == _GROUP_OF_TYPE[type_number]).any())
+
+    def address(self, key: int) -> str:
+        """Address of the first point of an object; empty when it has none."""
+        at = self.place(key)
+        return self._addresses[int(self._rows[self._start[at]])] if at >= 0 else ""
+
+    @cached_property
+    def _addresses(self) -> dict[int, str]:
+        """Row -> address; made when somebody asks."""
+        return {point.row: point.address for point in self.points}
 
     def _spread(
         self, columns: Columns, at: npt.NDArray[np.intp], entry: npt.NDArray[np.intp]
@@ -163,7 +204,7 @@ class PointIndex:
             return columns, entry
         source = np.repeat(np.arange(len(at)), counts)
         first = np.repeat(np.cumsum(counts) - counts, counts)
-        return _rows_of(columns, source), entry[source] + (np.arange(len(source)) - first)
+        return rows_of(columns, source), entry[source] + (np.arange(len(source)) - first)
 
     def _choose(
         self, values: npt.NDArray[np.float64], columns: Columns, entry: npt.NDArray[np.intp]
@@ -204,5 +245,6 @@ def _pick(family: Family, point: BoundPoint) -> tuple[int, int]:
     return _Part.WHOLE, 0
 
 
-def _rows_of(columns: Columns, which: npt.NDArray[Any]) -> Columns:
+def rows_of(columns: Columns, which: npt.NDArray[Any]) -> Columns:
+    """Some rows of columns, by mask or by place."""
     return Columns(*(column[which] for column in columns))

@@ -46,10 +46,14 @@ class Zone:
 
     The summer flag only chooses between the two readings of the repeated hour; everything else follows the zone's own
     rules. A device that keeps standard time all year is described by a fixed zone such as `Etc/GMT-1`.
+
+    Args:
+        summer_bit: False for devices that use the flag otherwise: it is neither looked at nor set, and the repeated
+            hour is taken as its first reading.
     """
 
-    def __init__(self, name: str = "UTC") -> None:
-        self.name = name
+    def __init__(self, name: str = "UTC", *, summer_bit: bool = True) -> None:
+        self.name, self._summer_bit = name, summer_bit
         self.utc = name.upper() in {"UTC", "ETC/UTC", "ZULU"}
         try:
             self._zone = ZoneInfo("UTC" if self.utc else name)
@@ -67,7 +71,8 @@ class Zone:
             late = early.replace(fold=1)
             chosen = early
             # fold=0 of the repeated hour is summer time wherever clocks go back from summer to standard time
-            if early.utcoffset() != late.utcoffset() and bool(early.dst()) != summer and bool(late.dst()) == summer:
+            ambiguous = self._summer_bit and early.utcoffset() != late.utcoffset()
+            if ambiguous and bool(early.dst()) != summer and bool(late.dst()) == summer:
                 chosen = late
             known = round((chosen.utcoffset() or timedelta()).total_seconds() * 1000)
             if len(self._offsets) > 4096:
@@ -89,11 +94,12 @@ class Zone:
         return wall_ms - offsets[inverse].reshape(wall_ms.shape)
 
     def from_utc(self, utc_ms: int) -> tuple[int, bool]:
-        """Wall clock in ms since 1970 and whether it is summer time, of a UTC time in ms."""
+        """Wall clock in ms since 1970 and whether the summer flag belongs to it, of a UTC time in ms."""
         if self.utc:
             return utc_ms, False
         moment = datetime.fromtimestamp(utc_ms // 1000, UTC).astimezone(self._zone)
-        return utc_ms + round((moment.utcoffset() or timedelta()).total_seconds() * 1000), bool(moment.dst())
+        offset = round((moment.utcoffset() or timedelta()).total_seconds() * 1000)
+        return utc_ms + offset, self._summer_bit and bool(moment.dst())
 
 
 def year_of(two_digits: int, this_year: int) -> int:

@@ -1,0 +1,138 @@
+"""Several connections to one outstation: one started, the others tested, and what happens when the started one goes."""
+
+import asyncio
+import itertools
+
+from peers.iec104.buffering import STARTDT, STOPDT, TESTFR, BufferingStation
+from peers.iec104.scripted import association, point
+
+from address_space.catalogue import ValueType
+from address_space.ports import Verb
+from twin_gateway.drivers.contract import DeviceCommand
+
+COUNT = point(0, 1, "M_ME_TE_1", cdc="MV", value_type=ValueType.DOUBLE)
+QUICK = {"t1": 0.8, "t2": 0.4, "t3": 0.5}
+
+
+def group(station, **more):
+    addresses = [f"127.0.0.1:{port}" for port in station.ports[1:]]
+    return association(station, [COUNT], redundant=addresses, **{**QUICK, **more})
+
+
+def values(link):
+    """Every event of the point in order of arrival, late or live."""
+    return [value for batch in link.batches for value in batch.values[batch.rows == 0].tolist()]
+
+
+def state(link):
+    return [link.counters[f"connection_{number}"] for number in (1, 2)]
+
+
+async def test_the_first_address_is_started_and_the_other_is_only_tested():
+    async with BufferingStation(2) as station, group(station) as (driver, link):
+        await link.until(lambda: state(link) == [2, 1])
+        assert driver.redundancy_alive
+        standing_by = next(line for line in station.lines if line.port == station.ports[1])
+        at = station.lines.index(standing_by)
+        await link.until(lambda: (at, TESTFR) in station.controls)
+        assert (at, STARTDT) not in station.controls
+        assert [line.port for line in station.started] == [station.ports[0]]
+
+
+async def test_the_other_takes_over_at_once_without_loss_or_doubling():
+    async with BufferingStation(2) as station, group(station) as (driver, link):
+        await link.until(lambda: state(link) == [2, 1])
+        for _ in range(10):
+            station.record()
+        await link.until(lambda: len(values(link)) == 10)
+        station.cut(station.started[0])
+        for _ in range(10):
+            station.record()
+        await link.until(lambda: len(values(link)) >= 20)
+        assert [line.port for line in station.started] == [station.ports[1]]
+        assert not driver.running.done()
+        assert values(link) == list(range(1, 21))
+        assert link.counters["switchovers"] == 1
+        await link.until(lambda: sum(asdu[0] == 100 for asdu in station.commands) == 2)
+
+
+async def test_a_redundant_connection_that_is_lost_and_comes_back_is_told_once_each():
+    async with BufferingStation(2) as station, group(station) as (driver, link):
+        await link.until(lambda: state(link) == [2, 1])
+        station.cut(next(line for line in station.lines if not line.started))
+        await link.until(lambda: state(link) == [2, 0])
+        assert not driver.redundancy_alive
+        assert link.counters["standby_losses"] == 1
+        await link.until(lambda: state(link) == [2, 1])
+        told = [text for code, text in link.events if code == "D01"]
+        assert len(told) == 2
+        assert "lost" in told[0]
+        assert "again" in told[1]
+
+
+async def test_the_association_ends_when_no_connection_is_left():
+    async with BufferingStation(2) as station, group(station) as (driver, link):
+        await link.until(lambda: state(link) == [2, 1])
+        station.cut()
+        await link.until(driver.running.done)
+        assert isinstance(driver.running.exception(), ConnectionError)
+        assert state(link) == [0, 0]
+
+
+async def test_an_address_that_nobody_answers_does_not_keep_the_other_from_being_started():
+    async with BufferingStation(1) as station:
+        nobody = ["127.0.0.1:9"]
+        async with association(station, [COUNT], redundant=nobody, **QUICK) as (_, link):
+            await link.until(lambda: state(link) == [2, 0])
+            await link.until(lambda: any(code == "D01" for code, _ in link.events))
+            station.record()
+            await link.until(lambda: values(link) == [1])
+
+
+async def test_a_connection_that_swallows_everything_is_found_by_the_test_frames():
+    async with BufferingStation(2) as station, group(station) as (_, link):
+        await link.until(lambda: state(link) == [2, 1])
+        station.answers_tests = False
+        await link.until(lambda: link.counters["t1_timeouts"])
+
+
+async def test_a_command_under_way_when_the_connection_is_lost_has_an_unknown_outcome():
+    target = point(
+        0,
+        1,
+        "M_ME_TE_1",
+        cdc="APC",
+        value_type=ValueType.DOUBLE,
+        control={"ioa": 9, "type": "C_SE_NB_1", "model": "direct-normal"},
+    )
+
+    async with BufferingStation(2) as station:
+        addresses = [f"127.0.0.1:{port}" for port in station.ports[1:]]
+        async with association(station, [target], redundant=addresses, **QUICK) as (driver, link):
+            await link.until(lambda: state(link) == [2, 1] and link.counters["interrogations_confirmed"])
+            line = station.started[0]
+            line.answer = lambda asdu: station.cut(line)
+            outcome = await driver.execute(DeviceCommand(Verb.OPERATE, target, 5, "c1", timeout=3.0))
+            assert outcome.sent
+            assert "unknown" in outcome.text
+            await link.until(lambda: state(link)[1] == 2)
+            assert sum(asdu[0] == 49 for asdu in station.commands) == 1
+
+
+async def test_octets_of_every_connection_are_in_the_capture_ring_under_its_own_flow():
+    async with BufferingStation(2) as station, group(station) as (_, link):
+        await link.until(lambda: state(link) == [2, 1])
+        await link.until(lambda: len({record.flow.remote for record in link.ring.records()}) == 2)
+        assert {record.flow.remote[1] for record in link.ring.records()} == set(station.ports)
+
+
+async def test_stop_and_start_are_never_given_to_a_connection_out_of_turn():
+    async with BufferingStation(2) as station, group(station) as (_, link):
+        for cut in range(2):
+            await link.until(lambda: sorted(state(link)) == [1, 2])
+            station.cut(station.started[0])
+            await link.until(lambda cut=cut: link.counters["switchovers"] == cut + 1)
+        await asyncio.sleep(0)
+        for line, controls in itertools.groupby(sorted(station.controls), key=lambda item: item[0]):
+            given = [control for _, control in controls if control in {STARTDT, STOPDT}]
+            assert given.count(STARTDT) <= 1, line
