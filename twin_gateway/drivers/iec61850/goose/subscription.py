@@ -1,0 +1,210 @@
+"""One subscription with its points: values of each state as samples, and what LGOS says of the subscription."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+
+import numpy as np
+
+from address_space import clock
+from address_space.catalogue import ValueType
+from address_space.point import Batch, TextSample
+from address_space.quality import TIME_MASK, Quality
+from twin_gateway.drivers.contract import BoundPoint
+
+from .. import values as mms
+from ..errors import MmsProtocolError
+from ..layout import Columns
+from ..plan import Plan
+from ..report import ReadDecoder
+from ..walk import walk
+from .dataset import DataSet
+from .frame import Frame, Message
+from .stream import Judgement, Stream, Taken
+
+_NOT_MAPPED = int(Quality.INVALID | Quality.CONFIGURATION_ERROR)
+_FLAGS = np.uint32(~TIME_MASK & 0xFFFF_FFFF)
+_REFRESH_S = 1.0
+
+
+class Subscription:
+    """What is heard of one control block, for the points that are mapped to it.
+
+    Args:
+        name: as in the mapping.
+        data: its data set; None when that is not known: then nothing is taken.
+        stream: see `stream.Stream`; None without a data set.
+
+    Attributes:
+        reason: why the last message was not taken; empty when it was.
+        faults: members of the last state that had another type than the data set says.
+        started: when listening began, seconds of the loop's clock.
+    """
+
+    def __init__(self, name: str, data: DataSet | None, stream: Stream | None) -> None:
+        self.name, self.data, self.stream = name, data, stream
+        self.reason = ""
+        self.faults = 0
+        self.started = 0.0
+        self._mine: list[BoundPoint] = []
+        self._broken: list[tuple[BoundPoint, str]] = []
+        self._points: list[BoundPoint] = []
+        self._items: list[BoundPoint] = []
+        self._said: dict[str, int | str | None] = {}
+        self._decoder = ReadDecoder(Plan((), ()))
+        self._refreshes = False
+        self._payload: bytes | None = None
+        self._columns: Columns | None = None
+        self._published = 0.0
+
+    def begin(self, now: float) -> None:
+        """Listening begins, perhaps anew: what was heard before is known, but nothing is alive."""
+        self.started = now
+        self._payload = None
+        self._said.clear()
+        if self.stream is not None:
+            self.stream.alive = self.stream.misfit = False
+
+    def arrange(self, points: Iterable[BoundPoint]) -> list[tuple[BoundPoint, str]]:
+        """Deliver these points from now on; returns those that the data set has nothing for, with the reason."""
+        mine = list(points)
+        if mine == self._mine:
+            return self._broken
+        self._mine = mine
+        self._items = [point for point in mine if point.fields.get("item") is not None]
+        self._points = [point for point in mine if point.fields.get("item") is None]
+        self._said.clear()
+        self._payload = self._columns = None
+        self._refreshes = any(point.stale_after for point in self._points)
+        if self.data is None:
+            return []
+        plan, self._broken = self.data.plan(self._points)
+        self._decoder = ReadDecoder(plan)
+        return self._broken
+
+    def unusable(self, points: Iterable[BoundPoint] | None = None) -> Batch:
+        """These points, or all of the data set, as wrongly configured: there is nothing to take their values from."""
+        chosen = self._points if points is None else list(points)
+        rows = [point.row for point in chosen if point.value_type is not ValueType.STRING]
+        texts = [TextSample(point.row, "", _NOT_MAPPED) for point in chosen if point.value_type is ValueType.STRING]
+        return Batch.of(rows, [0.0] * len(rows), _NOT_MAPPED, texts=texts)
+
+    def take(self, octets: bytes, frame: Frame, message: Message, now: float) -> tuple[Judgement, Batch | None]:
+        """Judge a message; with the samples when it brings some.
+
+        Raises:
+            MmsProtocolError: its data cannot be read.
+        """
+        stream = self.stream
+        if stream is None:
+            return Judgement(Taken.NOT), None
+        payload = octets[message.start : message.stop]
+        again = payload == self._payload
+        if not again and len(walk(octets, message.start, message.stop).items) - 1 != message.entries:
+            raise MmsProtocolError(f"not the {message.entries} values that numDatSetEntries says")
+        misfit_before = stream.misfit
+        judgement = stream.judge(frame, message, now)
+        self.reason = judgement.reason
+        if judgement.taken is Taken.MISFIT:
+            return judgement, None if misfit_before else self._misfit()
+        if judgement.taken is Taken.NOT:
+            return judgement, None
+        recent = not self._refreshes or now - self._published < _REFRESH_S
+        if judgement.taken is Taken.REPETITION and again and recent:
+            return judgement, None
+        self._published = now
+        return judgement, self._samples(octets, message, payload, followed=judgement.followed)
+
+    def lost(self) -> Batch | None:
+        """The last values without communication; None before there are any."""
+        return self._again(int(Quality.COMM_LOST)) if self._columns is not None else None
+
+    def items(self, *, first_within: float, now: float) -> Batch | None:
+        """What has changed of LGOS since it was last asked, in samples; None for nothing."""
+        stream = self.stream
+        if not self._items:
+            return None
+        said: dict[str, int | str | None]
+        if stream is not None:
+            # Silence is a loss only after it had time to be broken.
+            known = stream.alive or stream.state >= 0 or stream.misfit or now - self.started >= first_within
+            expected = stream.expected
+            said = {
+                "St": int(stream.alive) if known else None,
+                "SimSt": int(stream.alive and stream.simulated) if known else None,
+                "NdsCom": int(stream.misfit) if known else None,
+                "LastStNum": stream.state if stream.state >= 0 else None,
+                "RxConfRevNum": stream.revision if stream.revision >= 0 else None,
+                "ConfRevNum": expected.revision,
+                "GoCBRef": expected.control_block,
+            }
+        else:
+            said = {"St": 0, "SimSt": 0, "NdsCom": 1}
+        changed = {item for item, value in said.items() if value is not None and self._said.get(item) != value}
+        if not changed:
+            return None
+        self._said.update((item, said[item]) for item in changed)
+        present = clock.now()
+        rows: list[int] = []
+        numbers: list[float] = []
+        texts: list[TextSample] = []
+        for point in self._items:
+            value = said[item] if (item := str(point.fields["item"])) in changed else None
+            if isinstance(value, str):
+                texts.append(TextSample(point.row, value, 0, present))
+            elif value is not None:
+                rows.append(point.row)
+                numbers.append(float(value))
+        return Batch.of(rows, numbers, 0, present, texts=texts) if rows or texts else None
+
+    # ---- samples ----------------------------------------------------------------------------------------------
+
+    def _samples(self, octets: bytes, message: Message, payload: bytes, *, followed: bool) -> Batch:
+        """The values of a state. One without a time of its own has `t` of the state in which it changed."""
+        found = self._decoder.decode(octets, message.start, message.stop)
+        ticks, flags = mms.times(np.frombuffer(octets, np.uint8), np.array([message.time]))
+        at, word = int(ticks[0]), int(flags[0])
+        before = self._columns if followed else None
+        own = found.times != 0
+        if before is not None and len(before.rows) == len(found.rows):
+            same = (before.values == found.values) & ((before.quality ^ found.quality) & _FLAGS == 0) & ~own
+            old_time, old_quality = before.times, before.quality
+        else:
+            same = np.zeros(len(found.rows), np.bool_)
+            old_time, old_quality = found.times, found.quality
+        times = np.where(own, found.times, np.where(same, old_time, at))
+        quality = np.where(own, found.quality, np.where(same, old_quality, found.quality | np.uint32(word)))
+        old_texts = {sample.row: sample for sample in before.texts} if before is not None else {}
+        texts = [
+            sample if sample.source_time else _dated(sample, old_texts.get(sample.row), at, word)
+            for sample in found.texts
+        ]
+        self._payload, self.faults = payload, found.errors
+        self._columns = Columns(found.rows, found.values, quality.astype(np.uint32), times, texts, found.errors)
+        simulated = self.stream is not None and self.stream.simulated
+        return self._again(int(Quality.SIMULATED) if simulated else 0)
+
+    def _again(self, flags: int) -> Batch:
+        columns = self._columns
+        if columns is None:
+            return Batch.of((), ())
+        texts = [replace(sample, quality=sample.quality | flags) for sample in columns.texts]
+        quality = columns.quality | np.uint32(flags)
+        return Batch(columns.rows, columns.values, quality, columns.times, texts=texts)
+
+    def _misfit(self) -> Batch:
+        """What came last, as of no use: the members are not those that the mapping means."""
+        columns, self._payload = self._columns, None
+        if columns is None:
+            return self.unusable()
+        word = np.uint32(_NOT_MAPPED)
+        quality = columns.quality & ~np.uint32(Quality.QUESTIONABLE) | word
+        texts = [replace(sample, quality=sample.quality & ~1 | _NOT_MAPPED) for sample in columns.texts]
+        return Batch(columns.rows, columns.values, quality, columns.times, texts=texts)
+
+
+def _dated(sample: TextSample, before: TextSample | None, at: int, word: int) -> TextSample:
+    if before is not None and before.text == sample.text and (before.quality ^ sample.quality) & int(_FLAGS) == 0:
+        return before
+    return replace(sample, source_time=at, quality=sample.quality | word)
