@@ -20,7 +20,15 @@ MAPPING_KEYS: Final = ("protocol", "place", "at", "use", "with", "points", "all"
 _REFERENCE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 _MAX_SECRET = 65_536
 _STAND_IN = "0" * 32
-_PATHS: Final = frozenset(("scl", "tls.ca", "tls.certificate", "tls.key", "tls.crl"))
+_PATHS: Final = frozenset(
+    f"{section}{name}"
+    for section, names in (
+        ("", ("scl",)),
+        ("tls.", ("ca", "certificate", "key", "crl")),
+        ("curve_keys.", ("signing", "meter_signing", "agreement", "meter_agreement")),
+    )
+    for name in names
+)
 """Fields that name files: relative to the mapping file, whatever directory the gateway runs in."""
 
 Location = tuple[int | str, ...]

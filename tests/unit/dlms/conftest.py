@@ -14,11 +14,12 @@ TITLE = b"TWG\0\0\0\0\1"
 
 
 def drive(steps, answer):
-    """Runs the steps of a service against `answer(apdu) -> apdu`; returns its value."""
+    """Runs the steps of a service against `answer(apdu) -> apdu`; returns its value. No answer (None) is silence."""
     try:
         apdu = next(steps)
         while True:
-            apdu = steps.send(answer(apdu))
+            reply = answer(apdu)
+            apdu = steps.throw(TimeoutError("silence")) if reply is None else steps.send(reply)
     except StopIteration as done:
         return done.value
 

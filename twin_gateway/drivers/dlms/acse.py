@@ -13,8 +13,8 @@ AARQ, AARE, RLRQ, RLRE = 0x60, 0x61, 0x62, 0x63
 INITIATE_REQUEST, INITIATE_RESPONSE, CONFIRMED_SERVICE_ERROR = 0x01, 0x08, 0x0E
 
 _OID = b"\x60\x85\x74\x05\x08"
-LONG_NAMES, LONG_NAMES_CIPHERED = 1, 3
-"""Application contexts: logical names, without and with ciphering."""
+LONG_NAMES, SHORT_NAMES, LONG_NAMES_CIPHERED, SHORT_NAMES_CIPHERED = 1, 2, 3, 4
+"""Application contexts: logical and short names, without and with ciphering."""
 
 
 class Mechanism(IntEnum):
@@ -23,6 +23,11 @@ class Mechanism(IntEnum):
     NONE = 0
     LLS = 1
     HLS_GMAC = 5
+    HLS_ECDSA = 7
+
+
+PROVED = frozenset({Mechanism.HLS_GMAC, Mechanism.HLS_ECDSA})
+"""Mechanisms with passes 3 and 4: each side proves what it knows."""
 
 
 class Conformance(IntFlag):
@@ -30,11 +35,15 @@ class Conformance(IntFlag):
 
     GENERAL_PROTECTION = 0x400000
     GENERAL_BLOCK_TRANSFER = 0x200000
+    READ = 0x100000
+    WRITE = 0x080000
     PRIORITY = 0x4000
     BLOCK_TRANSFER_GET = 0x1000
     BLOCK_TRANSFER_SET = 0x0800
     BLOCK_TRANSFER_ACTION = 0x0400
     MULTIPLE_REFERENCES = 0x0200
+    INFORMATION_REPORT = 0x0100
+    PARAMETERIZED_ACCESS = 0x20
     GET = 0x10
     SET = 0x08
     SELECTIVE_ACCESS = 0x04
@@ -46,6 +55,8 @@ NOTHING = Conformance(0)
 """Conformance before anything is negotiated."""
 PROPOSED = (
     Conformance.BLOCK_TRANSFER_GET
+    | Conformance.BLOCK_TRANSFER_SET
+    | Conformance.BLOCK_TRANSFER_ACTION
     | Conformance.MULTIPLE_REFERENCES
     | Conformance.GET
     | Conformance.SET
@@ -53,7 +64,11 @@ PROPOSED = (
     | Conformance.EVENT_NOTIFICATION
     | Conformance.ACTION
 )
-"""What this client is able to do."""
+"""What this client is able to do with logical names; block transfer and protection in general only when asked for."""
+PROPOSED_SHORT = (
+    Conformance.READ | Conformance.WRITE | Conformance.PARAMETERIZED_ACCESS | Conformance.MULTIPLE_REFERENCES
+)
+"""The same with short names."""
 
 
 def _tlv(tag: int, content: bytes) -> bytes:
@@ -250,14 +265,16 @@ class InitiateRequest:
 
 @dataclass(frozen=True, slots=True)
 class InitiateResponse:
-    """xDLMS initiate response: negotiated conformance and the largest APDU the meter takes (octets)."""
+    """xDLMS initiate response: negotiated conformance, largest APDU the meter takes (octets), short name."""
 
     conformance: int
     pdu_size: int
+    name: int = 0x0007
 
     def encode(self) -> bytes:
         """The APDU."""
-        return b"\x08\x00\x06" + _conformance(self.conformance) + self.pdu_size.to_bytes(2, "big") + b"\x00\x07"
+        head = b"\x08\x00\x06" + _conformance(self.conformance) + self.pdu_size.to_bytes(2, "big")
+        return head + self.name.to_bytes(2, "big")
 
     @classmethod
     def decode(cls, apdu: bytes) -> InitiateResponse:
@@ -270,7 +287,8 @@ class InitiateResponse:
             raise MalformedApduError("initiate response expected")
         at = 3 if apdu[1:2] == b"\x01" else 2
         conformance, at = _read_conformance(apdu, at + 1)
-        return cls(conformance, int.from_bytes(apdu[at : at + 2], "big"))
+        name = int.from_bytes(apdu[at + 2 : at + 4], "big") if len(apdu) >= at + 4 else 0x0007
+        return cls(conformance, int.from_bytes(apdu[at : at + 2], "big"), name)
 
 
 def _conformance(bits: int) -> bytes:

@@ -24,6 +24,8 @@ EXCEPTION_RESPONSE, CONFIRMED_SERVICE_ERROR = 0xD8, 0x0E
 
 NORMAL, BLOCK, LIST = 1, 2, 3
 """Choices of a GET response."""
+ACTION_NEXT = 4
+"""Choice of an ACTION response that acknowledges a block of the request."""
 LIST_ITEM_OCTETS = 10
 """Octets one attribute takes in a GET with-list request."""
 
@@ -65,6 +67,29 @@ def set_normal(invoke: int, attribute: Attribute, data: bytes) -> bytes:
 def action_normal(invoke: int, method: Attribute, data: bytes = b"") -> bytes:
     """ACTION: invokes a method (number is the method id) with an encoded parameter or none."""
     return bytes((ACTION_REQUEST, 1, invoke)) + _attribute(method) + (b"\x01" + data if data else b"\x00")
+
+
+def _part(number: int, last: bool, data: bytes) -> bytes:
+    return bytes((last,)) + number.to_bytes(4, "big") + write_length(len(data)) + data
+
+
+def set_block(invoke: int, attribute: Attribute, number: int, last: bool, data: bytes) -> bytes:
+    """Block `number` (from 1) of a SET; the first names the attribute."""
+    if number == 1:
+        return bytes((SET_REQUEST, 2, invoke)) + _attribute(attribute) + b"\x00" + _part(number, last, data)
+    return bytes((SET_REQUEST, 3, invoke)) + _part(number, last, data)
+
+
+def action_block(invoke: int, method: Attribute, number: int, last: bool, data: bytes) -> bytes:
+    """Block `number` (from 1) of the parameter of an ACTION; the first names the method."""
+    if number == 1:
+        return bytes((ACTION_REQUEST, 4, invoke)) + _attribute(method) + _part(number, last, data)
+    return bytes((ACTION_REQUEST, 6, invoke)) + _part(number, last, data)
+
+
+def action_next(invoke: int, number: int) -> bytes:
+    """Asks for the block of an ACTION's result after `number`."""
+    return bytes((ACTION_REQUEST, 2, invoke)) + number.to_bytes(4, "big")
 
 
 def by_range(start: datetime, end: datetime, deviation_sign: int = 1) -> bytes:
@@ -184,6 +209,40 @@ def parse_set(apdu: bytes) -> None:
         raise MalformedApduError("SET response expected")
     if apdu[3]:
         raise AccessError(apdu[3])
+
+
+def parse_set_blocks(apdu: bytes, number: int, last: bool) -> bool:
+    """Whether the SET is over (it succeeded); False: the next block is expected.
+
+    Raises:
+        AccessError: the SET failed.
+        MalformedApduError: not the answer to block `number`.
+    """
+    if len(apdu) < 4 or apdu[0] != SET_RESPONSE:
+        raise MalformedApduError("SET response expected")
+    if apdu[1] == 2 and not last:
+        if int.from_bytes(apdu[3:7], "big") != number or len(apdu) < 7:
+            raise MalformedApduError("the meter acknowledges another block of the SET")
+        return False
+    if apdu[1] not in (1, 3):
+        raise MalformedApduError("SET response of another kind")
+    if apdu[3]:
+        raise AccessError(apdu[3])
+    if not last:
+        raise MalformedApduError("the meter ends a SET before its last block")
+    return True
+
+
+def parse_action_block(apdu: bytes) -> Block:
+    """The block of a result in an ACTION response.
+
+    Raises:
+        MalformedApduError: not a block.
+    """
+    if len(apdu) < 9 or apdu[0] != ACTION_RESPONSE or apdu[1] != BLOCK:
+        raise MalformedApduError("block of an ACTION response expected")
+    data, _ = read_octets(apdu, 8)
+    return Block(bool(apdu[3]), int.from_bytes(apdu[4:8], "big"), data)
 
 
 def parse_action(apdu: bytes) -> tuple[Value, int]:

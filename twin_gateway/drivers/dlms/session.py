@@ -3,119 +3,60 @@
 from __future__ import annotations
 
 import asyncio
-from collections import deque
-from collections.abc import Generator
-from dataclasses import dataclass
-from typing import TypeVar, cast
+from dataclasses import dataclass, field
+from typing import TypeVar
 
 from twin_gateway.drivers.dlms.association import Association
+from twin_gateway.drivers.dlms.block_transfer import Steps
 from twin_gateway.drivers.dlms.counters import StoredCounter
-from twin_gateway.drivers.dlms.errors import DlmsError, WrapperError
+from twin_gateway.drivers.dlms.errors import DlmsError
+from twin_gateway.drivers.dlms.hdlc import Address, Parameters
+from twin_gateway.drivers.dlms.hdlc_line import HdlcLine
 from twin_gateway.drivers.dlms.pace import Pace
-from twin_gateway.drivers.dlms.wrapper import Deframer, frame
+from twin_gateway.drivers.dlms.wire import Notes, ReplyTimeoutError, SessionClosedError, Wire
+from twin_gateway.drivers.dlms.wrapper import WrapperLine
+
+__all__ = ["Framing", "Peer", "Progress", "ReplyTimeoutError", "Session", "SessionClosedError"]
 
 T = TypeVar("T")
 
-_KEPT_APDUS = 4
-"""Unread APDUs kept between two waits: a notification and the reply it overtook; more is dropped and counted."""
 _RELEASE_TIMEOUT = 1.0
 
 
-class SessionClosedError(ConnectionError):
-    """The connection ended; the message says how."""
+@dataclass(frozen=True, slots=True)
+class Framing:
+    """HDLC instead of the wrapper.
 
+    Attributes:
+        server: HDLC address of the meter.
+        proposed: frame lengths and windows of our SNRM.
+        retries: how often a silent meter is asked again.
+        retry_after: seconds of silence before each of them.
+    """
 
-class ReplyTimeoutError(TimeoutError):
-    """The meter did not answer in time; whether it acted on the request is unknown."""
-
-
-class _Wire(asyncio.Protocol):
-    """Receives and cuts the stream; keeps at most a few APDUs."""
-
-    def __init__(self, client: int, server: int) -> None:
-        self._client = client
-        self._server = server
-        self._deframer = Deframer()
-        self._apdus: deque[bytes] = deque()
-        self._waiter: asyncio.Future[bytes] | None = None
-        self.transport: asyncio.Transport | None = None
-        self.closed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self.dropped = 0
-        self.misaddressed = 0
-        self.reason = ""
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Keeps the transport."""
-        # No isinstance: uvloop's transports do not inherit from asyncio's.
-        self.transport = cast(asyncio.Transport, transport)
-
-    def data_received(self, data: bytes) -> None:
-        """Hands complete APDUs to whoever waits."""
-        try:
-            apdus = self._deframer.feed(data)
-        except WrapperError as error:
-            self.reason = str(error)
-            if self.transport is not None:
-                self.transport.abort()
-            return
-        for source, destination, apdu in apdus:
-            if source != self._server or destination != self._client:
-                self.misaddressed += 1
-            elif self._waiter is not None and not self._waiter.done():
-                self._waiter.set_result(apdu)
-            elif len(self._apdus) < _KEPT_APDUS:
-                self._apdus.append(apdu)
-            else:
-                self.dropped += 1
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        """Fails the waiter and tells everybody."""
-        self.reason = self.reason or (f"connection lost: {exc}" if exc else "the meter closed the connection")
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_exception(SessionClosedError(self.reason))
-        if not self.closed.done():
-            self.closed.set_result(None)
-
-    def forget(self) -> None:
-        """Drops what arrived unasked before a new request goes out."""
-        self.dropped += len(self._apdus)
-        self._apdus.clear()
-
-    def send(self, apdu: bytes) -> None:
-        """Sends one APDU."""
-        if self.transport is None or self.closed.done() or self.transport.is_closing():
-            raise SessionClosedError(self.reason or "the connection is closed")
-        self.transport.write(frame(self._client, self._server, apdu))
-
-    async def receive(self, within: float) -> bytes:
-        """The next APDU for us.
-
-        Raises:
-            SessionClosedError: the connection ended first.
-            ReplyTimeoutError: nothing came within so many seconds.
-        """
-        if self._apdus:
-            return self._apdus.popleft()
-        if self.closed.done():
-            raise SessionClosedError(self.reason)
-        self._waiter = asyncio.get_running_loop().create_future()
-        try:
-            async with asyncio.timeout(within):
-                return await self._waiter
-        except TimeoutError as error:
-            raise ReplyTimeoutError(f"no answer within {within:g} s") from error
-        finally:
-            self._waiter = None
+    server: Address
+    proposed: Parameters = field(default_factory=Parameters)
+    retries: int = 3
+    retry_after: float = 2.0
 
 
 @dataclass(frozen=True, slots=True)
 class Peer:
-    """Where a logical device is: host and port, our client SAP, its wPort."""
+    """Where a logical device is: host and port, our client SAP, its wPort; HDLC where it is not the wrapper."""
 
     host: str
     port: int
     client: int
     server: int
+    hdlc: Framing | None = None
+
+    def wire(self, notes: Notes | None, hidden: bytes) -> Wire:
+        """A wire for a new connection."""
+        if self.hdlc is None:
+            return Wire(WrapperLine(self.client, self.server), notes, 0.0, hidden)
+        framing = self.hdlc
+        line = HdlcLine(Address(self.client), framing.server, framing.proposed, retries=framing.retries)
+        return Wire(line, notes, framing.retry_after, hidden)
 
 
 @dataclass(slots=True)
@@ -133,7 +74,7 @@ class Session:
         last_exchange: loop time of the last reply, seconds.
     """
 
-    def __init__(self, wire: _Wire, association: Association, pace: Pace, answer_within: float) -> None:
+    def __init__(self, wire: Wire, association: Association, pace: Pace, answer_within: float) -> None:
         self._wire = wire
         self.association = association
         self._pace = pace
@@ -144,7 +85,9 @@ class Session:
         self.last_exchange = 0.0
 
     @classmethod
-    async def connect(cls, peer: Peer, association: Association, *, pace: Pace, answer_within: float) -> Session:
+    async def connect(
+        cls, peer: Peer, association: Association, *, pace: Pace, answer_within: float, notes: Notes | None = None
+    ) -> Session:
         """Connects and associates.
 
         Args:
@@ -152,6 +95,7 @@ class Session:
             association: a fresh one.
             pace: of the host.
             answer_within: seconds that the connection and each reply may take.
+            notes: hears of the connection and of the octets, without passwords.
 
         Raises:
             OSError: no connection (also SessionClosedError, ReplyTimeoutError).
@@ -162,14 +106,16 @@ class Session:
             try:
                 async with asyncio.timeout(answer_within):
                     _, wire = await loop.create_connection(
-                        lambda: _Wire(peer.client, peer.server), peer.host, peer.port
+                        lambda: peer.wire(notes, association.password), peer.host, peer.port
                     )
             except TimeoutError as error:
                 text = f"no connection to {peer.host}:{peer.port} within {answer_within:g} s"
                 raise ReplyTimeoutError(text) from error
         session = cls(wire, association, pace, answer_within)
         try:
+            await wire.set_up(answer_within)
             await session.do(association.open())
+            wire.hidden = b""
         except BaseException:
             session.abort()
             raise
@@ -196,11 +142,12 @@ class Session:
             "list_fallbacks": seen.list_fallbacks,
             "dropped_apdus": self._wire.dropped,
             "misaddressed_apdus": self._wire.misaddressed,
-        }
+            "repeated_blocks": seen.repeated_blocks,
+        } | self._wire.line_counters
 
     async def do(
         self,
-        steps: Generator[bytes, bytes, T],
+        steps: Steps[T],
         *,
         within: float = 0.0,
         command: Progress | None = None,
@@ -234,21 +181,26 @@ class Session:
         finally:
             self._turn.release()
 
-    async def _run(self, steps: Generator[bytes, bytes, T], within: float, progress: Progress) -> T:
+    async def _run(self, steps: Steps[T], within: float, progress: Progress) -> T:
         wire = self._wire
         wire.forget()
         try:
             if self._counter is not None and self._counter.short:
                 await self._counter.ensure()
-            apdu = next(steps)
+            out = next(steps)
             while True:
-                if apdu:
-                    wire.send(apdu)
+                if out:
+                    wire.send(*out if isinstance(out, tuple) else (out,))
                     progress.sent = True
-                reply = await wire.receive(within)
+                try:
+                    reply = await wire.receive(within, more=not out)
+                except ReplyTimeoutError as silence:
+                    # Block transfer asks for what was lost; every other service gives up here.
+                    out = steps.throw(silence)
+                    continue
                 if self._counter is not None and self._counter.short:
                     await self._counter.ensure()
-                apdu = steps.send(reply)
+                out = steps.send(reply)
         except StopIteration as done:
             self.last_exchange = asyncio.get_running_loop().time()
             value: T = done.value
@@ -266,7 +218,6 @@ class Session:
 
     async def close(self) -> None:
         """Releases the association if the meter still listens, and ends the connection."""
-        transport = self._wire.transport
         try:
             if not self._wire.closed.done() and not self._turn.locked():
                 await self.do(self.association.release(), within=_RELEASE_TIMEOUT, command=Progress())
@@ -274,5 +225,4 @@ class Session:
             # It ends either way; the meter drops the association with the connection.
             pass
         finally:
-            if transport is not None:
-                transport.abort()
+            self._wire.hang_up()

@@ -57,3 +57,67 @@ class Deframer:
             at = end
         self._buffer = data[at:]
         return out
+
+
+class WrapperLine:
+    """The line of a session over the wrapper: one message an APDU, nothing to set up or to repeat.
+
+    Args:
+        client, server: the two wPorts.
+        limit: longest APDU accepted, octets.
+
+    Attributes:
+        misaddressed: APDUs of other pairs of wPorts.
+    """
+
+    ready = True
+    progress = 0
+
+    def __init__(self, client: int, server: int, limit: int = 0xFFFF) -> None:
+        self._client = client
+        self._server = server
+        self._deframer = Deframer(limit)
+        self.misaddressed = 0
+
+    @property
+    def oddities(self) -> dict[str, int]:
+        """Nothing beside `misaddressed`."""
+        return {}
+
+    def open(self) -> bytes:
+        """Nothing: there is no link to set up."""
+        return b""
+
+    def send(self, apdu: bytes) -> bytes:
+        """The octets of an APDU."""
+        return frame(self._client, self._server, apdu)
+
+    def poll(self) -> bytes:
+        """Nothing: a meter sends when it has something."""
+        return b""
+
+    def feed(self, data: bytes) -> list[bytes]:
+        """The APDUs for us in received octets.
+
+        Raises:
+            WrapperError: the stream is lost.
+        """
+        apdus = []
+        for source, destination, apdu in self._deframer.feed(data):
+            if source == self._server and destination == self._client:
+                apdus.append(apdu)
+            else:
+                self.misaddressed += 1
+        return apdus
+
+    def take_out(self) -> bytes:
+        """Nothing."""
+        return b""
+
+    def expired(self) -> bytes:
+        """Nothing: TCP repeats what was lost."""
+        return b""
+
+    def close(self) -> bytes:
+        """Nothing: the connection's end is the end."""
+        return b""
