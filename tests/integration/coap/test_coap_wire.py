@@ -149,7 +149,7 @@ async def test_a_silent_device_gets_no_more_retransmissions_than_fit_into_its_ti
     transport, _ = await asyncio.get_running_loop().create_datagram_endpoint(Deaf, local_addr=("127.0.0.1", 0))
     uri = f"coap://127.0.0.1:{transport.get_extra_info('sockname')[1]}"
     try:
-        client = await Client.open(target_of(CoapConfig(uri=uri, timeout=1.0, ack_timeout=0.2)), recorder.count)
+        client = await Client.open(target_of(CoapConfig(uri=uri, timeout=1.0, ack_timeout=0.2)), recorder)
         with pytest.raises(TimeoutError):
             await client.get("/t")
         await client.close()
@@ -160,7 +160,7 @@ async def test_a_silent_device_gets_no_more_retransmissions_than_fit_into_its_ti
 
 
 async def test_a_refused_port_is_known_at_once(recorder: Recorder) -> None:
-    client = await Client.open(target_of(CoapConfig(uri=f"coap://127.0.0.1:{free_port()}")), recorder.count)
+    client = await Client.open(target_of(CoapConfig(uri=f"coap://127.0.0.1:{free_port()}")), recorder)
     try:
         with pytest.raises(LinkLost, match="refused"):
             await client.get("/t")
@@ -171,7 +171,7 @@ async def test_a_refused_port_is_known_at_once(recorder: Recorder) -> None:
 async def test_an_icmp_error_does_not_deafen_the_socket(recorder: Recorder) -> None:
     """The port is closed, then a device comes up behind it: the same socket hears it."""
     port = free_port()
-    client = await Client.open(target_of(CoapConfig(uri=f"coap://127.0.0.1:{port}", timeout=2.0)), recorder.count)
+    client = await Client.open(target_of(CoapConfig(uri=f"coap://127.0.0.1:{port}", timeout=2.0)), recorder)
     try:
         for _ in range(3):
             with pytest.raises(LinkLost, match="refused"):
@@ -211,7 +211,7 @@ async def test_datagrams_that_the_kernel_drops_are_counted(raw: RawDevice, recor
 
 async def test_a_tcp_device_that_is_not_there_is_a_lost_link(recorder: Recorder) -> None:
     with pytest.raises(LinkLost):
-        await Client.open(target_of(CoapConfig(uri=f"coap+tcp://127.0.0.1:{free_port()}")), recorder.count)
+        await Client.open(target_of(CoapConfig(uri=f"coap+tcp://127.0.0.1:{free_port()}")), recorder)
 
 
 async def test_a_command_is_refused_and_never_sent(raw: RawDevice) -> None:

@@ -6,7 +6,6 @@ from pydantic import ValidationError
 from twin_gateway.drivers.coap.config import SPEC, CoapConfig
 from twin_gateway.drivers.coap.driver import target_of
 from twin_gateway.drivers.coap.linkformat import LinkFormatError, parse
-from twin_gateway.drivers.coap.transport import NotInstalled, transport_of
 
 
 def test_durations_carry_their_unit_and_become_seconds() -> None:
@@ -41,11 +40,6 @@ def test_a_device_uri_that_cannot_be_one_is_refused(uri: str) -> None:
 def test_a_host_name_goes_into_the_request_and_an_address_does_not(uri: str, root: str, host: str) -> None:
     target = target_of(CoapConfig(uri=uri))
     assert (target.root, target.host_option) == (root, host)
-
-
-def test_dtls_without_its_package_says_what_is_missing() -> None:
-    with pytest.raises(NotInstalled, match="pip install DTLSSocket"):
-        transport_of("coaps")
 
 
 @pytest.mark.parametrize(

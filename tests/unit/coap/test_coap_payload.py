@@ -94,7 +94,7 @@ def test_the_sum_is_taken_only_when_asked_for_and_has_its_own_unit() -> None:
         document.select(Selector(name="temp2", total=True))
 
 
-@pytest.mark.parametrize("content_format", [11542, 42, 40])
+@pytest.mark.parametrize("content_format", [42, 40])
 def test_an_unknown_format_is_an_error(content_format: int) -> None:
     with pytest.raises(PayloadError, match=str(content_format)):
         Document(b"\x00", content_format, NOW)

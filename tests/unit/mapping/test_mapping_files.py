@@ -64,7 +64,7 @@ def test_the_schema_names_every_field_of_every_protocol() -> None:
     definitions = mapping_schema()["definitions"]
     assert {"ioa", "type", "unit", "control"} <= set(definitions["iec104-point"]["properties"])
     assert definitions["iec104-complete"] == {"required": ["ioa", "type"]}
-    assert "control" not in definitions["coap-point"]["properties"]
+    assert {"path", "object", "control"} <= set(definitions["coap-point"]["properties"])
     text = json.dumps(mapping_schema())
     assert "$defs" not in text
     assert '"oneOf"' not in text

@@ -13,14 +13,19 @@ import aiocoap
 from aiocoap.numbers.constants import TransportTuning
 from aiocoap.pipe import Pipe
 
-from twin_gateway.drivers.contract import LinkLost
+from twin_gateway.drivers.contract import Link, LinkLost
 
+from . import dtls
+from .oscore import OscoreError, SecurityContext
 from .senml import MAX_PAYLOAD
-from .transport import Count, open_context, receive_buffer, receive_drops
+from .transport import Count, Endpoint, Wire, open_context, receive_buffer, receive_drops
 
 _ORDER_SECONDS = 128.0  # RFC 7641 3.4: older than this, the number says nothing any more
 _HALF = 1 << 23
 _BLOCK_EXPONENT = 6  # blocks of 1024 octets
+_CONTINUE, _TOO_LARGE = 231, 413
+_UNAUTHORIZED = aiocoap.Code.UNAUTHORIZED
+_CHANGES_ALLOWED = 2  # of a resource while its blocks are fetched, before it counts as an error
 
 
 class _Tuning(TransportTuning):  # type: ignore[misc]  # aiocoap has no types
@@ -60,12 +65,25 @@ class Response:
     observed: bool
 
     @property
+    def text(self) -> str:
+        """The code as people write it, with what an error says of itself."""
+        said = f"{self.code // 100}.{self.code % 100:02}"
+        if self.good or not self.payload or self.content_format not in (None, 0):
+            return said
+        diagnosis = self.payload[:80].decode("utf-8", "replace")
+        return f"{said} {''.join(each if each.isprintable() else '?' for each in diagnosis)}"
+
+    @property
     def good(self) -> bool:
         """Whether the code is of class 2."""
         return self.code // 100 == 2
 
 
 Receive = Callable[[Response], None]
+
+
+class ChangedMeanwhileError(ValueError):
+    """The resource became another one between two of its blocks."""
 
 
 def newer(old: int, new: int) -> bool:
@@ -76,7 +94,16 @@ def newer(old: int, new: int) -> bool:
 class Client:
     """An association; open it with `Client.open`, close it with `close`."""
 
-    def __init__(self, context: aiocoap.Context, interface: Any, remote: Any, config: Target, count: Count) -> None:
+    def __init__(
+        self,
+        context: aiocoap.Context,
+        interface: Any,
+        remote: Any,
+        *,
+        config: Target,
+        count: Count,
+        protection: SecurityContext | None,
+    ) -> None:
         self._context = context
         self._interface = interface
         self._remote = remote
@@ -84,30 +111,42 @@ class Client:
         self._count = count
         self._tuning = _Tuning(config.ack_timeout, config.timeout)
         self._drops = 0
+        self.protection = protection
         self.ordered = config.scheme == "coap+tcp"
         self.heard = time.monotonic()
         self.lost: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         """Done, with the reason, when the transport says that nobody is there."""
 
     @staticmethod
-    async def open(target: Target, count: Count) -> Client:
-        """Open the socket of a device. UDP does not tell whether anybody is there, TCP does.
+    async def open(target: Target, link: Link, protection: SecurityContext | None = None) -> Client:
+        """Open the socket of a device. UDP does not tell whether anybody is there, TCP and DTLS do.
 
         Raises:
-            LinkLost: no address, no route, or TCP was refused.
-            NotInstalled: the scheme needs a package that is not there.
+            LinkLost: no address, no route, TCP or DTLS was refused, or nobody answered to it.
         """
-        context = await open_context(target.scheme, target.receive_buffer, count)
+        wire = Wire(
+            target.transport,
+            target.receive_buffer,
+            link.count,
+            link.traffic,
+            link.connected,
+            target.security,
+            target.timeout,
+            target.local,
+            target.request,
+        )
+        context = await open_context(wire)
         try:
-            probe = aiocoap.Message(code=aiocoap.GET, uri=target.base)
-            async with asyncio.timeout(target.timeout):
+            probe = aiocoap.Message(code=aiocoap.GET, uri=target.proxy or target.base)
+            # DTLS has a time-out of its own, which says more.
+            async with asyncio.timeout(target.timeout + (1.0 if target.security is not None else 0.0)):
                 interface = await context.find_remote_and_interface(probe)
         except BaseException as error:
             await context.shutdown()
             if isinstance(error, aiocoap.error.Error | OSError | TimeoutError):
-                raise LinkLost(f"{target.base}: {_say(error)}") from error
+                raise LinkLost(f"{target.proxy or target.base}: {_say(error)}") from error
             raise
-        return Client(context, interface, probe.remote, target, count)
+        return Client(context, interface, probe.remote, config=target, count=link.count, protection=protection)
 
     async def close(self) -> None:
         """Free the socket; pending requests end with LinkLost."""
@@ -121,29 +160,85 @@ class Client:
         """Octets of the receive buffer that the kernel granted; 0 over TCP."""
         return receive_buffer(self._remote)
 
-    def count_drops(self) -> None:
-        """Bring the counter `receive_buffer_drops` up to date."""
+    def count_drops(self) -> bool:
+        """Bring the counter `receive_buffer_drops` up to date; whether there were more."""
         drops = receive_drops(self._remote)
-        if drops > self._drops:
-            self._count("receive_buffer_drops", drops - self._drops)
-            self._drops = drops
+        if drops <= self._drops:
+            return False
+        self._count("receive_buffer_drops", drops - self._drops)
+        self._drops = drops
+        return True
 
     async def get(self, path: str, accept: int | None = None) -> Response:
-        """Fetch a resource, all its blocks.
+        """Fetch a resource, all its blocks; from the beginning when it changes meanwhile.
 
         Raises:
             TimeoutError: no answer within the time-out of the device.
             LinkLost: the transport says that nobody is there.
-            ValueError: the body is larger than `MAX_PAYLOAD` or its blocks do not fit.
+            ValueError: the body is larger than `MAX_PAYLOAD`, its blocks do not fit, or it changes all the time.
         """
         async with asyncio.timeout(self.target.timeout):
+            for _ in range(_CHANGES_ALLOWED):
+                first = await self._exchange(self.message(path, accept))
+                try:
+                    return await self.complete(path, accept, first)
+                except ChangedMeanwhileError:
+                    self._count("blocks_restarted", 1)
             first = await self._exchange(self.message(path, accept))
             return await self.complete(path, accept, first)
+
+    async def write(
+        self, path: str, payload: bytes, content_format: int | None, *, post: bool = False, sent: Callable[[], None]
+    ) -> Response:
+        """PUT or POST a body, in blocks if it is larger than one. Waits as long as its caller lets it.
+
+        Args:
+            path: resource, with its query.
+            payload: body.
+            content_format: number, None without.
+            post: POST instead of PUT.
+            sent: called just before the first octets leave.
+
+        Raises:
+            LinkLost: the transport says that nobody is there.
+            ValueError: the body is larger than `MAX_PAYLOAD`, or the device does not follow the blocks.
+        """
+        if len(payload) > MAX_PAYLOAD:
+            raise ValueError(f"the body is larger than {MAX_PAYLOAD} octets")
+        exponent, at = _BLOCK_EXPONENT, 0
+        while True:
+            size = 16 << exponent
+            message = self.message(path)
+            message.code = aiocoap.POST if post else aiocoap.PUT
+            message.opt.content_format = content_format
+            more = at + size < len(payload)
+            if more or at:
+                message.opt.block1 = (at // size, more, exponent)
+                if not at:
+                    message.opt.size1 = len(payload)
+            message.payload = payload[at : at + size]
+            sent()
+            answer = await self._exchange(message)
+            response = _response(answer, bytes(answer.payload))
+            block = answer.opt.block1
+            smaller = block is not None and block.size_exponent < exponent
+            if response.code == _TOO_LARGE and smaller and not at:
+                exponent = block.size_exponent  # RFC 7959 2.9.3: the device wants smaller blocks from the start
+                continue
+            if response.code != _CONTINUE:
+                return response
+            if not more or block is None or block.block_number != at // size:
+                raise ValueError("the device does not follow the blocks it is sent")
+            at += size
+            if smaller:
+                exponent = block.size_exponent  # what follows is numbered in the smaller size
 
     async def complete(self, path: str, accept: int | None, first: aiocoap.Message) -> Response:
         """The whole response of a first block; without a Block2 option the response itself. Errors as `get`."""
         body = bytes(first.payload)
         block = first.opt.block2
+        if (first.opt.size2 or 0) > MAX_PAYLOAD:
+            raise ValueError(f"the body is larger than {MAX_PAYLOAD} octets")
         while block is not None and block.more:
             if len(body) > MAX_PAYLOAD:
                 raise ValueError(f"the body is larger than {MAX_PAYLOAD} octets")
@@ -154,23 +249,22 @@ class Client:
             ask.opt.block2 = (len(body) >> (size + 4), False, size)
             following = await self._exchange(ask)
             block = following.opt.block2
+            if int(following.code) >> 5 == 2 and following.opt.etag != first.opt.etag:
+                raise ChangedMeanwhileError("the resource changed between two blocks")
             if int(following.code) >> 5 != 2 or block is None or block.start != len(body):
                 raise ValueError("the blocks do not follow each other")
-            if following.opt.etag != first.opt.etag:
-                raise ValueError("the resource changed between two blocks")
             body += following.payload
         return _response(first, body)
 
     def message(self, path: str, accept: int | None = None) -> aiocoap.Message:
         """A GET for a path (with query) of the device."""
         message = aiocoap.Message(code=aiocoap.GET, transport_tuning=self._tuning)
-        message.remote = self._remote
         where = urlsplit(self.target.root + path)
         if where.path not in {"", "/"}:
             message.opt.uri_path = [unquote(part) for part in where.path.split("/")[1:]]
         if where.query:
             message.opt.uri_query = [unquote(part) for part in where.query.split("&")]
-        if self.target.host_option:
+        if self.target.host_option and self.target.proxy is None:
             message.opt.uri_host = self.target.host_option
         if accept is not None:
             message.opt.accept = accept
@@ -179,19 +273,54 @@ class Client:
     def send(
         self, message: aiocoap.Message, receive: Callable[[aiocoap.Message | Exception], bool]
     ) -> Callable[[], None]:
-        """Send a request; `receive` gets what comes and says whether more is wanted. Returns what ends the interest."""
-        pipe = Pipe(message, self._context.log)
+        """Send a request; `receive` gets what comes and says whether more is wanted. Returns what ends the interest.
 
-        def event(happened: Any) -> bool:
-            if happened.exception is not None:
-                self._failed(happened.exception)
-                receive(happened.exception)
-                return False
-            self.heard = time.monotonic()
-            return receive(happened.message) and not happened.is_last
+        A device that wants to know that the request is fresh (4.01 with Echo, RFC 9175) is told so once.
+        """
+        stops: list[Callable[[], None]] = []
 
-        stop: Callable[[], None] = pipe.on_event(event)
-        self._interface.request(pipe)
+        def launch(asking: aiocoap.Message, echo_allowed: bool) -> None:
+            outer, bound = self._outer(asking)
+            pipe = Pipe(outer, self._context.log)
+
+            def event(happened: Any) -> bool:
+                if happened.exception is not None:
+                    self._failed(happened.exception)
+                    receive(happened.exception)
+                    return False
+                self.heard = time.monotonic()
+                answer = happened.message
+                if self.protection is not None:
+                    try:
+                        answer = self.protection.opened(answer, bound)
+                    except OscoreError as error:
+                        self._count("oscore_errors", 1)
+                        receive(error)
+                        return False
+                if echo_allowed and answer.code == _UNAUTHORIZED and answer.opt.echo is not None:
+                    self._count("echo_requests", 1)
+                    again = asking.copy()
+                    again.remote, again.opt.echo = None, answer.opt.echo
+                    again.transport_tuning = asking.transport_tuning
+                    # In a pass of its own: the token of this exchange is still in use.
+                    asyncio.get_running_loop().call_soon(relaunch, again)
+                    return False
+                return receive(answer) and not happened.is_last
+
+            stops.append(pipe.on_event(event))
+            self._interface.request(pipe)
+            message.token = outer.token
+
+        def relaunch(again: aiocoap.Message) -> None:
+            if stops:
+                stops.clear()
+                launch(again, False)
+
+        def stop() -> None:
+            while stops:
+                stops.pop()()
+
+        launch(message, True)
         return stop
 
     def forget(self, path: str, accept: int | None, token: bytes) -> None:
@@ -200,9 +329,22 @@ class Client:
             return
         message = self.message(path, accept)
         message.opt.observe = 1
-        message.token = token
-        message.mtype = aiocoap.NON
-        self._interface.token_interface.send_message(message, lambda: None)
+        outer, _ = self._outer(message)
+        outer.token = token
+        outer.mtype = aiocoap.NON
+        self._interface.token_interface.send_message(outer, lambda: None)
+
+    def _outer(self, message: aiocoap.Message) -> tuple[aiocoap.Message, Any]:
+        """The request as it goes to the socket: protected, addressed through the proxy."""
+        outer, bound = message, None
+        if self.protection is not None:
+            outer, bound = self.protection.protected(message)
+            outer.transport_tuning = self._tuning
+        outer.remote = self._remote
+        if self.target.proxy is not None:
+            outer.opt.proxy_scheme = self.target.scheme
+            outer.opt.uri_host, outer.opt.uri_port = self.target.host, self.target.port
+        return outer, bound
 
     async def _exchange(self, message: aiocoap.Message) -> aiocoap.Message:
         answer: asyncio.Future[aiocoap.Message] = asyncio.get_running_loop().create_future()
@@ -210,7 +352,7 @@ class Client:
         def receive(happened: aiocoap.Message | Exception) -> bool:
             if not answer.done():
                 if isinstance(happened, Exception):
-                    answer.set_exception(LinkLost(f"{self.target.base}: {_say(happened)}"))
+                    answer.set_exception(LinkLost(f"{self.target.proxy or self.target.base}: {_say(happened)}"))
                 else:
                     answer.set_result(happened)
             return False
@@ -272,7 +414,8 @@ class Observation:
                 return False
             observed = happened.opt.observe is not None and happened.code.is_successful()
             # At once, not when the waiting task wakes: the next notification may be in the same loop pass.
-            self._number, self._at = happened.opt.observe or 0, time.monotonic()
+            self._number = 0 if happened.opt.observe is None else happened.opt.observe
+            self._at = time.monotonic()
             self._replace(stops.pop() if stops else None, message.token, active=observed)
             first.set_result(happened)
             return observed
@@ -311,7 +454,13 @@ class Observation:
             return False
         now = time.monotonic()
         number = happened.opt.observe
-        if number is not None and not self._client.ordered:
+        if number is not None and self._client.protection is not None:
+            # RFC 8613 7.4.1: an older number is a replay, however long ago the last one came.
+            if number <= self._number:
+                self._count("notifications_replayed", 1)
+                return True
+            self._number = number
+        elif number is not None and not self._client.ordered:
             if not newer(self._number, number) and now <= self._at + _ORDER_SECONDS:
                 self._count("notifications_reordered", 1)
                 return True
@@ -353,6 +502,10 @@ class Target:
         timeout: seconds for an answer, all retransmissions and blocks included.
         ack_timeout: seconds to the first retransmission (RFC 7252: 2).
         receive_buffer: octets.
+        host, port: of the device, for a proxy.
+        proxy: URI of the forward proxy that is asked instead of the device.
+        security: what DTLS is protected with.
+        local, request: as in `transport.Wire`, for devices that registered in the directory.
     """
 
     scheme: str
@@ -362,6 +515,17 @@ class Target:
     timeout: float
     ack_timeout: float
     receive_buffer: int
+    host: str = ""
+    port: int | None = None
+    proxy: str | None = None
+    security: dtls.Security | None = None
+    local: Endpoint | None = None
+    request: Callable[[bytes, Endpoint, Callable[[bytes], None]], None] | None = None
+
+    @property
+    def transport(self) -> str:
+        """Scheme of the socket that is opened."""
+        return "coap" if self.proxy is not None else self.scheme
 
 
 def _response(message: aiocoap.Message, body: bytes) -> Response:

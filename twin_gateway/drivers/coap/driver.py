@@ -9,8 +9,10 @@ import random
 import time
 from collections import deque
 from collections.abc import Sequence
+from dataclasses import replace
 from urllib.parse import urlsplit
 
+from address_space.addcause import AddCause
 from address_space.ports import Outcome
 from address_space.quality import StatusCode
 from twin_gateway.drivers.contract import (
@@ -22,10 +24,12 @@ from twin_gateway.drivers.contract import (
     PointChange,
 )
 
-from . import linkformat
+from . import dtls, linkformat, writing
 from .client import Client, Observation, Response, Target
 from .config import CoapConfig
-from .resource import Key, Resource, Samples, resources_of
+from .directory import DIRECTORY, Directory
+from .oscore import SecurityContext
+from .resource import Key, Resource, Samples, path_of, resources_of
 
 CORE = "/.well-known/core"
 
@@ -37,6 +41,8 @@ _RETRY_FIRST, _RETRY_MOST = 1.0, 60.0
 _REFRESH_LEAST, _REFRESH_MOST = 0.5, 3600.0
 _SUSPECT_LEAST = 10.0
 _MOST_NOTES = 100
+_REGISTRATION_WAIT = 30.0
+_LOSS_EVENT_EVERY = 60.0
 
 
 class CoapDriver:
@@ -48,13 +54,19 @@ class CoapDriver:
     the network says that nobody is there.
 
     Counters: requests, responses, notifications, notifications_dropped (queue full), notifications_reordered,
-    timeouts, payload_errors, block_errors, responses_4xx, responses_5xx, not_observable, malformed_datagrams,
-    requests_ignored, receive_buffer_octets, receive_buffer_drops.
+    notifications_replayed, timeouts, payload_errors, block_errors, blocks_restarted, oscore_errors, echo_requests,
+    responses_4xx, responses_5xx, not_observable, malformed_datagrams, requests_ignored, restarts_suspected,
+    receive_buffer_octets, receive_buffer_drops.
     """
 
-    def __init__(self, name: str, config: CoapConfig, points: Sequence[BoundPoint]) -> None:
+    def __init__(
+        self, name: str, config: CoapConfig, points: Sequence[BoundPoint], directory: Directory = DIRECTORY
+    ) -> None:
         self._name = name
         self._config = config
+        self._directory = directory
+        if config.endpoint is not None:
+            directory.expect(config.endpoint)
         self._resources: dict[Key, Resource] = {}
         resources_of(points, config, self._resources)
         self._session: _Session | None = None
@@ -64,25 +76,94 @@ class CoapDriver:
         """Deliver until the association ends.
 
         Raises:
-            LinkLost: nobody answers.
-            NotInstalled: the URI needs a transport that is not installed.
+            LinkLost: nobody answers, or the endpoint has not registered.
+            OSError: a certificate or the file of the OSCORE sequence numbers cannot be used.
         """
         for resource in self._resources.values():
             resource.restart()
-        client = await Client.open(target_of(self._config), link.count)
+        target = target_of(self._config) if self._config.endpoint is None else await self._registered()
+        protection = None
+        if self._config.oscore is not None:
+            protection = await asyncio.to_thread(SecurityContext, self._config.oscore, link.data_directory)
+        client = await Client.open(target, link, protection)
         link.count("receive_buffer_octets", client.receive_buffer - self._receive_buffer)  # the counter shows the last
         self._receive_buffer = client.receive_buffer
         session = self._session = _Session(client, self._config, self._resources, link)
         try:
-            await session.run()
+            async with asyncio.TaskGroup() as group:
+                follower = group.create_task(self._follow())
+                group.create_task(_until_end(session, follower))
+        except BaseExceptionGroup as failed:
+            # The first fault is what ended the association; the others followed from it.
+            raise failed.exceptions[0] from None
         finally:
             self._session = None
             session.close()
             await client.close()
+            if protection is not None:
+                protection.close()
+
+    async def _registered(self) -> Target:
+        """Where the endpoint is; waits a while for it to register."""
+        name, directory = str(self._config.endpoint), self._directory
+        if directory.listening is None:
+            raise LinkLost("the gateway has no resource directory: add coap_directory to its configuration")
+        known = directory.find(name)
+        if known is None:
+            try:
+                async with asyncio.timeout(_REGISTRATION_WAIT):
+                    await directory.changed(name)
+            except TimeoutError:
+                known = None
+            known = directory.find(name)
+        if known is None:
+            raise LinkLost(f"endpoint {name} has not registered")
+        host, port = known.address
+        netloc = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        return replace(
+            target_of(self._config.model_copy(update={"uri": f"coap://{netloc}"})),
+            local=directory.listening,
+            request=directory.handle,
+        )
+
+    async def _follow(self) -> None:
+        """Ends the association when the endpoint registers anew or is gone."""
+        name = self._config.endpoint
+        if name is None:
+            return
+        await self._directory.changed(name)
+        known = self._directory.find(name)
+        raise LinkLost(
+            f"endpoint {name} " + ("has registered anew" if known is not None else "is not registered any more")
+        )
 
     async def execute(self, command: DeviceCommand) -> Outcome:
-        """Refuse: CoAP points are not commanded."""
-        return Outcome(StatusCode.BadNotSupported, gate="device", text="CoAP points cannot be commanded", sent=False)
+        """Write the value to the device's resource, and read the point's own anew when the device has accepted it."""
+        session = self._session
+        if session is None or session.client.lost.done():
+            text = f"no association with {self._name}"
+            cause = AddCause.ABORTION_BY_COMMUNICATION_LOSS
+            return Outcome(StatusCode.BadNoCommunication, cause, "link", text, command.command_id)
+        try:
+            body = writing.body_of(command)
+        except writing.NotWritableError as error:
+            return Outcome(error.status, error.cause, "device", str(error), command.command_id)
+        left: list[bool] = []
+        try:
+            async with asyncio.timeout(command.timeout):
+                response = await session.client.write(
+                    body.path, body.octets, body.content_format, post=body.post, sent=lambda: left.append(True)
+                )
+        except TimeoutError:
+            return writing.unknown(command, "no answer in time")
+        except (ConnectionError, ValueError) as error:
+            if left:
+                return writing.unknown(command, str(error))
+            cause = AddCause.ABORTION_BY_COMMUNICATION_LOSS
+            return Outcome(StatusCode.BadNoCommunication, cause, "link", f"not sent: {error}", command.command_id)
+        if response.good:
+            session.written(command.point)
+        return writing.outcome_of(command, response)
 
     async def update(self, change: PointChange) -> None:
         """Add and remove points without reconnecting."""
@@ -108,7 +189,7 @@ class CoapDriver:
         if session is None:
             raise ConnectionError(f"{self._name} is not connected")
         try:
-            response = await session.client.get(CORE)
+            response = await session.client.get(f"{CORE}?{self._config.discover}" if self._config.discover else CORE)
             if not response.good:
                 raise ConnectionError(f"{self._name} answers {response.code / 100:.2f} to {CORE}")
             links = linkformat.parse(response.payload)
@@ -134,6 +215,7 @@ class _Session:
         self._arrived = asyncio.Event()
         self._queue: deque[tuple[Resource, Response]] = deque()
         self._noted: set[str] = set()
+        self._lost_told_until = 0.0
         self._suspect_from = 0.0
         self._suspect_pause = config.keepalive or _SUSPECT_LEAST
         # A device without points is kept in touch with by its list of resources.
@@ -167,6 +249,15 @@ class _Session:
                 self._force(resource, now)
         if not self._resources:
             self._force(self._presence, now)
+
+    def written(self, point: BoundPoint) -> None:
+        """A command was accepted: what the point shows is read anew at once."""
+        if "path" in point.fields or "object" in point.fields:
+            accept = point.fields.get("accept")
+            key = Key(path_of(point.fields), None if accept is None else int(accept))
+            resource = self._resources.get(key)
+            if resource is not None:
+                self._force(resource, time.monotonic())
 
     def drop(self, resource: Resource) -> None:
         """No point needs the resource any more."""
@@ -276,6 +367,7 @@ class _Session:
         """
         if moment < self._suspect_from:
             return
+        self._link.count("restarts_suspected")
         self._suspect_from = moment + self._suspect_pause
         self._suspect_pause = min(self._suspect_pause * 2, _REFRESH_MOST)
         for other, observation in self._observations.items():
@@ -316,6 +408,7 @@ class _Session:
         if len(self._queue) >= self._config.queue:
             self._queue.popleft()
             self._link.count("notifications_dropped")
+            self._lost("notifications came faster than they could be decoded: the oldest are lost")
         self._queue.append((resource, response))
         self._arrived.set()
 
@@ -327,11 +420,14 @@ class _Session:
                 resource, response = self._queue.popleft()
                 if response.code >= 400:
                     self._link.count("responses_5xx" if response.code >= 500 else "responses_4xx")
-                    self._note(f"{resource.key.path}: the device answers {response.code / 100:.2f}")
+                    text = f"{resource.key.path}: the device answers {response.text}"
+                    self._note(text)
+                    self._tell(resource, text)
                 errors = resource.take(response, live, late)
                 if errors:
                     self._link.count("payload_errors", len(errors))
                     self._note(f"{resource.key.path}: {errors[0]}")
+                    self._wrong(resource, errors)
                 refresh = self._refresh_at(resource)
                 if refresh < resource.due and resource not in self._busy and response.good:
                     self._schedule(resource, refresh)  # the lifetime has become shorter
@@ -339,6 +435,19 @@ class _Session:
                 self._arrived.clear()
             self._publish(live, late)
             await asyncio.sleep(0)
+
+    def _tell(self, resource: Resource, text: str) -> None:
+        for feed in resource.feeds:
+            self._link.error(text, feed.point.address)
+
+    def _wrong(self, resource: Resource, errors: list[str]) -> None:
+        known = {feed.point.address for feed in resource.feeds}
+        for error in errors:
+            address, _, text = error.partition(": ")
+            if address in known:
+                self._link.error(f"{resource.key.path}: {text}", address)
+            else:
+                self._tell(resource, f"{resource.key.path}: {error}")
 
     def _publish(self, live: Samples, late: Samples) -> None:
         for samples, is_late in ((live, False), (late, True)):
@@ -352,6 +461,13 @@ class _Session:
             self._noted.add(text)
             self._link.event("payload", text[:400], severity=300)
 
+    def _lost(self, text: str) -> None:
+        """Data is lost: an event, once a minute at most; the counters have every one."""
+        now = time.monotonic()
+        if now >= self._lost_told_until:
+            self._lost_told_until = now + _LOSS_EVENT_EVERY
+            self._link.event("D08", text, severity=650)
+
     # ---- the passing of time --------------------------------------------------------------------------------------
 
     async def _watch(self) -> None:
@@ -363,7 +479,8 @@ class _Session:
             for resource in self._resources.values():
                 resource.grow_old(now, live)
             self._publish(live, Samples())
-            self.client.count_drops()
+            if self.client.count_drops():
+                self._lost("the kernel dropped notifications: net.core.rmem_max is too small for this device")
             if keepalive is not None and now - self.client.heard >= keepalive and not self._busy:
                 self._touch(now)
 
@@ -379,6 +496,13 @@ class _Session:
         raise LinkLost(f"{self._config.uri}: {reason}")
 
 
+async def _until_end(session: _Session, follower: asyncio.Task[None]) -> None:
+    try:
+        await session.run()
+    finally:
+        follower.cancel()
+
+
 def target_of(config: CoapConfig) -> Target:
     """Where the device of a section is."""
     parts = urlsplit(config.uri)
@@ -392,7 +516,17 @@ def target_of(config: CoapConfig) -> Target:
         timeout=config.timeout,
         ack_timeout=config.ack_timeout,
         receive_buffer=config.receive_buffer,
+        host=host,
+        port=parts.port,
+        proxy=config.proxy,
+        security=_security_of(config, host),
     )
+
+
+def _security_of(config: CoapConfig, host: str) -> dtls.Security | None:
+    if config.psk is not None:
+        return dtls.Security(config.psk.identity, config.psk.key)
+    return dtls.Security(tls=config.tls, host=host) if config.tls is not None else None
 
 
 def _discovered(found: linkformat.WebLink) -> DiscoveredPoint:

@@ -1,15 +1,17 @@
-"""What a response says of one point: text, a member of JSON or CBOR, or a SenML record."""
+"""What a response says of one point: text, a member of JSON or CBOR, a SenML record, or a resource of an object."""
 
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import dataclass
 
-from . import senml, units
+from . import objects, senml, tlv, units
 
 TEXT = 0
 LINK_FORMAT = 40
 JSON = 50
+OCTETS = 42
 CBOR = 60
 SENML_JSON = 110
 SENML_CBOR = 112
@@ -18,6 +20,8 @@ _TRUE = frozenset({"true", "on", "yes"})
 _FALSE = frozenset({"false", "off", "no"})
 # Devices prefix their records with their own name: `urn:dev:mac:0024befffe804ff1/temp`.
 _SEPARATORS = ("/", ":")
+_OBJECT_NAME = re.compile(r"(?:^|/)([0-9]{1,5}(?:/[0-9]{1,5}){2,3})$")
+_TIMESTAMP = 5518  # of an IPSO object: when its value was measured
 
 
 class PayloadError(ValueError):
@@ -47,17 +51,29 @@ class Selector:
         name: SenML record, by its full name or by what follows the device's own prefix.
         pointer: JSON pointer (RFC 6901) into JSON or CBOR, empty for the whole.
         total: take the record's sum over time (SenML `s`) instead of its value.
+        resource: LwM2M path of a resource, (object, instance, resource) and perhaps the instance of the resource.
+        kind: what the resource holds, where `objects` does not know.
     """
 
     name: str | None = None
     pointer: str | None = None
     total: bool = False
+    resource: tlv.Path = ()
+    kind: str | None = None
 
 
 class Document:
     """A payload parsed once for all the points it feeds."""
 
-    def __init__(self, payload: bytes, content_format: int | None, now: float, *, senml_wanted: bool = False) -> None:
+    def __init__(
+        self,
+        payload: bytes,
+        content_format: int | None,
+        now: float,
+        *,
+        senml_wanted: bool = False,
+        asked: tlv.Path = (),
+    ) -> None:
         """Parse.
 
         Args:
@@ -65,12 +81,15 @@ class Document:
             content_format: number of the Content-Format option; None when the device sent none.
             now: seconds since 1970 UTC that relative times count from.
             senml_wanted: a point names a record; decides when the device sent no format or plain JSON or CBOR.
+            asked: object path of the request, which TLV is relative to.
 
         Raises:
             PayloadError: the payload cannot be parsed or its format is not known here.
         """
         self._records: list[senml.Record] | None = None
         self._tree: object = None
+        self._octets: dict[tlv.Path, bytes] | None = None
+        self._asked = asked
         if len(payload) > senml.MAX_PAYLOAD:
             raise PayloadError(f"{len(payload)} octets, at most {senml.MAX_PAYLOAD} are taken")
         if content_format is None:
@@ -80,6 +99,10 @@ class Document:
         try:
             if content_format in _SENML:
                 self._records = _SENML[content_format](payload, now)
+            elif content_format == tlv.TLV:
+                self._octets = tlv.decode(payload, asked)
+            elif content_format == OCTETS and len(asked) >= 3:
+                self._octets = {asked: payload}
             elif content_format == TEXT:
                 self._tree = _from_text(payload)
             elif content_format == JSON:
@@ -88,7 +111,7 @@ class Document:
                 self._tree = senml.cbor_value(payload)
             else:
                 raise PayloadError(f"content format {content_format} is not known here")
-        except senml.SenmlError as error:
+        except (senml.SenmlError, tlv.TlvError) as error:
             raise PayloadError(str(error)) from error
 
     def select(self, selector: Selector) -> list[Reading]:
@@ -97,11 +120,59 @@ class Document:
         Raises:
             PayloadError: there is none, or more than one could be meant.
         """
+        if selector.resource:
+            return self._of_object(selector)
+        if self._octets is not None:
+            raise PayloadError("the payload holds resources of an object, so the point has to say which ('object')")
         if self._records is not None:
             return self._from_records(self._records, selector)
         if selector.name is not None:
             raise PayloadError(f"not a SenML pack, so it has no record {selector.name!r}")
         return [Reading(_scalar(_walk(self._tree, selector.pointer or "")))]
+
+    def _of_object(self, selector: Selector) -> list[Reading]:
+        """The readings of a resource, with the unit that its object tells or has."""
+        path = selector.resource
+        text = "/".join(map(str, path))
+        try:
+            about = objects.about(path, selector.kind)
+            if self._records is not None:
+                names = {_object_of(record.name): record.name for record in self._records}
+                if path not in names:
+                    raise PayloadError(f"no resource {text} in the pack ({_some(dict.fromkeys(names.values()))})")
+                found = self._from_records(self._records, Selector(name=names[path], total=selector.total))
+                unit = self._told_unit(path) or about.unit
+                return [each if each.unit else Reading(each.value, unit, each.time) for each in found]
+            if self._octets is not None:
+                if path not in self._octets:
+                    raise PayloadError(f"no resource {text} in the payload")
+                value = objects.value_of(self._octets[path], about.kind)
+                return [Reading(value, self._told_unit(path) or about.unit, self._told_time(path))]
+        except objects.ObjectError as error:
+            raise PayloadError(f"resource {text}: {error}") from error
+        if self._asked != path:
+            raise PayloadError(f"the payload is one value and not object instance {path[0]}/{path[1]}")
+        return [Reading(_scalar(self._tree), about.unit)]
+
+    def _told_unit(self, path: tlv.Path) -> str | None:
+        """What resource 5701 of the same object instance says of the unit of its values."""
+        sibling = (*path[:2], objects.UNITS)
+        if not 5600 <= path[2] <= 5899:
+            return None
+        if self._octets is not None:
+            octets = self._octets.get(sibling)
+            return objects.unit_of(octets.decode("utf-8", "replace")) if octets is not None else None
+        for record in self._records or ():
+            if isinstance(record.value, str) and _object_of(record.name) == sibling:
+                return objects.unit_of(record.value)
+        return None
+
+    def _told_time(self, path: tlv.Path) -> float | None:
+        octets = (self._octets or {}).get((*path[:2], _TIMESTAMP))
+        if octets is None:
+            return None
+        seconds = float(objects.value_of(octets, objects.Kind.TIME))
+        return seconds if seconds > 0 else None
 
     @staticmethod
     def _from_records(records: list[senml.Record], selector: Selector) -> list[Reading]:
@@ -130,6 +201,12 @@ class Document:
             raise PayloadError(f"record {wanted!r} has no {'sum' if selector.total else 'value'}")
         found.sort(key=lambda reading: math.inf if reading.time is None else reading.time)
         return found
+
+
+def _object_of(name: str) -> tlv.Path:
+    """The object path that a record's name ends with; empty when it does not."""
+    match = _OBJECT_NAME.search(name)
+    return tuple(int(step) for step in match[1].split("/")) if match is not None else ()
 
 
 def _some(names: dict[str, None]) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Any
@@ -13,6 +13,7 @@ from address_space.point import Batch, TextSample
 from address_space.quality import Quality, TimeFlag
 from twin_gateway.drivers.contract import BoundPoint
 
+from . import objects
 from . import units as senml_units
 from .client import Response
 from .payload import Document, PayloadError, Reading, Selector
@@ -191,6 +192,7 @@ class Resource:
         self.payload = b""
         self._poll = poll
         self._ages_at = float("inf")
+        self._asked = objects.numbers_of(key.path)
 
     @property
     def poll(self) -> float | None:
@@ -210,7 +212,15 @@ class Resource:
         pointer = fields.get("pointer")
         if member is not None:
             pointer = "/" + str(member).replace("~", "~0").replace("/", "~1")
-        self.feeds.append(Feed(point, Selector(fields.get("name"), pointer, bool(fields.get("sum", False)))))
+        named = fields.get("object")
+        selector = Selector(
+            fields.get("name"),
+            pointer,
+            bool(fields.get("sum", False)),
+            objects.parse(str(named)) if named is not None else (),
+            fields.get("type"),
+        )
+        self.feeds.append(Feed(point, selector))
         self.observe = self.observe or bool(fields.get("observe", True))
 
     def remove(self, row: int) -> None:
@@ -235,7 +245,9 @@ class Resource:
         errors: list[str] = []
         named = any(feed.selector.name is not None for feed in self.feeds)
         try:
-            document = Document(response.payload, response.content_format, response.received, senml_wanted=named)
+            document = Document(
+                response.payload, response.content_format, response.received, senml_wanted=named, asked=self._asked
+            )
         except PayloadError as error:
             self._unreadable(self.feeds, live)
             return [str(error)]
@@ -300,11 +312,17 @@ class Resource:
                 feed.mark(Quality.INVALID | Quality.CONFIGURATION_ERROR, live)
 
 
+def path_of(fields: Mapping[str, Any]) -> str:
+    """Path that is asked for: the one given, or the object instance that has the resource."""
+    named = fields.get("object")
+    return objects.instance_path(objects.parse(str(named))) if named is not None else str(fields["path"])
+
+
 def resources_of(points: Iterable[BoundPoint], config: Any, known: dict[Key, Resource]) -> None:
     """Put points to the resources that feed them; `known` grows."""
     for point in points:
         accept = point.fields.get("accept")
-        key = Key(str(point.fields["path"]), None if accept is None else int(accept))
+        key = Key(path_of(point.fields), None if accept is None else int(accept))
         resource = known.get(key)
         if resource is None:
             resource = known[key] = Resource(key, config.poll)

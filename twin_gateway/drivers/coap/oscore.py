@@ -1,0 +1,123 @@
+"""OSCORE (RFC 8613) with a pre-established context: keys, and sequence numbers that are never used twice."""
+
+from __future__ import annotations
+
+import json
+import os
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import aiocoap
+from aiocoap import oscore
+
+from .config import OscoreConfig
+
+RESERVED = 5_000
+"""Sequence numbers written down at a time before any of them is used."""
+_FORMAT = 1
+
+
+class OscoreError(ConnectionError):
+    """The context cannot be used, or a response is not protected as it must be; the message says why."""
+
+
+class SecurityContext(oscore.CanProtect, oscore.CanUnprotect, oscore.SecurityContextUtils):  # type: ignore[misc]  # aiocoap has no types
+    """Our side of one security context.
+
+    The next sequence number is kept in a file of its own for each master secret and sender: a block of numbers is
+    written there, and is on the disk, before the first of them is used. A crash costs the rest of a block, never a
+    number twice (RFC 8613 appendix B.1.1). We send requests only: what comes back is bound to its request, and
+    notifications must count upwards (7.4.1), which the observation checks.
+    """
+
+    echo_recovery = None
+    id_context: bytes | None
+
+    def __init__(self, config: OscoreConfig, directory: Path) -> None:
+        """Derive the keys and take the next sequence number from the file.
+
+        Raises:
+            OscoreError: the file says nothing sensible; the context must then not be used.
+            OSError: the file cannot be read.
+        """
+        self.alg_aead = oscore.algorithms["AES-CCM-16-64-128"]
+        self.hashfun = oscore.hashfunctions["sha256"]
+        self.sender_id = bytes.fromhex(config.sender_id)
+        self.recipient_id = bytes.fromhex(config.recipient_id)
+        self.id_context = None if config.id_context is None else bytes.fromhex(config.id_context)
+        secret, salt = bytes.fromhex(config.secret.get_secret_value()), bytes.fromhex(config.salt)
+        self.derive_keys(salt, secret)
+        self.recipient_replay_window = oscore.ReplayWindow(32, lambda: None)
+        self.recipient_replay_window.initialize_empty()
+        # Whatever makes the sender key names the file: another secret starts its numbers anew.
+        self._file = directory / f"oscore-{sha256(b'twin-gateway' + self.sender_key).hexdigest()[:16]}.json"
+        self.sender_sequence_number = self._reserved = self._read()
+
+    def post_seqnoincrease(self) -> None:
+        """A number is about to be used: see that a number beyond it stands in the file."""
+        if self.sender_sequence_number > self._reserved:
+            self._write(self.sender_sequence_number + RESERVED)
+
+    def close(self) -> None:
+        """Write down how far the numbers were really used, so that none is wasted."""
+        if self.sender_sequence_number < self._reserved:
+            self._write(self.sender_sequence_number)
+
+    def protected(self, message: aiocoap.Message) -> tuple[aiocoap.Message, Any]:
+        """The request as it goes over the wire, and what its responses are bound to.
+
+        Raises:
+            OscoreError: the sequence numbers are used up, or cannot be written down.
+        """
+        try:
+            outer, bound = self.protect(message)
+        except (OSError, oscore.ContextUnavailable) as error:
+            raise OscoreError(f"OSCORE: no sequence number can be had: {error}") from error
+        return outer, bound
+
+    def opened(self, message: aiocoap.Message, bound: Any) -> aiocoap.Message:
+        """The response inside a protected one.
+
+        Raises:
+            OscoreError: it is not protected, or not for this request, or not with our keys.
+        """
+        if message.opt.oscore is None:
+            said = message.payload[:80].decode("utf-8", "replace")
+            code = int(message.code)
+            text = f"the device answers {code >> 5}.{code & 31:02} {said!r} without OSCORE"
+            raise OscoreError(f"{text}: are the identifiers, the secret and the context right?")
+        try:
+            inner, _ = self.unprotect(message, bound)
+        except Exception as error:  # the library raises what the damage leads to, IndexError among others
+            what = str(error) or type(error).__name__
+            raise OscoreError(f"OSCORE: a response that is not the device's: {what}") from error
+        return inner
+
+    def _read(self) -> int:
+        try:
+            text = self._file.read_text("ascii")
+        except FileNotFoundError:
+            return 0
+        try:
+            following = json.loads(text)["next"]
+        except (ValueError, KeyError, TypeError):
+            following = None
+        if not isinstance(following, int) or isinstance(following, bool) or following < 0:
+            raise OscoreError(f"{self._file.name} is damaged: agree on a new OSCORE secret, then remove it")
+        return following
+
+    def _write(self, following: int) -> None:
+        temporary = self._file.with_suffix(".new")
+        handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with os.fdopen(handle, "w", encoding="ascii") as file:
+            json.dump({"format": _FORMAT, "next": following}, file)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(self._file)
+        folder = os.open(self._file.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+        self._reserved = following
