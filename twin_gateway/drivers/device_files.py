@@ -1,7 +1,8 @@
 """Files fetched from devices: safe names, limits, resuming, progress; the same for every protocol.
 
 A file arrives as `<name>.part` beside a small record of what it is going to be, and gets its name when it is complete.
-What was interrupted goes on where it stopped, if the device still has the same file.
+What was interrupted goes on a little before where it stopped, if the device still has the same file: there are devices
+that send the beginning again, and the octets that are here already show it.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import re
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import IO
 
 from address_space import clock
 from twin_gateway.drivers.contract import DeviceFile, Link
@@ -30,6 +31,8 @@ PROGRESS_S = 1.0
 _MAX_PARTS, _MAX_PART = 8, 100
 _UNSAFE = re.compile(r"[^A-Za-z0-9._+=@-]")
 _RECORD_SIZE = 4096
+_OVERLAP = 4096
+"""Octets that are asked for once more when a file goes on, to see whether the device really goes on there."""
 
 
 class FileRefused(Exception):  # noqa: N818 - named for what happened
@@ -84,17 +87,20 @@ class Reception:
 
     Attributes:
         file: what the device says it is.
-        octets: how many are here; where the device is to go on.
+        octets: how many are here; where the device is to go on when it is resumed.
+        resumed: part of it was here before.
     """
 
     def __init__(self, target: Path, file: DeviceFile, largest: int) -> None:
         self.file = file
         self.octets = 0
+        self.resumed = False
+        self._tail = b""
         self._target = target
         self._part = target.with_name(target.name + ".part")
         self._record = target.with_name(target.name + ".part.json")
         self._largest = largest
-        self._stream: BinaryIO | None = None
+        self._stream: IO[bytes] | None = None
 
     def open(self) -> None:
         """Go on with what is here of the same file, or begin anew (OSError when it cannot be written)."""
@@ -107,13 +113,21 @@ class Reception:
             known = None  # none, or damaged: anew
         self._target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         same = known == said and self.file.modified and self.file.size >= 0
-        flags = os.O_WRONLY | os.O_CREAT | (os.O_APPEND if same else os.O_TRUNC) | os.O_NOFOLLOW
-        stream = os.fdopen(os.open(self._part, flags, 0o600), "ab" if same else "wb")
+        flags = os.O_RDWR | os.O_CREAT | (0 if same else os.O_TRUNC) | os.O_NOFOLLOW
+        stream = os.fdopen(os.open(self._part, flags, 0o600), "r+b")
         self._stream = stream
-        self.octets = os.fstat(stream.fileno()).st_size
-        if self.octets > max(self.file.size, 0):
-            stream.truncate(0)
-            self.octets = 0
+        here = os.fstat(stream.fileno()).st_size
+        if 2 * _OVERLAP < here <= self.file.size:
+            beginning = stream.read(_OVERLAP)
+            stream.seek(here - _OVERLAP)
+            self._tail = stream.read(_OVERLAP)
+            # what looks like the beginning would not show that the device begins again
+            self.octets = here - _OVERLAP if self._tail != beginning else 0
+        self.resumed = self.octets > 0
+        if not self.resumed:
+            self._tail = b""
+        stream.seek(self.octets)
+        stream.truncate()
         if not same:
             fresh = self._record.with_name(self._record.name + ".new")
             with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as to:
@@ -123,14 +137,15 @@ class Reception:
     def restart(self) -> None:
         """Forget what is here: the device does not go on where it stopped (OSError when it cannot be written)."""
         if self._stream is not None:
-            self._stream.truncate(0)
-            self.octets = 0
+            self._stream.seek(0)
+            self._stream.truncate()
+            self.octets, self.resumed, self._tail = 0, False, b""
 
     async def add(self, piece: bytes) -> None:
         """Keep the next octets.
 
         Raises:
-            FileRefused: more than the device has announced, or than is allowed.
+            FileRefused: more than the device has announced, or than is allowed, or not what is here already.
             OSError: they cannot be written.
         """
         end = self.octets + len(piece)
@@ -138,12 +153,16 @@ class Reception:
             raise FileRefused(f"larger than {self._largest} octets")
         if 0 <= self.file.size < end:
             raise FileRefused(f"the device sends more than the {self.file.size} octets that it has announced")
+        known = self._tail[: len(piece)]
+        if not piece.startswith(known):
+            raise FileRefused("the device does not go on where it was asked to")
+        self._tail = self._tail[len(known) :]
         if self._stream is not None and piece:
             await asyncio.to_thread(self._write, self._stream, piece)
             self.octets = end
 
     @staticmethod
-    def _write(stream: BinaryIO, piece: bytes) -> None:
+    def _write(stream: IO[bytes], piece: bytes) -> None:
         stream.write(piece)
         stream.flush()
 

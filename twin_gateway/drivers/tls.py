@@ -118,6 +118,7 @@ _OTHERS = (
     (re.compile(r"WRONG_VERSION_NUMBER|HTTP_REQUEST|record layer failure"), "the device does not speak TLS there"),
     (re.compile(r"UNSUPPORTED_PROTOCOL|NO_PROTOCOLS_AVAILABLE"), "the device has no version of TLS that is accepted"),
     (re.compile(r"NO_SHARED_CIPHER|NO_CIPHERS_AVAILABLE"), "the device has no cipher suite that is accepted"),
+    (re.compile(r"DECRYPTION_FAILED|UNEXPECTED_EOF"), "the device broke it off; it may refuse our certificate"),
     (re.compile(r"CA_MD_TOO_WEAK|EE_KEY_TOO_SMALL|CA_KEY_TOO_SMALL"), "a certificate is too weak"),
 )  # fmt: skip
 

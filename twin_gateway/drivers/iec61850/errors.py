@@ -4,6 +4,7 @@ MmsError
 ├── MmsConnectionError   the association was refused or lost
 ├── MmsTimeout           no answer in time
 ├── MmsBusy              no turn in time: nothing was sent
+├── MmsTooLarge          a request that the device would not take: nothing was sent
 ├── MmsProtocolError     the peer sent what cannot be decoded
 ├── DataAccessError      one variable was refused (`code`)
 ├── ServiceError         a request was answered by an error
@@ -12,6 +13,9 @@ MmsError
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeVar
 
 from open61850.ber import BerError
 from open61850.mms.errors import (
@@ -35,9 +39,13 @@ __all__ = [
     "MmsProtocolError",
     "MmsReject",
     "MmsTimeout",
+    "MmsTooLarge",
     "ModelError",
     "ServiceError",
+    "decoded",
 ]
+
+_T = TypeVar("_T")
 
 OBJECT_NON_EXISTENT = 10
 """DataAccessError code of an attribute that the device does not have."""
@@ -47,5 +55,21 @@ class MmsBusy(MmsError):  # noqa: N818 - named like its siblings in the codec
     """As many requests as the device accepts were under way all the time; nothing was sent."""
 
 
+class MmsTooLarge(MmsError):  # noqa: N818 - named like its siblings in the codec
+    """A request longer than the PDU size agreed with the device; nothing was sent."""
+
+
 class ModelError(MmsError):
     """A reference, a data set or an SCL file does not fit the device or the mapping."""
+
+
+def decoded(decode: Callable[[bytes], _T], content: bytes) -> _T:
+    """What a decoder of the codec library makes of an answer.
+
+    Raises:
+        MmsProtocolError: for whatever it raises on nonsense.
+    """
+    try:
+        return decode(content)
+    except (ArithmeticError, LookupError, RecursionError, TypeError, ValueError) as error:
+        raise MmsProtocolError(f"an answer that cannot be decoded: {type(error).__name__}: {error}") from error

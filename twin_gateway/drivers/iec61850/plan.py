@@ -43,7 +43,12 @@ def leaves(name: str, kind: MmsType) -> list[str]:
     Raises:
         ModelError: when it has more than `MAX_MEMBER_LEAVES`.
     """
-    found: list[str] = []
+    return [leaf for leaf, _ in leaves_with_types(name, kind)]
+
+
+def leaves_with_types(name: str, kind: MmsType) -> list[tuple[str, MmsType]]:
+    """The same with the type of each (ModelError as `leaves`)."""
+    found: list[tuple[str, MmsType]] = []
     stack: list[tuple[str, MmsType]] = [(name, kind)]
     while stack:
         here, of = stack.pop()
@@ -54,7 +59,7 @@ def leaves(name: str, kind: MmsType) -> list[str]:
                 raise ModelError(f"{name} is an array of {of.count} elements")
             stack.extend((f"{here}({index})", of.element) for index in range(of.count - 1, -1, -1))
         else:
-            found.append(here)
+            found.append((here, of))
         if len(found) + len(stack) > 2 * MAX_MEMBER_LEAVES:
             raise ModelError(f"{name} has more than {MAX_MEMBER_LEAVES} leaves")
     return found

@@ -13,6 +13,8 @@ from .model import LogicalNode, Model
 
 MAX_FILE = 256 << 20
 """Octets of an SCL file that is read."""
+_REVISIONS = frozenset(("configRev", "ConfRev", "DatSet"))
+"""What says by which engineering a device and its report blocks were made; kept beside configuration attributes."""
 
 
 def read_scl(path: Path, ied: str | None = None) -> Model:
@@ -45,9 +47,11 @@ def _read(path: Path, ied: str | None, _changed: int, _size: int) -> Model:
         }
         for node in nodes.values():
             for constraint in node.children.values():
-                if constraint.name not in {"CF", "SP"}:
+                if constraint.name not in {"CF", "SP", "DC", "BR", "RP"}:
                     continue
                 for leaf in constraint.leaves():
+                    if constraint.name not in {"CF", "SP"} and leaf.name not in _REVISIONS:
+                        continue
                     value = getattr(leaf.value, "value", None)
                     if isinstance(value, bool | int | float | str):
                         model.constants[f"{domain}/{leaf.item}"] = value
