@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import cached_property
 
+from address_space import clock
 from twin_gateway.drivers.capture import CaptureRing, Flow
 
 
@@ -19,6 +20,9 @@ class WireNotes:
     def ring(self) -> CaptureRing:
         """What the driver read and wrote."""
         return CaptureRing(1 << 20)
+
+    def kept_until(self) -> int:
+        return clock.now()
 
     def error(self, text: str, address: str = "") -> None:
         assert text

@@ -40,6 +40,7 @@ class _Batch:
     number: int
     size: int
     parts: list[bytes | memoryview]
+    since: int  # what was journalled before is in earlier batches
 
 
 class Feed:
@@ -69,7 +70,7 @@ class Feed:
         self._events: Cursor[Event] = events.cursor("history")
         table.timestamp_readers += self._timestamps
         self._lost_seen = [0, 0, 0]
-        self._until = self.begun
+        self._until = self._complete = self.begun
         self._snapshot_due = False
         self._state: npt.NDArray[np.uint8] = np.zeros(0, np.uint8)
         self._numbers = itertools.count(1)
@@ -102,6 +103,10 @@ class Feed:
                 link.send(batch.parts)
                 await link.drain()
 
+    def kept_until(self) -> int:
+        """FILETIME ticks: what was journalled before is on disk, as far as it is kept at all."""
+        return self._open[0].since if self._open else self._complete
+
     def acknowledge(self, number: int) -> None:
         """Batches up to a number are on disk."""
         while self._open and self._open[0].number <= number:
@@ -120,6 +125,7 @@ class Feed:
                 return False
 
     async def _round(self, link: ProcessLink) -> bool:
+        start = clock.now()
         while self.waiting < self._most_open:
             more = self._feed_events()
             more |= await self._feed_samples(self._changes, 0)
@@ -129,6 +135,7 @@ class Feed:
                 self._snapshot_due = False
                 await self._snapshot(link)
             elif not more:
+                self._complete = start
                 return True
             await asyncio.sleep(0)
         return False
@@ -238,7 +245,7 @@ class Feed:
     def _send(self, kind: str, head: dict[str, Any], columns: Columns, size: int) -> None:
         number = next(self._numbers)
         parts = Frame(kind, {**head, "run": self.run, "batch": number}, columns).encode()
-        self._open.append(_Batch(number, size, parts))
+        self._open.append(_Batch(number, size, parts, self._complete))
         self.waiting += size
         if self._link is not None:
             self._link.send(parts)

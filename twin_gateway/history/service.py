@@ -23,6 +23,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from address_space import clock
 from address_space.events import Event, EventJournal
 from address_space.ports import HistoryPage, HistoryValues
 from address_space.table import PointTable
@@ -124,6 +125,10 @@ class History:
         if self._feed is not None:
             self._counters.waiting = self._feed.waiting
         return self._counters
+
+    def kept_until(self) -> int:
+        """FILETIME ticks: samples that came before are on disk; of a history that does not run there are none."""
+        return self._feed.kept_until() if self._feed is not None else clock.now()
 
     # ---- life -----------------------------------------------------------------------------------------------------
 
