@@ -20,8 +20,20 @@ from open61850.mms import pdu
 from open61850.mms.association import Association as Agreement
 from open61850.mms.association import AssociationParameters, association_request, decode_association_response
 
+from twin_gateway.drivers.capture import Carrier, Flow
+from twin_gateway.drivers.contract import Link
+
 from . import tlv
-from .errors import MmsBusy, MmsConnectionError, MmsError, MmsProtocolError, MmsReject, MmsTimeout, ServiceError
+from .errors import (
+    MmsBusy,
+    MmsConnectionError,
+    MmsError,
+    MmsProtocolError,
+    MmsReject,
+    MmsTimeout,
+    MmsTooLarge,
+    ServiceError,
+)
 from .transport import Cotp
 
 ReportSink = Callable[[bytes, int, int], None]
@@ -33,6 +45,8 @@ IDENTIFY = encode_tlv(0x82)
 """The cheapest confirmed request that every server answers, if only with an error."""
 _DEFAULT_PDU_SIZE = 65000
 _CLOSE_WAIT = 0.5
+_ENVELOPE = 12
+"""Octets of the confirmed request around a service, at most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,8 +80,11 @@ class Association(asyncio.Protocol):
 
     agreement: Agreement
 
-    def __init__(self, on_report: ReportSink | None = None, *, request_timeout: float = 5.0) -> None:
+    def __init__(
+        self, on_report: ReportSink | None = None, *, request_timeout: float = 5.0, link: Link | None = None
+    ) -> None:
         self._loop = asyncio.get_running_loop()
+        self._link = link
         self._on_report = on_report
         self._notices: list[NoticeSink] = []
         self._request_timeout = request_timeout
@@ -92,14 +109,15 @@ class Association(asyncio.Protocol):
         *,
         timeout: float = 5.0,  # noqa: ASYNC109 - one bound for resolve, connect, TLS, transport and association together
         request_timeout: float = 5.0,
+        link: Link | None = None,
     ) -> Association:
-        """Associate within `timeout` seconds.
+        """Associate within `timeout` seconds; what goes over the wire is shown to `link`.
 
         Raises:
             MmsConnectionError: refused, unreachable, not MMS, or too slow.
         """
         loop = asyncio.get_running_loop()
-        self = cls(on_report, request_timeout=request_timeout)
+        self = cls(on_report, request_timeout=request_timeout, link=link)
         name = (peer.server_name or peer.host) if peer.tls is not None else None
         try:
             async with asyncio.timeout(timeout):
@@ -137,6 +155,9 @@ class Association(asyncio.Protocol):
             for option, value in (("TCP_KEEPIDLE", 10), ("TCP_KEEPINTVL", 5), ("TCP_KEEPCNT", 3)):
                 if hasattr(socket, option):
                     sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), value)
+        if self._link is not None:
+            ours, theirs = (transport.get_extra_info(name) or ("0.0.0.0", 0) for name in ("sockname", "peername"))
+            self._link.connected(Flow(Carrier.TCP, (ours[0], ours[1]), (theirs[0], theirs[1])))
         self._write(self._cotp.connection_request())
 
     def data_received(self, data: bytes) -> None:
@@ -145,6 +166,8 @@ class Association(asyncio.Protocol):
         self.received += len(data)
         if self.closed.done():
             return
+        if self._link is not None:
+            self._link.traffic(False, data)
         try:
             for tsdu in self._cotp.feed(bytes(data)):
                 if self._open.done():
@@ -232,12 +255,15 @@ class Association(asyncio.Protocol):
         where that is given (commands, which must not leave late).
 
         Raises:
+            MmsTooLarge: the device takes no message of that size; nothing was sent.
             MmsBusy: its turn did not come in time; nothing was sent.
             MmsConnectionError: the association is over.
             MmsTimeout: no answer in time; the answer is ignored when it comes.
             ServiceError, MmsReject: the server refused.
         """
         limit = timeout or self._request_timeout
+        if len(service) + _ENVELOPE > self.pdu_size:
+            raise MmsTooLarge(f"a request of {len(service)} octets to a device that takes {self.pdu_size}")
         slots = self._slots
         try:
             async with asyncio.timeout(turn):
@@ -306,6 +332,8 @@ class Association(asyncio.Protocol):
 
     def _write(self, data: bytes) -> None:
         if self._transport is not None and not self.closed.done():
+            if self._link is not None:
+                self._link.traffic(True, data)
             self._transport.write(data)
 
     def _fail(self, reason: str) -> None:

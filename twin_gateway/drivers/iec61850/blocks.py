@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
 from typing import TypeVar
@@ -16,6 +17,7 @@ from open61850.data import (
     OctetStringData,
     StructureData,
     UIntData,
+    VisibleStringData,
 )
 from open61850.mms.types import StructureType
 
@@ -37,7 +39,11 @@ _ENTRY_ID = 0x01
 
 @dataclass(slots=True)
 class BlockState:
-    """What a block says of itself; None where it has no such attribute."""
+    """What a block says of itself; None where it has no such attribute.
+
+    Attributes:
+        entry_id: EntryID, in most devices that of the last entry queued; empty or zeros when there is none.
+    """
 
     block: ReportBlock
     enabled: bool = False
@@ -50,6 +56,7 @@ class BlockState:
     options: BitStringData | None = None
     integrity: int | None = None
     owner: bytes = b""
+    entry_id: bytes = b""
 
     def free_for(self, address: str | None) -> bool:
         """Whether we may take it: nobody has it, or we had it before. Never one that is assigned to a client."""
@@ -94,6 +101,7 @@ async def read_state(link: Association, model: Model, block: ReportBlock) -> Blo
         options if isinstance(options, BitStringData) else None,
         plain("IntgPd", int, 0) if "IntgPd" in found else None,
         plain("Owner", bytes, b""),
+        plain("EntryID", bytes, b""),
     )
 
 
@@ -102,12 +110,32 @@ def candidates(
 ) -> list[BlockState]:
     """Blocks of a data set that may be taken: the one we had, then buffered ones, then the others."""
     usable = [state for state in states if state.data_set == data_set and state.free_for(address)]
-    return sorted(
-        usable, key=lambda s: (known(s.block.name) is None or not s.block.buffered, not s.block.buffered, s.block.name)
-    )
+
+    def order(state: BlockState) -> tuple[int, bool, str]:
+        entry = known(state.block.name) if state.block.buffered else None
+        # the one that delivered last comes first
+        return (-entry.at - 1 if entry is not None else 0, not state.block.buffered, state.block.name)
+
+    return sorted(usable, key=order)
 
 
-@dataclass(frozen=True, slots=True)
+def spare(states: Sequence[BlockState], address: str | None, taken: Collection[str]) -> list[BlockState]:
+    """Blocks that may be given a data set of our making: those without one, then unbuffered ones of which others stay.
+
+    A buffered block that has a data set is never one of them: what it has buffered for others would be lost.
+    """
+    free = [state for state in states if state.free_for(address) and state.block.name not in taken]
+    of_base = Counter(state.block.base for state in free)
+    usable = [s for s in free if not s.data_set or (not s.block.buffered and of_base[s.block.base] > 1)]
+    return sorted(usable, key=lambda s: (bool(s.data_set), not s.block.buffered, s.block.base, _reversed(s.block.name)))
+
+
+def _reversed(name: str) -> tuple[int, ...]:
+    """Sorts the highest instance first: others begin with the lowest."""
+    return tuple(-ord(letter) for letter in name)
+
+
+@dataclass(slots=True)
 class Enabled:
     """How a block was enabled.
 
@@ -118,15 +146,23 @@ class Enabled:
         entries: its reports carry EntryIDs.
     """
 
-    resumed: bool
-    lost: bool
-    interrogable: bool
-    entries: bool
+    resumed: bool = False
+    lost: bool = False
+    interrogable: bool = False
+    entries: bool = False
 
 
 async def enable(
-    link: Association, state: BlockState, last: Entry | None, *, integrity: float, reserve: float, purge: bool
-) -> Enabled:
+    link: Association,
+    state: BlockState,
+    last: Entry | None,
+    how: Enabled,
+    *,
+    integrity: float,
+    reserve: float,
+    purge: bool,
+    data_set: str | None = None,
+) -> None:
     """Reserve, configure and enable a block; the caller must be ready for its reports before.
 
     What is as it should be is not written, so that the buffer of a block we had before is not purged.
@@ -135,9 +171,11 @@ async def enable(
         link: the association.
         state: what the block says now.
         last: the last entry taken from it, None when it was never ours.
+        how: is filled in, before the first report comes.
         integrity: period of its integrity reports in seconds.
         reserve: seconds that a buffered block stays ours after a lost association.
         purge: empty a block that was never ours; what it has buffered belongs to nobody then.
+        data_set: data set to give it before, None leaves it as it is.
 
     Raises:
         DataAccessError: somebody else has the block, or it cannot be enabled.
@@ -162,6 +200,11 @@ async def enable(
         except DataAccessError as error:
             if error.code != OBJECT_NON_EXISTENT:
                 raise
+    if data_set is not None and data_set != state.data_set:
+        await put("DatSet", VisibleStringData(data_set))
+        state.data_set = data_set
+        (revision,) = await services.read(link, object_name(f"{name}$ConfRev"))
+        state.revision = int(getattr(revision, "value", state.revision))
     if not _has(state.triggers, TRIGGERS.value) and await put("TrgOps", TRIGGERS, optional=True):
         state.triggers = TRIGGERS
     wanted = OPTIONS.value if block.buffered else bytes((OPTIONS.value[0] & ~0x03, *OPTIONS.value[1:]))
@@ -171,20 +214,18 @@ async def enable(
     # devices round; what is about right is left alone
     if state.integrity is not None and abs(state.integrity - period) > period // 10:
         await put("IntgPd", UIntData(period), optional=True)
-    resumed = lost = False
+    triggers = state.triggers.value if state.triggers is not None else b""
+    options = state.options.value if state.options is not None else b""
+    how.interrogable = bool(triggers and triggers[0] & _GENERAL_INTERROGATION)
+    how.entries = bool(options and options[0] & _ENTRY_ID)
     if block.buffered:
         same = last is not None and last.data_set == state.data_set and last.revision == state.revision
         if same and last is not None:
-            resumed = await put("EntryID", OctetStringData(last.entry_id), optional=True)
-            lost = not resumed
+            how.resumed = await put("EntryID", OctetStringData(last.entry_id), optional=True)
+            how.lost = not how.resumed
         elif last is None and purge and "PurgeBuf" in block.attributes:
             await put("PurgeBuf", BoolData(True), optional=True)
     await put("RptEna", BoolData(True))
-    triggers = state.triggers.value if state.triggers is not None else b""
-    options = state.options.value if state.options is not None else b""
-    return Enabled(
-        resumed, lost, bool(triggers and triggers[0] & _GENERAL_INTERROGATION), bool(options and options[0] & _ENTRY_ID)
-    )
 
 
 async def interrogate(link: Association, block: ReportBlock) -> None:
@@ -192,9 +233,14 @@ async def interrogate(link: Association, block: ReportBlock) -> None:
     await services.write(link, object_name(f"{block.name}$GI"), BoolData(True))
 
 
-async def release(link: Association, block: ReportBlock) -> None:
-    """Disable a block and give its reservation back; what the device refuses is left to its own time-outs."""
+async def release(link: Association, block: ReportBlock, data_set: str | None = None) -> None:
+    """Disable a block and give its reservation back; what the device refuses is left to its own time-outs.
+
+    `data_set`: what it had before it was given another one; None when it was not.
+    """
     writes: list[tuple[str, IECData]] = [("RptEna", BoolData(False))]
+    if data_set is not None:
+        writes.append(("DatSet", VisibleStringData(data_set)))
     if not block.buffered:
         writes.append(("Resv", BoolData(False)))
     elif "ResvTms" in block.attributes:

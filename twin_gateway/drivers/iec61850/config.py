@@ -9,12 +9,14 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from twin_gateway.drivers.contract import DeviceConfig, FieldKind, FieldSpec, ProtocolSpec
+from twin_gateway.drivers.device_files import LARGEST, ROOM
 from twin_gateway.drivers.tls import TlsConfig
 from twin_gateway.durations import Seconds
 
 PORT, TLS_PORT = 102, 3782
-REFERENCE = r"[A-Za-z0-9_]{1,64}/[A-Za-z0-9_]{1,32}(\.[A-Za-z0-9_]{1,64}){1,12}(\[[A-Z]{2}\])?"
-"""`LD0/XCBR1.Pos`: a data object, a sub-object or a single attribute, with its constraint where that is ambiguous."""
+REFERENCE = r"[A-Za-z0-9_]{1,64}/[A-Za-z0-9_]{1,32}(\.[A-Za-z0-9_]{1,64}(\(\d{1,4}\))?){1,12}(\[[A-Z]{2}\])?"
+"""`LD0/XCBR1.Pos`: a data object, a sub-object or a single attribute, with its constraint where that is ambiguous;
+elements of arrays as in `LD0/MHAI1.HA.phsAHar(3).mag.f`."""
 MODELS = ("direct-normal", "sbo-normal", "direct-enhanced", "sbo-enhanced")
 """Control models as mappings call them; number 1 to 4 of ctlModel, in this order."""
 FROM_DEVICE = "device"
@@ -31,11 +33,14 @@ class Iec61850Config(DeviceConfig):
         ied: name of the IED in it; also what logical devices may be called without.
         tls: certificates; None connects in the clear.
         reports: use report control blocks; otherwise everything is polled.
+        data_sets: have the device make data sets for points that none of its own has; they are deleted at the end.
         integrity: how often a block sends everything.
         poll: how often is read what no report block delivers.
         reserve: how long a buffered block stays ours after a lost association.
         timeout: how long an answer may take.
         idle: silence after which the device is asked for a sign of life.
+        largest_file: octets of a file that is fetched from the device, at most.
+        file_room: octets of all files that are kept of it, at most.
     """
 
     host: str = Field(min_length=1, max_length=253)
@@ -44,12 +49,15 @@ class Iec61850Config(DeviceConfig):
     ied: str | None = Field(default=None, pattern=r"^[A-Za-z][A-Za-z0-9_]{0,63}$")
     tls: TlsConfig | None = None
     reports: bool = True
+    data_sets: bool = True
     integrity: Seconds = 60.0
     poll: Seconds = 10.0
     reserve: Annotated[float, Field(ge=1, le=32_767)] = 60.0
     connect_timeout: Seconds = 5.0
     timeout: Seconds = 4.0
     idle: Seconds = 3.0
+    largest_file: Annotated[int, Field(ge=1)] = LARGEST
+    file_room: Annotated[int, Field(ge=1)] = ROOM
 
     @property
     def endpoint_port(self) -> int:

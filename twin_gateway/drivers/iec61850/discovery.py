@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from open61850.mms.pdu import (
     OBJECT_CLASS_DOMAIN,
@@ -38,12 +38,14 @@ async def read_model(link: Association, ied: str = "") -> Model:
     model = Model(ied=ied)
     for domain in await services.names(link, OBJECT_CLASS_DOMAIN):
         names = await services.names(link, OBJECT_CLASS_NAMED_VARIABLE, domain)
-        inside: dict[str, list[str]] = {}
+        inside: dict[str, dict[str, list[str]]] = {}
         for name in names:
-            node, _, rest = name.partition("$")
-            constraints = inside.setdefault(node, [])
-            if rest and "$" not in rest:
-                constraints.append(rest)
+            node, *rest = name.split("$", 3)
+            constraints = inside.setdefault(node, {})
+            if len(rest) == 1:
+                constraints.setdefault(rest[0], [])
+            elif len(rest) == 2:
+                constraints.setdefault(rest[0], []).append(rest[1])
         types = await asyncio.gather(*(_node_type(link, domain, node, fcs) for node, fcs in inside.items()))
         model.nodes[domain] = {
             name: LogicalNode(domain, name, of) for name, of in zip(inside, types, strict=True) if of is not None
@@ -54,13 +56,26 @@ async def read_model(link: Association, ied: str = "") -> Model:
     return model
 
 
-async def _node_type(link: Association, domain: str, node: str, constraints: Sequence[str]) -> StructureType | None:
-    """Type of a logical node; asked by functional constraint where the whole is refused (it may exceed a PDU)."""
+async def _node_type(
+    link: Association, domain: str, node: str, constraints: Mapping[str, Sequence[str]]
+) -> StructureType | None:
+    """Type of a logical node; what is refused as a whole (it may exceed a PDU) is asked in its parts.
+
+    `constraints` are the names of the data objects below each functional constraint.
+    """
     whole = await _type(link, ObjectName(node, domain))
     if isinstance(whole, StructureType):
         return whole
-    parts = [(fc, await _type(link, ObjectName(f"{node}${fc}", domain))) for fc in constraints]
-    known = [(fc, of) for fc, of in parts if of is not None]
+    known: list[tuple[str, MmsType]] = []
+    for constraint, data_objects in constraints.items():
+        of = await _type(link, ObjectName(f"{node}${constraint}", domain))
+        if of is None and data_objects:
+            parts = [
+                (name, await _type(link, ObjectName(f"{node}${constraint}${name}", domain))) for name in data_objects
+            ]
+            of = StructureType([(name, kind) for name, kind in parts if kind is not None])
+        if of is not None:
+            known.append((constraint, of))
     return StructureType(known) if known else None
 
 
@@ -88,7 +103,7 @@ async def _data_sets(link: Association, domain: str) -> list[tuple[str, list[str
             raise
         except MmsError:
             return None
-        return name, [f"{member.domain}/{member.item}" for member in found]
+        return name, found
 
     return [of for of in await asyncio.gather(*(members(name) for name in names)) if of is not None]
 

@@ -8,6 +8,7 @@ import itertools
 from collections.abc import Sequence
 from pathlib import Path
 
+from address_space import clock
 from address_space.addcause import AddCause
 from address_space.ports import Outcome
 from address_space.quality import StatusCode
@@ -20,14 +21,18 @@ from twin_gateway.drivers.contract import (
     LinkService,
     PointChange,
 )
+from twin_gateway.drivers.device_files import FileStore
 from twin_gateway.drivers.tls import client_context
 
 from .association import Association, Peer
+from .compare import compare, read_revisions, summary
 from .config import Iec61850Config
+from .delivered import DeliveredEntries
+from .device_services import DeviceServices, ServedDevice
 from .discovery import read_model
 from .entries import EntryStore
 from .errors import MmsError, ModelError
-from .model import Model, differences
+from .model import Model
 from .points import points_of
 from .report import ReportDecoder
 from .scl import read_scl
@@ -37,16 +42,24 @@ _SAVE_EVERY = 1.0
 _GOODBYE = 1.5
 
 
-class Iec61850Driver:
+def _kept_until(link: Link) -> int:
+    """Ticks: what was published before is on disk, and whoever keeps nothing has had some time to pass it on."""
+    return min(link.kept_until(), clock.now() - round(_SAVE_EVERY * clock.TICKS_PER_SECOND))
+
+
+class Iec61850Driver(ServedDevice):
     """Driver of one IED; see `twin_gateway.drivers.contract.Driver` for its obligations."""
 
     def __init__(self, name: str, config: Iec61850Config, points: Sequence[BoundPoint]) -> None:
+        super().__init__()
         self._name = name
         self._config = config
         self._points = {point.row: point for point in points}
         self._session: Session | None = None
         self._control_numbers = itertools.count(1)
         self._told: set[tuple[str, str]] = set()
+        self._entries: EntryStore | None = None
+        self._delivered: dict[str, DeliveredEntries] = {}
 
     async def run(self, link: Link) -> None:
         """Associate and deliver until the association ends.
@@ -63,7 +76,9 @@ class Iec61850Driver:
         config = self._config
         tls = await asyncio.to_thread(client_context, config.tls) if config.tls is not None else None
         name = config.tls.server_name if config.tls is not None else None
-        entries = EntryStore(link.data_directory / f"{self._name}.entries.json")
+        entries = self._entries
+        if entries is None:
+            entries = self._entries = EntryStore(link.data_directory / f"{self._name}.entries.json")
         session: Session | None = None
 
         def on_report(buffer: bytes, start: int, stop: int) -> None:
@@ -75,14 +90,16 @@ class Iec61850Driver:
             on_report,
             timeout=config.connect_timeout,
             request_timeout=config.timeout,
+            link=link,
         )
         tasks: list[asyncio.Task[object]] = []
+        orderly = False
         try:
             link.up()
             watch = asyncio.create_task(association.watch(idle=config.idle, timeout=config.timeout))
             tasks.append(watch)
             model = await read_model(association, config.ied or "")
-            await self._compare(link, model)
+            await self._compare(link, association, model)
             self._session = session = Session(
                 association,
                 model,
@@ -90,9 +107,12 @@ class Iec61850Driver:
                 config=config,
                 decoder=ReportDecoder(),
                 entries=entries,
+                delivered=self._delivered,
                 counter=self._control_numbers,
                 told=self._told,
             )
+            store = FileStore(link, largest=config.largest_file, room=config.file_room)
+            self.services = DeviceServices(association, model, link, store)
             tasks.append(asyncio.create_task(self._save(link, entries)))
             await session.arrange(self._points.values())
             tasks.append(asyncio.create_task(self._poll(session)))
@@ -101,14 +121,21 @@ class Iec61850Driver:
                 if task.done() and task is not watch:
                     await task
             raise LinkLost(await watch)
+        except asyncio.CancelledError:
+            orderly = True
+            raise
         finally:
-            self._session = None
+            self._session = self.services = None
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
-            await self._end(link, association, session, entries)
+            if session is not None:
+                session.stop()
+            await self._end(link, association, session, entries, orderly=orderly)
 
-    async def _end(self, link: Link, association: Association, session: Session | None, entries: EntryStore) -> None:
+    async def _end(
+        self, link: Link, association: Association, session: Session | None, entries: EntryStore, *, orderly: bool
+    ) -> None:
         """Give the blocks back and close; bounded, also when the driver is being cancelled."""
         with contextlib.suppress(TimeoutError, MmsError):
             async with asyncio.timeout(_GOODBYE):
@@ -118,7 +145,10 @@ class Iec61850Driver:
         with contextlib.suppress(MmsError):
             await association.close()
         try:
-            await asyncio.to_thread(entries.save, final=True)
+            # on the loss of the link what is not on disk yet waits for the next association
+            due = entries.all() if orderly else entries.due(clock.now(), _kept_until(link))
+            if due is not None:
+                await asyncio.to_thread(entries.write, due)
         except OSError as error:
             link.event("G02", f"cannot keep the entry ids of {self._name}: {error}", severity=600)
 
@@ -126,7 +156,9 @@ class Iec61850Driver:
         while True:
             await asyncio.sleep(_SAVE_EVERY)
             try:
-                await asyncio.to_thread(entries.save)
+                due = entries.due(clock.now(), _kept_until(link))
+                if due is not None:
+                    await asyncio.to_thread(entries.write, due)
             except OSError as error:
                 link.count("store_errors")
                 self._tell(link, "G02", f"cannot keep the entry ids of {self._name}: {error}")
@@ -139,8 +171,8 @@ class Iec61850Driver:
             await session.poll()
             due = max(due + self._config.poll, loop.time())
 
-    async def _compare(self, link: Link, model: Model) -> None:
-        """Compare the live model with the SCL file and report what is different."""
+    async def _compare(self, link: Link, association: Association, model: Model) -> None:
+        """Compare the live model with the SCL file: the list is kept, and told once."""
         if self._config.scl is None:
             return
         try:
@@ -149,10 +181,12 @@ class Iec61850Driver:
             self._tell(link, "D03", f"no comparison with the SCL file: {error}")
             return
         model.ied = model.ied or expected.ied
-        found = differences(expected, model)
+        live = await read_revisions(association, expected, model)
+        found = await asyncio.to_thread(compare, expected, model, live)
+        self.differences = found
         link.count("model_differences", len(found))
-        for line in found:
-            self._tell(link, "D03", line)
+        if found:
+            self._tell(link, "D03", summary(found))
 
     def _tell(self, link: Link, code: str, text: str) -> None:
         if ("", text) not in self._told:

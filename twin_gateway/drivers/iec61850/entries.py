@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+from collections import deque
 from dataclasses import dataclass
 from pathlib import Path
 
 _MAX_FILE = 1 << 20
+_MOST_WAITING = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,24 +20,26 @@ class Entry:
         entry_id: EntryID octets.
         data_set: DatSet of the block then; an EntryID means nothing for another.
         revision: ConfRev of the block then.
+        at: when it was delivered, FILETIME ticks of the gateway.
     """
 
     entry_id: bytes
     data_set: str
     revision: int
+    at: int = 0
 
 
 class EntryStore:
     """One small JSON file, replaced as a whole.
 
-    What is written is what was known one `save` earlier: consumers behind the table have had that long to keep it, and
-    after a crash the device sends the rest once more.
+    An EntryID goes to disk only when what it stands for is on disk: after a crash the device sends the rest once more.
+    `due` says what that is, `write` does it, so that the first runs in the event loop and the second in a thread.
     """
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._entries: dict[str, Entry] = {}
-        self._earlier: dict[str, Entry] = {}
+        self._waiting: deque[tuple[int, dict[str, Entry]]] = deque()
         self._written: dict[str, Entry] = {}
         self._load()
 
@@ -44,36 +48,65 @@ class EntryStore:
         return self._entries.get(block)
 
     def put(self, block: str, entry: Entry) -> None:
-        """Remember an entry; it is on disk after two more `save`."""
+        """Remember an entry that has just been delivered."""
         self._entries[block] = entry
 
     def forget(self, block: str) -> None:
-        """Forget what the device does not know any more."""
+        """Forget what means nothing any more."""
         self._entries.pop(block, None)
 
-    def save(self, *, final: bool = False) -> None:
-        """Write what was known one call ago, or everything when it is the last call (OSError when it cannot)."""
-        due = dict(self._entries) if final else self._earlier
-        self._earlier = dict(self._entries)
-        if due == self._written:
+    def due(self, now: int, kept_until: int) -> dict[str, Entry] | None:
+        """What may be written by now, None when that is on disk already.
+
+        Args:
+            now: ticks; what has been `put` so far was delivered before.
+            kept_until: ticks; what was delivered before is on disk.
+        """
+        if not self._waiting or self._waiting[-1][1] != self._entries:
+            if len(self._waiting) >= _MOST_WAITING:
+                self._waiting.pop()  # the disk is far behind: fewer steps, none of them too early
+            self._waiting.append((now, dict(self._entries)))
+        found: dict[str, Entry] | None = None
+        while self._waiting and self._waiting[0][0] < kept_until:
+            found = self._waiting.popleft()[1]
+        return found if found is not None and found != self._written else None
+
+    def all(self) -> dict[str, Entry]:
+        """Everything, for the orderly end of the process."""
+        return dict(self._entries)
+
+    def write(self, entries: dict[str, Entry]) -> None:
+        """Put them on disk, all or nothing, readable by the service only (OSError when it cannot)."""
+        if entries == self._written:
             return
         text = json.dumps(
-            {block: [e.entry_id.hex(), e.data_set, e.revision] for block, e in due.items()}, separators=(",", ":")
+            {block: [e.entry_id.hex(), e.data_set, e.revision, e.at] for block, e in entries.items()},
+            separators=(",", ":"),
         )
         fresh = self._path.with_suffix(".new")
+        fresh.touch(0o600)
+        fresh.chmod(0o600)  # also one that was left over
         with fresh.open("w", encoding="ascii") as file:
             file.write(text)
             file.flush()
             os.fsync(file.fileno())
         fresh.replace(self._path)
-        self._written = due
+        folder = os.open(self._path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+        self._written = dict(entries)
 
     def _load(self) -> None:
         try:
             if self._path.stat().st_size > _MAX_FILE:
                 return
             found = json.loads(self._path.read_text("ascii"))
-            entries = {str(block): Entry(bytes.fromhex(of[0]), str(of[1]), int(of[2])) for block, of in found.items()}
+            entries = {
+                str(block): Entry(bytes.fromhex(of[0]), str(of[1]), int(of[2]), int(of[3]) if len(of) > 3 else 0)
+                for block, of in found.items()
+            }
         except (OSError, ValueError, LookupError, TypeError, AttributeError):
             return  # no file yet, or not readable: the device replays its whole buffer
-        self._entries, self._earlier, self._written = dict(entries), dict(entries), entries
+        self._entries, self._written = dict(entries), entries

@@ -7,13 +7,12 @@ can be compared. Everything here is pure.
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from open61850.mms.types import ArrayType, MmsType, StructureType
 
 from .errors import ModelError
-from .plan import leaves
 
 CONTROL_BLOCKS = frozenset({"BR", "RP", "LG", "GO", "GS", "MS", "US"})
 """Functional constraints that hold control blocks, not data."""
@@ -53,7 +52,10 @@ class LogicalNode:
         for part in path:
             if not isinstance(node, StructureType):
                 return None
-            node = node.component(part)
+            name, _, index = part.partition("(")
+            node = node.component(name)
+            if index:  # an element of an array
+                node = node.element if isinstance(node, ArrayType) and int(index[:-1]) < node.count else None
         return node
 
 
@@ -86,7 +88,7 @@ class Model:
         nodes: logical nodes by domain and name.
         data_sets: members (`domain/LN$FC$DO…`) of each data set (`domain/LN$name`).
         blocks: report control blocks.
-        constants: values of configuration attributes (FC CF) as far as they are known, by `domain/LN$CF$…`.
+        constants: values of configuration attributes (FC CF) and revisions as far as they are known, by `domain/LN$CF$…`.
     """
 
     ied: str = ""
@@ -145,43 +147,6 @@ class Model:
             for name, of in getattr(node.constraint(constraint), "components", ())
             if isinstance(of, StructureType)
         ]
-
-
-def differences(expected: Model, actual: Model, *, limit: int = 50) -> list[str]:
-    """What a device has otherwise than its SCL file says, one line each; at most `limit` and a line about the rest."""
-    found: list[str] = []
-    _compare(found, "logical device", expected.nodes, actual.nodes)
-    for domain, nodes in expected.nodes.items():
-        if domain not in actual.nodes:
-            continue
-        _compare(found, f"{domain}: logical node", nodes, actual.nodes[domain])
-        for name, node in nodes.items():
-            other = actual.nodes[domain].get(name)
-            if other is not None:
-                _compare(found, f"{domain}/{name}: attribute", _attributes(node), _attributes(other))
-    _compare(found, "data set", expected.data_sets, actual.data_sets)
-    for name, members in expected.data_sets.items():
-        if name in actual.data_sets and actual.data_sets[name] != members:
-            found.append(f"data set {name} has other members")
-    ours, theirs = ({block.name: None for block in model.blocks} for model in (expected, actual))
-    _compare(found, "report control block", ours, theirs)
-    if len(found) > limit:
-        found[limit:] = [f"and {len(found) - limit} more differences"]
-    return found
-
-
-def _attributes(node: LogicalNode) -> dict[str, str]:
-    described: dict[str, str] = {}
-    for constraint in node.constraints():
-        inside = node.type.component(constraint)
-        if inside is not None:
-            described.update((leaf, "") for leaf in leaves(constraint, inside))
-    return described
-
-
-def _compare(found: list[str], what: str, expected: Collection[str], actual: Collection[str]) -> None:
-    found.extend(f"{what} {name} is missing in the device" for name in expected if name not in actual)
-    found.extend(f"{what} {name} is not in the SCL file" for name in actual if name not in expected)
 
 
 def element(of: MmsType | None) -> MmsType | None:

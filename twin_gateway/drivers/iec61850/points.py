@@ -19,7 +19,7 @@ from .errors import ModelError
 from .model import LogicalNode, Model
 
 _REFERENCE = re.compile(
-    r"(?P<ld>[A-Za-z0-9_]{1,64})/(?P<ln>[A-Za-z0-9_]{1,32})(?P<path>(\.[A-Za-z0-9_]{1,64}){1,12})(\[(?P<fc>[A-Z]{2})\])?"
+    r"(?P<ld>[A-Za-z0-9_]{1,64})/(?P<ln>[A-Za-z0-9_]{1,32})(?P<path>(\.[A-Za-z0-9_]{1,64}(\(\d{1,4}\))?){1,12})(\[(?P<fc>[A-Z]{2})\])?"
 )
 # Primary attributes: catalogue name -> what devices have instead, best first, as (functional constraint, path).
 _CANDIDATES: dict[str, tuple[tuple[str, str], ...]] = {
@@ -45,7 +45,10 @@ _PERCENT = "percent"
 
 @dataclass(frozen=True, slots=True)
 class Reference:
-    """`LD0/MMXU1.A.phsB`, with or without the name of the IED before the LD, optionally `[FC]`."""
+    """`LD0/MMXU1.A.phsB`, with or without the name of the IED before the LD, optionally `[FC]`.
+
+    Elements of arrays have their number behind the name, from 0: `LD0/MHAI1.HA.phsAHar(3).mag.f`.
+    """
 
     device: str
     node: str
@@ -192,7 +195,8 @@ def _source(node: LogicalNode, constraint: str, path: tuple[str, ...], depth: in
         text,
         boolean,
         double_point,
-        _name(node, constraint, home),
+        # single elements of arrays cannot be read by every device: the whole array is
+        _name(node, constraint, home).partition("(")[0],
         scaled,
         tuple(_constants(node, path, scaled=scaled)),
         _control(node, path[:depth]),

@@ -52,11 +52,13 @@ class Report:
         columns: the samples.
         reasons: reasons for inclusion of all members together (`REASON_*`); 0 when the report has none.
         sequence: SqNum, or None.
+        segment: SubSqNum, or None.
         entry_id: EntryID of a buffered report, or None.
         entry_time: TimeOfEntry in FILETIME ticks; 0 for none. It is the time of buffering, not of the values.
         overflow: the device lost entries before this one.
         revision: ConfRev, or None.
         more: further segments of the same report follow.
+        digest: hash of members, values and reasons of a buffered report, equal for equal contents; 0 for others.
     """
 
     key: Hashable
@@ -68,11 +70,16 @@ class Report:
     overflow: bool
     revision: int | None
     more: bool
+    segment: int | None = None
+    digest: int = 0
 
 
 @dataclass(slots=True)
 class _Shape:
-    """A cached layout of reports: the samples and where the header fields lie, as (start, stop), (0, 0) for none."""
+    """A cached layout of reports: the samples and where the header fields lie, as (start, stop), (0, 0) for none.
+
+    `contents` is where the inclusion begins, behind which only members and reasons follow.
+    """
 
     layout: Layout
     subscription: Subscription
@@ -83,6 +90,8 @@ class _Shape:
     entry_id: tuple[int, int]
     revision: tuple[int, int]
     more: tuple[int, int]
+    segment: tuple[int, int]
+    contents: int
 
 
 class UnknownReport(MmsProtocolError):  # noqa: N818 - it is no error of the peer: a report of a block that was just given up
@@ -157,8 +166,9 @@ class ReportDecoder:
         overflow = header.take(options & _OVERFLOW, mms.BOOLEAN)
         entry_id = header.take(options & _ENTRY_ID, mms.OCTETS)
         revision = header.take(options & _CONFIGURATION)
-        header.take(options & _SEGMENTS)
+        segment = header.take(options & _SEGMENTS)
         more = header.take(options & _SEGMENTS, mms.BOOLEAN)
+        contents = found.starts[found.items[header.item]] if header.item < len(found.items) - 1 else start
         included = header.inclusion()
         # what is left: references (if any), values, reasons (if any), as many of each as members are included
         if options & _REFERENCES:
@@ -185,7 +195,7 @@ class ReportDecoder:
         shift = _shift(start)
         return _Shape(
             layout, subscription, reasons, shift(sequence), shift(entry_time), shift(overflow), shift(entry_id),
-            shift(revision), shift(more),
+            shift(revision), shift(more), shift(segment), contents - start,
         )  # fmt: skip
 
     def _subscription(self, report_id: str, data_set: str) -> Subscription:
@@ -210,6 +220,8 @@ class ReportDecoder:
             any(content(shape.overflow)),
             int.from_bytes(content(shape.revision), "big") if shape.revision[1] else None,
             any(content(shape.more)),
+            int.from_bytes(content(shape.segment), "big") if shape.segment[1] else None,
+            hash(octets[shape.contents :].tobytes()) if shape.entry_id[1] else 0,
         )
 
 

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from open61850 import ber
 from open61850.data import IECData
 from open61850.mms import pdu
 from open61850.mms.pdu import ObjectName
-from open61850.mms.types import MmsType, get_variable_access_attributes_response
+from open61850.mms.types import MmsType
 
 from . import tlv
 from .association import Association
-from .errors import DataAccessError, MmsProtocolError
+from .errors import DataAccessError, MmsProtocolError, decoded
+from .type_description import type_description
 
 _MAX_PAGES = 10_000
 _MAX_NAMES = 2_000_000
@@ -31,7 +33,7 @@ async def names(link: Association, object_class: int, domain: str | None = None)
     after: str | None = None
     for _ in range(_MAX_PAGES):
         answer = await link.request(pdu.get_name_list_request(object_class, domain, after))
-        page, more = pdu.get_name_list_response(answer.content)
+        page, more = decoded(pdu.get_name_list_response, answer.content)
         found += page
         if not more or not page or page[-1] == after:
             return found
@@ -44,13 +46,64 @@ async def names(link: Association, object_class: int, domain: str | None = None)
 async def type_of(link: Association, name: ObjectName) -> MmsType:
     """The type of a variable (MmsError as `Association.request`)."""
     answer = await link.request(pdu.get_variable_access_attributes_request(name))
-    return get_variable_access_attributes_response(answer.content)
+    return type_description(answer.content)
 
 
-async def data_set_members(link: Association, name: ObjectName) -> list[ObjectName]:
-    """The members of a data set in their order (MmsError as `Association.request`)."""
+async def data_set_members(link: Association, name: ObjectName) -> list[str]:
+    """The members of a data set (`domain/LN$FC$DO…`, elements of arrays `…$har(3)$mag`) in their order.
+
+    Raises:
+        MmsProtocolError: the answer is no list of variables.
+        MmsError: as `Association.request`.
+    """
     answer = await link.request(pdu.get_named_variable_list_attributes_request(name))
-    return pdu.get_named_variable_list_attributes_response(answer.content)
+    return decoded(members_response, answer.content)
+
+
+def members_response(content: bytes) -> list[str]:
+    """The members in the answer to `data_set_members`; raises whatever the codec library raises on nonsense."""
+    for found in ber.iter_tlvs(content):
+        if found.tag == 0xA1:
+            return [_member(entry.value) for entry in ber.iter_tlvs(found.value)]
+    raise MmsProtocolError("data set without members")
+
+
+def _member(entry: bytes) -> str:
+    """One member: its variable, and below it what an alternate access selects (61850-8-1, 9.2: index and component)."""
+    parts = list(ber.iter_tlvs(entry))
+    if not parts or parts[0].tag != 0xA0:
+        raise MmsProtocolError("member of a data set that is no variable")
+    name = pdu.decode_object_name(ber.decode_tlv(parts[0].value))
+    selected = _selected(parts[1].value) if len(parts) > 1 and parts[1].tag == 0xA5 else ""
+    return f"{name.domain}/{name.item}{selected}"
+
+
+def _selected(content: bytes, depth: int = 0) -> str:
+    """`(3)$mag$f` of an alternate access with one selection (ISO 9506-2): index, component, or one in the other."""
+    choices = list(ber.iter_tlvs(content))
+    if len(choices) != 1 or depth > 8:
+        raise MmsProtocolError("alternate access that selects several parts")
+    of = choices[0]
+    if of.tag != 0xA0:  # selectAccess
+        return _step(of, of.tag - 0x81)
+    parts = list(ber.iter_tlvs(of.value))  # selectAlternateAccess: what is selected, and a selection inside it
+    if len(parts) != 2 or parts[1].tag != 0x30:
+        raise MmsProtocolError("alternate access that selects nothing")
+    return _step(parts[0], parts[0].tag - 0x80) + _selected(parts[1].value, depth + 1)
+
+
+def _step(of: ber.Tlv, kind: int) -> str:
+    if kind == 0:
+        return f"${of.value.decode('ascii', 'replace')}"
+    if kind == 1:
+        return f"({ber.decode_unsigned(of.value)})"
+    raise MmsProtocolError(f"alternate access with tag 0x{of.tag:X}")
+
+
+def variable_list(items: Sequence[ObjectName]) -> bytes:
+    """The octets of a list of variables, as in requests that read or define a data set."""
+    parts = b"".join(ber.encode_tlv(0x30, ber.encode_tlv(0xA0, pdu.encode_object_name(item))) for item in items)
+    return ber.encode_tlv(0xA0, parts)
 
 
 async def read(
@@ -64,7 +117,7 @@ async def read(
         MmsProtocolError: the number of results is another one.
     """
     answer = await link.request(pdu.read_request(list(items)), limit, turn=turn)
-    results = pdu.read_response(answer.content)
+    results = decoded(pdu.read_response, answer.content)
     if len(results) != len(items):
         raise MmsProtocolError(f"{len(results)} results for {len(items)} variables")
     return results
@@ -92,7 +145,7 @@ async def write(
         MmsError: as `Association.request`.
     """
     answer = await link.request(pdu.write_request([name], [value]), limit, turn=turn)
-    results = pdu.write_response(answer.content)
+    results = decoded(pdu.write_response, answer.content)
     if len(results) != 1:
         raise MmsProtocolError(f"{len(results)} results for one write")
     if results[0] is not None:

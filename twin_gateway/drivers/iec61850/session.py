@@ -1,67 +1,33 @@
-"""One association at work: resolved points, report blocks, polling; made anew on each connection."""
+"""One association at work: resolved points, report blocks and polls; made anew on each connection."""
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import itertools
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from address_space.point import Batch, TextSample
 from address_space.quality import Quality
 from twin_gateway.drivers.contract import BoundPoint, Link
 
-from . import blocks, services
+from . import services
 from .association import Association
-from .blocks import BlockState, Enabled
 from .config import FROM_DEVICE, MODELS, Iec61850Config
 from .control import Controllable, Controls, control_model_name, controllable
+from .delivered import DeliveredEntries
 from .discovery import chunks, object_name, read_constants
-from .entries import Entry, EntryStore
-from .errors import MmsConnectionError, MmsError, MmsProtocolError, MmsTimeout, ModelError
-from .layout import Columns
+from .entries import EntryStore
+from .errors import MmsConnectionError, MmsError, MmsTimeout, ModelError
 from .model import Model
 from .plan import Plan, Signal, leaves
 from .points import Reference, Source, resolve, scaling
-from .report import (
-    REASON_GENERAL_INTERROGATION,
-    REASON_INTEGRITY,
-    ReadDecoder,
-    Report,
-    ReportDecoder,
-    Subscription,
-    UnknownReport,
-)
+from .report import ReadDecoder, ReportDecoder
+from .reporting import Reporting
 
 _NOT_MAPPED = int(Quality.INVALID | Quality.CONFIGURATION_ERROR)
-_QUIET, _REPLAY_LIMIT = 0.3, 10.0
 _LEAF_SIZE = 24
 """Octets of a leaf in a response; texts are longer, see `_size`."""
-
-
-@dataclass(slots=True)
-class _Running:
-    """A block that delivers.
-
-    Attributes:
-        last: loop time of its last report.
-        replaying: entries come from its buffer; nothing is live before the interrogation is answered.
-        interrogated: GI has been asked for.
-        floor: TimeOfEntry of the answer; older entries were buffered, if they come before `floor_until` (loop time):
-            later the device's clock may simply have been set back.
-        sequence: SqNum of the last report.
-    """
-
-    state: BlockState
-    how: Enabled | None
-    plan: Plan
-    last: float
-    replaying: bool
-    interrogated: bool = False
-    floor: int = 0
-    floor_until: float = 0.0
-    sequence: int | None = None
 
 
 @dataclass(slots=True)
@@ -92,6 +58,7 @@ class Session:
         config: Iec61850Config,
         decoder: ReportDecoder,
         entries: EntryStore,
+        delivered: dict[str, DeliveredEntries],
         counter: itertools.count[int],
         told: set[tuple[str, str]],
     ) -> None:
@@ -100,15 +67,22 @@ class Session:
         self._association = association
         self._link = link
         self._config = config
-        self._decoder = decoder
-        self._entries = entries
         self._told = told
-        self._loop = asyncio.get_running_loop()
-        self._running: dict[str, _Running] = {}
         self._polls: list[ReadDecoder] = []
         self._points: dict[int, BoundPoint] = {}
         self._resolved = _Resolved()
         self._arranging = asyncio.Lock()
+        self._reporting = Reporting(
+            association,
+            model,
+            link=link,
+            config=config,
+            decoder=decoder,
+            entries=entries,
+            delivered=delivered,
+            tell=self._tell,
+            read_plan=self._read_plan,
+        )
 
     # -- arranging -----------------------------------------------------------------------------------------------
 
@@ -123,12 +97,13 @@ class Session:
             self._resolved = await self._resolve(self._points.values())
             for about, text in self._resolved.problems:
                 self._tell("G01", text, about)
+                self._link.error(text, about)
             self._publish_broken()
             uncovered = {signal.row for signal in self._resolved.signals}
             if self._config.reports:
-                uncovered -= await self._arrange_blocks()
+                uncovered -= await self._reporting.arrange(self._resolved.signals, self._resolved.objects)
             self._arrange_polls(uncovered)
-            await asyncio.gather(self._interrogate(), self.poll())
+            await asyncio.gather(self._reporting.interrogate(), self.poll())
 
     async def _resolve(self, points: Iterable[BoundPoint]) -> _Resolved:
         found = _Resolved()
@@ -189,88 +164,6 @@ class Session:
         if rows or texts:
             self._link.publish(Batch.of(rows, [0.0] * len(rows), _NOT_MAPPED, texts=texts))
 
-    # -- report blocks -------------------------------------------------------------------------------------------
-
-    async def _arrange_blocks(self) -> set[int]:
-        """Rows that report blocks deliver."""
-        signals = self._resolved.signals
-        covered: set[int] = set()
-        for name, running in tuple(self._running.items()):
-            running.plan = self._plan(running.state.data_set, signals, covered)
-            if running.plan.signals:
-                self._subscribe(running)
-                covered |= {signal.row for signal in running.plan.signals}
-            else:
-                await self._give_back(name)
-        states = await blocks.all_states(self._association, self.model) if self.model.blocks else []
-        brings = {
-            name: {signal.row for signal in self._plan(name, signals, covered).signals}
-            for name in dict.fromkeys(state.data_set for state in states)
-            if name in self.model.data_sets
-        }
-        while brings:
-            # the data set that brings most; one that brings nothing new is not taken
-            name = max(brings, key=lambda of: len(brings[of] - covered))
-            rows = brings.pop(name) - covered
-            if not rows:
-                break
-            if await self._take_one(states, name, self._plan(name, signals, covered)):
-                covered |= rows
-        return covered
-
-    def _plan(self, data_set: str, signals: Sequence[Signal], covered: set[int]) -> Plan:
-        """What a data set brings of the signals that nothing else delivers."""
-        members = []
-        for member in self.model.data_sets.get(data_set, ()):
-            kind = self.model.type_of(member)
-            if kind is None:
-                return Plan((), ())  # without the types of all members nothing in it can be found
-            members.append((member, kind))
-        return Plan(members, [signal for signal in signals if signal.row not in covered])
-
-    async def _take_one(self, states: Sequence[BlockState], data_set: str, plan: Plan) -> bool:
-        address = self._association.local_address
-        for state in blocks.candidates(states, data_set, address, self._entries.get):
-            if state.block.name in self._running:
-                continue
-            last = self._entries.get(state.block.name) if state.block.buffered else None
-            running = _Running(state, None, plan, self._loop.time(), replaying=state.block.buffered)
-            self._running[state.block.name] = running
-            self._subscribe(running)
-            siblings = any(self._entries.get(s.block.name) for s in states if s.block.base == state.block.base)
-            try:
-                running.how = await blocks.enable(
-                    self._association,
-                    state,
-                    last,
-                    integrity=self._config.integrity,
-                    reserve=self._config.reserve,
-                    purge=not siblings,
-                )
-            except (MmsConnectionError, MmsTimeout):
-                raise
-            except MmsError:
-                del self._running[state.block.name]
-                self._decoder.unsubscribe(state.block.name)
-                self._link.count("blocks_refused")
-                continue
-            self._link.count("blocks_enabled")
-            if running.how.lost:
-                text = f"{state.block.name}: the device has dropped entries since the last one that was taken"
-                self._link.event("D08", text, severity=650)
-            return True
-        return False
-
-    def _subscribe(self, running: _Running) -> None:
-        state = running.state
-        name = state.block.name
-        self._decoder.subscribe(Subscription(name, state.report_id or name, state.data_set, running.plan))
-
-    async def _give_back(self, name: str) -> None:
-        running = self._running.pop(name)
-        self._decoder.unsubscribe(name)
-        await blocks.release(self._association, running.state.block)
-
     async def interrogate(self) -> None:
         """Have every value delivered anew.
 
@@ -278,92 +171,11 @@ class Session:
             MmsConnectionError, MmsTimeout: the association failed.
         """
         async with self._arranging:
-            await asyncio.gather(self._interrogate(), self.poll())
-
-    async def _interrogate(self) -> None:
-        await asyncio.gather(*(self._interrogate_one(running) for running in tuple(self._running.values())))
-
-    async def _interrogate_one(self, running: _Running) -> None:
-        how = running.how
-        if running.replaying and how is not None and (how.resumed or how.lost):
-            # the interrogation comes after the replay, or the old entries would overtake the new state
-            end = self._loop.time() + _REPLAY_LIMIT
-            while (  # noqa: ASYNC110 - waits for silence, which no event tells
-                self._loop.time() < end and self._loop.time() - running.last < _QUIET
-            ):
-                await asyncio.sleep(_QUIET / 3)
-        running.interrogated = True
-        try:
-            if how is None or how.interrogable:
-                await blocks.interrogate(self._association, running.state.block)
-                return
-        except (MmsConnectionError, MmsTimeout):
-            raise
-        except MmsError:
-            self._link.count("interrogations_refused")
-        running.replaying = False
-        await self._read_plan(ReadDecoder(running.plan))
-
-    # -- reports -------------------------------------------------------------------------------------------------
+            await asyncio.gather(self._reporting.interrogate(), self.poll())
 
     def on_report(self, buffer: bytes, start: int, stop: int) -> None:
         """Take a report (called by the association)."""
-        try:
-            report = self._decoder.decode(buffer, start, stop)
-        except UnknownReport:
-            self._link.count("reports_unknown")
-            return
-        except MmsProtocolError as error:
-            self._link.count("report_errors")
-            self._tell("D03", f"a report that cannot be read: {error}", "")
-            return
-        running = self._running.get(str(report.key))
-        if running is not None:
-            self._take(running, report)
-
-    def _take(self, running: _Running, report: Report) -> None:
-        running.last = self._loop.time()
-        block = running.state.block
-        self._link.count("reports")
-        if report.overflow:
-            text = f"{block.name}: the buffer of the device has overflowed, entries were lost"
-            self._link.event("D08", text, severity=650)
-        late = self._late(running, report)
-        only_state = report.reasons and not report.reasons & ~(REASON_INTEGRITY | REASON_GENERAL_INTERROGATION)
-        if late and only_state:
-            # an old integrity scan or interrogation tells of no event: there is nothing to keep
-            self._link.count("old_scans")
-        else:
-            self._publish(report.columns, late=late)
-        if report.entry_id is not None and block.buffered:
-            self._entries.put(block.name, Entry(report.entry_id, running.state.data_set, running.state.revision))
-        if report.sequence is not None:
-            self._check_sequence(running, report)
-        if report.revision is not None and report.revision != running.state.revision:
-            text = f"{block.name}: configuration revision {report.revision} instead of {running.state.revision}"
-            self._tell("D03", text, "")
-
-    def _late(self, running: _Running, report: Report) -> bool:
-        if not running.replaying:
-            return bool(report.entry_time) and running.last < running.floor_until and report.entry_time < running.floor
-        if running.interrogated and report.reasons & REASON_GENERAL_INTERROGATION:
-            running.replaying = False
-            running.floor, running.floor_until = report.entry_time, running.last + _REPLAY_LIMIT
-            return False
-        return True
-
-    def _check_sequence(self, running: _Running, report: Report) -> None:
-        last, running.sequence = running.sequence, report.sequence
-        # a report in segments has one number; numbers start again when the counter is full
-        if last is None or report.sequence in {0, last, last + 1}:
-            return
-        self._link.count("reports_missed")
-
-    def _publish(self, columns: Columns, *, late: bool = False) -> None:
-        if columns.errors:
-            self._link.count("value_errors", columns.errors)
-        if len(columns.rows) or columns.texts:
-            self._link.publish(Batch(columns.rows, columns.values, columns.quality, columns.times, late, columns.texts))
+        self._reporting.on_report(buffer, start, stop)
 
     # -- polling -------------------------------------------------------------------------------------------------
 
@@ -391,28 +203,51 @@ class Session:
             MmsConnectionError: the association is over.
         """
         for decoder in tuple(self._polls):
-            await self._read_plan(decoder)
+            if await self._read_plan(decoder):
+                continue
+            # the answer may not fit, or one variable spoils it for all: from now on they are asked in halves
+            self._polls.remove(decoder)
+            halves = self._halves(decoder)
+            self._polls += halves
+            for half in halves:
+                await self._read_plan(half)
 
-    async def _read_plan(self, decoder: ReadDecoder) -> None:
+    def _halves(self, decoder: ReadDecoder) -> list[ReadDecoder]:
+        members = [(name, kind) for name in decoder.plan.members if (kind := self.model.type_of(name)) is not None]
+        middle = len(members) // 2
+        return [ReadDecoder(Plan(half, decoder.plan.signals)) for half in (members[:middle], members[middle:])]
+
+    async def _read_plan(self, decoder: ReadDecoder) -> bool:
+        """Read and publish; False when the device refused it as a whole and it can be divided."""
         names = [object_name(name) for name in decoder.plan.members]
         if not names:
-            return
+            return True
         try:
-            self._publish(decoder.decode(*await services.read_raw(self._association, names)))
+            self._reporting.publish(decoder.decode(*await services.read_raw(self._association, names)))
         except MmsConnectionError:
             raise
         except MmsTimeout:
             self._link.count("timeouts")
         except MmsError as error:
+            if len(names) > 1:
+                self._link.count("polls_divided")
+                return False
+            text = f"cannot read {decoder.plan.members[0]}: {error}"
             self._link.count("poll_errors")
-            self._tell("D03", f"cannot read {decoder.plan.members[0]} and {len(names) - 1} more: {error}", "")
+            self._tell("D03", text, "")
+            for signal in decoder.plan.signals:
+                self._link.error(text, self._points[signal.row].address if signal.row in self._points else "")
+        return True
 
     # -- the end -------------------------------------------------------------------------------------------------
 
+    def stop(self) -> None:
+        """End what runs beside the association."""
+        self._reporting.stop()
+
     async def release(self) -> None:
         """Give all report blocks back, as far as the association still works."""
-        with contextlib.suppress(MmsError):
-            await asyncio.gather(*(self._give_back(name) for name in tuple(self._running)))
+        await self._reporting.release()
 
     def _tell(self, code: str, text: str, address: str) -> None:
         """An event once, not again at every reconnection."""
