@@ -20,8 +20,8 @@ def group(station, **more):
 
 
 def values(link):
-    """Every event of the point in order of arrival, late or live."""
-    return [value for batch in link.batches for value in batch.values[batch.rows == 0].tolist()]
+    """Every event of the point in order of arrival, late or live; answers to interrogations carry no time."""
+    return [value for batch in link.batches for value in batch.values[batch.source_time > 0].tolist()]
 
 
 def state(link):

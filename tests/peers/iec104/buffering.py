@@ -1,7 +1,8 @@
 """A 104 outstation with an event buffer, written from the standard's public layout and sharing no code with the driver.
 
 It keeps every event until it is acknowledged, repeats the unacknowledged ones from the oldest on when data transfer is
-started again, answers interrogations and clock commands, and can listen on several ports of one redundancy group.
+started again, confirms commands, answers interrogations with the present value, and can listen on several ports that
+belong to one redundancy group.
 """
 
 import asyncio
@@ -58,6 +59,8 @@ class _Line:
                 await self.writer.drain()
 
     def frame(self, body):
+        if self.station.mute:
+            return
         if body[0] & 3 == 3:
             self.station.controls.append((self.station.lines.index(self), body[0]))
             match body[0]:
@@ -81,6 +84,8 @@ class _Line:
     def answer(self, asdu):
         self.send(asdu[:2] + bytes((7,)) + asdu[3:])
         if asdu[0] == 100:
+            # the present value, without a time: it is no event
+            self.send(bytes((11, 1, 20, 0, 1, 0, 1, 0, 0)) + struct.pack("<hB", self.station.number, 0))
             self.send(asdu[:2] + bytes((10,)) + asdu[3:])
 
 
@@ -91,7 +96,7 @@ class BufferingStation:
         self.k, self._count, self._ssl = k, ports, ssl
         self.buffer, self.lines, self.controls, self.commands = [], [], [], []
         self.number = 0
-        self.answers_tests = True
+        self.answers_tests, self.mute = True, False
         self._servers = []
         self._tasks = set()
 
