@@ -156,6 +156,7 @@ class MemoryLink(WireNotes):
         self.data_directory = directory
         self.batches: list[Batch] = []
         self.events: list[tuple[str, str]] = []
+        self.event_times: list[int] = []
         self.counters: Counter[str] = Counter()
         self.is_up = asyncio.Event()
         self.news = asyncio.Event()
@@ -178,8 +179,9 @@ class MemoryLink(WireNotes):
             self.texts.update({sample.row: sample.text for sample in batch.texts})
         self.news.set()
 
-    def event(self, code, text, *, severity=400, address=""):
+    def event(self, code, text, *, severity=400, address="", source_time=0, time_quality=None):
         self.events.append((code, text))
+        self.event_times.append(source_time)
 
     def count(self, counter, by=1):
         self.counters[counter] += by

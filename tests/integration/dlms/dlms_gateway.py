@@ -14,6 +14,7 @@ class Link:
     name = "m1"
 
     def __init__(self, directory):
+        directory.mkdir(parents=True, exist_ok=True)
         self.data_directory = directory
 
     def up(self):

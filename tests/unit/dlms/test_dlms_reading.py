@@ -1,23 +1,19 @@
 """From raw answers to samples: scaler, unit, quality, positions, texts, profile rows, command outcomes."""
 
-from datetime import UTC, datetime, timedelta
-from itertools import pairwise
+from datetime import UTC, datetime
 
 import pytest
 
-from address_space import clock as ticks
 from address_space.catalogue import ValueType
 from address_space.ports import Outcome, Verb
 from address_space.quality import Quality, StatusCode, status_of
 from twin_gateway.drivers.contract import BoundPoint, DeviceCommand
-from twin_gateway.drivers.dlms import disconnector, obis
+from twin_gateway.drivers.dlms import disconnector
 from twin_gateway.drivers.dlms.axdr import BitString
-from twin_gateway.drivers.dlms.clock import encode_date_time
 from twin_gateway.drivers.dlms.config import SPEC, DlmsConfig
 from twin_gateway.drivers.dlms.errors import AccessError, ActionError, MalformedApduError, ServiceError
-from twin_gateway.drivers.dlms.profile import LastRows, columns_of, ranges, rows_to_batch
 from twin_gateway.drivers.dlms.quality import of_access_result
-from twin_gateway.drivers.dlms.reading import Reading, Scale, UnitMismatchError, scale_of
+from twin_gateway.drivers.dlms.reading import Reading, UnitMismatchError, scale_of
 
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
 TYPES = {"DPC": ValueType.INT32, "SPS": ValueType.BOOLEAN, "VSS": ValueType.STRING, "INS": ValueType.INT32}
@@ -144,57 +140,6 @@ def test_each_attribute_is_asked_for_once():
     points = [point(0, "1-0:1.8.0"), point(1, "1-0:1.8.0"), point(2, "1-0:1.6.0")]
     numbers = [str(attribute) for attribute in Reading(points, UTC, 1).attributes]
     assert numbers == ["3/1-0:1.8.0/2", "4/1-0:1.6.0/2", "4/1-0:1.6.0/5"]
-
-
-# --- profiles ----------------------------------------------------------------------------------------------------
-
-CLOCK_COLUMN = [8, obis.CLOCK_LN, 2, 0]
-
-
-def rows_of(*values, status=0):
-    return [[encode_date_time(NOW + timedelta(minutes=15 * i), status=status), value] for i, value in enumerate(values)]
-
-
-def test_profile_rows_are_late_scaled_and_in_order_and_known_ones_are_left_out():
-    energy = point(5, "1-0:1.8.0", profile="1-0:99.1.0")
-    columns = columns_of([CLOCK_COLUMN, [3, obis.parse("1-0:1.8.0"), 2, 0]], [energy])
-    batch, last, bad = rows_to_batch(rows_of(10, 11, 12), columns, [Scale(10.0)], zone=UTC, sign=1, after=NOW)
-    assert batch.late and list(batch.rows) == [5, 5] and list(batch.values) == [110.0, 120.0]
-    assert last == NOW + timedelta(minutes=30) and not bad
-    assert list(batch.source_time) == [ticks.from_datetime(NOW + timedelta(minutes=15 * i)) for i in (1, 2)]
-
-
-def test_bad_rows_and_columns_cost_only_themselves():
-    energy = point(5, "1-0:1.8.0")
-    columns = columns_of([CLOCK_COLUMN, [3, obis.parse("1-0:1.8.0"), 2, 0]], [energy])
-    good = rows_of(10, None, b"x", 13)
-    batch, _, bad = rows_to_batch([7, [b"short", 1], *good, []], columns, [Scale()], zone=UTC, sign=1, after=None)
-    assert list(batch.values) == [10.0, 13.0] and bad == 3
-
-
-def test_a_register_that_is_not_captured_is_named():
-    missing = point(5, "1-0:2.8.0")
-    assert columns_of([CLOCK_COLUMN], [missing]).missing == [missing]
-    with pytest.raises(MalformedApduError):
-        columns_of([[1, 2]], [missing])
-
-
-def test_long_spans_are_read_day_by_day():
-    parts = ranges(NOW, NOW + timedelta(days=2, hours=1))
-    assert len(parts) == 3 and parts[0][0] == NOW and parts[-1][1] == NOW + timedelta(days=2, hours=1)
-    assert all(a[1] == b[0] for a, b in pairwise(parts))
-
-
-def test_the_last_row_is_remembered_and_a_damaged_file_only_costs_reading_again(tmp_path):
-    path, name = tmp_path / "rows.json", obis.parse("1-0:99.1.0")
-    past = datetime(2020, 1, 1, tzinfo=UTC)
-    LastRows(path).put(name, past)
-    assert LastRows(path).get(name) == past
-    future = datetime.now(UTC) + timedelta(days=400)
-    LastRows(path).put(name, future)
-    assert LastRows(path).get(name) < future  # a meter that was years ahead does not end all reading
-    path.write_text("[1")
-    assert LastRows(path).get(name) is None
 
 
 # --- commands ----------------------------------------------------------------------------------------------------

@@ -179,6 +179,10 @@ class Ciphering:
             return self.protect_agreed(apdu, self.protection.agreement)
         if self.protection.general and not initiate:
             return self.protect_general(apdu, dedicated)
+        return self.protect_specific(apdu, dedicated)
+
+    def protect_specific(self, apdu: bytes, dedicated: bool = False) -> bytes:
+        """The APDU under the glo- or ded- tag of its service."""
         key, tags = (self.dedicated, DED_OF) if dedicated and self.dedicated else (self.encryption, GLO_OF)
         body = self._body(apdu, key)
         return bytes((tags[apdu[0]],)) + write_length(len(body)) + body

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import re
 import secrets
-from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from zoneinfo import ZoneInfo
 
 from pydantic import SecretStr
@@ -15,60 +14,69 @@ from pydantic import SecretStr
 from address_space.addcause import AddCause
 from address_space.ports import Outcome
 from address_space.quality import StatusCode
+from twin_gateway.drivers.capture import Flow
 from twin_gateway.drivers.contract import (
     BoundPoint,
     DeviceCommand,
     DiscoveredPoint,
     Link,
     LinkLost,
+    LinkService,
     PointChange,
 )
 from twin_gateway.drivers.dlms import disconnector, obis
-from twin_gateway.drivers.dlms.acse import Conformance, Mechanism
-from twin_gateway.drivers.dlms.association import Association, Limits
 from twin_gateway.drivers.dlms.axdr import Tag, Value, encode
-from twin_gateway.drivers.dlms.ciphering import Ciphering, Key
-from twin_gateway.drivers.dlms.config import DlmsConfig, disconnector_of
+from twin_gateway.drivers.dlms.ciphering import Ciphering, Counter, Key
+from twin_gateway.drivers.dlms.clock_watch import ClockWatch
+from twin_gateway.drivers.dlms.config import DlmsConfig, Push, disconnector_of
+from twin_gateway.drivers.dlms.contact import Contact, Site
 from twin_gateway.drivers.dlms.counters import CounterStore, StoredCounter, counter_key
-from twin_gateway.drivers.dlms.discovery import discovered, registers
+from twin_gateway.drivers.dlms.discovery import MeterObject, discovered, objects_of, profiles, registers
 from twin_gateway.drivers.dlms.errors import (
     INVOCATION_COUNTER_ERROR,
     AccessError,
     DlmsError,
-    SecurityError,
     ServiceError,
 )
+from twin_gateway.drivers.dlms.identity import Identity, tell_drops
+from twin_gateway.drivers.dlms.logs import LogReader
+from twin_gateway.drivers.dlms.notification import Notification
 from twin_gateway.drivers.dlms.obis import Attribute
-from twin_gateway.drivers.dlms.pace import pace_of
-from twin_gateway.drivers.dlms.profile import (
-    BUFFER,
-    CAPTURE_OBJECTS,
-    Columns,
-    LastRows,
-    columns_of,
-    profiles_of,
-    ranges,
-    rows_to_batch,
-)
-from twin_gateway.drivers.dlms.reading import Reading, zone_time
-from twin_gateway.drivers.dlms.services import by_range
-from twin_gateway.drivers.dlms.session import Peer, Progress, ReplyTimeoutError, Session, SessionClosedError
+from twin_gateway.drivers.dlms.opening import association_of, peer_of, protection_of
+from twin_gateway.drivers.dlms.pace import Pace, pace_of
+from twin_gateway.drivers.dlms.positions import Positions, file_of
+from twin_gateway.drivers.dlms.profile import ProfileReader
+from twin_gateway.drivers.dlms.push import PushReceiver, push_time
+from twin_gateway.drivers.dlms.reading import Reading, Scale, zone_time
+from twin_gateway.drivers.dlms.session import Progress, ReplyTimeoutError, Session, SessionClosedError
 
 _log = logging.getLogger(__name__)
 
-_MECHANISMS = {"none": Mechanism.NONE, "lls": Mechanism.LLS, "hls-gmac": Mechanism.HLS_GMAC}
 _FAILURES_ALLOWED = 3
 """Polls in a row that may fail as a whole before the association counts as broken."""
 _READ_BACK_EVERY = 0.5
-_CLOCK = Attribute(obis.CLOCK, obis.CLOCK_LN, 2)
+_BACKLOG_S = 0.0
+"""Wait between two pieces of the past; readings that are due and other meters at the host come in between anyway."""
+_OBJECT_LIST = Attribute(obis.ASSOCIATION, obis.ASSOCIATION_LN, 2)
+
+
+class _Notes:
+    """Hands connection and octets to the link, and the connection to whoever listens for pushes as well."""
+
+    def __init__(self, link: Link, push: PushReceiver | None) -> None:
+        self._push = push
+        self._link = link
+        self.traffic = link.traffic
+
+    def connected(self, flow: Flow) -> None:
+        """See contract.Link."""
+        self._link.connected(flow)
+        if self._push is not None:
+            self._push.own_flow(flow)
 
 
 class DlmsDriver:
-    """One meter. See the contract of drivers.
-
-    Attributes:
-        clock_error: seconds that the meter's clock is ahead (negative: behind); None while unknown.
-    """
+    """One meter. See the contract of drivers."""
 
     def __init__(self, name: str, config: DlmsConfig, points: Sequence[BoundPoint]) -> None:
         self._name = name
@@ -80,21 +88,53 @@ class DlmsDriver:
         self._link: Link | None = None
         self._session: Session | None = None
         self._counter: StoredCounter | None = None
-        self._columns: dict[bytes, Columns] = {}
-        self._last_rows: LastRows | None = None
+        self._contact: Contact | None = None
+        self._pace: Pace | None = None
+        self._clock = ClockWatch()
+        self._identity: Identity | None = None
+        self._positions: Positions | None = None
+        self._profiles: ProfileReader | None = None
+        self._logs: LogReader | None = None
+        self._push: PushReceiver | None = None
+        self._push_link: Link | None = None
         self._told: dict[str, str] = {}
-        self._clock_told = False
         self._odd: dict[str, int] = {}
-        self.clock_error: float | None = None
         keys = config.keys
         self._keys = (
             (Key(_octets(keys.encryption)), Key(_octets(keys.authentication)))
-            if keys is not None and config.security == "hls-gmac"
+            if keys is not None and config.ciphered
             else None
         )
 
     def _new_reading(self) -> Reading:
         return Reading(self._points.values(), self._zone, self._config.deviation_sign)
+
+    @property
+    def clock_error(self) -> float | None:
+        """Seconds that the meter's clock is ahead (negative: behind); None while unknown."""
+        return self._clock.error
+
+    def _positions_of(self, link: Link) -> Positions:
+        if self._positions is None:
+            self._positions = Positions(file_of(link.data_directory, "profiles", self._name))
+        return self._positions
+
+    def _identity_of(self, contact: Contact) -> Identity:
+        if self._identity is None:
+            self._identity = Identity(file_of(contact.link.data_directory, "meter", self._name))
+        return self._identity
+
+    def _scale_of(self, point: BoundPoint) -> Scale | None:
+        # Not bound to one reading: every change of points makes another.
+        return self._reading.scale_for(point)
+
+    def _readers(self, link: Link) -> tuple[ProfileReader, LogReader]:
+        positions = self._positions_of(link)
+        if self._profiles is None:
+            self._profiles = ProfileReader(positions, self._scale_of)
+        if self._logs is None:
+            self._logs = LogReader(positions)
+        return self._profiles, self._logs
 
     # --- the association -----------------------------------------------------------------------------------------
 
@@ -105,19 +145,39 @@ class DlmsDriver:
             LinkLost: always, with the reason, unless cancelled.
         """
         try:
-            session = await self._associate(link)
+            if self._config.push is not None:
+                await self._listen(link, self._config.push)
+                if self._config.push.only:
+                    await self._listen_only(link, self._config.push)
+            await self._run(link)
+        except asyncio.CancelledError:
+            self.retire()
+            raise
+
+    async def _run(self, link: Link) -> None:
+        if self._pace is None:
+            self._pace = pace_of(self._config.host, self._config.parallel, self._config.request_gap)
+        try:
+            session = await self._associate(link, self._pace)
         except (DlmsError, OSError) as error:
+            # From here on it shares a quarter of the places with the others that do not answer.
+            self._pace.suspect = True
             if isinstance(error, ReplyTimeoutError):
                 link.count("timeouts")
             raise LinkLost(_refusal_text(error)) from error
+        self._pace.suspect = False
         self._link, self._session, self._odd = link, session, {}
+        self._contact = contact = Contact(self._name, self._config, link, self._zone, session)
         try:
             self._reading.forget_scalers()
-            self._columns.clear()
+            for reader in self._readers(link):
+                reader.forget_columns()
             link.up()
-            await self._serve(session, link)
+            await self._learn(contact)
+            await self._serve(contact)
         except (SessionClosedError, ReplyTimeoutError) as error:
             if isinstance(error, ReplyTimeoutError):
+                self._pace.suspect = True
                 link.count("timeouts")
             raise LinkLost(str(error)) from error
         except ServiceError as error:
@@ -127,33 +187,27 @@ class DlmsDriver:
         except DlmsError as error:
             raise LinkLost(str(error)) from error
         finally:
-            self._session = None
+            self._session = self._contact = None
             self._count_oddities(session, link)
             await session.close()
 
-    async def _associate(self, link: Link) -> Session:
+    async def _associate(self, link: Link, pace: Pace) -> Session:
         """A session with an association; a counter that the meter finds too low is moved forward once."""
         try:
-            return await self._open(link)
+            return await self._open(link, pace)
         except ServiceError as error:
             if error.service_error != INVOCATION_COUNTER_ERROR or not self._forward(error, link):
                 raise
-        return await self._open(link)
+        return await self._open(link, pace)
 
-    async def _open(self, link: Link) -> Session:
+    async def _open(self, link: Link, pace: Pace) -> Session:
         config = self._config
-        association = Association(
-            mechanism=_MECHANISMS[config.security],
-            password=config.password.get_secret_value().encode() if config.password else b"",
-            ciphering=await self._ciphering(link),
-            dedicated_for_hls=config.hls_key == "dedicated",
-            limits=Limits(list_items=config.list_items),
-        )
         return await Session.connect(
-            Peer(config.host, config.port, config.client_sap, config.logical_device),
-            association,
-            pace=pace_of(config.host, config.parallel, config.request_gap),
+            peer_of(config),
+            association_of(config, await self._ciphering(link)),
+            pace=pace,
             answer_within=config.timeout,
+            notes=_Notes(link, self._push),
         )
 
     async def _ciphering(self, link: Link) -> Ciphering | None:
@@ -168,7 +222,8 @@ class DlmsDriver:
             self._counter = store.counter(counter_key(title, encryption))
         await self._counter.ensure()
         dedicated = Key(secrets.token_bytes(16)) if self._config.dedicated_key else None
-        return Ciphering(title, encryption, authentication, self._counter, dedicated)
+        protection = await protection_of(self._config)
+        return Ciphering(title, encryption, authentication, self._counter, dedicated, protection=protection)
 
     def _forward(self, error: ServiceError, link: Link) -> bool:
         """Follows a meter that wants a higher counter; some name the last they saw, some the next they expect."""
@@ -182,9 +237,9 @@ class DlmsDriver:
 
     # --- polling -------------------------------------------------------------------------------------------------
 
-    async def _serve(self, session: Session, link: Link) -> None:
-        config, loop = self._config, asyncio.get_running_loop()
-        next_poll = next_clock = next_profile = loop.time()
+    async def _serve(self, contact: Contact) -> None:
+        config, loop, session, link = self._config, asyncio.get_running_loop(), contact.session, contact.link
+        next_poll = next_clock = next_profile = next_log = loop.time()
         failures = 0
         while True:
             now = loop.time()
@@ -192,19 +247,23 @@ class DlmsDriver:
                 self._changed.clear()
                 next_poll = next_profile = now
             if now >= next_poll:
-                failures = 0 if await self._poll(session, link) else failures + 1
+                failures = 0 if await self._poll(contact) else failures + 1
                 if failures >= _FAILURES_ALLOWED:
                     raise LinkLost(f"{failures} readings in a row failed")
                 # A slow meter loses readings rather than falling behind for ever.
                 next_poll += config.poll * max(1, -(-(loop.time() - next_poll) // config.poll))
             if now >= next_clock or now - session.last_exchange >= config.keep_alive:
-                await self._check_clock(session, link)
+                await self._clock.check(contact)
                 next_clock = loop.time() + config.clock_check
+            profiles, logs = self._readers(link)
+            if now >= next_log:
+                more = await logs.read(contact)
+                next_log = loop.time() + (_BACKLOG_S if more else config.log_poll)
             if now >= next_profile:
-                await self._read_profiles(session, link)
-                next_profile = loop.time() + config.profile_poll
+                more = await profiles.read(contact, list(self._points.values()))
+                next_profile = loop.time() + (_BACKLOG_S if more else config.profile_poll)
             idle = session.last_exchange + config.keep_alive
-            await self._pause(session, min(next_poll, next_clock, next_profile, idle) - loop.time())
+            await self._pause(session, min(next_poll, next_clock, next_profile, next_log, idle) - loop.time())
 
     async def _pause(self, session: Session, seconds: float) -> None:
         """Waits, but not beyond a change of points or the end of the connection."""
@@ -221,23 +280,27 @@ class DlmsDriver:
         if session.closed.done():
             raise SessionClosedError(session.reason)
 
-    async def _poll(self, session: Session, link: Link) -> bool:
+    async def _poll(self, contact: Contact) -> bool:
         """One reading of all registers; whether the meter answered anything usable."""
-        reading = self._reading
+        reading, session, link = self._reading, contact.session, contact.link
         if not reading.attributes:
             return True
         try:
             missing = reading.missing_scalers()
             if missing:
                 reading.take_scalers(missing, await session.do(session.association.get_many(missing)))
+                if self._push is not None:
+                    self._push.keep_scalers(reading.kept_scalers())
             values = await session.do(session.association.get_many(reading.attributes))
         except DlmsError as error:
-            self._count_error(error, link)
+            contact.failed(error)
             return False
         if reading is not self._reading:
             return True  # the points changed meanwhile; the rows of the old reading may be gone
         link.publish(reading.batch(values, datetime.now(UTC)))
         link.count("polls")
+        if reading.drops:
+            tell_drops(contact, reading.take_drops())
         self._tell_problems(reading, link)
         self._count_oddities(session, link)
         refused = [value for value in values if isinstance(value, DlmsError)]
@@ -245,19 +308,13 @@ class DlmsDriver:
             link.count("refused_attributes", len(refused))
         return len(refused) < len(values) or all(isinstance(value, AccessError) for value in refused)
 
-    def _count_error(self, error: DlmsError, link: Link) -> None:
-        """Counts an error that costs one reading; raises what ends the association."""
-        if isinstance(error, ServiceError) and error.service_error == INVOCATION_COUNTER_ERROR:
-            raise error
-        link.count("security_errors" if isinstance(error, SecurityError) else "apdu_errors")
-        _log.debug("meter %s: %s", self._name, error)
-
     def _tell_problems(self, reading: Reading, link: Link) -> None:
         if reading.problems == self._told:
             return
         for address, text in reading.problems.items():
             if self._told.get(address) != text:
                 link.event("mapping", f"{address} does not fit the meter: {text}", severity=500, address=address)
+                link.error(text, address)
         self._told = dict(reading.problems)
 
     def _count_oddities(self, session: Session, link: Link) -> None:
@@ -265,6 +322,8 @@ class DlmsDriver:
         if seen == self._odd:
             return
         for name, number in seen.items():
+            if name == "trailing_octets" and self._config.trailing_octets == "expected":
+                continue
             before = self._odd.get(name, 0)
             if number > before:
                 link.count(name, number - before)
@@ -272,79 +331,67 @@ class DlmsDriver:
                 _log.info("meter %s: first of %s in this association (%d)", self._name, name, number)
         self._odd = seen
 
-    # --- clock ---------------------------------------------------------------------------------------------------
+    # --- what the meter sends unasked ----------------------------------------------------------------------------
 
-    async def _check_clock(self, session: Session, link: Link) -> None:
-        """Reads the meter's clock; the middle of question and answer is what it is compared with."""
-        asked = datetime.now(UTC)
-        try:
-            value = await session.do(session.association.get(_CLOCK))
-        except DlmsError as error:
-            if not isinstance(error, AccessError):
-                self._count_error(error, link)
-            # It answered: that is all a keep-alive wants.
-            session.last_exchange = asyncio.get_running_loop().time()
+    async def _listen(self, link: Link, push: Push) -> None:
+        if self._push is None:
+            cipher = None
+            if self._keys is not None:
+                # Of its own: it never sends, and its counters are not those of an association.
+                title, protection = self._config.title(self._name), await protection_of(self._config)
+                cipher = Ciphering(title, *self._keys, Counter(1, 0), protection=protection)
+            path = file_of(link.data_directory, "push", self._name)
+            self._push = PushReceiver(self._config, push, path, cipher, self._pushed)
+            self._reading.restore_scalers(self._push.scalers)
+        self._push_link = link
+        await self._push.open(link)
+
+    async def _learn(self, contact: Contact) -> None:
+        """What is read once in an association, beside the registers: which meter it is, and what it pushes."""
+        if await self._identity_of(contact).check(contact):
+            # Another meter: its rows begin anew, and its registers may count in other units.
+            self._positions_of(contact.link).forget()
+            self._reading.forget_scalers(another_meter=True)
+            self._profiles = self._logs = None
+        if self._push is not None:
+            cipher = contact.session.association.ciphering
+            title = cipher.peer_title if cipher is not None else b""
+            await self._push.learn(contact, title, self._identity_of(contact).device_name)
+
+    def _pushed(self, notification: Notification, values: Mapping[Attribute, Value]) -> None:
+        """Takes what the meter has sent; it was authentic and its columns are known."""
+        link = self._push_link
+        if link is None:
             return
-        answered = datetime.now(UTC)
-        time = zone_time(value, self._zone, self._config.deviation_sign)
-        if time is None or time.utc is None:
-            link.count("clock_unreadable")
-            return
-        self.clock_error = (time.utc - (asked + (answered - asked) / 2)).total_seconds()
-        link.count("clock_reads")
-        wrong = abs(self.clock_error) > self._config.clock_tolerance
-        if wrong:
-            link.count("clock_skewed")
-        if wrong != self._clock_told:
-            self._clock_told = wrong
-            state = f"is {self.clock_error:+.0f} s off" if wrong else "is right again"
-            link.event("D02", f"The clock of meter {self._name} {state}", severity=500 if wrong else 300)
+        site = Site(self._name, self._config, link, self._zone)
+        time = zone_time(push_time(notification, values), self._zone, self._config.deviation_sign)
+        batch, unscaled = self._reading.pushed(values, time, datetime.now(UTC))
+        if len(batch.rows) or batch.texts:
+            link.publish(batch)
+        if unscaled:
+            link.count("push_unscaled", unscaled)
+            link.error("values were pushed whose scaler is not known yet; it is read with the next association")
+        tell_drops(site, self._reading.take_drops())
+        if self._profiles is not None:
+            self._profiles.pushed_among(site, values)
 
-    # --- load profiles -------------------------------------------------------------------------------------------
-
-    async def _read_profiles(self, session: Session, link: Link) -> None:
-        for name, points in profiles_of(list(self._points.values())).items():
+    async def _listen_only(self, link: Link, push: Push) -> None:
+        """A meter that is never called: up while it sends."""
+        if self._push is None:
+            raise LinkLost("nothing is listened to")
+        while True:
             try:
-                await self._read_profile(session, link, name, points)
-            except DlmsError as error:
-                self._count_error(error, link)
-                link.count("profile_errors")
+                async with asyncio.timeout(push.silence):
+                    await self._push.heard.wait()
+            except TimeoutError as error:
+                raise LinkLost(f"nothing was pushed for {push.silence:g} s") from error
+            self._push.heard.clear()
+            link.up()
 
-    async def _read_profile(self, session: Session, link: Link, name: bytes, points: list[BoundPoint]) -> None:
-        service = session.association
-        columns = self._columns.get(name)
-        if columns is None:
-            objects = await session.do(service.get(Attribute(obis.PROFILE, name, CAPTURE_OBJECTS)))
-            columns = self._columns[name] = columns_of(objects, points)
-            for point in columns.missing:
-                text = f"{point.address}: profile {obis.text(name)} does not capture {point.fields['obis']}"
-                link.event("mapping", text, severity=500, address=point.address)
-        if columns.clock < 0 or not columns.points:
-            return
-        if self._last_rows is None:
-            name_of_file = re.sub(r"[^A-Za-z0-9_.-]", "_", self._name)
-            self._last_rows = LastRows(link.data_directory / f"dlms-profiles-{name_of_file}.json")
-        now = datetime.now(UTC)
-        known = self._last_rows.get(name)
-        start = known if known is not None else now - timedelta(seconds=self._config.profile_depth)
-        # The meter may be ahead of us: rows that it has written already belong in, too.
-        end = now + timedelta(seconds=max(0.0, self.clock_error or 0.0) + 1.0)
-        scales = [self._reading.scale_for(point) for _, point in columns.points]
-        sign = self._config.deviation_sign
-        selective = bool(service.conformance & Conformance.SELECTIVE_ACCESS)
-        for first, last in ranges(start, end) if selective else [(start, end)]:
-            # Without selective access the whole buffer comes, and what is known is left out here.
-            zone = self._zone
-            bounds = by_range(first.astimezone(zone), last.astimezone(zone), sign) if selective else b""
-            rows = await session.do(service.get(Attribute(obis.PROFILE, name, BUFFER), bounds))
-            batch, known, bad = rows_to_batch(rows, columns, scales, zone=zone, sign=sign, after=known)
-            if bad:
-                link.count("profile_rows_unreadable", bad)
-            if len(batch.rows):
-                link.publish(batch)
-                link.count("profile_rows", len(batch.rows))
-            if known is not None:
-                self._last_rows.put(name, known)
+    def retire(self) -> None:
+        """The link ends for good: what the meter pushes is not heard any more."""
+        if self._push is not None:
+            self._push.close()
 
     # --- commands, changes, discovery ----------------------------------------------------------------------------
 
@@ -410,15 +457,36 @@ class DlmsDriver:
         fresh = self._new_reading()
         fresh.adopt(self._reading)
         self._reading = fresh
-        self._columns.clear()
+        if self._profiles is not None:
+            self._profiles.forget_columns()
         self._changed.set()
 
     def read_now(self) -> None:
         """Reads everything as soon as the association is free, without waiting for the next poll."""
         self._changed.set()
 
+    async def serve(self, service: LinkService) -> Outcome:
+        """Reads everything at once, or sets the meter's clock within the limits of the device section."""
+        contact = self._contact
+        if contact is None:
+            text = f"no association with meter {self._name}"
+            return Outcome(StatusCode.BadNoCommunication, AddCause.ABORTION_BY_COMMUNICATION_LOSS, "link", text)
+        if service is LinkService.INTERROGATE:
+            self.read_now()
+            return Outcome(StatusCode.Good, text="all registers are read now")
+        if service is not LinkService.SYNCHRONISE:
+            return Outcome(StatusCode.BadNotSupported, AddCause.NOT_SUPPORTED, "link", f"a meter cannot {service}")
+        try:
+            refused = await self._clock.set(contact)
+        except (OSError, TimeoutError) as error:
+            text = f"no answer of the meter ({error}); whether its clock was set is unknown"
+            return Outcome(StatusCode.BadTimeout, AddCause.TIME_LIMIT_OVER, "device", text, sent=True)
+        if refused:
+            return Outcome(StatusCode.BadUserAccessDenied, AddCause.NO_ACCESS_AUTHORITY, "device", refused)
+        return Outcome(StatusCode.Good, text=f"set; the clock is {self.clock_error or 0.0:+.1f} s off now", sent=True)
+
     async def discover(self) -> Sequence[DiscoveredPoint]:
-        """The meter's object list, registers with their unit.
+        """What of the meter's object list may become points, with access rights, units and profiles.
 
         Raises:
             ConnectionError: no association, or the meter does not give its list.
@@ -426,13 +494,25 @@ class DlmsDriver:
         session = self._session
         if session is None:
             raise LinkLost(f"no association with meter {self._name}")
-        service = session.association
         try:
-            objects = await session.do(service.get(Attribute(obis.ASSOCIATION, obis.ASSOCIATION_LN, 2)))
-            scalers = await session.do(service.get_many(registers(objects)))
+            objects = await self.objects()
+            scalers = await session.do(session.association.get_many(registers(objects)))
+            columns = await session.do(session.association.get_many(profiles(objects)))
         except (DlmsError, TimeoutError) as error:
             raise LinkLost(f"the object list cannot be read: {error}") from error
-        return discovered(objects, scalers)
+        return discovered(objects, scalers, columns)
+
+    async def objects(self) -> list[MeterObject]:
+        """All objects of the meter, with their access rights.
+
+        Raises:
+            ConnectionError: no association.
+            DlmsError: the meter does not give its list.
+        """
+        session = self._session
+        if session is None:
+            raise LinkLost(f"no association with meter {self._name}")
+        return objects_of(await session.do(session.association.get(_OBJECT_LIST)))
 
 
 def _octets(secret: SecretStr) -> bytes:

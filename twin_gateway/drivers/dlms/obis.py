@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 
 DATA, REGISTER, EXTENDED_REGISTER, DEMAND_REGISTER = 1, 3, 4, 5
-PROFILE, CLOCK, ASSOCIATION, DISCONNECT = 7, 8, 15, 70
+PROFILE, CLOCK, ASSOCIATION, PUSH_SETUP, DISCONNECT = 7, 8, 15, 40, 70
 
 WITH_UNIT = frozenset({REGISTER, EXTENDED_REGISTER, DEMAND_REGISTER})
 """Classes whose values have a scaler and a unit."""
@@ -54,6 +54,19 @@ class Attribute:
 
     def __str__(self) -> str:
         return f"{self.class_id}/{text(self.logical_name)}/{self.number}"
+
+
+def attribute(text: str) -> Attribute:
+    """An attribute from `class/OBIS code/number`, as str() writes it.
+
+    Raises:
+        ValueError: it is none.
+    """
+    class_id, _, rest = text.partition("/")
+    code, _, number = rest.rpartition("/")
+    if not class_id.isdigit() or not number.isdigit() or not 0 < int(class_id) <= 0xFFFF or int(number) > 127:
+        raise ValueError(f"{text!r} is no attribute such as 3/1-0:1.8.0/2")
+    return Attribute(int(class_id), parse(code), int(number))
 
 
 def default_class(code: bytes) -> int:

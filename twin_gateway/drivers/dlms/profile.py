@@ -1,29 +1,29 @@
-"""Load profiles: which column belongs to which point, the range still to read, and rows as late samples."""
+"""Load profiles: which column belongs to which point, what is still to be read, and rows as late samples."""
 
 from __future__ import annotations
 
-import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta, tzinfo
-from pathlib import Path
+from datetime import timedelta
 
 from address_space import clock as ticks
 from address_space.point import Batch
 from twin_gateway.drivers.contract import BoundPoint
 from twin_gateway.drivers.dlms import obis, quality
-from twin_gateway.drivers.dlms.axdr import Value
+from twin_gateway.drivers.dlms.axdr import BitString, Value
+from twin_gateway.drivers.dlms.buffer import BUFFER, Buffer, Piece, Row, Rules, Shape, new_rows, shape_from
 from twin_gateway.drivers.dlms.config import attribute_of
-from twin_gateway.drivers.dlms.errors import MalformedApduError
+from twin_gateway.drivers.dlms.contact import Contact, Site
+from twin_gateway.drivers.dlms.errors import DlmsError
 from twin_gateway.drivers.dlms.obis import Attribute
-from twin_gateway.drivers.dlms.reading import Scale, zone_time
+from twin_gateway.drivers.dlms.positions import Positions
+from twin_gateway.drivers.dlms.reading import Scale
+from twin_gateway.drivers.dlms.tables import status_word
 
 _log = logging.getLogger(__name__)
 
-BUFFER, CAPTURE_OBJECTS, CAPTURE_PERIOD = 2, 3, 4
-LONGEST_RANGE = timedelta(days=1)
-"""Longer ranges are read in several requests, so that a command never waits for a month of rows."""
+_OVERLAP = timedelta(seconds=1)
 
 
 def profiles_of(points: Sequence[BoundPoint]) -> dict[bytes, list[BoundPoint]]:
@@ -40,124 +40,184 @@ class Columns:
     """Where the columns of one profile are.
 
     Attributes:
-        clock: column of the time; -1 when the profile has none.
         points: (column, point) of each mapped column.
+        status: column of the status octet; -1 when there is none.
         missing: points whose register the profile does not capture.
     """
 
-    clock: int = -1
     points: list[tuple[int, BoundPoint]] = field(default_factory=list)
+    status: int = -1
     missing: list[BoundPoint] = field(default_factory=list)
 
 
-def columns_of(capture_objects: Value, points: Sequence[BoundPoint]) -> Columns:
-    """Columns from the capture_objects attribute.
-
-    Raises:
-        MalformedApduError: not a list of capture objects.
-    """
-    if not isinstance(capture_objects, list):
-        raise MalformedApduError("capture_objects is not an array")
+def columns_of(shape: Shape, points: Sequence[BoundPoint]) -> Columns:
+    """Columns of the points in a profile; the status is data 0-b:96.10.x."""
+    columns = Columns()
     captured: dict[Attribute, int] = {}
-    for column, item in enumerate(capture_objects):
-        match item:
-            case [int(class_id), bytes(name), int(number), *_] if len(name) == 6:
-                captured.setdefault(Attribute(class_id, name, number), column)
-            case _:
-                raise MalformedApduError("capture_objects holds something that is no capture object")
-    columns = Columns(captured.get(Attribute(obis.CLOCK, obis.CLOCK_LN, 2), -1))
+    for at, attribute in enumerate(shape.captured):
+        captured.setdefault(attribute, at)
+        a, _, c, d = attribute.logical_name[:4]
+        if columns.status < 0 and attribute.class_id == obis.DATA and (a, c, d) == (0, 96, 10):
+            columns.status = at
     for point in points:
-        at = captured.get(attribute_of(point.fields))
-        if at is None:
+        column = captured.get(attribute_of(point.fields))
+        if column is None:
             columns.missing.append(point)
         else:
-            columns.points.append((at, point))
+            columns.points.append((column, point))
     return columns
 
 
-def rows_to_batch(
-    rows: Value, columns: Columns, scales: Sequence[Scale | None], *, zone: tzinfo, sign: int, after: datetime | None
-) -> tuple[Batch, datetime | None, int]:
+def rows_to_batch(rows: Sequence[Row], columns: Columns, scales: Sequence[Scale | None], table: str = "") -> Batch:
     """Late samples from profile rows, in order.
 
     Args:
-        rows: the buffer (or a range of it).
+        rows: new ones.
         columns: of columns_of.
         scales: one for each of columns.points; None leaves that column out.
-        zone: of meter times without deviation.
-        sign: of the deviation.
-        after: rows at or before this are known already and left out.
-
-    Returns:
-        The batch, the time of its last row (`after` when there is none), and how many rows could not be read.
-
-    Raises:
-        MalformedApduError: the buffer is no array.
+        table: name of the table of status bits; without one the status says nothing.
     """
-    if not isinstance(rows, list):
-        raise MalformedApduError("profile buffer is not an array")
     out_rows: list[int] = []
     values: list[float] = []
     words: list[int] = []
     times: list[int] = []
-    last, previous, bad = after, None, 0
     for row in rows:
-        time = None
-        if isinstance(row, list) and len(row) > columns.clock:
-            time = zone_time(row[columns.clock], zone, sign, previous)
-        if time is None or time.utc is None:
-            bad += 1
+        if row.time.utc is None:
             continue
-        previous = time.utc
-        if last is not None and time.utc <= last:
-            continue
-        last = time.utc
-        word, moment = quality.of_time(time), ticks.from_datetime(time.utc)
+        word, moment = quality.of_time(row.time), ticks.from_datetime(row.time.utc)
+        if table and 0 <= columns.status < len(row.cells):
+            word |= status_word(table, _status(row.cells[columns.status]))
         for (column, point), scale in zip(columns.points, scales, strict=True):
-            raw = row[column] if column < len(row) else None
+            raw = row.cells[column] if column < len(row.cells) else None
             if scale is None or isinstance(raw, bool) or not isinstance(raw, int | float):
                 continue
             out_rows.append(point.row)
             values.append(scale(raw))
             words.append(word)
             times.append(moment)
-    return Batch.of(out_rows, values, words, times, late=True), last, bad
+    return Batch.of(out_rows, values, words, times, late=True)
 
 
-def ranges(start: datetime, end: datetime) -> list[tuple[datetime, datetime]]:
-    """The span from start to end in parts of at most LONGEST_RANGE."""
-    out = []
-    while start < end:
-        stop = min(start + LONGEST_RANGE, end)
-        out.append((start, stop))
-        start = stop
-    return out
+def _status(cell: Value) -> int:
+    """A status as a number, bit 0 the lowest."""
+    if isinstance(cell, BitString):
+        return int.from_bytes(cell.octets, "big") >> (-cell.length % 8)
+    if isinstance(cell, bytes) and len(cell) <= 8:
+        return int.from_bytes(cell, "big")
+    return cell if isinstance(cell, int) and cell >= 0 else 0
 
 
-class LastRows:
-    """Until when each profile of a device is known, kept over restarts; a lost file only means reading rows again."""
+@dataclass(slots=True)
+class _Profile:
+    buffer: Buffer
+    columns: Columns
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._times: dict[str, datetime] = {}
-        try:
-            kept = json.loads(path.read_text("utf-8"))
-            self._times = {str(name): datetime.fromisoformat(text) for name, text in kept.items()}
-        except FileNotFoundError:
-            pass
-        except (OSError, ValueError, AttributeError, TypeError) as error:
-            _log.warning("%s cannot be read (%s); load profiles are read again from their full depth", path, error)
 
-    def get(self, profile: bytes) -> datetime | None:
-        """Time of the last row delivered; never in the future, else a meter's wrong clock would end all reading."""
-        found = self._times.get(obis.text(profile))
-        return min(found, datetime.now(UTC)) if found is not None else None
+class ProfileReader:
+    """The load profiles of one device.
 
-    def put(self, profile: bytes, last: datetime) -> None:
-        """Remembers the last row delivered."""
-        if self._times.get(obis.text(profile)) == last:
-            return
-        self._times[obis.text(profile)] = last
-        fresh = self._path.with_suffix(".new")
-        fresh.write_text(json.dumps({name: time.isoformat() for name, time in self._times.items()}), "utf-8")
-        fresh.replace(self._path)
+    Args:
+        positions: of the device, on disk.
+        scale_for: the scale of a point, None while it is not known.
+    """
+
+    def __init__(self, positions: Positions, scale_for: Callable[[BoundPoint], Scale | None]) -> None:
+        self._positions = positions
+        self._scale_for = scale_for
+        self._profiles: dict[bytes, _Profile] = {}
+
+    def forget_columns(self) -> None:
+        """A new association or other points: columns are read again."""
+        self._profiles.clear()
+
+    async def read(self, contact: Contact, points: Sequence[BoundPoint]) -> bool:
+        """Reads one piece of each profile; whether more of the past is still to come.
+
+        Raises:
+            OSError: the connection ended.
+        """
+        more = False
+        for name, wanted in profiles_of(points).items():
+            try:
+                more |= await self._read(contact, name, wanted)
+            except DlmsError as error:
+                contact.failed(error)
+                contact.link.count("profile_errors")
+                contact.link.error(f"profile {obis.text(name)} cannot be read: {error}", wanted[0].address)
+        return more
+
+    async def _read(self, contact: Contact, name: bytes, points: list[BoundPoint]) -> bool:
+        profile = self._profiles.get(name)
+        if profile is None:
+            shape = await shape_from(contact, name)
+            profile = self._profiles[name] = self._made(contact, name, shape, points)
+        if profile.buffer.shape.clock < 0 or not profile.columns.points:
+            return False
+        piece = await profile.buffer.read(contact)
+        self._deliver(contact, profile, piece)
+        return piece.more
+
+    def _made(self, contact: Contact, name: bytes, shape: Shape, points: list[BoundPoint]) -> _Profile:
+        columns = columns_of(shape, points)
+        for point in columns.missing:
+            text = f"{point.address}: profile {obis.text(name)} does not capture {point.fields['obis']}"
+            contact.link.event("mapping", text, severity=500, address=point.address)
+        config = contact.config
+        buffer = Buffer(
+            name,
+            shape,
+            self._positions.get(name),
+            Rules(contact.zone, config.deviation_sign, config.null_repeats),
+            depth=timedelta(seconds=config.profile_depth),
+            overlap=_OVERLAP + timedelta(seconds=2 * shape.period),
+        )
+        return _Profile(buffer, columns)
+
+    def pushed_among(self, site: Site, values: Mapping[Attribute, Value]) -> None:
+        """Takes the rows of profiles that the meter pushed among other values."""
+        for attribute, value in values.items():
+            if attribute.class_id != obis.PROFILE or attribute.number != BUFFER:
+                continue
+            try:
+                if not self.pushed(site, attribute.logical_name, value):
+                    site.link.count("push_rows_unassigned")
+            except DlmsError as error:
+                site.link.count("push_errors")
+                site.link.error(f"pushed rows of {attribute} cannot be read: {error}")
+
+    def pushed(self, site: Site, name: bytes, rows: Value) -> bool:
+        """Takes rows that the meter pushed; False when the columns of this profile are not known yet.
+
+        Raises:
+            MalformedApduError: they are no rows.
+        """
+        profile = self._profiles.get(name)
+        if profile is None or profile.buffer.shape.clock < 0:
+            return False
+        rules = Rules(site.zone, site.config.deviation_sign, site.config.null_repeats)
+        # `until` stays: what lies between it and these rows is still to be read.
+        self._deliver(site, profile, new_rows(rows, profile.buffer.shape, profile.buffer.position, rules))
+        return True
+
+    def _deliver(self, site: Site, profile: _Profile, piece: Piece) -> None:
+        link, columns = site.link, profile.columns
+        if piece.lost is not None:
+            first, last = (moment.isoformat(timespec="seconds") for moment in piece.lost)
+            text = (
+                f"Rows of profile {obis.text(profile.buffer.name)} of meter {site.name} from {first} to {last} "
+                "were overwritten before they could be read"
+            )
+            link.event("D08", text, severity=650)
+            link.count("profile_losses")
+        if piece.bad:
+            link.count("profile_rows_unreadable", piece.bad)
+        if piece.again:
+            link.count("profile_rows_again", piece.again)
+        if piece.known:
+            link.count("profile_rows_known", piece.known)
+        scales = [self._scale_for(point) for _, point in columns.points]
+        batch = rows_to_batch(piece.rows, columns, scales, site.config.status_bits or "")
+        if len(batch.rows):
+            link.publish(batch)
+            link.count("profile_rows", len(batch.rows))
+        self._positions.save()

@@ -6,10 +6,11 @@ A Reading is made for the points of one device and lives as long as they do; sca
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, tzinfo
 from enum import Enum, auto
+from typing import Any
 
 from address_space import clock as ticks
 from address_space import units
@@ -52,6 +53,15 @@ class Scale:
     def __call__(self, raw: float) -> float:
         """The scaled value."""
         return raw * self.gain / self.divisor + self.bias
+
+
+@dataclass(frozen=True, slots=True)
+class Drop:
+    """A register that counts less than before; raw numbers, without scaler."""
+
+    point: BoundPoint
+    before: float
+    after: float
 
 
 class UnitMismatchError(DlmsError):
@@ -110,6 +120,13 @@ class _Entry:
     last: float = math.nan
     last_text: str = ""
     scale: Scale | None = None
+    counts: bool = False
+    raw: float = math.nan
+
+
+def _counts(attribute: Attribute) -> bool:
+    """Whether a value only ever grows: time integral 1 or 7 of energy (D = 8) in a register."""
+    return attribute.class_id in _SCALER_UNIT and attribute.number == 2 and attribute.logical_name[3] == 8
 
 
 def _kind_of(point: BoundPoint, attribute: Attribute) -> Kind:
@@ -133,6 +150,7 @@ class Reading:
     Attributes:
         attributes: what one poll asks for, each once.
         problems: addresses whose unit or type does not fit, with the reason, as found so far.
+        drops: energy registers that counted less than before, since they were taken last.
     """
 
     def __init__(self, points: Iterable[BoundPoint], zone: tzinfo, deviation_sign: int) -> None:
@@ -140,8 +158,11 @@ class Reading:
         self._sign = deviation_sign
         self.attributes: list[Attribute] = []
         self.problems: dict[str, str] = {}
+        self.drops: list[Drop] = []
         self._scalers_known = False
         self._scaler_values: dict[Attribute, Value | DlmsError] = {}
+        self._scalers_before: dict[Attribute, Value | DlmsError] = {}
+        self._pushing = False
         index: dict[Attribute, int] = {}
 
         def place(attribute: Attribute) -> int:
@@ -153,7 +174,7 @@ class Reading:
         self._entries: list[_Entry] = []
         for point in points:
             attribute = attribute_of(point.fields)
-            entry = _Entry(point, attribute, _kind_of(point, attribute), place(attribute))
+            entry = _Entry(point, attribute, _kind_of(point, attribute), place(attribute), counts=_counts(attribute))
             captured = _CAPTURE_TIME.get(attribute.class_id)
             if captured is not None and attribute.number == 2:
                 entry.time_at = place(Attribute(attribute.class_id, attribute.logical_name, captured))
@@ -161,18 +182,20 @@ class Reading:
 
     def adopt(self, before: Reading) -> None:
         """Takes over scalers and last values of points that an earlier reading already knew."""
-        self._scaler_values = before._scaler_values
+        self._scaler_values, self._scalers_before = before._scaler_values, before._scalers_before
         known = {entry.point.row: entry for entry in before._entries}
         for entry in self._entries:
             old = known.get(entry.point.row)
             if old is not None and old.attribute == entry.attribute:
-                entry.last, entry.last_text = old.last, old.last_text
+                entry.last, entry.last_text, entry.raw = old.last, old.last_text, old.raw
 
     # --- scalers -------------------------------------------------------------------------------------------------
 
-    def forget_scalers(self) -> None:
+    def forget_scalers(self, another_meter: bool = False) -> None:
         """A new association: scalers are read again, the meter may have been exchanged."""
-        self._scaler_values.clear()
+        # What the meter pushes before they are read is still understood by those of the last association.
+        self._scalers_before = {} if another_meter else self._scalers_before | self._scaler_values
+        self._scaler_values = {}
         self._scalers_known = False
         for entry in self._entries:
             entry.scale = None
@@ -196,6 +219,20 @@ class Reading:
             if not (isinstance(value, AccessError) and quality.keeps_value(value.code)):
                 self._scaler_values[attribute] = value
 
+    def kept_scalers(self) -> dict[str, list[int]]:
+        """Scaler and unit by attribute, as text, to be kept over a restart."""
+        known = self._scalers_before | self._scaler_values
+        return {str(attribute): value for attribute, value in known.items() if isinstance(value, list)}
+
+    def restore_scalers(self, kept: Mapping[str, Any]) -> None:
+        """Takes what kept_scalers gave; used until the meter's own are read."""
+        for entry in self._entries:
+            if entry.attribute.class_id in _SCALER_UNIT:
+                name = entry.attribute.logical_name
+                where = Attribute(entry.attribute.class_id, name, _SCALER_UNIT[entry.attribute.class_id])
+                if str(where) in kept:
+                    self._scalers_before[where] = kept[str(where)]
+
     def _scale(self, entry: _Entry) -> Scale | None:
         """The scale of an entry; None when there is none that could be trusted."""
         attribute = entry.attribute
@@ -205,10 +242,16 @@ class Reading:
             return _UNITY
         where = Attribute(attribute.class_id, attribute.logical_name, _SCALER_UNIT[attribute.class_id])
         value = self._scaler_values.get(where)
+        earlier = value is None and self._pushing
+        if earlier:
+            value = self._scalers_before.get(where)
         try:
             if isinstance(value, DlmsError):
                 raise value
-            entry.scale = scale_of(value, entry.point)
+            scale = scale_of(value, entry.point)
+            if earlier:
+                return scale
+            entry.scale = scale
         except DlmsError as error:
             self.problems[entry.point.address] = str(error)
             return None
@@ -230,6 +273,8 @@ class Reading:
             if scale is not None and entry.time_at < 0 and type(raw) is int:
                 # Nearly every value of nearly every meter.
                 entry.last = raw * scale.gain / scale.divisor + scale.bias
+                if entry.counts:
+                    self._note_count(entry, raw)
                 rows.append(entry.point.row)
                 numbers.append(entry.last)
                 words.append(0)
@@ -246,6 +291,66 @@ class Reading:
             words.append(word | more)
             times.append(moment)
         return Batch.of(rows, numbers, words, times, texts=texts)
+
+    def _note_count(self, entry: _Entry, raw: float) -> None:
+        if raw < entry.raw:
+            self.drops.append(Drop(entry.point, entry.raw, raw))
+        entry.raw = raw
+
+    def take_drops(self) -> list[Drop]:
+        """Registers that counted less than before, each once."""
+        drops, self.drops = self.drops, []
+        return drops
+
+    def pushed(self, values: Mapping[Attribute, Value], time: MeterTime | None, now: datetime) -> tuple[Batch, int]:
+        """Samples from what the meter sent unasked.
+
+        Args:
+            values: by attribute.
+            time: of the meter, for values that bring none of their own.
+            now: of reception.
+
+        Returns:
+            The batch, and how many values were left out because their scaler is not known yet.
+        """
+        rows: list[int] = []
+        numbers: list[float] = []
+        words: list[int] = []
+        times: list[int] = []
+        texts: list[TextSample] = []
+        unscaled = 0
+        common = (quality.of_time(time), ticks.from_datetime(time.utc)) if time is not None and time.utc else (0, 0)
+        for entry in self._entries:
+            if entry.attribute not in values:
+                continue
+            raw = values[entry.attribute]
+            word, moment = common
+            captured = _CAPTURE_TIME.get(entry.attribute.class_id)
+            if captured is not None:
+                at = Attribute(entry.attribute.class_id, entry.attribute.logical_name, captured)
+                word, moment = self._captured(values[at]) if at in values else common
+            if entry.kind is Kind.TEXT:
+                text, more = self._text(entry, raw)
+                texts.append(TextSample(entry.point.row, text, word | more, moment))
+                continue
+            if entry.kind is Kind.NUMBER and not self._has_scale(entry):
+                unscaled += 1
+                continue
+            self._pushing = True
+            number, more = self._number(entry, raw, now)
+            self._pushing = False
+            rows.append(entry.point.row)
+            numbers.append(number)
+            words.append(word | more)
+            times.append(moment)
+        return Batch.of(rows, numbers, words, times, texts=texts), unscaled
+
+    def _has_scale(self, entry: _Entry) -> bool:
+        class_id, name = entry.attribute.class_id, entry.attribute.logical_name
+        if class_id not in _SCALER_UNIT:
+            return True
+        where = Attribute(class_id, name, _SCALER_UNIT[class_id])
+        return where in self._scaler_values or where in self._scalers_before
 
     def _captured(self, value: Value | DlmsError) -> tuple[int, int]:
         """Time flags and ticks of a capture time; (0, 0), receive time, where the meter gives none."""
@@ -267,6 +372,8 @@ class Reading:
                 if scale is None:
                     return entry.last, quality.CONFIGURATION
                 entry.last = scale(raw)
+                if entry.counts:
+                    self._note_count(entry, raw)
                 return entry.last, 0
             if isinstance(raw, BitString) and raw.length <= 32:
                 entry.last = float(int.from_bytes(raw.octets, "big") >> (-raw.length % 8))

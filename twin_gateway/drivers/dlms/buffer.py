@@ -1,0 +1,310 @@
+"""The buffer of one profile object (load profile or event log), read piece by piece: what is new since the last time.
+
+Pieces go from the oldest to the newest and overlap a little; a row that was delivered is recognised by its time and
+content. A meter's clock that was set back takes the position back with it, so that nothing captured since is left out.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta, tzinfo
+
+from twin_gateway.drivers.dlms import obis
+from twin_gateway.drivers.dlms.acse import Conformance
+from twin_gateway.drivers.dlms.axdr import Value
+from twin_gateway.drivers.dlms.clock import MeterTime
+from twin_gateway.drivers.dlms.contact import Contact
+from twin_gateway.drivers.dlms.errors import DlmsError, MalformedApduError
+from twin_gateway.drivers.dlms.obis import Attribute
+from twin_gateway.drivers.dlms.positions import Position, row_key
+from twin_gateway.drivers.dlms.reading import zone_time
+from twin_gateway.drivers.dlms.services import by_entry, by_range
+
+BUFFER, CAPTURE_OBJECTS, CAPTURE_PERIOD, ENTRIES_IN_USE, PROFILE_ENTRIES = 2, 3, 4, 7, 8
+LONGEST_PIECE = timedelta(days=1)
+"""Longer spans are read in several requests, so that a reading or a command never waits for a month of rows."""
+ROWS_A_PIECE = 200
+MOST_ROWS = 10_000
+"""Rows taken of a buffer that can only be read by number."""
+_SET_BACK = timedelta(seconds=60)
+"""A position so far ahead of the meter's clock means that the clock was set back."""
+
+
+@dataclass(slots=True)
+class Shape:
+    """What a profile object says of itself.
+
+    Attributes:
+        captured: its columns.
+        clock: column of the time; -1 when there is none.
+        period: seconds between two rows; 0 when rows come with events, or when it is unknown.
+        capacity: rows kept; 0 when unknown.
+    """
+
+    captured: list[Attribute]
+    clock: int = -1
+    period: int = 0
+    capacity: int = 0
+
+
+def captured_of(capture_objects: Value) -> list[Attribute]:
+    """Columns from the capture_objects attribute.
+
+    Raises:
+        MalformedApduError: not a list of capture objects.
+    """
+    if not isinstance(capture_objects, list):
+        raise MalformedApduError("capture_objects is not an array")
+    captured = []
+    for item in capture_objects:
+        match item:
+            case [int(class_id), bytes(name), int(number), *_] if len(name) == 6:
+                captured.append(Attribute(class_id, name, number))
+            case _:
+                raise MalformedApduError("capture_objects holds something that is no capture object")
+    return captured
+
+
+def shape_of(capture_objects: Value, period: object = 0, capacity: object = 0) -> Shape:
+    """The shape from capture_objects, capture_period and profile_entries; the latter two may be refusals.
+
+    Raises:
+        MalformedApduError: not a list of capture objects.
+    """
+    captured = captured_of(capture_objects)
+    clock = Attribute(obis.CLOCK, obis.CLOCK_LN, 2)
+    return Shape(captured, captured.index(clock) if clock in captured else -1, _natural(period), _natural(capacity))
+
+
+def _natural(value: object) -> int:
+    return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else 0
+
+
+@dataclass(slots=True)
+class Row:
+    """One row of a buffer: its time by the meter's clock, and its cells."""
+
+    time: MeterTime
+    cells: list[Value]
+
+
+@dataclass(slots=True)
+class Piece:
+    """What one reading brought.
+
+    Attributes:
+        rows: new ones, in the order of the buffer.
+        bad: rows that could not be read.
+        known: rows left out, as they were delivered before.
+        again: rows of a time that was delivered before with other content; they are among `rows`.
+        more: whether older rows are still to come after this piece.
+        lost: the span whose rows the meter had overwritten before they could be read.
+    """
+
+    rows: list[Row] = field(default_factory=list)
+    bad: int = 0
+    known: int = 0
+    again: int = 0
+    more: bool = False
+    lost: tuple[datetime, datetime] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """How the rows of a buffer are to be understood.
+
+    Attributes:
+        zone, sign: of times without deviation, and of the deviation.
+        null_repeats: null-data stands for a time one period later, and for a value that did not change.
+        repeats: equal rows of one time are several events, not one row sent twice.
+    """
+
+    zone: tzinfo = UTC
+    sign: int = 1
+    null_repeats: bool = False
+    repeats: bool = False
+
+
+def new_rows(buffer: Value, shape: Shape, position: Position, rules: Rules, after: datetime | None = None) -> Piece:
+    """The rows of a buffer that were not delivered before; they count as delivered from here on.
+
+    Args:
+        buffer: rows as decoded.
+        shape: of the profile.
+        position: its position; the rows are added to its recent ones, `until` is left alone.
+        rules: see there.
+        after: rows at or before this time are left out.
+
+    Raises:
+        MalformedApduError: the buffer is no array.
+    """
+    if not isinstance(buffer, list):
+        raise MalformedApduError("profile buffer is not an array")
+    piece = Piece()
+    previous: datetime | None = None
+    above: list[Value] | None = None
+    seen: Counter[str] = Counter()
+    for cells in buffer:
+        if not isinstance(cells, list) or len(cells) <= shape.clock:
+            piece.bad += 1
+            continue
+        cell = cells[shape.clock]
+        if cell is None and previous is not None and shape.period:
+            time: MeterTime | None = MeterTime(previous + timedelta(seconds=shape.period))
+        else:
+            time = zone_time(cell, rules.zone, rules.sign, previous)
+        if time is None or time.utc is None:
+            piece.bad += 1
+            continue
+        if rules.null_repeats and above is not None and len(above) == len(cells):
+            cells = [old if new is None else new for old, new in zip(above, cells, strict=True)]
+        previous, above = time.utc, cells
+        if after is not None and time.utc <= after:
+            piece.known += 1
+            continue
+        content = [cell for column, cell in enumerate(cells) if column != shape.clock]
+        key = row_key(time.utc, content)
+        if rules.repeats:
+            seen[key] += 1
+            key = row_key(time.utc, content, seen[key] - 1)
+        elif position.until is not None and time.utc <= position.until and key not in position.recent:
+            piece.again += position.knows_time(time.utc)
+        if position.add(key):
+            piece.rows.append(Row(time, cells))
+        else:
+            piece.known += 1
+    return piece
+
+
+class Buffer:
+    """Reads the buffer of one profile object.
+
+    Args:
+        name: logical name.
+        shape: of the object.
+        position: until when it is known.
+        depth: how far back it is read the first time.
+        overlap: how far back of the position every reading starts.
+        rules: how to understand rows.
+    """
+
+    def __init__(
+        self, name: bytes, shape: Shape, position: Position, rules: Rules, *, depth: timedelta, overlap: timedelta
+    ) -> None:
+        self.name = name
+        self.shape = shape
+        self.position = position
+        self._depth = depth
+        self._overlap = overlap
+        self._rules = rules
+
+    async def read(self, contact: Contact) -> Piece:
+        """The next piece. Its position is kept by the caller, once the rows are delivered.
+
+        Raises:
+            DlmsError: the meter refused or answered nonsense.
+            OSError: the connection ended.
+        """
+        position, shape = self.position, self.shape
+        now = contact.meter_now
+        if position.until is not None and position.until > now + _SET_BACK:
+            contact.link.count("clock_set_back")
+            position.until = now - self._overlap
+        start = self._start(now)
+        lost = self._overwritten(start, now)
+        kind = _selection(contact)
+        if kind == "range":
+            end = min(start + self._span(), now + timedelta(seconds=1))
+            zone = self._rules.zone
+            bounds = by_range(start.astimezone(zone), end.astimezone(zone), self._rules.sign)
+            buffer = await contact.get(Attribute(obis.PROFILE, self.name, BUFFER), bounds)
+            after = None
+        else:
+            end = now
+            buffer = await self._by_entry(contact, start) if kind == "entry" else await self._whole(contact)
+            after = start - timedelta(microseconds=1)
+        piece = new_rows(buffer, shape, position, self._rules, after)
+        piece.more, piece.lost = end < now, lost
+        newest = max((row.time.utc for row in piece.rows if row.time.utc is not None), default=None)
+        # A piece of the past that was read is done with, also when nothing was captured in it.
+        reached = end if piece.more else newest
+        if reached is not None and (position.until is None or reached > position.until):
+            position.until = reached
+        return piece
+
+    def _start(self, now: datetime) -> datetime:
+        until = self.position.until
+        if until is None:
+            return now - self._depth
+        start = until - self._overlap
+        zone = self._rules.zone
+        local = start.astimezone(zone)
+        if local.replace(fold=0).utcoffset() != local.replace(fold=1).utcoffset():
+            # Within the hour that comes twice: the order of rows tells which, so it is read from before it.
+            start -= timedelta(hours=2)
+        if self.shape.period and self.shape.capacity:
+            # Nothing older is there any more; asking for it would only take time.
+            start = max(start, now - timedelta(seconds=self.shape.period * (self.shape.capacity + 1)))
+        return start
+
+    def _overwritten(self, start: datetime, now: datetime) -> tuple[datetime, datetime] | None:
+        until = self.position.until
+        if until is None or not self.shape.period or start <= until:
+            return None
+        lost = until, start
+        self.position.until = start
+        return lost
+
+    def _span(self) -> timedelta:
+        if not self.shape.period:
+            return LONGEST_PIECE
+        return max(min(LONGEST_PIECE, timedelta(seconds=self.shape.period * ROWS_A_PIECE)), self._overlap * 2)
+
+    async def _by_entry(self, contact: Contact, start: datetime) -> list[Value]:
+        """Rows from `start` on, found from the newest back, returned in the order of the buffer."""
+        attribute = Attribute(obis.PROFILE, self.name, BUFFER)
+        high = _natural(await contact.get(Attribute(obis.PROFILE, self.name, ENTRIES_IN_USE)))
+        rows: list[Value] = []
+        while high > 0 and len(rows) < MOST_ROWS:
+            low = max(1, high - ROWS_A_PIECE + 1)
+            part = await contact.get(attribute, by_entry(low, high))
+            if not isinstance(part, list):
+                raise MalformedApduError("profile buffer is not an array")
+            rows = part + rows
+            first = _time_of(part[0], self.shape, self._rules) if part else None
+            if not part or (first is not None and first < start):
+                break
+            high = low - 1
+        return rows
+
+    async def _whole(self, contact: Contact) -> Value:
+        return await contact.get(Attribute(obis.PROFILE, self.name, BUFFER))
+
+
+def _time_of(cells: Value, shape: Shape, rules: Rules) -> datetime | None:
+    if not isinstance(cells, list) or not 0 <= shape.clock < len(cells):
+        return None
+    time = zone_time(cells[shape.clock], rules.zone, rules.sign)
+    return time.utc if time is not None else None
+
+
+def _selection(contact: Contact) -> str:
+    """How the buffer is read: `range`, `entry` or `none`."""
+    if not contact.session.association.conformance & Conformance.SELECTIVE_ACCESS:
+        return "none"
+    return contact.config.selection
+
+
+async def shape_from(contact: Contact, name: bytes) -> Shape:
+    """The shape of a profile object, read from the meter.
+
+    Raises:
+        DlmsError: its columns cannot be read.
+        OSError: the connection ended.
+    """
+    wanted = [Attribute(obis.PROFILE, name, n) for n in (CAPTURE_OBJECTS, CAPTURE_PERIOD, PROFILE_ENTRIES)]
+    objects, period, capacity = await contact.get_many(wanted)
+    if isinstance(objects, DlmsError):
+        raise objects
+    return shape_of(objects, period, capacity)

@@ -1,0 +1,132 @@
+"""Until when each profile and log of a meter is known, and which of its last rows; kept on disk over restarts."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import re
+from dataclasses import dataclass, field
+from datetime import datetime
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any
+
+from twin_gateway.drivers.dlms import obis
+
+_log = logging.getLogger(__name__)
+
+RECENT = 512
+"""Rows remembered one by one, so that a row that is read again is not delivered again."""
+
+
+@dataclass(slots=True)
+class Position:
+    """How far one profile is known.
+
+    Attributes:
+        until: everything up to this meter time was read; None before the first reading.
+        recent: keys of the rows delivered last, in the order of their delivery.
+    """
+
+    until: datetime | None = None
+    recent: dict[str, None] = field(default_factory=dict)
+
+    def add(self, key: str) -> bool:
+        """Remembers a row; whether it is new."""
+        if key in self.recent:
+            return False
+        self.recent[key] = None
+        if len(self.recent) > RECENT:
+            del self.recent[next(iter(self.recent))]
+        return True
+
+    def knows_time(self, moment: datetime) -> bool:
+        """Whether a row of this time was delivered already, of whatever content."""
+        start = f"{moment.isoformat()} "
+        return any(key.startswith(start) for key in self.recent)
+
+
+def row_key(moment: datetime, cells: object, occurrence: int = 0) -> str:
+    """What a row is recognised by: its time, its content, and which of several equal ones it is."""
+    digest = blake2b(repr(cells).encode(), digest_size=8).hexdigest()
+    return f"{moment.isoformat()} {digest}" + (f"#{occurrence}" if occurrence else "")
+
+
+def file_of(directory: Path, kind: str, name: str) -> Path:
+    """The file of a device for small durable things; `name` may hold anything."""
+    return directory / f"dlms-{kind}-{re.sub(r'[^A-Za-z0-9_.-]', '_', name)}.json"
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Writes a small file as a whole: the old one stays until the new one is complete; readable by its owner only.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    fresh = path.with_suffix(".new")
+    descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+        json.dump(content, file)
+    fresh.replace(path)
+
+
+def keep_json(path: Path, content: Any) -> bool:
+    """write_json where a failure costs no more than reading again after a restart; it is logged, False then."""
+    try:
+        write_json(path, content)
+    except OSError as error:
+        _log.warning("%s cannot be written (%s); after a restart things are read again", path, error)
+        return False
+    return True
+
+
+def read_json(path: Path, loss: str) -> dict[str, Any]:
+    """A file of write_json; empty when there is none, or when it is damaged (then `loss` is told)."""
+    try:
+        kept = json.loads(path.read_text("utf-8"))
+        if isinstance(kept, dict):
+            return kept
+        raise ValueError("not an object")
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError) as error:
+        _log.warning("%s cannot be read (%s); %s", path, error, loss)
+        return {}
+
+
+class Positions:
+    """The positions of one device; a lost file only means reading rows again."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._known: dict[str, Position] = {}
+        for name, kept in read_json(path, "profiles and logs are read again from their full depth").items():
+            try:
+                # Before rows were remembered one by one, the time alone was kept.
+                text, recent = (kept, []) if isinstance(kept, str) else (kept["until"], kept["recent"])
+                until = datetime.fromisoformat(text) if text is not None else None
+                if until is not None and until.tzinfo is None:
+                    raise ValueError("a time without a zone")
+                self._known[name] = Position(until, dict.fromkeys(map(str, recent[-RECENT:])))
+            except (ValueError, KeyError, TypeError) as error:
+                _log.warning("%s: the position of %s cannot be used (%s); it is read again", path, name, error)
+
+    def get(self, profile: bytes) -> Position:
+        """The position of a profile, to be changed in place and then kept by save()."""
+        return self._known.setdefault(obis.text(profile), Position())
+
+    def forget(self) -> None:
+        """Forgets everything: it is another meter."""
+        self._known.clear()
+        self.save()
+
+    def save(self) -> None:
+        """Puts all positions on disk."""
+        keep_json(
+            self._path,
+            {
+                name: {"until": at.until.isoformat() if at.until else None, "recent": list(at.recent)}
+                for name, at in self._known.items()
+            },
+        )
