@@ -355,7 +355,7 @@ class Supervision:
                 await self._save()
             except sqlite3.Error as error:
                 self.context.alarms.event("G02", self.gateway, f"Availability cannot be kept: {error}", 600)
-        if self.settings.certificates and now >= self._due["certificates"]:
+        if now >= self._due["certificates"]:
             self._due["certificates"] = now + CERTIFICATES_S
             await self.checks.certificates()
 

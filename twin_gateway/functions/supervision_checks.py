@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 
@@ -161,10 +162,16 @@ class Checks:
             self._context.alarms.set(device.frozen > 0, "D08", device.place, text, 400)
 
     async def certificates(self) -> None:
-        """D09: certificates that expire or have expired."""
-        about = self._gateway or self._context.place
+        """D09: certificates that expire or have expired: of the settings at the gateway, of TLS at its link."""
+        await self._certificates(self._gateway or self._context.place, self._settings.certificates)
+        for link in self._links.values():
+            files = getattr(link, "certificates", ())
+            if files:
+                await self._certificates(link.address, files)
+
+    async def _certificates(self, about: str, files: Sequence[Path]) -> None:
         worst, texts, ends = 0, [], []
-        for path in self._settings.certificates:
+        for path in files:
             try:
                 until = await asyncio.to_thread(expiry, path)
             except (OSError, ValueError) as error:

@@ -11,10 +11,12 @@ from address_space import clock
 from address_space.address import AddressError, parse
 from address_space.ports import Argument, AuditRecord, Caller, MethodResult, MethodSpec, Right
 from address_space.quality import StatusCode
-from twin_gateway.drivers.contract import LinkService
+from twin_gateway.drivers.contract import ComparedDriver, LinkService
 from twin_gateway.functions.slices import Slices
+from twin_gateway.functions.supervision_requests import DeviceRequests
 from twin_gateway.functions.supervision_results import FUNCTION, members, with_places_above
 from twin_gateway.functions.supervision_store import Maintenance
+from twin_gateway.twin.supervision.revision import Difference
 from twin_gateway.twin.supervision.rollup import function_of, roll_up
 
 if TYPE_CHECKING:
@@ -39,6 +41,7 @@ class SupervisionMethods:
     def __init__(self, supervision: Supervision) -> None:
         self._of = supervision
         self._owner = function_of(supervision.context.place, FUNCTION)
+        self._requests = DeviceRequests(self._owner, supervision.links.get, self._permits, self._audit)
 
     def specs(self) -> Sequence[MethodSpec]:
         """What is offered."""
@@ -73,6 +76,7 @@ class SupervisionMethods:
             MethodSpec(
                 self._owner, "SetMaintenance", maintain, _ANSWER, Right.OPERATE, "Suppress alarms while at work"
             ),
+            *self._requests.specs(),
         )
 
     async def call(self, name: str, arguments: Sequence[Any], caller: Caller) -> MethodResult:
@@ -90,7 +94,8 @@ class SupervisionMethods:
                 return await self._serve(str(arguments[0]), LinkService.SYNCHRONISE, Right.CONFIGURE, caller)
             case "SetMaintenance":
                 return await self._maintain(str(arguments[0]), bool(arguments[1]), str(arguments[2]), caller)
-        return MethodResult(StatusCode.BadMethodInvalid, (), f"there is no method {name}")
+        asked = await self._requests.call(name, arguments, caller)
+        return asked or MethodResult(StatusCode.BadMethodInvalid, (), f"there is no method {name}")
 
     # ---- reading --------------------------------------------------------------------------------------------------
 
@@ -140,7 +145,8 @@ class SupervisionMethods:
         device, problem = self._find(place, Right.READ, caller)
         if device is None:
             return MethodResult(problem.status, ([], [], [], []), problem.text)
-        lines = device.differences
+        link = self._of.links.get(device.link)
+        lines = [*device.differences, *_of_model(link.driver if link is not None else None)]
         columns = (
             [line.item for line in lines],
             [line.expected for line in lines],
@@ -231,3 +237,10 @@ class SupervisionMethods:
 
 def _refused(status: int, text: str) -> MethodResult:
     return MethodResult(status, (text,), text)
+
+
+def _of_model(driver: object) -> list[Difference]:
+    """What the driver has found by comparing the device with the description of it."""
+    if not isinstance(driver, ComparedDriver):
+        return []
+    return [Difference(line.item, line.expected, line.found, matches=False) for line in driver.differences]
