@@ -23,7 +23,7 @@ from typing import Any
 HEAD = struct.Struct(">BHQ")
 """Head of a record on the channel: kind, octets that follow, nanoseconds since 1970 (of receipt by the kernel)."""
 MAX_LINE = 65_536
-_ETHERTYPE = 0x88B8
+_ETHERTYPE, _EVERY_TYPE = 0x88B8, 3
 _MAX_FRAME = 1600
 _QUEUE_OCTETS = 1 << 20
 _AT_ONCE = 64
@@ -49,8 +49,12 @@ class Kind(IntEnum):
 
 
 def filter_of(destinations: Sequence[bytes]) -> list[tuple[int, int, int, int]]:
-    """A classic BPF program that lets through what goes to one of these addresses: (code, true, false, operand)."""
-    program: list[tuple[int, int, int, int]] = []
+    """A classic BPF program that lets through GOOSE to one of these addresses: (code, true, false, operand)."""
+    program: list[tuple[int, int, int, int]] = [
+        (0x28, 0, 0, 12),  # the EtherType; the kernel has taken off the VLAN tag
+        (0x15, 1, 0, _ETHERTYPE),
+        (0x06, 0, 0, 0),
+    ]
     for address in destinations:
         program += [
             (0x20, 0, 0, 0),  # the first four octets
@@ -80,7 +84,8 @@ def open_socket(interface: str, destinations: Sequence[bytes]) -> socket.socket:
         opened.setsockopt(_SOL_PACKET, _AUXILIARY, 1)
         with contextlib.suppress(OSError):  # before Linux 4.20; what goes out is then seen by its type
             opened.setsockopt(_SOL_PACKET, _IGNORE_OUTGOING, 1)
-        opened.bind((interface, _ETHERTYPE))
+        # A socket for one EtherType would be shown frames of a foreign VLAN as if they had no tag.
+        opened.bind((interface, _EVERY_TYPE))
         index = socket.if_nametoindex(interface)
         for address in destinations:
             request = struct.pack("=iHH8s", index, _MULTICAST, 6, address)
