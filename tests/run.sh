@@ -26,7 +26,7 @@ fi
 
 venv="${TWIN_VENV:-.venv}"
 [ -x "$venv/bin/python" ] || python3 -m venv "$venv"
-"$venv/bin/python" -m pip install -q -e '.[test]'
+"$venv/bin/python" -m pip install -q -e '.[test]' -e examples/modbus
 for peer in tests/peers/*/package.json; do
   [ -e "$peer" ] || continue
   npm install --no-audit --no-fund --loglevel=error --prefix "$(dirname "$peer")" >/dev/null

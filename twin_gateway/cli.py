@@ -14,6 +14,7 @@ from twin_gateway import __version__
 from twin_gateway.grid_cli import grid_app
 from twin_gateway.history_cli import history_app
 from twin_gateway.inject_cli import app as inject_app
+from twin_gateway.link_cli import capture, links
 from twin_gateway.trust_cli import trust_app
 from twin_gateway.user_cli import users_app
 
@@ -28,6 +29,8 @@ app.add_typer(trust_app, name="trust")
 app.add_typer(grid_app, name="grid")
 app.add_typer(history_app, name="history")
 app.add_typer(inject_app, name="inject")
+app.command()(links)
+app.command()(capture)
 
 ConfigFile = Annotated[Path, typer.Argument(help="The gateway's configuration file.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]

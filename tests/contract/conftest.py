@@ -18,7 +18,7 @@ from peers.wire_notes import WireNotes
 
 from address_space.point import Batch, TextSample
 from twin_gateway.drivers.contract import BoundPoint, Driver
-from twin_gateway.drivers.registry import create_driver
+from twin_gateway.drivers.registry import create_driver, protocol_names
 from twin_gateway.mapping.check import check
 from twin_gateway.mapping.model import MappedDevice
 
@@ -36,6 +36,8 @@ class Case:
         mapping: text of the device section with `{port}`.
         datagrams: a dead peer is noticed by silence only.
         silence: seconds within which a peer that went silent must be noticed.
+        program: what to run instead of the protocol's simulator; its port follows.
+        selects: the control model of its command begins with Select.
     """
 
     protocol: str
@@ -44,6 +46,8 @@ class Case:
     arguments: tuple[str, ...] = ()
     datagrams: bool = False
     silence: float = 12.0
+    program: tuple[str, ...] = ()
+    selects: bool = False
 
 
 CASES = (
@@ -67,6 +71,7 @@ CASES = (
         "    QA1/CSWI1/Pos: {ref: LD0/CSWI1.Pos, control: {model: device}},\n"
         "    MMXU1/TotW: {ref: LD0/MMXU1.TotW}, MMXU1/Hz: {ref: LD0/MMXU1.Hz}}}}}\n",
         ("--port", "{port}"),
+        selects=True,
     ),
     Case(
         "dlms",
@@ -83,6 +88,16 @@ CASES = (
         "    at: {MV1/F05: {points: {\n"
         "    MMXU1/TotW: {path: /p, unit: W}, MMXU1/Hz: {path: /f, unit: Hz}}}}}\n",
         datagrams=True,
+    ),
+    Case(
+        "modbus",
+        "",
+        "  dev: {protocol: modbus, host: 127.0.0.1, port: {port}, poll: 0.3 s, timeout: 2 s, at: {MV1/F05: {points: {\n"
+        "    QA1/CSWI1/Pos: {table: discrete, register: 10, control: {coil: 10, model: direct-normal}},\n"
+        "    MMXU1/TotW: {table: input, register: 0, type: f32, unit: W},\n"
+        "    MMXU1/Hz: {table: holding, register: 0, unit: Hz}}}}}\n",
+        ("{port}",),
+        program=("node", "tests/peers/modbus/server.js"),
     ),
 )
 
@@ -115,7 +130,16 @@ class Recorder(WireNotes):
             assert isinstance(sample, TextSample)
             self.last[sample.row] = (sample.text, sample.quality, sample.source_time)
 
-    def event(self, code: str, text: str, *, severity: int = 400, address: str = "") -> None:
+    def event(
+        self,
+        code: str,
+        text: str,
+        *,
+        severity: int = 400,
+        address: str = "",
+        source_time: int = 0,
+        time_quality: str | None = None,
+    ) -> None:
         assert 1 <= severity <= 1000
         self.events.append(f"{code} {text} {address}")
 
@@ -140,11 +164,9 @@ class Bed:
             path = self.folder / "device.yaml"
             path.write_text(text.replace("{port}", str(self.port)))
         arguments = [argument.replace("{port}", str(self.port)) for argument in self.case.arguments]
+        program = (sys.executable, "-m", f"twin_gateway.simulate.{self.case.protocol}", str(path))
         self.process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-m",
-            f"twin_gateway.simulate.{self.case.protocol}",
-            str(path),
+            *(self.case.program or program),
             *arguments,
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
@@ -189,6 +211,8 @@ class Bed:
 @pytest.fixture(params=CASES, ids=lambda case: case.protocol)
 async def bed(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Bed]:
     case: Case = request.param
+    if case.protocol not in protocol_names():
+        pytest.skip(f"the plug-in for {case.protocol} is not installed")
     made = Bed(case, tmp_path, free_port(socket.SOCK_DGRAM if case.datagrams else socket.SOCK_STREAM))
     yield made
     await made.kill()

@@ -15,7 +15,7 @@ from typing import Any, Final
 import yaml
 
 from twin_gateway.drivers.contract import DeviceConfig, ProtocolSpec
-from twin_gateway.drivers.registry import protocol, protocol_names
+from twin_gateway.drivers.registry import fault_of, protocol, protocol_names
 from twin_gateway.mapping.device import DeviceReader
 from twin_gateway.mapping.expand import Expander
 from twin_gateway.mapping.field_error import kind_of
@@ -256,7 +256,10 @@ class _Devices:
             hint = f"one of {', '.join(protocol_names())}"
             self.source.report(at, "TG202", f"'protocol' is missing in '{name}'", hint)
         elif isinstance(given, str) and given in protocol_names():
-            return protocol(given)
+            fault = fault_of(given)
+            if not fault:
+                return protocol(given)
+            self.source.report(body.value_at("protocol"), "TG601", fault, "repair or remove the plug-in's package")
         elif given is not BROKEN:
             hint = did_you_mean(str(given), protocol_names()) or f"there are {', '.join(protocol_names())}"
             self.source.report(body.value_at("protocol"), "TG601", f"no protocol '{given}'", hint)

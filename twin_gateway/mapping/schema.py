@@ -7,13 +7,13 @@ place with `use` needs not be complete, since it may only override.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 from address_space import units
 from twin_gateway.drivers.contract import FieldKind, FieldSpec, ProtocolSpec
-from twin_gateway.drivers.registry import protocol, protocol_names
+from twin_gateway.drivers.registry import OWN_PROTOCOLS, protocol
 from twin_gateway.mapping.alarm_rule import CLASSES
 
 Schema = dict[str, Any]
@@ -76,9 +76,8 @@ _COMMON: Schema = {
 }
 
 
-def mapping_schema() -> Schema:
-    """The whole schema, draft-07."""
-    names = protocol_names()
+def mapping_schema(names: Sequence[str] = OWN_PROTOCOLS) -> Schema:
+    """The whole schema, draft-07, for these protocols (`protocol_names` has those of plug-ins too)."""
     definitions: Schema = {}
     for name in names:
         _add_protocol(definitions, protocol(name))

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from twin_gateway.drivers.registry import protocol_names
+from twin_gateway.drivers.registry import fault_of, protocol_names
 from twin_gateway.mapping.field_error import kind_of
 from twin_gateway.mapping.lines import Drop, Line, LineReader, Several, merged
 from twin_gateway.mapping.pattern import Scalar, fill
@@ -81,6 +81,11 @@ class Templates:
             template.sound = False
         elif protocol not in protocol_names():
             self._no_protocol(source, value, protocol)
+            template.sound = False
+        elif fault_of(protocol):
+            source.report(
+                value.value_at("protocol"), "TG601", fault_of(protocol), "repair or remove the plug-in's package"
+            )
             template.sound = False
         if value.get("params") is not None:
             self._params(source, value["params"], value.value_at("params"), template)

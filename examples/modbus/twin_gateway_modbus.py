@@ -1,0 +1,175 @@
+"""Modbus TCP as a plug-in: registers and coils are polled, a coil is operated. Modbus has neither quality nor time."""
+
+from __future__ import annotations
+
+import asyncio
+import struct
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from pydantic import Field
+from pymodbus.client import AsyncModbusTcpClient
+from pymodbus.exceptions import ModbusException
+
+from address_space.addcause import AddCause
+from address_space.point import Batch
+from address_space.ports import Outcome, Verb
+from address_space.quality import Quality, StatusCode
+from twin_gateway.drivers.capture import Carrier, Flow
+from twin_gateway.drivers.contract import (
+    BoundPoint,
+    DeviceCommand,
+    DeviceConfig,
+    DiscoveredPoint,
+    FieldKind,
+    FieldSpec,
+    Link,
+    LinkLost,
+    PointChange,
+    ProtocolSpec,
+)
+from twin_gateway.durations import Seconds
+
+TYPES = {"bool": ("", 1), "u16": (">H", 1), "i16": (">h", 1), "u32": (">I", 2), "i32": (">i", 2), "f32": (">f", 2)}
+_READS = {
+    "coil": "read_coils",
+    "discrete": "read_discrete_inputs",
+    "holding": "read_holding_registers",
+    "input": "read_input_registers",
+}
+
+
+class ModbusConfig(DeviceConfig):
+    """Device section of `protocol: modbus`: where it is, its unit identifier, and how often it is polled."""
+
+    host: str = Field(min_length=1, max_length=253)
+    port: int = Field(default=502, ge=1, le=65_535)
+    unit: int = Field(default=1, ge=0, le=255)
+    poll: Seconds = 1.0
+    timeout: Seconds = 3.0
+
+
+class ModbusDriver:
+    """Driver of one device; see `twin_gateway.drivers.contract.Driver` for its obligations."""
+
+    def __init__(self, name: str, config: ModbusConfig, points: Sequence[BoundPoint]) -> None:
+        self._name, self._config = name, config
+        self._points = {point.row: point for point in points}
+        self._client: AsyncModbusTcpClient | None = None
+
+    async def run(self, link: Link) -> None:
+        """Connect and poll until the device no longer answers; raises LinkLost then."""
+        host, port = self._config.host, self._config.port
+
+        def trace(sending: bool, octets: bytes) -> bytes:
+            if octets:
+                link.traffic(sending, octets)
+            return octets
+
+        client = AsyncModbusTcpClient(
+            host, port=port, timeout=self._config.timeout, retries=0, reconnect_delay=0, trace_packet=trace
+        )
+        try:
+            if not await client.connect():
+                raise LinkLost(f"{host}:{port} takes no connection")
+            transport = client.ctx.transport
+            local, remote = (transport.get_extra_info(name)[:2] for name in ("sockname", "peername"))
+            link.connected(Flow(Carrier.TCP, local, remote))
+            self._client = client
+            while True:
+                await self._poll(link, client)
+                await asyncio.sleep(self._config.poll)
+        except ModbusException as error:
+            raise LinkLost(f"{host}:{port} no longer answers: {error}") from error
+        finally:
+            self._client = None
+            client.close()
+
+    async def _poll(self, link: Link, client: AsyncModbusTcpClient) -> None:
+        values: dict[int, tuple[float, int]] = {}
+        for point in list(self._points.values()):
+            code, size = TYPES[point.fields.get("type", "u16")]
+            read = getattr(client, _READS[point.fields["table"]])
+            answer = await read(point.fields["register"], count=size, device_id=self._config.unit)
+            link.up()
+            if answer.isError():
+                link.count("read_errors")
+                link.error(f"the device refuses to read: {answer}", point.address)
+                values[point.row] = (0.0, Quality.INVALID | Quality.FAILURE)
+            elif point.fields["table"] in {"coil", "discrete"}:
+                values[point.row] = (answer.bits[0] + (point.cdc in {"DPC", "DPS"}), 0)
+            else:
+                octets = struct.pack(f">{size}H", *answer.registers)
+                values[point.row] = (struct.unpack(code, octets)[0], 0)
+        link.publish(Batch.of(list(values), [v for v, _ in values.values()], [int(q) for _, q in values.values()]))
+
+    async def execute(self, command: DeviceCommand) -> Outcome:
+        """Write a coil; Good when the device echoes it."""
+        client, number = self._client, command.command_id
+        if client is None:
+            lost = AddCause.ABORTION_BY_COMMUNICATION_LOSS
+            return Outcome(StatusCode.BadNoCommunication, lost, "link", f"no connection with {self._name}", number)
+        if command.verb is not Verb.OPERATE or command.test:
+            what = "test commands" if command.test else command.verb
+            text = f"Modbus has no {what}"
+            return Outcome(StatusCode.BadNotSupported, AddCause.NOT_SUPPORTED, "device", text, number)
+        state = bool(command.value == 2 if command.point.cdc in {"DPC", "DPS"} else command.value)
+        coil = (command.point.control or {})["coil"]
+        try:
+            async with asyncio.timeout(command.timeout):
+                answer = await client.write_coil(coil, state, device_id=self._config.unit)
+        except (TimeoutError, ModbusException) as error:
+            text = f"no answer from the device, the outcome is unknown: {error or 'time-out'}"
+            return Outcome(StatusCode.BadTimeout, AddCause.TIME_LIMIT_OVER, "device", text, number, sent=True)
+        if answer.isError():
+            text = f"the device refuses: {answer}"
+            return Outcome(StatusCode.BadInvalidState, AddCause.UNKNOWN, "device", text, number, sent=True)
+        return Outcome(StatusCode.Good, text="the device took it", command_id=number, sent=True)
+
+    async def update(self, change: PointChange) -> None:
+        """Add and remove points without reconnecting."""
+        for point in change.removed:
+            self._points.pop(point.row, None)
+        self._points.update({point.row: point for point in change.added})
+
+    async def discover(self) -> Sequence[DiscoveredPoint]:
+        """Modbus devices do not say what they have: nothing. Raises LinkLost without a connection."""
+        if self._client is None:
+            raise LinkLost(f"no connection with {self._name}")
+        return []
+
+
+def _source(_config: Any, fields: Mapping[str, Any]) -> str:
+    return f"{fields['table']}/{fields['register']}"
+
+
+def _unalias(value: str) -> tuple[str | None, int | str] | None:
+    link, _, source = value.partition("/")
+    return (link, source) if source.partition("/")[0] in _READS else None
+
+
+def _check(_config: Any, fields: Mapping[str, Any]) -> Sequence[tuple[str, str]]:
+    bits = fields["table"] in {"coil", "discrete"}
+    if bits is not (fields.get("type", "bool" if bits else "u16") == "bool"):
+        return [("type", f"{fields['table']} and {fields['type']} do not go together")]
+    return ()
+
+
+SPEC = ProtocolSpec(
+    name="modbus",
+    scheme="modbus",
+    config=ModbusConfig,
+    point_fields=(
+        FieldSpec("table", FieldKind.CHOICE, required=True, choices=tuple(_READS), help="which table of the device"),
+        FieldSpec("register", FieldKind.INT, required=True, low=0, high=65_535, help="number in it, from 0"),
+        FieldSpec("type", FieldKind.CHOICE, choices=tuple(TYPES), help="u16 unless said, bool of coils"),
+    ),
+    control_fields=(FieldSpec("coil", FieldKind.INT, required=True, low=0, high=65_535, help="the coil to write"),),
+    control_models=("direct-normal",),
+    driver="twin_gateway_modbus:ModbusDriver",
+    source=_source,
+    alias=lambda link, _config, source: f"{link}/{source}",
+    unalias=_unalias,
+    command_source=lambda _config, _fields, control: f"coil/{control['coil']}",
+    check=_check,
+)
