@@ -148,7 +148,7 @@ class Reads:
                 answer = await self.read(key >> 24, key & MAX_ADDRESS)
             except (TimeoutError, ConnectionError) as problem:
                 link.count("timeouts" if isinstance(problem, TimeoutError) else "unsent_requests")
-                link.error(f"not read: {problem or f'no answer within {self._patience:g} s'}", address)
+                link.error(f"not read: {str(problem) or f'no answer within {self._patience:g} s'}", address)
                 continue
             link.count("reads")
             if answer.refusal:
