@@ -9,7 +9,8 @@ from open61850.mms.types import PrimitiveType, StructureType
 from address_space.catalogue import CDCS
 from twin_gateway.drivers.iec61850.config import SPEC, Iec61850Config
 from twin_gateway.drivers.iec61850.errors import ModelError
-from twin_gateway.drivers.iec61850.model import LogicalNode, Model, differences
+from twin_gateway.drivers.iec61850.compare import compare, text_of
+from twin_gateway.drivers.iec61850.model import LogicalNode, Model
 from twin_gateway.drivers.iec61850.points import Reference, points_of, resolve, scaling
 from twin_gateway.drivers.iec61850.scl import read_scl
 from twin_gateway.drivers.registry import protocol
@@ -148,14 +149,17 @@ def test_offer_of_the_demo_bay_is_complete(bay):
 
 def test_models_are_compared(bay):
     other = read_scl(BAY.with_name("F06Q1.cid"))
-    assert differences(bay, bay) == []
-    assert len(differences(bay, other)) > 1
+    assert compare(bay, bay, {}) == []
+    assert len(compare(bay, other, {})) > 1
     renamed = Model("F07Q1", {"F07Q1LD0": dict(bay.nodes["F07Q1LD0"])}, dict(bay.data_sets), bay.blocks)
     del renamed.nodes["F07Q1LD0"]["XSWI2"]
     renamed.data_sets["F07Q1LD0/LLN0$Status"] = bay.data_sets["F07Q1LD0/LLN0$Status"][:-1]
-    assert differences(bay, renamed) == [
-        "F07Q1LD0: logical node XSWI2 is missing in the device",
-        "data set F07Q1LD0/LLN0$Status has other members",
+    last = bay.data_sets["F07Q1LD0/LLN0$Status"][-1]
+    found = compare(bay, renamed, {"F07Q1LD0/LLN0$DC$NamPlt$configRev": "2"})
+    assert [text_of(of) for of in found] == [
+        "logical node F07Q1LD0/XSWI2 is missing in the device",
+        f"data set F07Q1LD0/LLN0$Status: member {last} is missing in the device",
+        "F07Q1LD0/LLN0$DC$NamPlt$configRev is 2, not 1",
     ]
 
 

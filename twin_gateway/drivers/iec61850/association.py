@@ -45,6 +45,8 @@ IDENTIFY = encode_tlv(0x82)
 """The cheapest confirmed request that every server answers, if only with an error."""
 _DEFAULT_PDU_SIZE = 65000
 _CLOSE_WAIT = 0.5
+_MAX_ANSWER = 4096
+"""Octets of the answer to an association; a sound one has about 200."""
 _ENVELOPE = 12
 """Octets of the confirmed request around a service, at most."""
 
@@ -195,6 +197,8 @@ class Association(asyncio.Protocol):
     # -- decoding ------------------------------------------------------------------------------------------------
 
     def _associated(self, tsdu: bytes) -> None:
+        if len(tsdu) > _MAX_ANSWER:
+            raise MmsProtocolError(f"answer to the association of {len(tsdu)} octets")
         self.agreement = decode_association_response(tsdu)
         self.pdu_size = max(256, min(self.agreement.max_pdu_size or _DEFAULT_PDU_SIZE, _DEFAULT_PDU_SIZE))
         self._slots = asyncio.Semaphore(max(1, min(self.agreement.max_outstanding_calling, 16)))
