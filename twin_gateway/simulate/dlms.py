@@ -4,13 +4,19 @@
 
     host: 127.0.0.1
     port: 4059                       # 0: any free port
+    framing: wrapper                 # or hdlc, with hdlc: {frame_octets: 128, window: 1}
     defaults: {security: none}       # fields that every meter has unless it says otherwise
     meters:
       m1:
         logical_device: 1            # the wPort; counted up from 1 unless said
         serial: "00000417"
-        security: hls-gmac           # none, lls (password) or hls-gmac (keys); client: 16, 1 with security
+        security: hls-gmac           # none, lls (password), hls-gmac or hls-ecdsa (keys); client: 16, 1 with security
         keys: {authentication: D0D1D2D3D4D5D6D7D8D9DADBDCDDDEDF, encryption: 000102030405060708090A0B0C0D0E0F}
+        suite: 0                     # 1 with hls-ecdsa
+        general_ciphering: false     # offers general-glo- and general-ded-ciphering
+        key_agreement: none          # or one-pass, static: how the meter answers general-ciphering with agreed keys
+        curve_keys: {signing: m.key, client_signing: c.pem, agreement: m.key, client_agreement: c.pem}   # PEM, P-256
+        block_window: 0              # general block transfer, with this window
         pdu_size: 1024
         lists: true                  # offers GET with-list
         clock: {offset: 0, deviation: 120}        # seconds it is wrong; minutes local time is ahead of UTC, or none
@@ -45,14 +51,22 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from twin_gateway.drivers.dlms import obis
 from twin_gateway.drivers.dlms.acse import Mechanism
-from twin_gateway.drivers.dlms.ciphering import Key
+from twin_gateway.drivers.dlms.ciphering import Key, Protection
 from twin_gateway.drivers.dlms.errors import WrapperError
+from twin_gateway.drivers.dlms.hdlc import Parameters
+from twin_gateway.drivers.dlms.suite1 import Agreement, AgreementKeys, SigningKeys, load_private, load_public
 from twin_gateway.drivers.dlms.wrapper import Deframer, frame
 from twin_gateway.durations import Seconds
+from twin_gateway.simulate.dlms_hdlc import HdlcStation
 from twin_gateway.simulate.dlms_meter import Meter, Register, unit_code
 from twin_gateway.simulate.dlms_server import Access, ServerAssociation
 
-_MECHANISMS = {"none": Mechanism.NONE, "lls": Mechanism.LLS, "hls-gmac": Mechanism.HLS_GMAC}
+_MECHANISMS = {
+    "none": Mechanism.NONE,
+    "lls": Mechanism.LLS,
+    "hls-gmac": Mechanism.HLS_GMAC,
+    "hls-ecdsa": Mechanism.HLS_ECDSA,
+}
 
 
 class SimulationError(ValueError):
@@ -97,6 +111,22 @@ class KeysFile(_Strict):
     encryption: Octets16
 
 
+class CurveKeysFile(_Strict):
+    """PEM files with keys of curve P-256: the meter's private ones, the client's public ones."""
+
+    signing: str | None = None
+    client_signing: str | None = None
+    agreement: str | None = None
+    client_agreement: str | None = None
+
+
+class HdlcFile(_Strict):
+    """What the meters grant at most."""
+
+    frame_octets: int = Field(default=128, ge=32, le=2030)
+    window: int = Field(default=1, ge=1, le=7)
+
+
 class ClockFile(_Strict):
     """How a meter's clock is set."""
 
@@ -119,7 +149,12 @@ class MeterFile(_Strict):
     logical_device: int | None = Field(default=None, ge=1, le=0x7FFF)
     serial: str | None = None
     system_title: Octets8 | None = None
-    security: Literal["none", "lls", "hls-gmac"] = "none"
+    security: Literal["none", "lls", "hls-gmac", "hls-ecdsa"] = "none"
+    suite: Literal[0, 1] = 0
+    general_ciphering: bool = False
+    key_agreement: Literal["none", "one-pass", "static"] = "none"
+    curve_keys: CurveKeysFile = CurveKeysFile()
+    block_window: int = Field(default=0, ge=0, le=63)
     client: int | None = None
     password: str = ""
     keys: KeysFile | None = None
@@ -136,6 +171,8 @@ class SimulationFile(_Strict):
 
     host: str = "127.0.0.1"
     port: int = Field(default=4059, ge=0, le=0xFFFF)
+    framing: Literal["wrapper", "hdlc"] = "wrapper"
+    hdlc: HdlcFile = HdlcFile()
     defaults: dict[str, Any] = {}
     meters: dict[str, dict[str, Any]]
 
@@ -236,8 +273,8 @@ def _access(number: int, entry: MeterFile, keys: dict[str, Key]) -> Access:
     def key(text: str) -> Key:
         return keys.setdefault(text, Key(bytes.fromhex(text)))
 
-    if entry.security == "hls-gmac" and entry.keys is None:
-        raise SimulationError("hls-gmac needs keys")
+    if entry.security in {"hls-gmac", "hls-ecdsa"} and entry.keys is None:
+        raise SimulationError(f"{entry.security} needs keys")
     return Access(
         client=entry.client or (16 if entry.security == "none" else 1),
         mechanism=_MECHANISMS[entry.security],
@@ -247,17 +284,38 @@ def _access(number: int, entry: MeterFile, keys: dict[str, Key]) -> Access:
         title=bytes.fromhex(entry.system_title) if entry.system_title else b"SIM\0" + number.to_bytes(4, "big"),
         pdu_size=entry.pdu_size,
         lists=entry.lists,
+        protection=_protection(entry),
+        block_window=entry.block_window,
     )
+
+
+def _protection(entry: MeterFile) -> Protection:
+    files, signing, agreement = entry.curve_keys, None, None
+    try:
+        if files.signing and files.client_signing:
+            signing = SigningKeys(load_private(files.signing), load_public(files.client_signing))
+        if entry.key_agreement != "none" and files.agreement and files.client_agreement:
+            scheme = Agreement.STATIC if entry.key_agreement == "static" else Agreement.ONE_PASS
+            agreement = AgreementKeys(load_private(files.agreement), load_public(files.client_agreement), scheme)
+    except OSError as error:
+        raise SimulationError(str(error)) from error
+    if entry.security == "hls-ecdsa" and signing is None:
+        raise SimulationError("hls-ecdsa needs curve_keys: {signing: ..., client_signing: ...}")
+    return Protection(1 if entry.security == "hls-ecdsa" else entry.suite, entry.general_ciphering, signing, agreement)
 
 
 class _Connection(asyncio.Protocol):
     """One TCP connection, to any of the meters."""
 
-    def __init__(self, station: Station) -> None:
+    def __init__(self, station: Station, hdlc: HdlcFile | None = None) -> None:
         self._station = station
         self._deframer = Deframer()
         self._associations: dict[tuple[int, int], ServerAssociation | None] = {}
         self._transport: asyncio.Transport | None = None
+        self._hdlc: HdlcStation | None = None
+        if hdlc is not None:
+            octets, window = hdlc.frame_octets, hdlc.window
+            self._hdlc = HdlcStation(self._answers, Parameters(octets, octets, window, window))
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
@@ -265,19 +323,30 @@ class _Connection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         if self._transport is None:
             return
+        if self._hdlc is not None:
+            octets = self._hdlc.feed(data)
+            if octets:
+                self._transport.write(octets)
+            return
         try:
             apdus = self._deframer.feed(data)
         except WrapperError:
             self._transport.abort()
             return
         for client, port, apdu in apdus:
-            who = client, port
-            if who not in self._associations:
-                self._associations[who] = self._station.association(port)
-            association = self._associations[who]
-            answer = association.handle(client, apdu) if association is not None and not association.silent else b""
-            if answer:
+            for answer in self._answers(client, port, apdu) or ():
                 self._transport.write(frame(port, client, answer))
+
+    def _answers(self, client: int, port: int, apdu: bytes) -> list[bytes] | None:
+        """What a meter answers a client; None when there is no meter at the wPort or it keeps silent."""
+        who = client, port
+        if not apdu or who not in self._associations:
+            # A new HDLC link (no APDU) starts anew, like a new connection.
+            self._associations[who] = self._station.association(port)
+        association = self._associations[who]
+        if association is None or association.silent:
+            return None
+        return association.answers(client, apdu) if apdu else []
 
 
 def read(path: Path) -> SimulationFile:
@@ -305,7 +374,8 @@ async def serve(file: SimulationFile, say: Callable[[dict[str, Any]], None] = _p
     """
     loop = asyncio.get_running_loop()
     station = Station(file, say)
-    server = await loop.create_server(lambda: _Connection(station), file.host, file.port, backlog=1024)
+    hdlc = file.hdlc if file.framing == "hdlc" else None
+    server = await loop.create_server(lambda: _Connection(station, hdlc), file.host, file.port, backlog=1024)
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)

@@ -20,6 +20,8 @@ DISCONNECTOR_LN = obis.parse("0-0:96.3.10")
 SERIAL_LN = obis.parse("0-0:96.1.0")
 DEVICE_NAME_LN = obis.parse("0-0:42.0.0")
 COUNTER_LN = obis.parse("0-0:43.1.0")
+MESSAGE_LN = obis.parse("0-0:96.13.0")
+"""The consumer message: an octet string that clients may set."""
 
 _UNIT_CODES = {
     "d": 4, "h": 5, "min": 6, "s": 7, "degC": 9, "W": 27, "VA": 28, "var": 29, "Wh": 30, "VAh": 31, "varh": 32,
@@ -103,6 +105,7 @@ class Meter:
         self.profile_period = profile_period
         self.last_counter = 0
         self.silent = False
+        self.message = b""
         self._on_switch = on_switch
         now = time.time()
         for register in registers.values():
@@ -206,7 +209,7 @@ class Meter:
 
     def objects(self) -> list[tuple[int, bytes]]:
         """Class and logical name of every object."""
-        found = [(obis.DATA, DEVICE_NAME_LN), (obis.DATA, SERIAL_LN), (obis.DATA, COUNTER_LN)]
+        found = [(obis.DATA, DEVICE_NAME_LN), (obis.DATA, SERIAL_LN), (obis.DATA, COUNTER_LN), (obis.DATA, MESSAGE_LN)]
         found += [(obis.CLOCK, obis.CLOCK_LN), (obis.ASSOCIATION, obis.ASSOCIATION_LN)]
         found += [(obis.REGISTER, name) for name in self.registers]
         if self.connected is not None:

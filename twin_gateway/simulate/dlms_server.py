@@ -1,4 +1,4 @@
-"""The server role of DLMS/COSEM for simulated meters: association, GET with blocks and lists, ACTION; no I/O."""
+"""The server role of DLMS/COSEM for simulated meters: association, GET, SET, ACTION, blocks of all kinds; no I/O."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from twin_gateway.drivers.dlms import obis
 from twin_gateway.drivers.dlms.acse import (
     AARQ,
     LONG_NAMES_CIPHERED,
+    PROVED,
     RLRQ,
     AssociationRequest,
     AssociationResponse,
@@ -20,25 +21,41 @@ from twin_gateway.drivers.dlms.acse import (
     Mechanism,
     release_response,
 )
-from twin_gateway.drivers.dlms.axdr import Tag, decode, encode, read_length, write_length
-from twin_gateway.drivers.dlms.ciphering import GENERAL_GLO, Ciphering, Counter, Key
+from twin_gateway.drivers.dlms.axdr import Tag, decode, encode, read_length, read_octets, write_length
+from twin_gateway.drivers.dlms.block_transfer import GENERAL_BLOCK_TRANSFER
+from twin_gateway.drivers.dlms.ciphering import (
+    GENERAL_CIPHERING,
+    GENERAL_DED,
+    GENERAL_GLO,
+    Ciphering,
+    Counter,
+    Key,
+    Protection,
+)
 from twin_gateway.drivers.dlms.clock import decode_date_time
 from twin_gateway.drivers.dlms.errors import DlmsError, MalformedApduError, SecurityError
-from twin_gateway.drivers.dlms.services import ACTION_REQUEST, GET_REQUEST
+from twin_gateway.drivers.dlms.services import ACTION_REQUEST, GET_REQUEST, SET_REQUEST
+from twin_gateway.simulate.dlms_blocks import ServerBlocks
 from twin_gateway.simulate.dlms_meter import (
     COUNTER_LN,
     DEVICE_NAME_LN,
     DISCONNECTOR_LN,
+    MESSAGE_LN,
     PROFILE_LN,
     SERIAL_LN,
     Meter,
 )
 
-_DENIED, _UNDEFINED, _NOT_AVAILABLE, _BAD_BLOCK = 3, 4, 11, 19
+_DENIED, _UNDEFINED, _NOT_AVAILABLE, _UNMATCHED, _BAD_BLOCK = 3, 4, 11, 12, 19
+_MOST_OCTETS = 1 << 20
+_DEDICATED = frozenset({0xD0, 0xD1, 0xD3, GENERAL_DED})
 _OFFERED = (
     Conformance.BLOCK_TRANSFER_GET
     | Conformance.MULTIPLE_REFERENCES
+    | Conformance.BLOCK_TRANSFER_SET
+    | Conformance.BLOCK_TRANSFER_ACTION
     | Conformance.GET
+    | Conformance.SET
     | Conformance.SELECTIVE_ACCESS
     | Conformance.ACTION
 )
@@ -57,6 +74,8 @@ class Access:
         pdu_size: largest APDU the meter sends or takes, octets.
         lists: whether GET with-list is offered.
         counter: the meter's own invocation counter.
+        protection: suite and curve keys; general protection is offered where it says so, in the client's envelope.
+        block_window: blocks of general block transfer taken in a row; 0: it is not offered.
     """
 
     client: int
@@ -68,6 +87,8 @@ class Access:
     pdu_size: int = 1024
     lists: bool = True
     counter: Counter = field(default_factory=lambda: Counter(int(time.time()) - 1_704_067_200))
+    protection: Protection = field(default_factory=Protection)
+    block_window: int = 0
 
 
 class ServerAssociation:
@@ -84,11 +105,32 @@ class ServerAssociation:
         self._conformance = Conformance(0)
         self._pdu_size = access.pdu_size
         self._blocks: list[bytes] = []
+        self._long: tuple[bytes, bytes, int] | None = None
+        self._general: ServerBlocks | None = None
+        self._client_pdu_size = 0xFFFF
 
     @property
     def silent(self) -> bool:
         """Whether the meter answers nothing at present."""
         return self._meter.silent
+
+    def answers(self, client: int, apdu: bytes) -> list[bytes]:
+        """All APDUs that answer one APDU of a client SAP, in order: several with general block transfer."""
+        in_blocks = apdu[:1] == bytes((GENERAL_BLOCK_TRANSFER,)) and self._general is not None
+        out: list[bytes] = []
+        if in_blocks and self._general is not None:
+            try:
+                out, apdu = self._general.take(apdu)
+            except DlmsError:
+                return [b"\xd8\x01\x03"]
+            if not apdu:
+                return out
+        answer = self.handle(client, apdu)
+        if not answer:
+            return out
+        if self._general is not None and (in_blocks or len(answer) > self._client_pdu_size):
+            return out + self._general.answer(answer, in_blocks)
+        return [*out, answer]
 
     def handle(self, client: int, apdu: bytes) -> bytes:
         """The answer to one APDU of a client SAP; nothing when there is none to give."""
@@ -120,7 +162,14 @@ class ServerAssociation:
         self._meter.last_counter = number
         answer = self._serve(plain)
         # An exception-response is never ciphered.
-        return answer if answer[0] == 0xD8 else self._cipher.protect(answer, apdu[0] in {0xD0, 0xD1, 0xD3})
+        if answer[0] == 0xD8:
+            return answer
+        agreement = self._cipher.protection.agreement
+        if apdu[0] == GENERAL_CIPHERING and agreement is not None:
+            return self._cipher.protect_agreed(answer, agreement)
+        if apdu[0] in {GENERAL_GLO, GENERAL_DED, GENERAL_CIPHERING}:
+            return self._cipher.protect_general(answer, apdu[0] in _DEDICATED)
+        return self._cipher.protect_specific(answer, apdu[0] in _DEDICATED)
 
     def _stale(self) -> bytes:
         """The refusal of a counter that does not rise, over all associations; it names the one expected."""
@@ -135,7 +184,7 @@ class ServerAssociation:
             return AssociationResponse(1, 11, request.context).encode()
         if access.mechanism is Mechanism.LLS and not hmac.compare_digest(request.secret, access.password):
             return AssociationResponse(1, 13, request.context).encode()
-        ciphered = access.mechanism is Mechanism.HLS_GMAC
+        ciphered = access.mechanism in PROVED
         if ciphered != (request.context == LONG_NAMES_CIPHERED):
             return AssociationResponse(1, 2, request.context).encode()
         user = request.user_information
@@ -146,19 +195,24 @@ class ServerAssociation:
             number = _counter_of(user)
             if number <= self._meter.last_counter:
                 return self._stale()
-            self._cipher = Ciphering(access.title, access.encryption, access.authentication, access.counter)
+            keys = access.encryption, access.authentication
+            self._cipher = Ciphering(access.title, *keys, access.counter, protection=access.protection)
             self._cipher.peer_title = request.title
             user = self._cipher.unprotect(user)
             self._meter.last_counter = number
         initiate = InitiateRequest.decode(user)
         if self._cipher is not None and initiate.dedicated_key:
             self._cipher.dedicated = Key(initiate.dedicated_key)
-        offered = _OFFERED if access.lists else _OFFERED & ~Conformance.MULTIPLE_REFERENCES
-        self._conformance = Conformance(initiate.conformance) & offered
-        self._pdu_size = min(initiate.pdu_size or 0xFFFF, access.pdu_size)
+        self._conformance = Conformance(initiate.conformance) & self._offered()
+        self._client_pdu_size = initiate.pdu_size or 0xFFFF
+        self._pdu_size = min(self._client_pdu_size, access.pdu_size)
+        self._general = None
+        if self._conformance & Conformance.GENERAL_BLOCK_TRANSFER:
+            self._general = ServerBlocks(access.block_window, self._pdu_size)
         answer = InitiateResponse(self._conformance, access.pdu_size).encode()
         self._open, self._proving = True, ciphered
-        self._challenges = (request.secret, secrets.token_bytes(16) if ciphered else b"")
+        length = 32 if access.mechanism is Mechanism.HLS_ECDSA else 16
+        self._challenges = (request.secret, secrets.token_bytes(length) if ciphered else b"")
         return AssociationResponse(
             0,
             14 if ciphered else 0,
@@ -169,14 +223,30 @@ class ServerAssociation:
             self._cipher.protect(answer) if self._cipher else answer,
         ).encode()
 
+    def _offered(self) -> Conformance:
+        offered = _OFFERED if self._access.lists else _OFFERED & ~Conformance.MULTIPLE_REFERENCES
+        if self._access.block_window:
+            offered |= Conformance.GENERAL_BLOCK_TRANSFER
+        protection = self._access.protection
+        if protection.general or protection.agreement:
+            offered |= Conformance.GENERAL_PROTECTION
+        return offered
+
     def _prove(self, proof: object) -> bytes:
         """Pass 3 and 4 of HLS; the parameter of the ACTION, the return value of its response."""
         cipher, (theirs, ours) = self._cipher, self._challenges
-        if cipher is None or not isinstance(proof, bytes) or not cipher.check_answer(proof, ours):
+        ecdsa = self._access.mechanism is Mechanism.HLS_ECDSA
+        right = (
+            cipher is not None
+            and isinstance(proof, bytes)
+            and (cipher.check_signature(proof, ours, theirs) if ecdsa else cipher.check_answer(proof, ours))
+        )
+        if cipher is None or not right:
             self._open = False
             return b""
         self._proving = False
-        return encode(Tag.OCTET_STRING, cipher.challenge_answer(theirs))
+        answer = cipher.sign_challenge(theirs, ours) if ecdsa else cipher.challenge_answer(theirs)
+        return encode(Tag.OCTET_STRING, answer)
 
     # --- services ------------------------------------------------------------------------------------------------
 
@@ -188,6 +258,12 @@ class ServerAssociation:
             return bytes((0xC7, 1, invoke)) + self._action(apdu)
         if self._proving:
             return b"\xd8\x01\x01"
+        if service == SET_REQUEST and choice == 1:
+            if len(apdu) < 14 or apdu[12]:
+                return b"\xd8\x01\x02"
+            return bytes((0xC5, 1, invoke, self._set(apdu[3:12], apdu[13:])))
+        if (service, choice) in {(SET_REQUEST, 2), (SET_REQUEST, 3), (ACTION_REQUEST, 4), (ACTION_REQUEST, 6)}:
+            return self._long_request(apdu)
         if service != GET_REQUEST:
             return b"\xd8\x02\x02"
         if choice == 1:
@@ -205,8 +281,50 @@ class ServerAssociation:
             return whole if len(whole) <= self._room else self._first_block(invoke, body)
         return b"\xd8\x01\x02"
 
+    def _long_request(self, apdu: bytes) -> bytes:
+        """One block of a SET or of the parameter of an ACTION."""
+        service, choice, invoke = apdu[0], apdu[1], apdu[2]
+        first = choice in {2, 4}
+        at = (13 if service == SET_REQUEST else 12) if first else 3
+        last, number = apdu[at : at + 1] != b"\0", int.from_bytes(apdu[at + 1 : at + 5], "big")
+        data, _ = read_octets(apdu, at + 5)
+        known = (apdu[3:12], b"", 0) if first else self._long
+        if known is None or number != known[2] + 1 or len(known[1]) + len(data) > _MOST_OCTETS:
+            self._long = None
+            return bytes((0xC5, 1, invoke, _BAD_BLOCK)) if service == SET_REQUEST else bytes((0xC7, 1, invoke, 19, 0))
+        what, data = known[0], known[1] + data
+        self._long = None if last else (what, data, number)
+        if service == SET_REQUEST:
+            if not last:
+                return bytes((0xC5, 2, invoke)) + number.to_bytes(4, "big")
+            return bytes((0xC5, 3, invoke, self._set(what, data))) + number.to_bytes(4, "big")
+        if not last:
+            return bytes((0xC7, 4, invoke)) + number.to_bytes(4, "big")
+        return bytes((0xC7, 1, invoke)) + self._action(bytes((ACTION_REQUEST, 1, invoke)) + what + b"\1" + data)
+
+    def _set(self, what: bytes, data: bytes) -> int:
+        """Sets an attribute (class, name, number in `what`); the data-access-result."""
+        value, _ = decode(data)
+        meter, name = self._meter, what[2:8]
+        match int.from_bytes(what[:2], "big"), name, what[8]:
+            case obis.CLOCK, obis.CLOCK_LN, 2:
+                time_given = decode_date_time(value).utc if isinstance(value, bytes) and len(value) == 12 else None
+                if time_given is None:
+                    return _UNMATCHED
+                meter.clock_offset = time_given.timestamp() - time.time()
+                return 0
+            case obis.DATA, _, 2 if name == MESSAGE_LN:
+                if not isinstance(value, bytes):
+                    return _UNMATCHED
+                meter.message = value
+                return 0
+        return _DENIED
+
     @property
     def _room(self) -> int:
+        """Octets of an answer that are not cut into blocks of its service."""
+        if self._general is not None:
+            return _MOST_OCTETS
         return self._pdu_size - (32 if self._cipher else 0)
 
     def _first_block(self, invoke: int, data: bytes) -> bytes:
@@ -249,6 +367,8 @@ class ServerAssociation:
                 return encode(Tag.OCTET_STRING, meter.date_time(time.time()))
             case obis.DATA, _, 2 if name in {SERIAL_LN, DEVICE_NAME_LN}:
                 return encode(Tag.OCTET_STRING, meter.serial.encode())
+            case obis.DATA, _, 2 if name == MESSAGE_LN:
+                return encode(Tag.OCTET_STRING, meter.message)
             case obis.DATA, _, 2 if name == COUNTER_LN:
                 return encode(Tag.UINT32, meter.last_counter)
             case obis.DISCONNECT, _, _ if name == DISCONNECTOR_LN and meter.connected is not None:
@@ -333,8 +453,16 @@ class ServerAssociation:
 def _counter_of(apdu: bytes) -> int:
     """Invocation counter of a ciphered APDU, before anything is known of its authenticity."""
     at = 1
-    if apdu[:1] == bytes((GENERAL_GLO,)):
+    if apdu[:1] in {bytes((GENERAL_GLO,)), bytes((GENERAL_DED,))}:
         title, at = read_length(apdu, 1)
         at += title
+    elif apdu[:1] == bytes((GENERAL_CIPHERING,)):
+        for _ in range(5):
+            _, at = read_octets(apdu, at)
+        choice = apdu[at : at + 2]
+        at += {b"\1\0": 3, b"\1\2": 2}.get(choice, 1)
+        if choice == b"\1\2":
+            for _ in range(2):
+                _, at = read_octets(apdu, at)
     at = read_length(apdu, at)[1]
     return int.from_bytes(apdu[at + 1 : at + 5], "big")

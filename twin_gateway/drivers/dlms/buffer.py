@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta, tzinfo
 
 from twin_gateway.drivers.dlms import obis
-from twin_gateway.drivers.dlms.acse import Conformance
 from twin_gateway.drivers.dlms.axdr import Value
 from twin_gateway.drivers.dlms.clock import MeterTime
 from twin_gateway.drivers.dlms.contact import Contact
@@ -291,7 +290,7 @@ def _time_of(cells: Value, shape: Shape, rules: Rules) -> datetime | None:
 
 def _selection(contact: Contact) -> str:
     """How the buffer is read: `range`, `entry` or `none`."""
-    if not contact.session.association.conformance & Conformance.SELECTIVE_ACCESS:
+    if not contact.session.association.can_select:
         return "none"
     return contact.config.selection
 

@@ -55,10 +55,9 @@ async def protection_of(config: DlmsConfig) -> Protection:
     Raises:
         OSError: a key cannot be read.
     """
-    suite = config.suite
-    if suite is None:
-        suite = int(config.security == "hls-ecdsa" or config.key_agreement != "none")
-    if config.security != "hls-ecdsa" and config.key_agreement == "none":
+    curves = config.security == "hls-ecdsa" or config.key_agreement != "none"
+    suite = int(curves) if config.suite is None else int(config.suite)
+    if not curves:
         return Protection(suite, config.general_ciphering)
     signing, agreement = await asyncio.to_thread(_curve_keys, config)
     return Protection(suite, config.general_ciphering, signing, agreement)
