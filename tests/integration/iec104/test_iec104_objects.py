@@ -349,7 +349,7 @@ async def test_protection_events_come_to_the_journal_with_bits_time_and_elapsed_
             ),
             (
                 "P01",
-                "Protection output: general, phase L1, phase L2, phase L3 (OCI 0x0f), 55 ms (object 1/801)",
+                "Protection output: general, phase L2 (OCI 0x05), 55 ms (object 1/801)",
                 900,
                 "",
                 TICKS,
