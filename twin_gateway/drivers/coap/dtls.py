@@ -9,8 +9,11 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives import serialization
 from OpenSSL import SSL
 from pydantic import SecretStr
 
@@ -192,20 +195,16 @@ class Session:
 
 
 def _set_certificates(context: Any, tls: TlsConfig) -> None:
-    def no_password(*_arguments: object) -> bytes:
-        raise ValueError("the key is protected by a password")
-
     try:
         context.load_verify_locations(tls.ca)
-        context.set_passwd_cb(no_password)
         context.use_certificate_chain_file(tls.certificate)
-        context.use_privatekey_file(tls.key)
+        context.use_privatekey(serialization.load_pem_private_key(Path(tls.key).read_bytes(), None))
         context.check_privatekey()
         if tls.crl is not None:
             store = context.get_cert_store()
             store.load_locations(tls.crl)
             store.set_flags(4)  # X509_V_FLAG_CRL_CHECK: a certificate without a revocation list is refused
-    except (SSL.Error, ValueError) as error:
+    except (SSL.Error, ValueError, TypeError, UnsupportedAlgorithm) as error:
         raise OSError(f"tls: the certificate, key, ca or crl cannot be used: {_say(error)}") from error
     context.set_verify(SSL.VERIFY_PEER | SSL.VERIFY_FAIL_IF_NO_PEER_CERT)
 

@@ -1,0 +1,107 @@
+"""OSCORE against aiocoap's server in another process. There is no independent implementation to test against: what is
+independent are the test vectors of RFC 8613 appendix C in the unit tests."""
+
+import asyncio
+import contextlib
+import json
+import sys
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from peers.coap.rig import PEER, Peer, Recorder, free_port, point
+
+from address_space.catalogue import ValueType
+from address_space.ports import Verb
+from address_space.quality import StatusCode
+from twin_gateway.drivers.coap.config import CoapConfig
+from twin_gateway.drivers.coap.driver import CoapDriver
+from twin_gateway.drivers.contract import BoundPoint, DeviceCommand, LinkLost
+
+SECRET = "0102030405060708090a0b0c0d0e0f10"
+OSCORE = {"sender_id": "01", "recipient_id": "02", "secret": SECRET, "salt": "9e7ca92223786340"}
+
+
+@contextlib.asynccontextmanager
+async def server(folder: Path, *more: str) -> AsyncIterator[int]:
+    folder.mkdir(exist_ok=True)
+    theirs = {"sender-id_hex": "02", "recipient-id_hex": "01", "secret_hex": SECRET, "salt_hex": OSCORE["salt"]}
+    (folder / "settings.json").write_text(json.dumps(theirs))
+    port = free_port()
+    peer = Peer(sys.executable, str(PEER / "protected_server.py"), str(port), str(folder), *more)
+    try:
+        await peer.start()
+        yield port
+    finally:
+        await peer.kill()
+
+
+@contextlib.asynccontextmanager
+async def running(device: CoapDriver, link: Recorder) -> AsyncIterator[asyncio.Task[None]]:
+    task = asyncio.create_task(device.run(link))
+    try:
+        yield task
+    finally:
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError, LinkLost):
+            await task
+
+
+def protected(port: int, *points: BoundPoint, **more: Any) -> CoapDriver:
+    config = CoapConfig(uri=f"coap://127.0.0.1:{port}", timeout=2.0, ack_timeout=0.3, oscore={**OSCORE, **more})
+    return CoapDriver("sensor", config, points)
+
+
+async def test_resources_are_read_observed_and_written(tmp_path: Path, recorder: Recorder) -> None:
+    large = point(2, "/large", cdc="VSS", value_type=ValueType.STRING)
+    written = BoundPoint(
+        3, "g/a/s/v/b/e/GGIO1/AnOut", "APC", ValueType.DOUBLE, {"path": "/echo"}, {"model": "direct", "method": "put"}
+    )
+    async with server(tmp_path / "peer") as port:
+        device = protected(port, point(1, "/value"), large, written)
+        async with running(device, recorder):
+            await recorder.until(lambda: {1, 2, 3} <= set(recorder.last) and recorder.counters["notifications"] >= 3)
+            outcome = await device.execute(DeviceCommand(Verb.OPERATE, written, 42.5, "c1"))
+            await recorder.until(lambda: recorder.last[3][0] == 42.5)
+    assert outcome.status == StatusCode.Good, outcome
+    assert recorder.last[2][0] == "x" * 3000
+    assert recorder.seen[1] == sorted(recorder.seen[1])
+    sent = b"".join(record.octets for record in recorder.ring.records())
+    assert b"value" not in sent and b"xxxx" not in sent, "paths and payloads are ciphered on the wire"
+
+
+async def test_sequence_numbers_go_on_after_a_restart_and_after_a_crash(tmp_path: Path, recorder: Recorder) -> None:
+    def following() -> int:
+        (file,) = tmp_path.glob("oscore-*.json")
+        assert file.stat().st_mode & 0o077 == 0
+        return int(json.loads(file.read_text())["next"])
+
+    async with server(tmp_path / "peer") as port:
+        async with running(protected(port, point(1, "/value")), recorder):
+            await recorder.until(lambda: recorder.ups > 0)
+            reserved = following()
+        used = following()
+        assert 0 < used < reserved, "an orderly end wastes none"
+        async with running(protected(port, point(1, "/value")), recorder):
+            recorder.last.clear()
+            await recorder.until(lambda: 1 in recorder.last)
+            assert following() > used, "a crash now would skip numbers, never use one twice"
+
+
+async def test_a_server_that_lost_its_window_is_answered_with_its_echo(tmp_path: Path, recorder: Recorder) -> None:
+    async with server(tmp_path / "peer", "restarted") as port:
+        async with running(protected(port, point(1, "/value")), recorder):
+            await recorder.until(lambda: 1 in recorder.last and recorder.counters["notifications"] >= 1)
+    assert recorder.counters["echo_requests"] == 1
+
+
+async def test_a_wrong_secret_ends_in_bounded_time_with_a_sentence(tmp_path: Path, recorder: Recorder) -> None:
+    async with server(tmp_path / "peer") as port:
+        began = time.monotonic()
+        with pytest.raises(LinkLost, match=r"without OSCORE: are the identifiers, the secret and the context right"):
+            await protected(port, point(1, "/value"), secret="ff" * 16).run(recorder)
+        assert time.monotonic() - began < 4.0
+    assert recorder.ups == 0
+    assert recorder.counters["oscore_errors"] >= 1
