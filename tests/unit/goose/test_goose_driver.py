@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import random
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
@@ -321,6 +322,36 @@ async def test_one_bad_frame_costs_one_counted_error(make: Make) -> None:
     assert bed.link.last_errors[""]
     await bed.heard(4, 0, trip(True))
     assert bed.link.value(ST) == 1
+
+
+async def test_twenty_thousand_damaged_frames_are_counted_one_by_one(make: Make) -> None:
+    bed = await make()
+    chance = random.Random(8)
+    listening = bed.driver._running
+    whole = [made(state, 0, values=trip(bool(state & 1))) for state in (1, 2, 3)]
+    quiet = 0
+    for number in range(20_000):
+        octets = bytearray(whole[number % 3])
+        for _ in range(chance.randrange(1, 5)):
+            match chance.randrange(4):
+                case 0:
+                    octets[chance.randrange(len(octets))] = chance.randrange(256)
+                case 1:
+                    del octets[chance.randrange(20, 200) :]
+                case 2:
+                    at = chance.randrange(len(octets))
+                    octets[at:at] = chance.randbytes(chance.randrange(1, 5))
+                case _:
+                    octets[chance.randrange(len(octets))] ^= 1 << chance.randrange(8)
+        before = bed.link.counters.copy()
+        listening.receive(Kind.FRAME, bytes(octets), 0)
+        quiet += before == bed.link.counters
+        if number % 500 == 0:
+            await asyncio.sleep(0)
+    assert quiet == 0
+    assert 2_000 < bed.link.counters["goose_errors"] < 20_000
+    assert len(bed.link.events) < 300
+    assert not bed.task.done()
 
 
 async def test_another_number_of_values_than_the_message_says_is_an_error(make: Make) -> None:

@@ -35,6 +35,7 @@ from .subscription import Subscription
 _LOOK_S = 0.5
 _SOONEST_S = 0.01
 _TOLD_AT_MOST = 256
+_TELL_EVERY_S = 1.0
 _SECURITY: Final[Mapping[str, str]] = MappingProxyType({"foreign_frames": "D09", "simulated_frames": "D06"})
 
 
@@ -216,11 +217,25 @@ class _Listening:
             link.count("frames_missed", judgement.missed)
         if judgement.lost:
             link.count("states_missed", judgement.lost)
-            text = f"{name}: {judgement.lost} states were lost on the way, the values between are not known"
-            link.event("D08", text, severity=650)
+            subscription.lost_untold += judgement.lost
         if judgement.restarted:
             link.count("publisher_restarts")
-            link.event("D07", f"{name}: the publisher has begun anew", severity=500)
+            subscription.restarts_untold += 1
+        self._tell_losses(subscription)
+
+    def _tell_losses(self, subscription: Subscription) -> None:
+        """Events of what happened, at most once in a while: of many in a row the sum is told."""
+        lost, restarts, now = subscription.lost_untold, subscription.restarts_untold, self._loop.time()
+        if not (lost or restarts) or now - subscription.told_at < _TELL_EVERY_S:
+            return
+        subscription.told_at, subscription.lost_untold, subscription.restarts_untold = now, 0, 0
+        name, link = subscription.name, self._link
+        if lost:
+            text = f"{name}: {lost} states were lost on the way, the values between are not known"
+            link.event("D08", text, severity=650)
+        if restarts:
+            times = f", {restarts} times" if restarts > 1 else ""
+            link.event("D07", f"{name}: the publisher has begun anew{times}", severity=500)
 
     async def watch(self) -> str:
         """Notice what falls silent; returns why the link counts as lost."""
@@ -242,6 +257,7 @@ class _Listening:
                     batch = subscription.lost()
                     if batch is not None:
                         self._publish(batch)
+                self._tell_losses(subscription)
                 self._say(subscription)
             silent = self._heard is not None and now - self._heard >= config.idle
             if silent and not any(stream.alive for stream in self.streams()):

@@ -40,6 +40,8 @@ class Subscription:
         reason: why the last message was not taken; empty when it was.
         faults: members of the last state that had another type than the data set says.
         started: when listening began, seconds of the loop's clock.
+        lost_untold, restarts_untold: states that were lost and beginnings anew that no event has told yet.
+        told_at: when an event last told such, seconds of the loop's clock.
     """
 
     def __init__(self, name: str, data: DataSet | None, stream: Stream | None) -> None:
@@ -47,6 +49,8 @@ class Subscription:
         self.reason = ""
         self.faults = 0
         self.started = 0.0
+        self.lost_untold = self.restarts_untold = 0
+        self.told_at = float("-inf")
         self._mine: list[BoundPoint] = []
         self._broken: list[tuple[BoundPoint, str]] = []
         self._points: list[BoundPoint] = []
