@@ -10,6 +10,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from address_space.address import AddressError, check_name
+from twin_gateway.drivers.coap.directory_settings import DirectorySettings
 from twin_gateway.functions.section import TwinSection
 from twin_gateway.history.settings import HistorySettings
 from twin_gateway.mqtt.settings import MqttSettings
@@ -135,6 +136,7 @@ class GatewayConfig(_Section):
         mqtt: the mirror; absent means none.
         twin: the twin functions; absent means none.
         history: what is kept of samples and events, and for how long.
+        coap_directory: where CoAP and LwM2M devices register; absent means nowhere.
     """
 
     gateway: str
@@ -150,6 +152,7 @@ class GatewayConfig(_Section):
     commands: CommandSection = CommandSection()
     twin: TwinSection | None = None
     history: HistorySettings = HistorySettings()
+    coap_directory: DirectorySettings | None = None
     log: LogSection = LogSection()
 
     @field_validator("gateway", "grid")
@@ -244,6 +247,9 @@ history:
   retention_days: 31                 # days of samples and events that are kept, the newest
   max_size_mb: 10240                 # MiB on the disk; the oldest days go first
 #   exclude: ["*/_sys/*"]            # address patterns that are not kept
+
+# coap_directory:                    # remove the # to let CoAP and LwM2M devices register at this gateway
+#   port: 5683
 
 # twin:                              # remove the # for the twin functions
 #   place: dso1/north                # area that their results stand for

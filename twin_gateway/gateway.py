@@ -21,6 +21,7 @@ from twin_gateway import __version__, system_points
 from twin_gateway.alarms.machine import Finding
 from twin_gateway.alarms.store import ConditionBook
 from twin_gateway.audit.journal import AuditJournal
+from twin_gateway.coap_directory import make_directory
 from twin_gateway.commands.desk import CommandDesk, DeskSettings
 from twin_gateway.commands.interlock import TwinInterlock
 from twin_gateway.commands.tags import TagStore
@@ -108,6 +109,8 @@ class Gateway:
         self.mirror = self._make_mirror()
         self.server: GatewayServer | None = None
         self.http = self._make_http()
+        section = config.coap_directory
+        self.coap_directory = make_directory(section, self.events, self.place) if section is not None else None
         self.system = system_points.SystemPoints(self.table, self.place, self._counted)
         for link in self.plant.links:
             self.system.add_link(link)
@@ -148,6 +151,8 @@ class Gateway:
             await self._start_server()
             if self.http is not None:
                 await self.http.start()
+            if self.coap_directory is not None:
+                await self.coap_directory.start()
         except BaseException:
             await self.stop()
             raise
@@ -235,6 +240,8 @@ class Gateway:
             await self.server.stop()
         if self.http is not None:
             await self.http.stop()
+        if self.coap_directory is not None:
+            await self.coap_directory.stop()
         await self.desk.drain()
         self.worker.close()
         self.policy.close()
