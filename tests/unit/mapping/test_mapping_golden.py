@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from twin_gateway.mapping import problem
 from twin_gateway.drivers import registry
+from twin_gateway.mapping import problem
 from twin_gateway.mapping.check import check, run_check
 
 GOLDEN = Path(__file__).parent / "golden"
