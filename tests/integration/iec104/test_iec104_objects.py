@@ -105,9 +105,9 @@ async def test_strays_are_the_newest_thousand():
 # -- intervals --------------------------------------------------------------------------------------------------
 
 
-async def test_intervals_of_objects_are_kept_when_asked_for():
+async def test_intervals_of_objects_are_kept():
     points = [point(0, 5, "M_SP_NA_1"), point(1, 6, "M_SP_NA_1")]
-    async with ScriptedStation() as station, association(station, points, statistics=True) as (driver, link):
+    async with ScriptedStation() as station, association(station, points) as (driver, link):
         assert isinstance(driver, TableServingDriver)
         for count in range(1, 4):
             station.send(single(5, count & 1))
@@ -117,9 +117,6 @@ async def test_intervals_of_objects_are_kept_when_asked_for():
         assert [line.item for line in lines] == ["1/5"]
         assert lines[0].value.startswith("3 times, last ")
         assert "nan" not in lines[0].note
-    async with ScriptedStation() as station, association(station, points) as (driver, _):
-        outcome, _ = await driver.read_table(DeviceTable.OBJECTS, "")
-        assert outcome.status == StatusCode.BadNotSupported
         outcome, _ = await driver.read_table(DeviceTable.LOG, "")
         assert outcome.status == StatusCode.BadNotSupported
 

@@ -41,7 +41,7 @@ FRAMES = int(os.environ.get("TWIN_FUZZ_FRAMES", "20000"))
 IN_ONE = 250
 YEAR = 2026
 WALL = 1_780_000_000_123
-CONFIG = Iec104Config(host="127.0.0.1", common_address=(1, 2), statistics=True)
+CONFIG = Iec104Config(host="127.0.0.1", common_address=(1, 2))
 
 
 def whole(chance):
@@ -149,7 +149,7 @@ async def test_every_error_of_an_intake_is_counted_once_and_nothing_grows(start)
     chance = random.Random(start)
     points = [point(row, row + 1, "M_SP_TB_1", value_type=ValueType.DOUBLE) for row in range(20)]
     index, link = PointIndex(CONFIG, points), Recorder()
-    book = ObjectBook(index, CONFIG.common_address, timing=True)
+    book = ObjectBook(index, CONFIG.common_address)
     intake = Intake(link, index, Zone(), book)
     for _ in range(max(1, FRAMES // 4 // IN_ONE)):
         frames = [mutated(whole(chance), chance) for _ in range(IN_ONE)]

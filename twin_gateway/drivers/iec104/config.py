@@ -66,7 +66,6 @@ class Iec104Config(DeviceConfig):
         counter_groups: groups of counters that are requested, 1 to 4; all at once when empty.
         counter_freeze: what a counter request does first: `none`, `freeze`, `freeze-reset` or `reset`.
         counter_read: the counters are then read by request; False for stations that send frozen values by themselves.
-        statistics: intervals between the receptions of each object are kept.
         answer_timeout: how long an answer to an interrogation or clock command may take, and the silence allowed
             between two answers of an interrogation.
         k, w: most frames sent without acknowledgement, and received before one is given.
@@ -93,7 +92,6 @@ class Iec104Config(DeviceConfig):
     counter_groups: tuple[Annotated[int, Field(ge=1, le=4)], ...] = ()
     counter_freeze: Literal["none", "freeze", "freeze-reset", "reset"] = "none"
     counter_read: bool = True
-    statistics: bool = False
     answer_timeout: Seconds = 10.0
     k: int = Field(default=12, ge=1, le=32_767)
     w: int = Field(default=8, ge=1, le=32_767)

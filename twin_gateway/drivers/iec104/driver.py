@@ -72,7 +72,7 @@ class Iec104Driver:
             tls=config.tls,
             renew_after=config.tls_reconnect,
         )
-        self._book = ObjectBook(self._index, config.common_address, timing=config.statistics)
+        self._book = ObjectBook(self._index, config.common_address)
         self._continuity = Continuity(config.k)
         self._gauges, self._told = Gauges(), Told()
         self._link: Link | None = None

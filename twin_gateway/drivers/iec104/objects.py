@@ -31,17 +31,16 @@ class ObjectBook:
     Args:
         index: its points.
         stations: the common addresses of the link.
-        timing: whether intervals of reception are kept.
     """
 
-    def __init__(self, index: PointIndex, stations: Sequence[int], *, timing: bool = False) -> None:
+    def __init__(self, index: PointIndex, stations: Sequence[int]) -> None:
         self._index = index
         self._stations = np.array(stations, np.int64)
         self._strays = Strays()
         self._recent: deque[ProtectionEvent] = deque(maxlen=_REMEMBERED)
         self._before: frozenset[ProtectionEvent] = frozenset()
         self._sequences = Sequences(index.keys)
-        self._timing = Timing(index.keys) if timing else None
+        self._timing = Timing(index.keys)
 
     def begin(self) -> None:
         """A connection has started: what came until now may come again."""
@@ -51,8 +50,7 @@ class ObjectBook:
         """The points have changed; what is known of those that stay is kept."""
         self._index = index
         self._sequences = Sequences(index.keys, self._sequences)
-        if self._timing is not None:
-            self._timing = Timing(index.keys, self._timing)
+        self._timing = Timing(index.keys, self._timing)
 
     # -- from the intake ----------------------------------------------------------------------------------------
 
@@ -60,7 +58,7 @@ class ObjectBook:
         """Objects that have been received; what must be told of them is told."""
         if located.refused:
             self._refuse(located, link)
-        if self._timing is not None and len(located.places):
+        if len(located.places):
             self._timing.note(located.places, clock.now())
         counters = IS_COUNTER[located.objects.type]
         if counters.any():
@@ -143,9 +141,6 @@ class ObjectBook:
         if lines is None:
             return Outcome(StatusCode.BadNotSupported, gate="link", text=f"IEC 60870-5-104 has no {table}"), ()
         found = lines()
-        if found is None:
-            text = "`statistics: true` is not set for this device"
-            return Outcome(StatusCode.BadNotSupported, gate="link", text=text), ()
         return Outcome(StatusCode.Good, text=f"{len(found)} lines"), found
 
     def _stray_lines(self) -> list[DeviceLine]:
@@ -159,10 +154,8 @@ class ObjectBook:
             for stray in reversed(self.unmapped())
         ]
 
-    def _rhythm_lines(self) -> list[DeviceLine] | None:
-        """How often each object comes; None when that is not kept."""
-        if self._timing is None:
-            return None
+    def _rhythm_lines(self) -> list[DeviceLine]:
+        """How often each object comes."""
         return [
             DeviceLine(
                 f"{rhythm.key >> 24}/{rhythm.key & MAX_ADDRESS}",
