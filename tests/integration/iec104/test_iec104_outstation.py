@@ -19,7 +19,7 @@ from address_space.point import Point, PointProfile
 from address_space.ports import Verb
 from address_space.quality import Quality, StatusCode
 from address_space.table import PointTable
-from twin_gateway.drivers.contract import DeviceCommand
+from twin_gateway.drivers.contract import DeviceCommand, LinkService
 from twin_gateway.drivers.iec104.config import Iec104Config
 from twin_gateway.drivers.iec104.driver import Iec104Driver
 from twin_gateway.drivers.link import Backoff, LinkState, LinkSupervisor
@@ -252,3 +252,13 @@ async def test_the_threads_of_many_servers_may_wake_late_together_and_the_main_t
             pytest.skip("the timer slack of another process is shown to privileged users only")
     assert slack.pop(main) < 1_000_000
     assert list(slack.values()).count(20_000_000) >= 2
+
+
+async def test_the_test_command_with_time_tag_is_answered(tmp_path):
+    async with (
+        Outstation(tmp_path / "rtu.yaml", [station([BREAKER])]) as rtu,
+        association(rtu, [breaker()]) as (driver, link),
+    ):
+        await link.until(lambda: link.counters["interrogations_confirmed"])
+        assert (await driver.serve(LinkService.TEST)).good
+        assert link.counters["test_commands_confirmed"] == 1

@@ -94,8 +94,9 @@ class Recorder(WireNotes):
 class ScriptedStation:
     """Listens, answers interrogations (unless told not to) and leaves the rest to `on_asdu`."""
 
-    def __init__(self, *, answers=(), on_asdu=None, interrogation=True, limits=None):
+    def __init__(self, *, answers=(), on_asdu=None, interrogation=True, clock=True, limits=None):
         self.answers, self.on_asdu, self.interrogation = list(answers), on_asdu, interrogation
+        self.clock = clock
         self.received, self.connections, self.closed = [], [], []
         self._limits = limits or Limits()
         self._server = None
@@ -134,7 +135,7 @@ class ScriptedStation:
                 for answer in self.answers:
                     connection.send(answer)
                 connection.send(encode(asdu._replace(cause=10)))
-            elif asdu.type == 103:
+            elif asdu.type == 103 and self.clock:
                 connection.send(encode(asdu._replace(cause=7)))
             elif asdu.type != 100 and self.on_asdu is not None:
                 self.on_asdu(connection, asdu)

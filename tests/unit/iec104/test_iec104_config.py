@@ -21,6 +21,17 @@ def test_one_or_several_common_addresses_may_be_given():
     assert device(common_address=[7, 9]).common_address == (7, 9)
 
 
+def test_the_port_with_tls_is_that_of_the_standard_unless_one_is_given():
+    tls = {"ca": "a", "certificate": "b", "key": "c"}
+    assert (device(tls=tls).port, device(tls=tls, port=2404).port) == (19_998, 2404)
+
+
+def test_redundant_addresses_take_the_port_of_the_device_unless_they_have_one():
+    config = device(port=2500, redundant=["rtu-b", "10.0.0.2:2405", "[fd00::1]:2406", "[fd00::2]"])
+    assert config.addresses == (("rtu-b", 2500), ("10.0.0.2", 2405), ("fd00::1", 2406), ("fd00::2", 2500))
+    assert device(redundant="rtu-b").addresses == (("rtu-b", 2404),)
+
+
 def test_durations_are_texts_with_a_unit_or_seconds():
     config = device(gi_interval="15 min", t1="15 s", clock_sync=30.0)
     assert (config.gi_interval, config.t1, config.clock_sync) == (900, 15, 30)
@@ -40,6 +51,13 @@ def test_durations_are_texts_with_a_unit_or_seconds():
         {"port": 0},
         {"host": ""},
         {"hots": "x"},
+        {"redundant": "10.0.0.1"},
+        {"redundant": ["10.0.0.2", "10.0.0.2:2404"]},
+        {"redundant": "10.0.0.2:70000"},
+        {"redundant": "a b"},
+        {"common_address_octets": 1, "common_address": 255},
+        {"cause_octets": 1, "originator": 3},
+        {"object_address_octets": 4},
     ],
 )
 def test_a_device_section_that_cannot_work_is_refused(fields):
@@ -80,10 +98,11 @@ def test_a_command_has_a_binding_of_its_own():
         ({"ioa": 1, "type": "M_SP_NA_1", "bit": 0}, "bit"),
         ({"ioa": 1, "type": "M_PS_NA_1", "bit": 16}, "bit"),
         ({"ioa": 1, "type": "M_ME_NC_1", "nominal": 100}, "nominal"),
+        ({"ioa": 65_536, "type": "M_SP_NA_1"}, "ioa"),
     ],
 )
 def test_fields_that_do_not_fit_the_type_or_the_device_are_problems(fields, where):
-    assert [name for name, _ in SPEC.check(device(common_address=7), fields)] == [where]
+    assert [name for name, _ in SPEC.check(device(common_address=7, object_address_octets=2), fields)] == [where]
 
 
 def test_types_feed_the_common_data_classes_of_the_vocabulary():

@@ -145,3 +145,12 @@ def test_cp24_in_a_zone_of_half_hours_counts_local_minutes():
 def test_an_unknown_zone_is_a_value_error():
     with pytest.raises(ValueError, match="Mars"):
         Zone("Mars/Olympus")
+
+
+def test_a_zone_without_summer_bit_neither_looks_at_it_nor_sets_it():
+    plain, usual = Zone("Europe/Berlin", summer_bit=False), Zone("Europe/Berlin")
+    summer = ms(2026, 7, 1, 10, 0, 0)
+    assert (plain.from_utc(summer), usual.from_utc(summer)[1]) == ((summer + 7_200_000, False), True)
+    repeated = ms(2026, 10, 25, 2, 30, 0)
+    assert plain.to_utc(repeated, summer=True) == plain.to_utc(repeated) == usual.to_utc(repeated, summer=True)
+    assert usual.to_utc(repeated) == usual.to_utc(repeated, summer=True) + 3_600_000
