@@ -181,12 +181,13 @@ class Bare:
             decode(result.content)
         except MmsError:
             self.refused += 1
-        if result.service == 4:
-            for position in (0, 2):
-                try:
-                    self.polls.decode(result.content, position, len(result.content))
-                except MmsProtocolError:
-                    self.refused += 1
+        if result.service == 4:  # as `services.read_raw` hands it on
+            try:
+                for tag, start, stop in tlv.fields(result.content):
+                    if tag == 0xA1:
+                        self.polls.decode(result.content, start, stop)
+            except MmsProtocolError:
+                self.refused += 1
 
 
 def _packets(tsdu):
