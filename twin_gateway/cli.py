@@ -104,7 +104,7 @@ def demo(
     raise typer.Exit(run_demo(port=port, folder=folder, duration=duration))
 
 
-BENCHES = ("opcua", "mapping", "iec104", "iec61850", "dlms", "coap", "mqtt", "twin", "history")
+BENCHES = ("opcua", "mapping", "iec104", "iec61850", "dlms", "coap", "mqtt", "twin", "history", "latency")
 
 
 @app.command()

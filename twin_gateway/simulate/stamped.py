@@ -1,0 +1,183 @@
+"""Devices whose every value says when it was sent, for measuring how long a change is under way.
+
+    python -m twin_gateway.simulate.stamped iec104|iec61850|coap RATE POINTS
+
+The value is a count of quarters of a millisecond since 1970, modulo 2^23, so that a single-precision float holds it
+exactly. One line goes to stdout: {"port": …}. Changes go out evenly, RATE a second, once a client takes them; the end
+of stdin ends the process.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import struct
+import sys
+import tempfile
+import threading
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+
+from open61850.data import (
+    BitStringData,
+    BoolData,
+    FloatData,
+    IECData,
+    RawData,
+    StructureData,
+    TimestampData,
+    UIntData,
+    VisibleStringData,
+    encode_binary_time,
+)
+from open61850.mms import pdu
+from open61850.server import IedModel, MmsServer, protocol
+
+from twin_gateway.drivers.iec104.link import Connection
+from twin_gateway.drivers.iec104.times import encode_cp56
+from twin_gateway.drivers.iec104.types import Cause
+from twin_gateway.drivers.iec61850.transport import Cotp
+from twin_gateway.simulate import iec61850_flood
+from twin_gateway.simulate.coap_flood import FloodServer
+from twin_gateway.simulate.iec104_flood import FloodStation
+
+STAMP_MODULO = 1 << 23
+STAMPS_A_SECOND = 4000
+_TICK_S = 0.001
+_DATA_CHANGE = 0x40
+_SETTLED_S = 1.0
+
+
+def stamp() -> int:
+    """The present as a value."""
+    return time.time_ns() * STAMPS_A_SECOND // 1_000_000_000 % STAMP_MODULO
+
+
+class StampedStation(FloodStation):
+    """A 104 station."""
+
+    def _body(self, cause: Cause) -> bytes:
+        address = self._next % self._points + 1
+        self._next += 1
+        value = struct.pack("<fB", stamp(), 0) + encode_cp56(time.time_ns() // 1_000_000)
+        return bytes((36, 1, cause, 0)) + struct.pack("<H", self._common) + address.to_bytes(3, "little") + value
+
+    async def _flood(self, connection: Connection) -> None:
+        began, sent = time.monotonic(), 0
+        while True:
+            while sent < self._rate * (time.monotonic() - began):
+                connection.send(self._body(Cause.SPONTANEOUS))
+                sent += 1
+            await asyncio.sleep(_TICK_S)
+
+
+class StampedServer(FloodServer):
+    """A CoAP device."""
+
+    def _content(self, kind: int, token: bytes, message_id: int, number: int) -> bytes:
+        self._number = self._number + 1 & 0xFFFFFF
+        options = b"\x63" + self._number.to_bytes(3, "big") + b"\x60" + b"\x82\x0e\x10"
+        return self._head(kind, 0x45, token, message_id) + options + b"\xff%d" % stamp()
+
+
+def _iec104(rate: float, points: int) -> None:
+    async def serve() -> None:
+        def accept() -> Connection:
+            return StampedStation(points, 1, rate, 1, 12).protocol()
+
+        server = await asyncio.get_running_loop().create_server(accept, "127.0.0.1", 0)
+        _ready(server.sockets[0].getsockname()[1])
+        await asyncio.to_thread(sys.stdin.read)
+
+    asyncio.run(serve())
+
+
+def _coap(rate: float, points: int) -> None:
+    server = StampedServer(points)
+    _ready(server.sock.getsockname()[1])
+
+    def run() -> None:
+        while len(server._observers) < points:
+            server.answer()
+            time.sleep(_TICK_S)
+        while True:
+            server.notify(rate, 3600.0)
+
+    threading.Thread(target=run, daemon=True).start()
+    sys.stdin.read()
+
+
+def _iec61850(rate: float, points: int) -> None:
+    with tempfile.NamedTemporaryFile("w", suffix=".cid", encoding="utf-8") as file:
+        file.write(iec61850_flood.scl())
+        file.flush()
+        model = IedModel.from_scl(Path(file.name))
+    ((data_set, members),) = model.data_sets.items()
+    simple = [number for number, member in enumerate(members) if str(member).rpartition("$")[2] in {"TotW", "Hz"}]
+    simple = simple[:points]
+    server = MmsServer(model, host="127.0.0.1", port=0)
+    server.start()
+
+    def report(number: int, member: int) -> bytes:
+        now = datetime.now(UTC)
+        inclusion = (1 << (len(members) - 1 - member)) << (-len(members) % 8)
+        results: list[IECData | int] = [
+            VisibleStringData("flood"),
+            BitStringData(b"\x78\x80", 6),
+            UIntData(number % 65_536),
+            RawData(0x8C, encode_binary_time(now)),
+            VisibleStringData(f"{data_set.domain}/{data_set.item}"),
+            UIntData(1),
+            BitStringData(inclusion.to_bytes(-(-len(members) // 8), "big"), -len(members) % 8),
+            StructureData([StructureData([FloatData(stamp())]), BitStringData(b"\0\0", 3), TimestampData(now, 0x0A)]),
+            BitStringData(bytes((_DATA_CHANGE,)), 1),
+        ]
+        return pdu.wrap(protocol.information_report(results, list_name="RPT"))
+
+    def run() -> None:
+        cotp = Cotp()
+        cotp.tpdu_size = 1 << 11
+        while True:
+            state = model.get("FLOODLD0/LLN0$RP$urMeasurement01$RptEna")
+            if not (isinstance(state, BoolData) and state.value and server.connections):
+                time.sleep(0.05)
+                continue
+            time.sleep(_SETTLED_S)  # the client still configures, reads and interrogates
+            sock = server.connections[0].iso._sock
+            began, sent = time.monotonic(), 0
+            try:
+                while True:
+                    while sent < rate * (time.monotonic() - began):
+                        sock.sendall(cotp.encode(report(sent, simple[sent % len(simple)])))
+                        sent += 1
+                    time.sleep(_TICK_S)
+            except OSError:
+                time.sleep(0.2)
+
+    threading.Thread(target=run, daemon=True).start()
+    _ready(server.port)
+    sys.stdin.read()
+
+
+def _ready(port: int) -> None:
+    print(json.dumps({"ready": True, "port": port}), flush=True)
+
+
+DEVICES = {"iec104": _iec104, "iec61850": _iec61850, "coap": _coap}
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Command line."""
+    parser = argparse.ArgumentParser(description="devices whose values say when they were sent")
+    parser.add_argument("protocol", choices=sorted(DEVICES))
+    parser.add_argument("rate", type=float)
+    parser.add_argument("points", type=int)
+    given = parser.parse_args(arguments)
+    DEVICES[given.protocol](given.rate, given.points)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
