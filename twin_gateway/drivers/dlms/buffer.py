@@ -234,9 +234,7 @@ class Buffer:
 
     def _start(self, now: datetime) -> datetime:
         until = self.position.until
-        if until is None:
-            return now - self._depth
-        start = until - self._overlap
+        start = now - self._depth if until is None else until - self._overlap
         zone = self._rules.zone
         local = start.astimezone(zone)
         if local.replace(fold=0).utcoffset() != local.replace(fold=1).utcoffset():

@@ -57,6 +57,7 @@ _FAILURES_ALLOWED = 3
 _READ_BACK_EVERY = 0.5
 _BACKLOG_S = 0.0
 """Wait between two pieces of the past; readings that are due and other meters at the host come in between anyway."""
+_SAVE_EVERY_S = 1.0
 _OBJECT_LIST = Attribute(obis.ASSOCIATION, obis.ASSOCIATION_LN, 2)
 
 
@@ -262,8 +263,10 @@ class DlmsDriver:
             if now >= next_profile:
                 more = await profiles.read(contact, list(self._points.values()))
                 next_profile = loop.time() + (_BACKLOG_S if more else config.profile_poll)
-            idle = session.last_exchange + config.keep_alive
-            await self._pause(session, min(next_poll, next_clock, next_profile, next_log, idle) - loop.time())
+            due = [next_poll, next_clock, next_profile, next_log, session.last_exchange + config.keep_alive]
+            if self._positions_of(link).flush(link.kept_until()):
+                due.append(loop.time() + _SAVE_EVERY_S)
+            await self._pause(session, min(due) - loop.time())
 
     async def _pause(self, session: Session, seconds: float) -> None:
         """Waits, but not beyond a change of points or the end of the connection."""

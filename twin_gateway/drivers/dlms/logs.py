@@ -107,7 +107,8 @@ class LogReader:
             link.count("log_rows", len(piece.rows))
         if piece.bad:
             link.count("log_rows_unreadable", piece.bad)
-        self._positions.save()
+        self._positions.delivered()
+        self._positions.flush(link.kept_until())
 
     @staticmethod
     def _event(contact: Contact, log: _Log, row: Row) -> None:

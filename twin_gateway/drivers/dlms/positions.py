@@ -12,6 +12,7 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
+from address_space import clock
 from twin_gateway.drivers.dlms import obis
 
 _log = logging.getLogger(__name__)
@@ -101,6 +102,8 @@ class Positions:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._known: dict[str, Position] = {}
+        self._pending: tuple[int, dict[str, Any]] | None = None
+        self._dirty = False
         for name, kept in read_json(path, "profiles and logs are read again from their full depth").items():
             try:
                 # Before rows were remembered one by one, the time alone was kept.
@@ -121,12 +124,33 @@ class Positions:
         self._known.clear()
         self.save()
 
+    def delivered(self) -> None:
+        """Something was delivered: the positions are to be kept, once that is on disk itself; see flush()."""
+        self._dirty = True
+        if self._pending is None:
+            self._pending = clock.now(), self._content()
+            self._dirty = False
+
+    def flush(self, kept_until: int) -> bool:
+        """Puts on disk what may be: positions of what was delivered before `kept_until` (ticks).
+
+        Returns:
+            Whether something still waits.
+        """
+        if self._pending is not None and self._pending[0] <= kept_until:
+            keep_json(self._path, self._pending[1])
+            self._pending = None
+            if self._dirty:
+                self.delivered()
+        return self._pending is not None
+
     def save(self) -> None:
-        """Puts all positions on disk."""
-        keep_json(
-            self._path,
-            {
-                name: {"until": at.until.isoformat() if at.until else None, "recent": list(at.recent)}
-                for name, at in self._known.items()
-            },
-        )
+        """Puts all positions on disk at once."""
+        self._pending, self._dirty = None, False
+        keep_json(self._path, self._content())
+
+    def _content(self) -> dict[str, Any]:
+        return {
+            name: {"until": at.until.isoformat() if at.until else None, "recent": list(at.recent)}
+            for name, at in self._known.items()
+        }

@@ -220,4 +220,5 @@ class ProfileReader:
         if len(batch.rows):
             link.publish(batch)
             link.count("profile_rows", len(batch.rows))
-        self._positions.save()
+        self._positions.delivered()
+        self._positions.flush(link.kept_until())
