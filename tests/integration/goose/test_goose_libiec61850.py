@@ -124,7 +124,7 @@ class Bed:
     table: PointTable = field(default_factory=PointTable)
     events: EventJournal = field(default_factory=EventJournal)
 
-    async def __aenter__(self) -> Bed:
+    def prepare(self) -> None:
         path = self.folder / "bus.yaml"
         path.write_text(MAPPING.replace("{extra}", self.extra).replace("{idle}", self.idle))
         mapping, problems = check([path], environ={})
@@ -139,6 +139,9 @@ class Bed:
             data_directory=self.folder / "data", backoff=Backoff(0.05, 0.2),
         )  # fmt: skip
         self.driver: Any = driver
+
+    async def __aenter__(self) -> Bed:
+        self.prepare()
         self.task = asyncio.create_task(self.link.run())
         await until(lambda: self.driver._running, what="the driver listens")
         return self
@@ -272,6 +275,20 @@ async def test_a_capture_process_that_is_killed_is_started_again(tmp_path: Path,
         await until(lambda: bed.link.counters["connects"] == 2)
         assert bed.value(f"{LGOS}/St") is True
     assert bed.children() == []
+
+
+@pytest.mark.parametrize("moment", [0.0, 0.002, 0.02, 0.1, 0.3])
+async def test_cancelled_at_any_moment_it_leaves_no_process_and_no_task(tmp_path: Path, moment: float) -> None:
+    before = asyncio.all_tasks()
+    bed = Bed(tmp_path)
+    bed.prepare()
+    task = asyncio.create_task(bed.driver.run(bed.link))
+    await asyncio.sleep(moment)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert bed.children() == []
+    assert asyncio.all_tasks() == before
 
 
 async def test_the_capture_process_has_neither_root_nor_a_capability_left(tmp_path: Path) -> None:

@@ -79,10 +79,14 @@ LINK_COUNTERS = (
     CounterRule("report_errors", "D08", 400, "Reports that cannot be read"),
     CounterRule("reports_missed", "D08", 650, "Reports were lost on the way"),
     CounterRule("notifications_dropped", "D08", 650, "Notifications were lost"),
+    CounterRule("goose_errors", "D08", 400, "GOOSE messages that cannot be read"),
+    CounterRule("states_missed", "D08", 650, "States were lost on the way"),
+    CounterRule("frames_dropped", "D08", 650, "Frames were lost for want of room"),
+    CounterRule("foreign_frames", "D09", 700, "Messages from elsewhere than the publisher"),
     CounterRule("blocks_refused", "D08", 400, "Report control blocks could not be reserved"),
     CounterRule("interrogations_refused", "D08", 400, "General interrogation was refused"),
     CounterRule("model_differences", "D03", 600, "The device's model is not that of its file"),
     CounterRule("unknown_common_address", "D03", 600, "Data of a station that is not mapped"),
     CounterRule("security_errors", "D09", 700, "Security errors"),
 )
-"""What drivers count of their links (of 104, 61850, DLMS and CoAP)."""
+"""What drivers count of their links (of 104, 61850, GOOSE, DLMS and CoAP)."""

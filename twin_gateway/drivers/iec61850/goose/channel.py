@@ -37,6 +37,7 @@ class CaptureChannel(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._paused = False
         self._process: asyncio.subprocess.Process | None = None
+        self._socket: socket.socket | None = None
         loop = asyncio.get_running_loop()
         self._loop = loop
         self.ready: asyncio.Future[None] = loop.create_future()
@@ -87,6 +88,7 @@ class CaptureChannel(asyncio.Protocol):
 
     async def _start(self) -> socket.socket:
         mine, theirs = socket.socketpair()
+        self._socket = mine
         try:
             theirs.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _CHANNEL_OCTETS)
             # The end of the socket ends it: it needs neither signals nor to be told.
@@ -100,9 +102,6 @@ class CaptureChannel(asyncio.Protocol):
                 start_new_session=True,
                 env={**os.environ, "PYTHONPATH": os.pathsep.join(entry for entry in sys.path if entry)},
             )
-        except BaseException:
-            mine.close()
-            raise
         finally:
             theirs.close()
         mine.setblocking(False)
@@ -112,6 +111,8 @@ class CaptureChannel(asyncio.Protocol):
         """Close the channel, which ends the process; what does not end in time is killed."""
         if self._transport is not None:
             self._transport.close()
+        elif self._socket is not None:
+            self._socket.close()
         if not self.closed.done():
             self.closed.set_result("closed")
         process = self._process
