@@ -1,7 +1,8 @@
 """Many 104 outstations in one process that send as fast as the window allows, for benchmarks and load tests.
 
 Each accepted connection is one station with `--points` floats with time tag (M_ME_TF_1) from address 1, `--objects` of
-them in an ASDU. It answers a general interrogation with every point, then floods (or sends `--rate` points a second).
+them in an ASDU. It answers a general interrogation with every point, then floods (or sends `--rate` points a second,
+none when that is negative).
 One line goes to stdout when it listens: {"ready": true, "port": …}. SIGTERM ends the process.
 """
 
@@ -62,7 +63,8 @@ class FloodStation:
                 connection.send(
                     encode(Asdu(_INTERROGATION, Cause.ACTIVATION_TERM, self._common, (Information(0, 20),)))
                 )
-                self._task = asyncio.get_running_loop().create_task(self._flood(connection))
+                if self._rate >= 0:
+                    self._task = asyncio.get_running_loop().create_task(self._flood(connection))
 
     def _on_closed(self, _connection: Connection, _reason: str) -> None:
         if self._task is not None:
