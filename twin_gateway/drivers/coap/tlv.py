@@ -84,11 +84,9 @@ def encode(path: Path, value: bytes) -> bytes:
 
 
 def _entry(kind: int, number: int, value: bytes) -> bytes:
-    head = kind << 6
-    identifier = bytes((number,))
-    if number > 0xFF:
-        head |= 0x20
-        identifier = number.to_bytes(2, "big")
+    wide = number > 0xFF
+    head = kind << 6 | wide << 5
+    identifier = number.to_bytes(2 if wide else 1, "big")
     if len(value) < 8:
         return bytes((head | len(value),)) + identifier + value
     sized = (len(value).bit_length() + 7) // 8
