@@ -49,9 +49,9 @@ def time_of_entry(ticks: int) -> bytes:
 def read_request(log: ObjectName, *, since: int | None, after: LogEntry | None = None) -> bytes:
     """ReadJournal from a moment on (FILETIME ticks; None from the first entry on), behind `after` on further pages."""
     content = encode_tlv(0xA0, encode_object_name(log))
-    if since is not None:
+    if since is not None and after is None:
         content += encode_tlv(0xA1, encode_tlv(0x80, time_of_entry(since)))
-    if after is not None:
+    elif after is not None:
         content += encode_tlv(0xA5, encode_tlv(0x80, after.stamp) + encode_tlv(0x81, after.identity))
     return encode_tlv(make_tag(READ_JOURNAL, constructed=True), content)
 
