@@ -148,6 +148,44 @@ def our_meters(tmp_path):
             peer.kill()
 
 
+class LogMeter:
+    """The meter of pydlms_logs.py."""
+
+    device = 1
+
+    def __init__(self):
+        script = Path(__file__).with_name("pydlms_logs.py")
+        self.process = subprocess.Popen(
+            [sys.executable, str(script), "0"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        self.port = int(self.process.stdout.readline().split()[1])
+
+    def order(self, **order):
+        self.process.stdin.write(json.dumps(order) + "\n")
+        self.process.stdin.flush()
+        assert self.process.stdout.readline() == "done\n"
+
+    def kill(self):
+        self.process.kill()
+        self.process.wait(10)
+        self.process.stdin.close()
+        self.process.stdout.close()
+
+
+@pytest.fixture(scope="session")
+def _log_meter():
+    meter = LogMeter()
+    yield meter
+    meter.kill()
+
+
+@pytest.fixture
+def log_meter(_log_meter):
+    """The meter, with its right clock and its own serial number."""
+    yield _log_meter
+    _log_meter.order(clock=0.0, serial="00000001", energy=99_000_000, drop=10_000)
+
+
 class MemoryLink(WireNotes):
     """A link that keeps what the driver says."""
 

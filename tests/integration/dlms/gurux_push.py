@@ -1,11 +1,13 @@
-"""Sends one push with gurux-dlms GXDLMSSecureNotify, in a process of its own.
+"""Sends pushes with gurux-dlms GXDLMSSecureNotify, in a process of its own.
 
-Arguments: host, port, how (`tcp` or `udp`), counter (-1: unprotected), voltage (raw), logical device.
+Each line of stdin is JSON: port, how (`tcp` or `udp`), counter (-1: unprotected), voltage (raw), logical device.
+What was sent is answered as hexadecimal digits.
 """
 
 import contextlib
 import datetime as dt
 import io
+import json
 import socket
 import sys
 
@@ -14,7 +16,7 @@ from gurux_dlms.objects import GXDLMSCaptureObject, GXDLMSData, GXDLMSPushSetup,
 from gurux_dlms.secure.GXDLMSSecureNotify import GXDLMSSecureNotify
 
 
-def main(host, port, how, counter, voltage, device):
+def push(port, how, counter, voltage, device):
     notify = GXDLMSSecureNotify(True, 1, device, InterfaceType.WRAPPER)
     if counter >= 0:
         cipher = notify.ciphering
@@ -22,7 +24,7 @@ def main(host, port, how, counter, voltage, device):
         cipher.systemTitle = bytearray(b"TWM\0\0\0\0\1")
         cipher.blockCipherKey, cipher.authenticationKey = bytearray(range(16)), bytearray(range(0xD0, 0xE0))
         cipher.invocationCounter = counter
-    push = GXDLMSPushSetup("0.0.25.9.0.255")
+    setup = GXDLMSPushSetup("0.0.25.9.0.255")
     name = GXDLMSData("0.0.42.0.0.255")
     name.value = bytearray(b"TWM0000000000001")
     volts, energy = GXDLMSRegister("1.0.32.7.0.255"), GXDLMSRegister("1.0.1.8.0.255")
@@ -30,16 +32,17 @@ def main(host, port, how, counter, voltage, device):
     name.setDataType(2, DataType.OCTET_STRING)
     volts.setDataType(2, DataType.UINT16)
     energy.setDataType(2, DataType.UINT32)
-    push.pushObjectList += [(item, GXDLMSCaptureObject(2, 0)) for item in (name, volts, energy)]
+    setup.pushObjectList += [(item, GXDLMSCaptureObject(2, 0)) for item in (name, volts, energy)]
     with contextlib.redirect_stdout(io.StringIO()):
-        messages = notify.generatePushSetupMessages(dt.datetime.now(dt.UTC), push)
+        messages = notify.generatePushSetupMessages(dt.datetime.now(dt.UTC), setup)
     kind = socket.SOCK_STREAM if how == "tcp" else socket.SOCK_DGRAM
     with socket.socket(socket.AF_INET, kind) as sender:
-        sender.connect((host, port))
+        sender.connect(("127.0.0.1", port))
         for message in messages:
             sender.sendall(bytes(message))
-    print(b"".join(map(bytes, messages)).hex())
+    return b"".join(map(bytes, messages)).hex()
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], int(sys.argv[2]), sys.argv[3], *map(int, sys.argv[4:7]))
+    for line in sys.stdin:
+        print(push(*json.loads(line)), flush=True)
