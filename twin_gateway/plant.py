@@ -12,6 +12,7 @@ from address_space.table import PointTable
 from twin_gateway.commands.target import ControlTarget, build_target
 from twin_gateway.drivers.link import Backoff, LinkSupervisor
 from twin_gateway.drivers.registry import create_driver
+from twin_gateway.drivers.spread import Spread
 from twin_gateway.mapping.model import MappedDevice, MappedPoint, Mapping
 from twin_gateway.system_points import link_place
 
@@ -46,6 +47,7 @@ def build_plant(
     data_directory: Path,
     backoff: Backoff | None = None,
     on_state: Callable[[LinkSupervisor], None] | None = None,
+    spread: Spread | None = None,
 ) -> Plant:
     """Put all points into the table and make the links; nothing connects yet.
 
@@ -66,7 +68,9 @@ def build_plant(
             data_directory=data_directory / "links" / escape(device.name),
             backoff=backoff,
             on_state=on_state,
+            spread=spread,
         )
+        supervisor.certificates = getattr(getattr(device.config, "tls", None), "certificates", ())
         plant.links.append(supervisor)
         plant.aliases += [(alias, point.address) for point in device.points for alias in point.aliases]
         plant.targets += [

@@ -19,7 +19,10 @@ from address_space.ports import Outcome
 from address_space.quality import StatusCode
 from address_space.table import PointTable
 from twin_gateway.drivers.capture import CaptureRing, Flow
-from twin_gateway.drivers.contract import DeviceCommand, Driver, LinkService, ServingDriver
+from twin_gateway.drivers.contract import DeviceCommand, Driver, LinkService, RetiringDriver, ServingDriver
+from twin_gateway.drivers.link_services import LinkServices
+from twin_gateway.drivers.spread import Spread
+from twin_gateway.drivers.tls import why
 
 log = logging.getLogger(__name__)
 
@@ -37,7 +40,7 @@ class LinkState(StrEnum):
 class Backoff:
     """Waiting times between attempts, seconds: doubled from `first` to `most`, each spread by a quarter both ways.
 
-    A link that was up for `steady` seconds starts again from `first`.
+    A link that was up for `steady` seconds starts again from `first`; one that flaps waits `most` each time.
     """
 
     first: float = 1.0
@@ -52,7 +55,7 @@ LAST_RESORT_S = 5.0
 SERVICE_S = 120.0
 
 
-class LinkSupervisor:
+class LinkSupervisor(LinkServices):
     """Runs one driver for ever and tells the table, the events and its own counters how the link does.
 
     Attributes:
@@ -62,6 +65,8 @@ class LinkSupervisor:
         flapping: lost more than five times within ten minutes.
         last_errors: address of a point (empty for the link) -> time and text of its last error; the latest 1 000.
         ring: the last octets on the wire.
+        kept: says until when (ticks) what was published is on disk; without a history nothing is waited for.
+        certificates: files of its TLS whose expiry is supervised.
         announces: it tells of losses by events of its own; False while the supervision of devices does so.
     """
 
@@ -76,7 +81,9 @@ class LinkSupervisor:
         data_directory: Path,
         backoff: Backoff | None = None,
         on_state: Callable[[LinkSupervisor], None] | None = None,
+        spread: Spread | None = None,
     ) -> None:
+        super().__init__()
         self._name = name
         self.driver = driver
         self.address = address
@@ -84,17 +91,20 @@ class LinkSupervisor:
         self.reason = "not connected yet"
         self.flapping = False
         self.announces = True
+        self.certificates: tuple[Path, ...] = ()
         self.last_change = clock.now()
         self._table = table
         self._events = events
         self._data_directory = data_directory
         self._backoff = backoff or Backoff()
         self._on_state = on_state
+        self._spread = spread
         self._state = LinkState.DOWN
         self._losses: deque[float] = deque(maxlen=FLAPS_ALLOWED + 1)
         self._announced = False
         self.last_errors: dict[str, tuple[int, str]] = {}
         self.ring = CaptureRing()
+        self.kept: Callable[[], int] = clock.now
 
     # ---- what the driver may use (contract.Link) ------------------------------------------------------------------
 
@@ -134,13 +144,27 @@ class LinkSupervisor:
         self.counters["samples"] += len(batch.rows) + len(batch.texts)
         self._table.ingest(batch)
 
-    def event(self, code: str, text: str, *, severity: int = 400, address: str = "") -> None:
+    def event(
+        self,
+        code: str,
+        text: str,
+        *,
+        severity: int = 400,
+        address: str = "",
+        source_time: int = 0,
+        time_quality: str | None = None,
+    ) -> None:
         """Put an event into the journal, about the link unless an address is given."""
-        self._events.append(Event(code, text, severity, address or self.address))
+        where = address or self.address
+        self._events.append(Event(code, text, severity, where, source_time=source_time, time_quality=time_quality))
 
     def count(self, counter: str, by: int = 1) -> None:
         """Add to a counter of the link."""
         self.counters[counter] += by
+
+    def kept_until(self) -> int:
+        """Ticks: what was published before is on disk, as far as anything is kept."""
+        return self.kept()
 
     def error(self, text: str, address: str = "") -> None:
         """Note the last error of a point, or of the link."""
@@ -166,6 +190,8 @@ class LinkSupervisor:
         loop = asyncio.get_running_loop()
         try:
             while True:
+                if self._spread is not None:
+                    await self._spread.turn()
                 self._change(LinkState.CONNECTING)
                 began = loop.time()
                 reason = await self._attempt()
@@ -173,10 +199,14 @@ class LinkSupervisor:
                 if was_up and loop.time() - began >= self._backoff.steady:
                     wait = self._backoff.first
                 self._lost(reason, was_up=was_up)
+                if self.flapping:
+                    wait = self._backoff.most
                 # Not for secrets: jitter keeps a thousand meters from knocking at once.
                 await asyncio.sleep(wait * random.uniform(0.75, 1.25))  # noqa: S311
                 wait = min(wait * 2, self._backoff.most)
         finally:
+            if isinstance(self.driver, RetiringDriver):
+                self.driver.retire()
             self._change(LinkState.STOPPED)
             self._table.link_lost(self._name)
 
@@ -187,7 +217,7 @@ class LinkSupervisor:
         except asyncio.CancelledError:
             raise
         except (OSError, TimeoutError) as error:
-            return str(error) or type(error).__name__
+            return why(str(error)) or type(error).__name__
         except Exception as error:  # a fault of one driver must not take the others down
             self.counters["driver_faults"] += 1
             log.exception("link %s: the driver failed", self._name)
