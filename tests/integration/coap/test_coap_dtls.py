@@ -52,7 +52,9 @@ def text_point(row: int, path: str) -> BoundPoint:
 
 
 def secured(port: int, *points: BoundPoint, **more: Any) -> CoapDriver:
-    return CoapDriver("sensor", CoapConfig(uri=f"coaps://127.0.0.1:{port}", timeout=2.0, ack_timeout=0.3, **more), points)
+    return CoapDriver(
+        "sensor", CoapConfig(uri=f"coaps://127.0.0.1:{port}", timeout=2.0, ack_timeout=0.3, **more), points
+    )
 
 
 def psk(key: bytes = KEY) -> dict[str, Any]:

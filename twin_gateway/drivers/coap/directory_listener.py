@@ -27,6 +27,7 @@ _TRANSFERS = 64
 _TRANSFER_S = 60.0
 _BLOCK = 1024
 _SWEEP_S = 1.0
+_LONGEST_TOKEN = 8
 _UNDERSTOOD = frozenset(
     {
         OptionNumber.URI_HOST, OptionNumber.URI_PORT, OptionNumber.URI_PATH, OptionNumber.URI_QUERY,
@@ -134,6 +135,8 @@ class DirectoryListener(asyncio.DatagramProtocol):
             return
         try:
             request = aiocoap.Message.decode(datagram)
+            if datagram[0] & 0x0F > _LONGEST_TOKEN:
+                raise ValueError("a token that is too long")
             if not request.code.is_request() or request.mtype not in (aiocoap.CON, aiocoap.NON):
                 return
         except Exception:  # the decoder raises whatever the damage leads to; one datagram must cost one count
