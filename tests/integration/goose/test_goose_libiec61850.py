@@ -10,6 +10,7 @@ import os
 import shutil
 import signal
 import socket
+import subprocess
 import sys
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
@@ -321,35 +322,77 @@ async def test_an_interface_that_does_not_exist_is_said(tmp_path: Path) -> None:
         await driver.run(link)
 
 
-async def test_the_capture_service_serves_a_gateway_without_any_right(tmp_path: Path, publisher: Publisher) -> None:
-    """What systemd does with `Accept=yes`: one process for each connection, with the socket as its descriptor."""
-    listening = socket.socket(socket.AF_UNIX)
-    listening.bind(str(tmp_path / "goose.sock"))
-    listening.listen()
-    listening.setblocking(False)
-    started: list[asyncio.subprocess.Process] = []
+def _with(rights: str) -> tuple[str, ...]:
+    """As the unit does it: no user of the system, at most these capabilities, and no way to more."""
+    return (
+        "setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups", "--no-new-privs",
+        "--inh-caps", rights, "--ambient-caps", rights, "--bounding-set", rights,
+    )  # fmt: skip
 
-    async def accept() -> None:
+
+def _may_be_reduced() -> bool:
+    """Whether a user without rights could run the process here at all."""
+    if shutil.which("setpriv") is None or os.getuid() != 0:
+        return False
+    arguments = (*_with("-all"), sys.executable, "-c", f"import {process.__name__}")
+    return subprocess.run(arguments, capture_output=True, check=False).returncode == 0
+
+
+needs_setpriv = pytest.mark.skipif(
+    not _may_be_reduced(), reason="needs root, setpriv, and an interpreter and a checkout that everybody may read"
+)
+
+
+@dataclass
+class Service:
+    """What systemd does with `Accept=yes`: one process for each connection, with the socket as its descriptor."""
+
+    path: Path
+    rights: str
+    started: list[asyncio.subprocess.Process] = field(default_factory=list)
+
+    async def __aenter__(self) -> Service:
+        self.listening = socket.socket(socket.AF_UNIX)
+        self.listening.bind(str(self.path))
+        self.listening.listen()
+        self.listening.setblocking(False)
+        self.task = asyncio.create_task(self._accept())
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self.task.cancel()
+        self.listening.close()
+        for each in self.started:
+            if each.returncode is None:
+                each.kill()
+            await each.wait()
+
+    async def _accept(self) -> None:
         while True:
-            channel, _ = await asyncio.get_running_loop().sock_accept(listening)
+            channel, _ = await asyncio.get_running_loop().sock_accept(self.listening)
             channel.setblocking(True)
             with channel:
-                arguments = (sys.executable, "-m", process.__name__, str(channel.fileno()), "lo")
-                started.append(await asyncio.create_subprocess_exec(*arguments, pass_fds=(channel.fileno(),)))
+                arguments = (*_with(self.rights), sys.executable, "-m", process.__name__, str(channel.fileno()), "lo")
+                self.started.append(await asyncio.create_subprocess_exec(*arguments, pass_fds=(channel.fileno(),)))
 
-    task = asyncio.create_task(accept())
-    try:
-        async with Bed(tmp_path, extra=f"capture: {tmp_path}/goose.sock") as bed:
+
+@needs_setpriv
+async def test_the_capture_service_needs_the_one_capability_and_no_other(tmp_path: Path, publisher: Publisher) -> None:
+    async with Service(tmp_path / "goose.sock", "-all,+net_raw") as service:
+        async with Bed(tmp_path, extra=f"capture: {service.path}") as bed:
             await publisher.say([True, GOOD, CLOSED, 50.0])
             await until(lambda: bed.value(f"{LGOS}/St"))
         async with patient(10):
-            assert await started[0].wait() == 0
-    finally:
-        task.cancel()
-        listening.close()
-        for each in started:
-            if each.returncode is None:
-                each.kill()
+            assert await service.started[0].wait() == 0
+
+
+@needs_setpriv
+async def test_without_that_capability_the_refusal_is_said(tmp_path: Path) -> None:
+    async with Service(tmp_path / "goose.sock", "-all") as service:
+        bed = Bed(tmp_path, extra=f"capture: {service.path}")
+        bed.prepare()
+        with pytest.raises(ConnectionError, match=r"no GOOSE from lo: .*not permitted"):
+            await bed.driver.run(bed.link)
 
 
 @pytest.mark.skipif(shutil.which("tshark") is None, reason="tshark is not installed")
