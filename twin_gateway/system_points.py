@@ -11,6 +11,7 @@ from address_space.catalogue import classify
 from address_space.point import Batch, Point, PointProfile
 from address_space.quality import Quality
 from address_space.table import PointTable
+from twin_gateway.drivers.contract import RedundantDriver
 from twin_gateway.drivers.link import LinkState, LinkSupervisor
 
 Reading = tuple[float, int]
@@ -22,6 +23,8 @@ def gateway_place(grid: str, gateway: str) -> str:
     return f"{grid}/_sys/{escape(gateway)}"
 
 
+_SINGLE = 3
+"""Points of a link without a redundant connection."""
 PARTS = ("disk", "files", "history", "mqtt", "opcua", "tags", "trusted", "twin")
 """Parts of a gateway that have conditions of their own."""
 
@@ -60,8 +63,11 @@ class SystemPoints:
         return self._table.add([Point(text, PointProfile.of(classify(parse(text)))) for text in addresses])
 
     def add_link(self, link: LinkSupervisor) -> None:
-        """Add the points of a link: alive, errors, samples received."""
-        self._links.append((link, self._add(f"{link.address}/LCCH1", ["ChLiv", "FerCh", "RxCnt"])))
+        """Add the points of a link: alive, errors, samples received; the same of its redundant connection."""
+        names = ["ChLiv", "FerCh", "RxCnt"]
+        if isinstance(link.driver, RedundantDriver) and link.driver.redundant:
+            names += ["RedChLiv", "RedFerCh"]
+        self._links.append((link, self._add(f"{link.address}/LCCH1", names)))
 
     def refresh(self) -> None:
         """Bring all points up to date; unchanged values cost nothing downstream."""
@@ -73,12 +79,14 @@ class SystemPoints:
             values.append(float(counters[name]))
         rows.append(self._synchronised)
         values.append(2.0 if clock_is_synchronised() else 0.0)
-        for link, (alive, errors, received) in self._links:
-            rows += [alive, errors, received]
+        for link, own in self._links:
+            rows += own
             failed = sum(
                 count for name, count in link.counters.items() if name.endswith(("errors", "faults", "losses"))
             )
             values += [float(link.state is LinkState.UP), float(failed), float(link.counters["samples"])]
+            if len(own) > _SINGLE and isinstance(link.driver, RedundantDriver):
+                values += [float(link.driver.redundancy_alive), float(link.counters["standby_losses"])]
         # These are the gateway's own observations: its clock is the device's clock.
         self._table.ingest(Batch.of(rows, values, int(Quality(0)), clock.now()))
 

@@ -362,6 +362,21 @@ class RetiringDriver(Protocol):
         ...
 
 
+@runtime_checkable
+class RedundantDriver(Protocol):
+    """Offered by drivers that may be connected to a device more than once."""
+
+    @property
+    def redundant(self) -> bool:
+        """The device has more than one connection."""
+        ...
+
+    @property
+    def redundancy_alive(self) -> bool:
+        """A connection beside the used one stands and is ready to take over."""
+        ...
+
+
 class LinkLost(ConnectionError):  # noqa: N818 - named for what happened, like the built-in ConnectionResetError
     """The association ended; the message says why in one sentence."""
 

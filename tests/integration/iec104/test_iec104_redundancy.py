@@ -1,14 +1,22 @@
 """Several connections to one outstation: one started, the others tested, and what happens when the started one goes."""
 
 import asyncio
+import contextlib
 import itertools
 
 from peers.iec104.buffering import STARTDT, STOPDT, TESTFR, BufferingStation
 from peers.iec104.scripted import association, point
+from peers.waiting import until
 
 from address_space.catalogue import ValueType
+from address_space.events import EventJournal
 from address_space.ports import Verb
+from address_space.table import PointTable
 from twin_gateway.drivers.contract import DeviceCommand
+from twin_gateway.drivers.iec104.config import Iec104Config
+from twin_gateway.drivers.iec104.driver import Iec104Driver
+from twin_gateway.drivers.link import LinkSupervisor
+from twin_gateway.system_points import SystemPoints
 
 COUNT = point(0, 1, "M_ME_TE_1", cdc="MV", value_type=ValueType.DOUBLE)
 QUICK = {"t1": 0.8, "t2": 0.4, "t3": 0.5}
@@ -136,3 +144,43 @@ async def test_stop_and_start_are_never_given_to_a_connection_out_of_turn():
         for line, controls in itertools.groupby(sorted(station.controls), key=lambda item: item[0]):
             given = [control for _, control in controls if control in {STARTDT, STOPDT}]
             assert given.count(STARTDT) <= 1, line
+
+
+async def test_the_points_of_the_link_show_whether_a_redundant_connection_stands(tmp_path):
+    table, place = PointTable(), "dso1/_sys/gw"
+    async with BufferingStation(2) as station:
+        config = {"host": "127.0.0.1", "port": station.port, "redundant": f"127.0.0.1:{station.ports[1]}", **QUICK}
+        driver = Iec104Driver("rtu", Iec104Config.model_validate(config), [])
+        address = f"{place}/_/_/rtu"
+        link = LinkSupervisor(
+            "rtu", driver, table=table, events=EventJournal(), address=address, data_directory=tmp_path
+        )
+        system = SystemPoints(table, place, dict)
+        system.add_link(link)
+
+        def shown(name):
+            system.refresh()
+            return table.value(table.find(f"{address}/LCCH1/{name}"))
+
+        assert shown("RedChLiv") is False
+        running = asyncio.create_task(link.run())
+        try:
+            await until(lambda: (shown("ChLiv"), shown("RedChLiv")) == (True, True))
+            station.cut(next(line for line in station.lines if not line.started))
+            await until(lambda: (shown("RedChLiv"), shown("RedFerCh")) == (False, 1))
+            assert shown("ChLiv") is True
+        finally:
+            running.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await running
+
+
+async def test_a_link_with_one_address_has_no_points_of_a_redundant_connection(tmp_path):
+    table = PointTable()
+    driver = Iec104Driver("rtu", Iec104Config(host="127.0.0.1"), [])
+    link = LinkSupervisor(
+        "rtu", driver, table=table, events=EventJournal(), address="g/_sys/w/_/_/rtu", data_directory=tmp_path
+    )
+    SystemPoints(table, "g/_sys/w", dict).add_link(link)
+    assert table.find("g/_sys/w/_/_/rtu/LCCH1/ChLiv") >= 0
+    assert table.find("g/_sys/w/_/_/rtu/LCCH1/RedChLiv") == -1
