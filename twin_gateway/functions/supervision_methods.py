@@ -72,6 +72,8 @@ class SupervisionMethods:
             ),
             MethodSpec(self._owner, "AcceptRevision", place, _ANSWER, Right.CONFIGURE, "Accept what the device says"),
             MethodSpec(self._owner, "RequestGI", link, _ANSWER, Right.OPERATE, "General interrogation"),
+            MethodSpec(self._owner, "RequestCounters", link, _ANSWER, Right.OPERATE, "Counters, as configured"),
+            MethodSpec(self._owner, "TestLink", link, _ANSWER, Right.OPERATE, "Whether the application answers"),
             MethodSpec(self._owner, "SyncTime", link, _ANSWER, Right.CONFIGURE, "Set the clock of the device"),
             MethodSpec(
                 self._owner, "SetMaintenance", maintain, _ANSWER, Right.OPERATE, "Suppress alarms while at work"
@@ -90,6 +92,10 @@ class SupervisionMethods:
                 return await self._accept(str(arguments[0]), caller)
             case "RequestGI":
                 return await self._serve(str(arguments[0]), LinkService.INTERROGATE, Right.OPERATE, caller)
+            case "RequestCounters":
+                return await self._serve(str(arguments[0]), LinkService.COUNTERS, Right.OPERATE, caller)
+            case "TestLink":
+                return await self._serve(str(arguments[0]), LinkService.TEST, Right.OPERATE, caller)
             case "SyncTime":
                 return await self._serve(str(arguments[0]), LinkService.SYNCHRONISE, Right.CONFIGURE, caller)
             case "SetMaintenance":

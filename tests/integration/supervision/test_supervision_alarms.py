@@ -508,7 +508,12 @@ async def test_device_report_lists_devices_below_a_place(rig: Rig) -> None:
 
 @pytest.mark.parametrize(
     ("method", "service", "right"),
-    [("RequestGI", LinkService.INTERROGATE, Right.OPERATE), ("SyncTime", LinkService.SYNCHRONISE, Right.CONFIGURE)],
+    [
+        ("RequestGI", LinkService.INTERROGATE, Right.OPERATE),
+        ("RequestCounters", LinkService.COUNTERS, Right.OPERATE),
+        ("TestLink", LinkService.TEST, Right.OPERATE),
+        ("SyncTime", LinkService.SYNCHRONISE, Right.CONFIGURE),
+    ],
 )
 async def test_services_of_links_are_asked_for_audited_and_guarded(
     rig: Rig, method: str, service: LinkService, right: Right
