@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
+from peers.wire_notes import WireNotes
 
 from twin_gateway.drivers.dlms import obis
 from twin_gateway.drivers.dlms.axdr import Tag, encode
@@ -186,3 +187,38 @@ async def test_suite_1_agrees_on_a_key_for_each_message(station, curve_files, sc
 async def test_general_glo_ciphering_of_suite_0(station):
     async with station({}, security="hls-gmac", keys=KEYS, general_ciphering=True) as (session, service):
         await read_all(session, service)
+
+
+@pytest.mark.parametrize("security", ["none", "hls-gmac"])
+async def test_short_names_are_written_and_their_methods_invoked(station, security):
+    more = {"keys": KEYS} if security != "none" else {}
+    switch = at("0-0:96.3.10", 70)
+    async with station({"short": True}, security=security, referencing="short", **more) as (session, service):
+        await session.do(service.set(NOTE, encode(Tag.OCTET_STRING, b"hello")))
+        assert await session.do(service.get(NOTE)) == b"hello"
+        assert await session.do(service.get(switch)) is True
+        await session.do(service.action(at("0-0:96.3.10", 70, 1), encode(Tag.INT8, 0)))
+        assert await session.do(service.get(switch)) is False
+        with pytest.raises(AccessError):
+            await session.do(service.set(at("1-0:99.9.0"), encode(Tag.INT8, 0)))
+
+
+@pytest.mark.parametrize(("referencing", "general"), [("logical", False), ("logical", True), ("short", False)])
+async def test_a_dedicated_key_protects_everything_after_the_initiate(station, referencing, general):
+    config = {"security": "hls-gmac", "keys": KEYS, "hls_key": "dedicated", "general_ciphering": general}
+    peer = {"short": True} if referencing == "short" else {}
+    async with station(peer, dedicated=True, referencing=referencing, **config) as (session, service):
+        await read_all(session, service)
+
+
+@pytest.mark.parametrize("framing", ["wrapper", "hdlc"])
+async def test_the_capture_has_the_octets_but_never_the_password(station, framing):
+    notes = WireNotes()
+    config = {"security": "lls", "client": 32, "password": "12345678", "framing": framing}
+    async with station({"hdlc": framing == "hdlc"}, notes=notes, **config) as (session, service):
+        await session.do(service.get(VOLTAGE))
+    records = notes.ring.records()
+    assert {record.sent for record in records} == {True, False}
+    whole = b"".join(record.octets for record in records)
+    assert VOLTAGE.logical_name in whole and b"12345678" not in whole and b"********" in whole
+    assert records[0].flow.remote[0] == "127.0.0.1"

@@ -203,6 +203,11 @@ class FrameReader:
                 continue
             end = at + 1 + length
             if end >= len(data):
+                if not self._head_is_right(data, at + 1, end):
+                    # Not waited for: a damaged length would swallow what follows.
+                    self.damaged += 1
+                    at += 1
+                    continue
                 break
             frame = self._frame(data[at + 1 : end]) if data[end] == FLAG else None
             if frame is None:
@@ -214,6 +219,25 @@ class FrameReader:
             at = end
         self._buffer = data[at:]
         return out
+
+    def forget(self) -> None:
+        """Drops the beginning of a frame whose rest did not come."""
+        self.damaged += bool(self._buffer)
+        self._buffer = b""
+
+    @staticmethod
+    def _head_is_right(data: bytes, at: int, end: int) -> bool:
+        """Whether the head of an incomplete frame is right as far as it is there; it begins at `at`."""
+        try:
+            _, after = _read_address(data, at + 2)
+            _, after = _read_address(data, after)
+        except MalformedApduError:
+            # Too short to tell, or wrong whatever follows.
+            return len(data) < at + 10
+        after += 1
+        if after + 2 > len(data):
+            return True
+        return after + 2 <= end and check_sequence(data[at:after]) == data[after : after + 2]
 
     @staticmethod
     def _frame(body: bytes) -> Frame | None:

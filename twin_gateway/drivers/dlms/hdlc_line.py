@@ -120,6 +120,7 @@ class HdlcLine:
         if self._tries >= self._retries or not self._last:
             return b""
         self._tries += 1
+        self._reader.forget()
         self.oddities["repeated_frames"] += 1
         if not self.ready:
             return self._last
