@@ -8,6 +8,7 @@ import pytest
 
 from twin_gateway.drivers.iec104.apci import Control, Endpoint, Limits
 from twin_gateway.drivers.iec104.codec import Asdu, Information, encode
+from twin_gateway.drivers.iec104.counters import FREEZES, qualifiers
 from twin_gateway.drivers.iec104.times import Stamp, TagFlag
 from twin_gateway.drivers.iec104.types import TYPES, Family, TimeTag
 
@@ -100,3 +101,51 @@ def test_values_addresses_and_times_are_read_as_meant(tmp_path):
     assert rows[2][3] == "-0.5,0.25"
     assert rows[3][0] == "5000"
     assert rows[3][7] in {"1", "True"}
+
+
+@needs_tshark
+def test_qualifiers_of_requests_set_points_and_parameters_are_read_as_meant(tmp_path):
+    requests = [qualifier for qualifier, _ in qualifiers((1, 3), FREEZES["freeze-reset"])]
+    requests += [qualifiers((), FREEZES["reset"], read=False)[0][0]]
+    asdus = [Asdu(101, 6, 7, (Information(0, qualifier),)) for qualifier in requests]
+    asdus += [
+        Asdu(50, 6, 7, (Information(6000, 12.5, 17),)),
+        Asdu(112, 6, 7, (Information(6001, -2.5, 3),)),
+        Asdu(47, 6, 7, (Information(6002, 2, 2 << 2),)),
+        Asdu(51, 6, 7, (Information(6003, 0xDEADBEEF),)),
+        Asdu(102, 5, 7, (Information(6004),)),
+        Asdu(15, 37, 7, (Information(40, -5, 17, 0x60),)),
+    ]
+    path = tmp_path / "qualifiers.pcap"
+    capture(path, frames(asdus))
+    names = (
+        "rqt",
+        "frz",
+        "qos.ql",
+        "float",
+        "qpm.kpa",
+        "rco.up",
+        "rco.qu",
+        "bitstring",
+        "ioa",
+        "bcr.sq",
+        "bcr.cy",
+        "bcr.ca",
+    )
+    rows = [
+        dict(zip(names, row, strict=True)) for row in dissect(path, *(f"iec60870_asdu.{name}" for name in names))[1:]
+    ]
+    assert [(row["rqt"], row["frz"]) for row in rows[:5]] == [
+        ("1", "2"),
+        ("3", "2"),
+        ("1", "0"),
+        ("3", "0"),
+        ("5", "3"),
+    ]
+    assert (rows[5]["qos.ql"], rows[5]["float"]) == ("17", "12.5")
+    assert (rows[6]["qpm.kpa"], rows[6]["float"]) == ("3", "-2.5")
+    assert (rows[7]["rco.up"], rows[7]["rco.qu"]) == ("2", "2")
+    assert rows[8]["bitstring"] != ""
+    assert rows[9]["ioa"] == "6004"
+    assert rows[10]["bcr.sq"] == "17"
+    assert {rows[10]["bcr.cy"], rows[10]["bcr.ca"]} <= {"1", "True"}
