@@ -75,9 +75,11 @@ async def running(device: CoapDriver, link: Recorder) -> AsyncIterator[asyncio.T
 @pytest.mark.parametrize("kind", SERVERS)
 async def test_resources_are_read_and_observed_with_a_pre_shared_key(kind: str, recorder: Recorder) -> None:
     port = free_port()
-    async with libcoap(port, "-k", KEY.decode(), "-h", "hint", kind=kind):
-        async with running(secured(port + 1, text_point(1, "/time"), **psk()), recorder):
-            await recorder.until(lambda: 1 in recorder.last and recorder.counters["notifications"] >= 1)
+    async with (
+        libcoap(port, "-k", KEY.decode(), "-h", "hint", kind=kind),
+        running(secured(port + 1, text_point(1, "/time"), **psk()), recorder),
+    ):
+        await recorder.until(lambda: 1 in recorder.last and recorder.counters["notifications"] >= 1)
     records = recorder.ring.records()
     assert {record.flow.carrier for record in records} == {Carrier.UDP}
     assert any(b"time" in record.octets for record in records if record.sent), "the capture has the plain requests"
@@ -85,9 +87,11 @@ async def test_resources_are_read_and_observed_with_a_pre_shared_key(kind: str, 
 
 async def test_a_large_answer_comes_in_blocks_over_dtls(recorder: Recorder) -> None:
     port = free_port()
-    async with libcoap(port, "-k", KEY.decode()):
-        async with running(secured(port + 1, text_point(1, "/example_data"), **psk()), recorder):
-            await recorder.until(lambda: 1 in recorder.last)
+    async with (
+        libcoap(port, "-k", KEY.decode()),
+        running(secured(port + 1, text_point(1, "/example_data"), **psk()), recorder),
+    ):
+        await recorder.until(lambda: 1 in recorder.last)
     assert len(recorder.last[1][0]) > 1024
 
 
@@ -180,9 +184,11 @@ def with_certificates(folder: Path) -> tuple[str, ...]:
 
 async def test_both_sides_show_certificates(certificates: Path, recorder: Recorder) -> None:
     port = free_port()
-    async with libcoap(port, *with_certificates(certificates)):
-        async with running(secured(port + 1, text_point(1, "/time"), **certified(certificates)), recorder):
-            await recorder.until(lambda: 1 in recorder.last)
+    async with (
+        libcoap(port, *with_certificates(certificates)),
+        running(secured(port + 1, text_point(1, "/time"), **certified(certificates)), recorder),
+    ):
+        await recorder.until(lambda: 1 in recorder.last)
 
 
 async def test_a_certificate_of_another_name_is_refused(certificates: Path, recorder: Recorder) -> None:

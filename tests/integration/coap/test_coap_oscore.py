@@ -91,9 +91,11 @@ async def test_sequence_numbers_go_on_after_a_restart_and_after_a_crash(tmp_path
 
 
 async def test_a_server_that_lost_its_window_is_answered_with_its_echo(tmp_path: Path, recorder: Recorder) -> None:
-    async with server(tmp_path / "peer", "restarted") as port:
-        async with running(protected(port, point(1, "/value")), recorder):
-            await recorder.until(lambda: 1 in recorder.last and recorder.counters["notifications"] >= 1)
+    async with (
+        server(tmp_path / "peer", "restarted") as port,
+        running(protected(port, point(1, "/value")), recorder),
+    ):
+        await recorder.until(lambda: 1 in recorder.last and recorder.counters["notifications"] >= 1)
     assert recorder.counters["echo_requests"] == 1
 
 

@@ -164,7 +164,8 @@ async def test_the_gateway_lists_endpoints_that_no_mapping_names() -> None:
     listener = make_directory(DirectorySettings(port=free_port()), events, "g/_sys/gw/_/_")
     await listener.start()
     try:
-        DIRECTORY.register({"ep": "stranger", "lt": "1"}, b"</3303/0>", ("127.0.0.1", 9))
+        made = DIRECTORY.register({"ep": "stranger"}, b"</3303/0>", ("127.0.0.1", 9))
+        DIRECTORY.remove(made.location, made.address)
         (event,) = cursor.take()
     finally:
         await listener.stop()

@@ -18,6 +18,17 @@ function write (res, resource) {
 const server = coap.createServer((req, res) => {
   const path = req.url.split('?')[0]
   const resource = resources.get(path)
+  if (resource && req.method !== 'GET') {
+    // A write: the resource takes the body, unless it is set to refuse.
+    if (resource.refuse) {
+      res.statusCode = resource.refuse
+      return res.end(resource.why || '')
+    }
+    if (resource.silentWrites) return
+    resource.payload = req.payload.toString()
+    res.statusCode = '2.04'
+    return res.end()
+  }
   if (!resource) {
     res.statusCode = '4.04'
     return res.end()
