@@ -15,13 +15,16 @@ from peers.ports import free_port
 from peers.waiting import until
 
 from address_space import clock
+from address_space.ports import Caller
 from address_space.quality import StatusCode
 from twin_gateway.drivers.contract import DeviceTable, PointChange
+from twin_gateway.functions.supervision_requests import DeviceRequests
 
 pytestmark = pytest.mark.skipif(
     importlib.util.find_spec("pyiec61850") is None, reason="pyiec61850-ng is not installed: no independent peer"
 )
 
+CALLER = Caller("eve", frozenset({"Engineer"}))
 SETTINGS = (
     ("          </LN0>", '            <SettingControl numOfSGs="3" actSG="2"/>\n          </LN0>'),
     ('fc="SP"/>\n      <DA name="units"', 'fc="SG"/>\n      <DA name="units"'),
@@ -188,6 +191,26 @@ async def test_file_of_a_device_that_dies_is_kept_for_the_next_time(device, tmp_
         assert 0 < part.stat().st_size < 8_000_000
 
 
+async def test_person_fetches_a_record_by_the_methods_of_the_supervision(device, tmp_path):
+    octets = record(device, "COMTRADE/rec1.dat", os.urandom(30_000))
+    audited = []
+
+    async def audit(kind, address, caller, details, **more):
+        audited.append((kind, details))
+
+    async with connected(device, tmp_path) as bed:
+        methods = DeviceRequests("dso1", {"ied-f07": bed.link}.get, lambda *_: True, audit)
+        listed = await methods.call("ListFiles", ["ied-f07", "COMTRADE"], CALLER)
+        (name,), (size,), _, _ = listed.outputs
+        assert size == 30_000
+        fetched = await methods.call("FetchFile", ["ied-f07", name], CALLER)
+        assert fetched.status == StatusCode.Good, fetched.text
+        assert audited == [("link.fetch", {"file": name}), ("link.outcome", {"file": name})]
+        groups = await methods.call("ReadDeviceTable", ["ied-f07", "setting groups", ""], CALLER)
+        assert dict(zip(groups.outputs[0], groups.outputs[1], strict=True))["F07Q1LD0/LLN0.SGCB.ActSG"] == "2"
+    assert (kept(tmp_path) / "COMTRADE" / "rec1.dat").read_bytes() == octets
+
+
 # -- setting groups -------------------------------------------------------------------------------------------------
 
 
@@ -230,6 +253,38 @@ async def test_logs_are_listed_and_one_that_keeps_nothing_is_empty(device, tmp_p
         assert (outcome.good, lines) == (True, [])
         outcome, _ = await bed.link.read_table(DeviceTable.LOG, "LD0/LLN0$NoLog")
         assert not outcome.good
+
+
+# -- the SCL file against the device ---------------------------------------------------------------------------------
+
+
+async def test_device_that_is_as_its_file_says_has_no_differences(device, tmp_path):
+    async with connected(device, tmp_path, scl=str(device.arguments[1])) as bed:
+        assert bed.driver.differences == []
+        assert bed.link.counters["model_differences"] == 0
+
+
+async def test_differences_in_types_members_blocks_and_revisions_are_listed_and_told_once(device, scl, tmp_path):
+    text = scl.read_text()
+    for old, new in (
+        ('cdc="ING">\n      <DA name="setVal" bType="INT32"', 'cdc="ING">\n      <DA name="setVal" bType="INT64"'),
+        ('<FCDA ldInst="LD0" lnClass="LLN0" doName="Health" fc="ST"/>', ""),
+        ('LLN0.brStatus" datSet="Status" confRev="1"', 'LLN0.brStatus" datSet="Status" confRev="7"'),
+        ('<DAI name="configRev"><Val>1</Val></DAI>', '<DAI name="configRev"><Val>2</Val></DAI>'),
+    ):
+        assert old in text, old
+        text = text.replace(old, new, 1)
+    other = tmp_path / "other.cid"
+    other.write_text(text)
+    async with connected(device, tmp_path, scl=str(other)) as bed:
+        found = {(of.item, of.expected, of.found) for of in bed.driver.differences}
+        assert ("F07Q1LD0/LLN0$DC$NamPlt$configRev", "2", "1") in found
+        assert {("F07Q1LD0/LLN0$BR$brStatus01$ConfRev", "7", "1")} <= found
+        assert ("data set F07Q1LD0/LLN0$Status: member F07Q1LD0/LLN0$ST$Health", "", "there") in found
+        assert ("type of F07Q1LD0/PTOC1$SP$OpDlTmms$setVal", "integer64", "integer32") in found
+        told = [event.text for event in bed.seen if event.code == "D03"] if bed.texts() else []
+        assert len(told) == 1
+        assert told[0].startswith("The device is otherwise than its SCL file: ")
 
 
 # -- TLS ------------------------------------------------------------------------------------------------------------

@@ -7,9 +7,9 @@ import pytest
 from open61850.mms.types import PrimitiveType, StructureType
 
 from address_space.catalogue import CDCS
+from twin_gateway.drivers.iec61850.compare import compare, text_of
 from twin_gateway.drivers.iec61850.config import SPEC, Iec61850Config
 from twin_gateway.drivers.iec61850.errors import ModelError
-from twin_gateway.drivers.iec61850.compare import compare, text_of
 from twin_gateway.drivers.iec61850.model import LogicalNode, Model
 from twin_gateway.drivers.iec61850.points import Reference, points_of, resolve, scaling
 from twin_gateway.drivers.iec61850.scl import read_scl
@@ -161,6 +161,16 @@ def test_models_are_compared(bay):
         f"data set F07Q1LD0/LLN0$Status: member {last} is missing in the device",
         "F07Q1LD0/LLN0$DC$NamPlt$configRev is 2, not 1",
     ]
+
+
+def test_data_sets_that_a_gateway_has_made_are_no_differences(bay):
+    made = "F07Q1LD0/LLN0$twg0123abcd_1"
+    other = Model("F07Q1", bay.nodes, {**bay.data_sets, made: []}, bay.blocks)
+    block = "F07Q1LD0/LLN0$RP$urStatus01"
+    live = {f"{block}$DatSet": made, f"{block}$ConfRev": 10_001}
+    assert compare(bay, other, live) == []
+    live[f"{block}$DatSet"] = "F07Q1LD0/LLN0$Measurement"
+    assert [of.item for of in compare(bay, other, live)] == [f"{block}$ConfRev", f"{block}$DatSet"]
 
 
 @pytest.mark.parametrize("text", ["", "<SCL", "<html/>", "<SCL/>", '<SCL xmlns="http://www.iec.ch/61850/2003/SCL"/>'])

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+import re
+from collections.abc import Iterable, Iterator, Mapping
 
 from open61850.mms.types import PrimitiveType, StructureType
 
@@ -23,31 +24,30 @@ _VALUE = 140
 """Octets of such a value in a response, at most."""
 _NUMBERS = frozenset(("integer", "unsigned", "float"))
 _THERE = "there"
+_MADE = re.compile(r"\$twg[0-9a-f]{8}_")
+"""Names of the data sets that gateways make, see `data_sets.prefix`."""
 
 
-def compare(
-    expected: Model, actual: Model, live: Mapping[str, bool | int | float | str], *, own: Collection[str] = ()
-) -> list[ModelDifference]:
+def compare(expected: Model, actual: Model, live: Mapping[str, bool | int | float | str]) -> list[ModelDifference]:
     """What a device has otherwise than its SCL file says.
+
+    Data sets that a gateway has made, and what changes in a block that has been given one, are no differences.
 
     Args:
         expected: of the file, with the values of `revisions` among its constants.
         actual: of the device.
         live: values of `revisions` as the device says them; what it does not say is not compared.
-        own: data sets that the gateway has made itself.
 
     Returns:
         At most `MAX_DIFFERENCES`, and a line about the rest.
     """
-    found = list(_all(expected, actual, live, frozenset(own)))
+    found = list(_all(expected, actual, live))
     if len(found) > MAX_DIFFERENCES:
         found[MAX_DIFFERENCES:] = [ModelDifference("more differences", "", str(len(found) - MAX_DIFFERENCES))]
     return found
 
 
-def _all(
-    expected: Model, actual: Model, live: Mapping[str, bool | int | float | str], own: frozenset[str]
-) -> Iterator[ModelDifference]:
+def _all(expected: Model, actual: Model, live: Mapping[str, bool | int | float | str]) -> Iterator[ModelDifference]:
     yield from _names("logical device", expected.nodes, actual.nodes)
     for domain, nodes in expected.nodes.items():
         if domain not in actual.nodes:
@@ -57,7 +57,7 @@ def _all(
         for name, node in nodes.items():
             if name in others:
                 yield from _types(f"{domain}/{name}", _objects(node.type), _objects(others[name].type))
-    theirs = {name: members for name, members in actual.data_sets.items() if name not in own}
+    theirs = {name: members for name, members in actual.data_sets.items() if not _MADE.search(name)}
     yield from _names("data set", expected.data_sets, theirs)
     for name, members in expected.data_sets.items():
         if name in theirs and theirs[name] != members:
@@ -66,7 +66,9 @@ def _all(
         "report control block", (block.name for block in expected.blocks), {block.name for block in actual.blocks}
     )
     for variable in revisions(expected, actual):
-        if variable in live and live[variable] != expected.constants[variable] and live[variable] not in own:
+        block, _, _ = variable.rpartition("$")
+        lent = _MADE.search(str(live.get(f"{block}$DatSet", "")))
+        if not lent and variable in live and live[variable] != expected.constants[variable]:
             yield ModelDifference(variable, str(expected.constants[variable]), str(live[variable]))
 
 
