@@ -239,12 +239,20 @@ async def test_after_the_time_allowed_to_live_values_have_lost_communication(mak
     value, quality, at = bed.link.last[TR]
     assert (value, at) == (1.0, ticks(AT))
     assert status_of(quality).name == "UncertainNoCommunicationLastUsableValue"
+    assert bed.link.events == []  # the point of LGOS shows it
     assert bed.link.counters["subscription_losses"] == 1
     await bed.heard(4, 5, trip(True))
     assert bed.link.value(ST) == 1
     assert bed.link.last[TR] == (1.0, 0, ticks(AT))
     assert bed.link.counters["frames_missed"] == 4
     assert not [event for event in bed.link.events if event.startswith("D08")]
+
+
+async def test_a_loss_that_no_point_shows_is_an_event(make: Make) -> None:
+    bed = await make(points()[:3])
+    await bed.heard(4, 0, trip(True), live=100)
+    await until(lambda: bed.link.events)
+    assert bed.link.events == ["D05 trip: no message within the time allowed to live"]
 
 
 async def test_states_that_were_missed_are_told_as_lost_data(make: Make) -> None:

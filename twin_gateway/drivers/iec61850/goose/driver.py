@@ -30,7 +30,7 @@ from .dataset import DataSet, data_sets
 from .frame import frame_of, message_of
 from .process import Kind
 from .stream import Judgement, Stream, Taken
-from .subscription import Subscription
+from .subscription import Subscription, joined
 
 _LOOK_S = 0.5
 _SOONEST_S = 0.01
@@ -159,7 +159,7 @@ class _Listening:
                 for point, text in broken:
                     self._link.error(text, point.address)
                     self._tell("D03", f"{point.address}: {text}", 600)
-            self._say(subscription)
+            self._publish(self._items(subscription))
 
     def receive(self, kind: Kind, octets: bytes, _moment: int) -> None:
         """Take one record of the capture process."""
@@ -190,11 +190,9 @@ class _Listening:
             link.error(str(error))
             return
         self._judged(subscription, judgement)
-        if batch is not None:
-            if subscription.faults:
-                link.count("member_errors", subscription.faults)
-            self._publish(batch)
-        self._say(subscription)
+        if batch is not None and subscription.faults:
+            link.count("member_errors", subscription.faults)
+        self._publish(joined(batch, self._items(subscription)))
 
     def _judged(self, subscription: Subscription, judgement: Judgement) -> None:
         link, name = self._link, subscription.name
@@ -253,24 +251,24 @@ class _Listening:
             for subscription in self.subscriptions:
                 if subscription.stream is not None and subscription.stream.expire(now):
                     self._link.count("subscription_losses")
-                    self._note(f"{subscription.name}: no message within the time allowed to live")
-                    batch = subscription.lost()
-                    if batch is not None:
-                        self._publish(batch)
+                    text = f"{subscription.name}: no message within the time allowed to live"
+                    self._note(text)
+                    if not subscription.supervised and now - subscription.told_at >= _TELL_EVERY_S:
+                        subscription.told_at = now
+                        self._link.event("D05", text, severity=800)
+                    self._publish(subscription.lost())
                 self._tell_losses(subscription)
-                self._say(subscription)
+                self._publish(self._items(subscription))
             silent = self._heard is not None and now - self._heard >= config.idle
             if silent and not any(stream.alive for stream in self.streams()):
                 return f"no publisher has been heard on {config.interface} for {config.idle:g} s"
 
-    def _publish(self, batch: Batch) -> None:
-        if len(batch.rows) or batch.texts:
+    def _publish(self, batch: Batch | None) -> None:
+        if batch is not None and (len(batch.rows) or batch.texts):
             self._link.publish(batch)
 
-    def _say(self, subscription: Subscription) -> None:
-        batch = subscription.items(first_within=self._config.idle, now=self._loop.time())
-        if batch is not None:
-            self._publish(batch)
+    def _items(self, subscription: Subscription) -> Batch | None:
+        return subscription.items(first_within=self._config.idle, now=self._loop.time())
 
     def _note(self, text: str) -> None:
         self._link.error(text)
