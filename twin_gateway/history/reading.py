@@ -215,7 +215,7 @@ class Reader:
         return _blank(0)
 
     def _standing(self, number: int, since: int, start: int, end: int) -> str:
-        """SQL of the samples that count: without those that a late one has replaced."""
+        """SQL of the samples that count: without those that a late one has replaced, or that repeat one."""
         segments = self.store.segments  # the same for both: places in a table are others than in its file
         rows = self._rows(segments, number, since, start, end)
         if not any(each.late and each.overlaps(start, end) for each in segments):
@@ -223,8 +223,11 @@ class Reader:
         late = self._rows(segments, number, since, start, end, only_late=True)
         return (
             f"SELECT u.* FROM ({rows}) u "
-            f"LEFT JOIN (SELECT time, max((file, place)) AS newest FROM ({late}) GROUP BY time) l USING (time) "
-            "WHERE l.newest IS NULL OR (u.file, u.place) >= l.newest"
+            "LEFT JOIN (SELECT time, max((file, place)) AS newest, arg_max((value, status, text), (file, place)) AS same "
+            f"FROM ({late}) GROUP BY time) l USING (time) "
+            # the state that a device says again after it has replayed the change is that change
+            "WHERE l.newest IS NULL OR (u.file, u.place) = l.newest "
+            "OR ((u.file, u.place) > l.newest AND (u.value, u.status, u.text) IS DISTINCT FROM l.same)"
         )
 
     def _rows(

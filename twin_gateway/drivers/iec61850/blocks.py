@@ -32,6 +32,8 @@ from .model import Model, ReportBlock
 TRIGGERS = BitStringData(b"\x6c", 2)
 # sequence number, time stamp, reason, data set, buffer overflow, entry id, configuration revision
 OPTIONS = BitStringData(b"\x7b\x80", 6)
+_CHANGES = b"\x60"
+"""Data and quality change of `TRIGGERS`: without them events are missed."""
 _T = TypeVar("_T")
 _GENERAL_INTERROGATION = 0x04
 _ENTRY_ID = 0x01
@@ -144,12 +146,14 @@ class Enabled:
         lost: it does not know that entry any more, so that entries were lost.
         interrogable: it answers to GI.
         entries: its reports carry EntryIDs.
+        scans: it sends everything with the wanted period by itself.
     """
 
     resumed: bool = False
     lost: bool = False
     interrogable: bool = False
     entries: bool = False
+    scans: bool = False
 
 
 async def enable(
@@ -160,12 +164,12 @@ async def enable(
     *,
     integrity: float,
     reserve: float,
-    purge: bool,
+    keep: bool,
     data_set: str | None = None,
 ) -> None:
     """Reserve, configure and enable a block; the caller must be ready for its reports before.
 
-    What is as it should be is not written, so that the buffer of a block we had before is not purged.
+    What is as it should be is not written, because devices empty the buffer of a block that is changed.
 
     Args:
         link: the association.
@@ -174,7 +178,8 @@ async def enable(
         how: is filled in, before the first report comes.
         integrity: period of its integrity reports in seconds.
         reserve: seconds that a buffered block stays ours after a lost association.
-        purge: empty a block that was never ours; what it has buffered belongs to nobody then.
+        keep: what it has buffered may be ours: nothing is written that empties it, unless changes would be missed.
+            Otherwise it is emptied, since what it has belongs to nobody.
         data_set: data set to give it before, None leaves it as it is.
 
     Raises:
@@ -205,25 +210,27 @@ async def enable(
         state.data_set = data_set
         (revision,) = await services.read(link, object_name(f"{name}$ConfRev"))
         state.revision = int(getattr(revision, "value", state.revision))
-    if not _has(state.triggers, TRIGGERS.value) and await put("TrgOps", TRIGGERS, optional=True):
+    needed = _CHANGES if keep else TRIGGERS.value
+    if not _has(state.triggers, needed) and await put("TrgOps", TRIGGERS, optional=True):
         state.triggers = TRIGGERS
     wanted = OPTIONS.value if block.buffered else bytes((OPTIONS.value[0] & ~0x03, *OPTIONS.value[1:]))
     if not _has(state.options, wanted) and await put("OptFlds", OPTIONS, optional=True):
         state.options = OPTIONS
     period = int(integrity * 1000)
     # devices round; what is about right is left alone
-    if state.integrity is not None and abs(state.integrity - period) > period // 10:
-        await put("IntgPd", UIntData(period), optional=True)
+    how.scans = state.integrity is not None and abs(state.integrity - period) <= period // 10
+    if not how.scans and not keep and state.integrity is not None:
+        how.scans = await put("IntgPd", UIntData(period), optional=True)
     triggers = state.triggers.value if state.triggers is not None else b""
     options = state.options.value if state.options is not None else b""
     how.interrogable = bool(triggers and triggers[0] & _GENERAL_INTERROGATION)
     how.entries = bool(options and options[0] & _ENTRY_ID)
     if block.buffered:
         same = last is not None and last.data_set == state.data_set and last.revision == state.revision
-        if same and last is not None:
+        if same and last is not None and last.entry_id:
             how.resumed = await put("EntryID", OctetStringData(last.entry_id), optional=True)
             how.lost = not how.resumed
-        elif last is None and purge and "PurgeBuf" in block.attributes:
+        elif not keep and "PurgeBuf" in block.attributes:
             await put("PurgeBuf", BoolData(True), optional=True)
     await put("RptEna", BoolData(True))
 

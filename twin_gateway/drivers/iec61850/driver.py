@@ -31,7 +31,7 @@ from .delivered import DeliveredEntries
 from .device_services import DeviceServices, ServedDevice
 from .discovery import read_model
 from .entries import EntryStore
-from .errors import MmsError, ModelError
+from .errors import MmsError, MmsTimeout, ModelError
 from .model import Model
 from .points import points_of
 from .report import ReportDecoder
@@ -116,6 +116,7 @@ class Iec61850Driver(ServedDevice):
             tasks.append(asyncio.create_task(self._save(link, entries)))
             await session.arrange(self._points.values())
             tasks.append(asyncio.create_task(self._poll(session)))
+            tasks.append(asyncio.create_task(self._scan(session)))
             await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
             for task in tasks:
                 if task.done() and task is not watch:
@@ -162,6 +163,12 @@ class Iec61850Driver(ServedDevice):
             except OSError as error:
                 link.count("store_errors")
                 self._tell(link, "G02", f"cannot keep the entry ids of {self._name}: {error}")
+
+    async def _scan(self, session: Session) -> None:
+        while True:
+            await asyncio.sleep(self._config.integrity)
+            with contextlib.suppress(MmsTimeout):
+                await session.scan()
 
     async def _poll(self, session: Session) -> None:
         loop = asyncio.get_running_loop()

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import threading
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 _MAX_FILE = 1 << 20
@@ -17,7 +18,7 @@ class Entry:
     """The last entry of a block that was taken.
 
     Attributes:
-        entry_id: EntryID octets.
+        entry_id: EntryID octets; empty when the block is ours, but nothing of it has been taken.
         data_set: DatSet of the block then; an EntryID means nothing for another.
         revision: ConfRev of the block then.
         at: when it was delivered, FILETIME ticks of the gateway.
@@ -41,6 +42,8 @@ class EntryStore:
         self._entries: dict[str, Entry] = {}
         self._waiting: deque[tuple[int, dict[str, Entry]]] = deque()
         self._written: dict[str, Entry] = {}
+        self._claims: dict[str, Entry] = {}
+        self._writing = threading.Lock()
         self._load()
 
     def get(self, block: str) -> Entry | None:
@@ -54,6 +57,7 @@ class EntryStore:
     def forget(self, block: str) -> None:
         """Forget what means nothing any more."""
         self._entries.pop(block, None)
+        self._claims.pop(block, None)
 
     def due(self, now: int, kept_until: int) -> dict[str, Entry] | None:
         """What may be written by now, None when that is on disk already.
@@ -75,8 +79,21 @@ class EntryStore:
         """Everything, for the orderly end of the process."""
         return dict(self._entries)
 
+    def claim(self, block: str, entry: Entry) -> None:
+        """Put on disk at once that the buffer of a block is ours from `entry` on (OSError when it cannot).
+
+        An entry without EntryID means: all that it has.
+        """
+        self._entries.setdefault(block, entry)
+        self._claims[block] = replace(entry, entry_id=b"")
+        self.write(self._written)
+
     def write(self, entries: dict[str, Entry]) -> None:
         """Put them on disk, all or nothing, readable by the service only (OSError when it cannot)."""
+        with self._writing:
+            self._write({**self._claims, **entries})
+
+    def _write(self, entries: dict[str, Entry]) -> None:
         if entries == self._written:
             return
         text = json.dumps(

@@ -196,7 +196,7 @@ class Reporting:
             ours = data_set is not None or data_sets.is_ours(before, self._prefix)
             running = _Running(state, plan, last=self._loop.time(), replaying=state.block.buffered)
             running.restore = ("" if data_sets.is_ours(before, self._prefix) else before) if ours else None
-            running.known = last is not None
+            running.known = last is not None and last.entry_id != b""
             if last is not None and any(state.entry_id) and state.entry_id != last.entry_id:
                 running.queued = state.entry_id
             self._running[name] = running
@@ -210,7 +210,7 @@ class Reporting:
                     running.how,
                     integrity=self._config.integrity,
                     reserve=self._config.reserve,
-                    purge=not siblings,
+                    keep=siblings,
                     data_set=data_set,
                 )
             except (MmsConnectionError, MmsTimeout):
@@ -225,9 +225,21 @@ class Reporting:
                 state.data_set = before
                 continue
             self._link.count("blocks_enabled")
+            if state.block.buffered and last is None:
+                await self._claim(state)
             self._after_enabling(running)
             return True
         return False
+
+    async def _claim(self, state: BlockState) -> None:
+        """Write down that a buffer is ours from now on, or after a crash what it has would count as nobody's."""
+        name = state.block.name
+        entry = self._entries.get(name) or Entry(b"", state.data_set, state.revision, clock.now())
+        try:
+            await asyncio.to_thread(self._entries.claim, name, entry)
+        except OSError as error:
+            self._link.count("store_errors")
+            self._tell("G02", f"cannot keep the entry ids of {self._link.name}: {error}", "")
 
     def _after_enabling(self, running: _Running) -> None:
         name, how = running.state.block.name, running.how
@@ -337,6 +349,16 @@ class Reporting:
                 return
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(running.replayed.wait(), _QUIET / 3)
+
+    async def scan(self) -> None:
+        """Interrogate those blocks that do not send everything by themselves.
+
+        Raises:
+            MmsConnectionError, MmsTimeout: the association failed.
+        """
+        await asyncio.gather(
+            *(self._interrogate(of) for of in tuple(self._running.values()) if not of.how.scans and not of.replaying)
+        )
 
     def _repair(self, running: _Running) -> None:
         """Interrogate a block that has lost reports, so that at least the state is right again; one at a time."""

@@ -164,6 +164,11 @@ class Session:
         if rows or texts:
             self._link.publish(Batch.of(rows, [0.0] * len(rows), _NOT_MAPPED, texts=texts))
 
+    async def scan(self) -> None:
+        """Have everything delivered by blocks that do not do so by themselves (raises as `interrogate`)."""
+        async with self._arranging:
+            await self._reporting.scan()
+
     async def interrogate(self) -> None:
         """Have every value delivered anew.
 
