@@ -181,14 +181,14 @@ async def test_a_station_whose_certificate_is_not_to_be_trusted_is_refused_and_t
 async def test_a_tls_connection_is_made_anew_in_time_without_loss_and_the_association_stays(files):
     async with (
         HatStation(tls=station_tls(files)) as station,
-        association(station, [COUNT], tls=our_tls(files), tls_reconnect=0.5) as (driver, link),
+        association(station, [COUNT], tls=our_tls(files), tls_reconnect=0.3) as (driver, link),
     ):
-        for _ in range(60):
+        for _ in range(40):
             await station.record(2)
             await asyncio.sleep(0.02)
-        await link.until(lambda: len(values(link)) >= 120)
+        await link.until(lambda: len(values(link)) >= 80)
         assert link.counters["renewals"] >= 1
-        assert values(link) == [float(number) for number in range(1, 121)]
+        assert values(link) == [float(number) for number in range(1, 81)]
         assert not driver.running.done()
 
 
@@ -196,15 +196,15 @@ async def test_with_a_second_connection_the_renewal_is_a_switch_over(files):
     async with (
         HatStation(tls=station_tls(files)) as station,
         Wire(station.port) as wire,
-        association(station, [COUNT], tls=our_tls(files), tls_reconnect=0.8, redundant=f"127.0.0.1:{wire.port}") as (
+        association(station, [COUNT], tls=our_tls(files), tls_reconnect=0.5, redundant=f"127.0.0.1:{wire.port}") as (
             driver,
             link,
         ),
     ):
-        for _ in range(60):
+        for _ in range(40):
             await station.record(2)
             await asyncio.sleep(0.02)
         await link.until(lambda: link.counters["switchovers"] >= 1)
-        await link.until(lambda: set(values(link)) == set(range(1, 121)))
+        await link.until(lambda: set(values(link)) == set(range(1, 81)))
         assert not driver.running.done()
         assert link.counters["connection_1"] + link.counters["connection_2"] == 3

@@ -4,7 +4,9 @@ import asyncio
 import contextlib
 import itertools
 
+import pytest
 from peers.iec104.buffering import STARTDT, STOPDT, TESTFR, BufferingStation
+from peers.iec104.proxy import Wire
 from peers.iec104.scripted import association, point
 from peers.waiting import until
 
@@ -13,6 +15,7 @@ from address_space.events import EventJournal
 from address_space.ports import Verb
 from address_space.table import PointTable
 from twin_gateway.drivers.contract import DeviceCommand
+from twin_gateway.drivers.iec104 import redundancy
 from twin_gateway.drivers.iec104.config import Iec104Config
 from twin_gateway.drivers.iec104.driver import Iec104Driver
 from twin_gateway.drivers.link import LinkSupervisor
@@ -20,6 +23,12 @@ from twin_gateway.system_points import SystemPoints
 
 COUNT = point(0, 1, "M_ME_TE_1", cdc="MV", value_type=ValueType.DOUBLE)
 QUICK = {"t1": 0.8, "t2": 0.4, "t3": 0.5}
+
+
+@pytest.fixture(autouse=True)
+def soon(monkeypatch):
+    """A connection that was lost is tried again soon."""
+    monkeypatch.setattr(redundancy, "FIRST_WAIT_S", 0.2)
 
 
 def group(station, **more):
@@ -102,6 +111,22 @@ async def test_a_connection_that_swallows_everything_is_found_by_the_test_frames
         await link.until(lambda: state(link) == [2, 1])
         station.answers_tests = False
         await link.until(lambda: link.counters["t1_timeouts"])
+
+
+async def test_the_other_takes_over_from_a_started_connection_that_swallows_everything():
+    async with BufferingStation(2) as station, Wire(station.ports[0]) as wire:
+        second = f"127.0.0.1:{station.ports[1]}"
+        async with association(wire, [COUNT], redundant=second, **QUICK) as (driver, link):
+            await link.until(lambda: state(link) == [2, 1])
+            station.record()
+            await link.until(lambda: values(link) == [1])
+            wire.swallow_up = wire.swallow_down = True
+            for _ in range(5):
+                station.record()
+            await link.until(lambda: state(link)[1] == 2)
+            await link.until(lambda: values(link) == [1, 2, 3, 4, 5, 6])
+            assert link.counters["t1_timeouts"] == 1
+            assert not driver.running.done()
 
 
 async def test_a_command_under_way_when_the_connection_is_lost_has_an_unknown_outcome():

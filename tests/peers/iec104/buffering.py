@@ -66,7 +66,8 @@ class _Line:
             match body[0]:
                 case 0x07:
                     for other in self.station.lines:
-                        assert other is self or not other.started, "two connections are started"
+                        if other is not self and other.started:  # the standard: only one of a group is started
+                            other.started, other.flight = False, [False] * len(other.flight)
                     self.started = True
                     self.unnumbered(STARTDT_CON)
                 case 0x13:
