@@ -3,7 +3,7 @@
 import pytest
 
 from twin_gateway.drivers.dlms import obis
-from twin_gateway.drivers.dlms.acse import Mechanism
+from twin_gateway.drivers.dlms.acse import PROVED, Mechanism
 from twin_gateway.drivers.dlms.association import Association
 from twin_gateway.drivers.dlms.ciphering import Ciphering, Counter, Key
 from twin_gateway.simulate.dlms_meter import Meter, Register
@@ -37,7 +37,7 @@ class Pair:
             },
             **meter,
         )
-        ciphered = mechanism is Mechanism.HLS_GMAC
+        ciphered = mechanism in PROVED
         self.access = Access(1, mechanism, b"12345678", EK, AK, b"SIM\0\0\0\0\1", pdu_size, lists, Counter(1))
         self.server = ServerAssociation(self.meter, self.access)
         key = Key(b"\x07" * 16) if dedicated else None

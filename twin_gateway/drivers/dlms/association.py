@@ -26,7 +26,7 @@ from twin_gateway.drivers.dlms.acse import (
     release_request,
 )
 from twin_gateway.drivers.dlms.axdr import Tag, Value, decode, encode
-from twin_gateway.drivers.dlms.block_transfer import HEADER_OCTETS, WAIT, BlockTransfer, Steps, cut
+from twin_gateway.drivers.dlms.block_transfer import HEADER_OCTETS, MOST_PASSED, WAIT, BlockTransfer, Steps, cut
 from twin_gateway.drivers.dlms.ciphering import Ciphering
 from twin_gateway.drivers.dlms.errors import (
     ASSOCIATE_DIAGNOSTICS,
@@ -486,6 +486,7 @@ class Association:
             invoke: invoke id of request and reply; -1: the service has none.
         """
         out = self.ciphering.protect(request, self._dedicated) if self.ciphering else request
+        passed = 0
         blocks: BlockTransfer | None = None
         if self.conformance & Conformance.GENERAL_BLOCK_TRANSFER:
             octets = self.pdu_size - HEADER_OCTETS
@@ -506,6 +507,9 @@ class Association:
                         return reply
                     # The answer to an earlier request that was given up.
                     self.counters.stale_replies += 1
+                passed += 1
+                if passed > MOST_PASSED:
+                    raise MalformedApduError("the meter sends everything but the answer")
                 received = yield WAIT
         finally:
             if blocks:

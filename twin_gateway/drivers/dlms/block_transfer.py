@@ -21,6 +21,8 @@ HEADER_OCTETS = 10
 MAX_WINDOW = 63
 _NOTIFICATIONS = frozenset({0x0F, 0xC2, 0xCA, 0xD2})
 _TRIES = 3
+MOST_PASSED = 300
+"""APDUs passed over in one exchange: a meter that only ever talks of other things must not hold it for ever."""
 
 WAIT = b""
 """Yielded instead of an APDU: nothing to send, the next received APDU is wanted."""
@@ -98,6 +100,7 @@ class BlockTransfer:
         self._peer_window = 1
         self._peer_number = 0  # of the last acknowledgement: the blocks of the answer are counted on
         self._number = 0
+        self._passed = 0
         self.repeated = 0
 
     def send(self, apdu: bytes) -> Steps[bytes]:
@@ -119,6 +122,7 @@ class BlockTransfer:
                     raise
                 continue
             while received[:1] and received[0] in _NOTIFICATIONS:
+                self._pass_over()
                 received = yield WAIT
             if received[:1] != b"\xe0":
                 return received
@@ -131,10 +135,22 @@ class BlockTransfer:
                 raise MalformedApduError(f"general block {answer.number} answers a request that was not whole")
             self._peer_number = answer.number
             if answer.acknowledged == len(blocks):
-                return (yield WAIT)
+                return (yield from self._wait_for_answer())
             if answer.acknowledged < end:
                 self._bounded(f"the meter keeps losing block {answer.acknowledged + 1}")
             done = answer.acknowledged
+
+    def _wait_for_answer(self) -> Steps[bytes]:
+        """The first APDU after a request that went through; an answer that was lost is asked for."""
+        out: bytes = WAIT
+        while True:
+            try:
+                return (yield out)
+            except TimeoutError:
+                self._again()
+                if self.repeated > _TRIES:
+                    raise
+                out = self._acknowledge(self._peer_number)
 
     def receive(self, first: bytes) -> Steps[bytes]:
         """Puts the answer together from its blocks, the first received of which is given; returns the APDU.
@@ -149,6 +165,7 @@ class BlockTransfer:
         received = first
         while True:
             if received[:1] and received[0] in _NOTIFICATIONS:
+                self._pass_over()
                 received = yield WAIT
                 continue
             if received[:1] != b"\xe0":
@@ -164,6 +181,7 @@ class BlockTransfer:
                     return b"".join(parts)
                 out: bytes = WAIT if block.streaming else self._acknowledge(expected - 1)
             elif block.streaming and not block.last:
+                self._pass_over()
                 out = WAIT  # lost or repeated: told at the end of the window
             else:
                 self._bounded(f"general block {expected} stays lost")
@@ -177,6 +195,11 @@ class BlockTransfer:
                     if self.repeated > _TRIES:
                         raise
                     out = self._acknowledge(expected - 1)
+
+    def _pass_over(self) -> None:
+        self._passed += 1
+        if self._passed > MOST_PASSED:
+            raise MalformedApduError("the meter sends everything but blocks")
 
     def _again(self) -> None:
         self.repeated += 1

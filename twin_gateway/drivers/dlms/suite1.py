@@ -70,8 +70,12 @@ def derive(
     own: ec.EllipticCurvePrivateKey, peer: ec.EllipticCurvePublicKey, first: bytes, second: bytes, more: bytes = b""
 ) -> bytes:
     """The 16 octets of a key that both sides derive (party infos and supplementary information as the scheme says)."""
-    shared = own.exchange(ec.ECDH(), peer)
-    return sha256(b"\0\0\0\1" + shared + _AES_GCM_128 + first + second + more).digest()[:16]
+    return concatenated(own.exchange(ec.ECDH(), peer), first + second + more)
+
+
+def concatenated(shared: bytes, information: bytes) -> bytes:
+    """The key from a shared secret: the leftmost 16 octets of SHA-256 of counter, secret and what both sides know."""
+    return sha256(b"\0\0\0\1" + shared + _AES_GCM_128 + information).digest()[:16]
 
 
 def party_of_static(transaction: bytes) -> bytes:
