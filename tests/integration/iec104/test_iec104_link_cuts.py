@@ -66,7 +66,7 @@ async def test_over_twenty_cuts_every_event_arrives_exactly_once_and_in_order(tm
     async with (
         BufferingStation() as station,
         Wire(station.port) as wire,
-        supervised(tmp_path, port=wire.port) as link,
+        supervised(tmp_path, port=wire.port, t2=0.2) as link,
     ):
         recording = asyncio.create_task(events(station))
         for cut in range(CUTS):
