@@ -146,6 +146,16 @@ async def test_a_person_may_set_the_clock_within_the_limit(dlms, log_meter, link
     assert outcome.good and abs(driver.clock_error) < 2
 
 
+async def test_an_interrogation_is_answered_when_all_registers_were_read(dlms, log_meter, link):
+    driver = dlms.Driver("m1", section(dlms, log_meter), [dlms.point(0, "1-0:1.8.0"), dlms.point(1, "1-0:99.8.0")])
+    async with dlms.Running(driver, link):
+        await link.until(lambda: link.values)
+        log_meter.order(energy=99_000_001)
+        outcome = await driver.serve(LinkService.INTERROGATE)
+        assert outcome.good and link.values[0] == 99_000_001.0
+    assert "object undefined" in link.last_errors["g/a/s/LV1/_/M1/MMXU1/P1"]
+
+
 async def test_a_replaced_meter_and_a_register_that_counts_less_are_told(dlms, log_meter, link):
     points = [dlms.point(0, "1-0:1.8.0", quantity="active energy")]
     driver = dlms.Driver("m1", dlms.config(log_meter, "hls-gmac", poll=0.1), points)

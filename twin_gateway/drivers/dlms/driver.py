@@ -98,6 +98,7 @@ class DlmsDriver:
         self._logs: LogReader | None = None
         self._push: PushReceiver | None = None
         self._push_link: Link | None = None
+        self._waiting_for_poll: list[asyncio.Future[bool]] = []
         self._told: dict[str, str] = {}
         self._odd: dict[str, int] = {}
         keys = config.keys
@@ -248,7 +249,12 @@ class DlmsDriver:
                 self._changed.clear()
                 next_poll = next_profile = now
             if now >= next_poll:
-                failures = 0 if await self._poll(contact) else failures + 1
+                waiting, self._waiting_for_poll = self._waiting_for_poll, []
+                answered = await self._poll(contact)
+                for reading in waiting:
+                    if not reading.done():
+                        reading.set_result(answered)
+                failures = 0 if answered else failures + 1
                 if failures >= _FAILURES_ALLOWED:
                     raise LinkLost(f"{failures} readings in a row failed")
                 # A slow meter loses readings rather than falling behind for ever.
@@ -309,6 +315,8 @@ class DlmsDriver:
         refused = [value for value in values if isinstance(value, DlmsError)]
         if refused:
             link.count("refused_attributes", len(refused))
+            for address, refusal in reading.refusals(values):
+                link.error(str(refusal), address)
         return len(refused) < len(values) or all(isinstance(value, AccessError) for value in refused)
 
     def _tell_problems(self, reading: Reading, link: Link) -> None:
@@ -464,6 +472,17 @@ class DlmsDriver:
             self._profiles.forget_columns()
         self._changed.set()
 
+    async def _next_poll(self) -> bool:
+        """Waits for the end of the next reading of all registers; whether it brought anything."""
+        reading: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        self._waiting_for_poll.append(reading)
+        try:
+            # As many requests as a reading may take, each of which has its own time-out.
+            async with asyncio.timeout(self._config.timeout * 4):
+                return await reading
+        except TimeoutError:
+            return False
+
     def read_now(self) -> None:
         """Reads everything as soon as the association is free, without waiting for the next poll."""
         self._changed.set()
@@ -476,7 +495,10 @@ class DlmsDriver:
             return Outcome(StatusCode.BadNoCommunication, AddCause.ABORTION_BY_COMMUNICATION_LOSS, "link", text)
         if service is LinkService.INTERROGATE:
             self.read_now()
-            return Outcome(StatusCode.Good, text="all registers are read now")
+            if await self._next_poll():
+                return Outcome(StatusCode.Good, text="all registers were read", sent=True)
+            text = "the meter did not answer with anything usable"
+            return Outcome(StatusCode.BadTimeout, AddCause.TIME_LIMIT_OVER, "device", text, sent=True)
         if service is not LinkService.SYNCHRONISE:
             return Outcome(StatusCode.BadNotSupported, AddCause.NOT_SUPPORTED, "link", f"a meter cannot {service}")
         try:

@@ -6,7 +6,7 @@ A Reading is made for the points of one device and lives as long as they do; sca
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, tzinfo
 from enum import Enum, auto
@@ -351,6 +351,13 @@ class Reading:
             return True
         where = Attribute(class_id, name, _SCALER_UNIT[class_id])
         return where in self._scaler_values or where in self._scalers_before
+
+    def refusals(self, values: Sequence[Value | DlmsError]) -> Iterator[tuple[str, DlmsError]]:
+        """Addresses of the points whose attribute the meter refused, with its refusal."""
+        for entry in self._entries:
+            value = values[entry.at]
+            if isinstance(value, DlmsError):
+                yield entry.point.address, value
 
     def _captured(self, value: Value | DlmsError) -> tuple[int, int]:
         """Time flags and ticks of a capture time; (0, 0), receive time, where the meter gives none."""
