@@ -22,7 +22,7 @@ from twin_gateway.drivers.iec104.file_codec import (
     decode_file,
     encode_file,
 )
-from twin_gateway.drivers.iec104.types import Cause
+from twin_gateway.drivers.iec104.types import AsduError, Cause
 
 MOST_ENTRIES = 1000
 """Lines of a directory that are taken."""
@@ -38,7 +38,15 @@ _REFUSALS: dict[int, str] = {
 
 
 class TransferError(OSError):
-    """The station refuses, breaks the procedure or says nothing; the message says what in one sentence."""
+    """The station refuses, breaks the procedure or says nothing; the message says what in one sentence.
+
+    Attributes:
+        supported: the station knows file transfer, as far as it said.
+    """
+
+    def __init__(self, text: str, *, supported: bool = True) -> None:
+        super().__init__(text)
+        self.supported = supported
 
 
 Piece = Callable[[bytes], Awaitable[None]]
@@ -265,10 +273,15 @@ class FileTransfer:
         message = FileMessage(
             kind, common, address, name, section, qualifier=qualifier, cause=cause, originator=self._originator
         )
-        if not self._send_octets(encode_file(message)):
+        try:
+            sent = self._send_octets(encode_file(message))
+        except AsduError as problem:
+            raise TransferError(f"it cannot be asked for: {problem}") from problem
+        if not sent:
             raise TransferError("the link does not take more at present")
 
 
 def _refused(message: FileMessage) -> TransferError:
     known = _REFUSALS.get(message.cause)
-    return TransferError(f"the station refuses: {known or f'cause {message.cause}, qualifier {message.qualifier}'}")
+    text = f"the station refuses: {known or f'cause {message.cause}, qualifier {message.qualifier}'}"
+    return TransferError(text, supported=message.cause != Cause.UNKNOWN_TYPE)

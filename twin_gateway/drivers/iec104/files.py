@@ -67,7 +67,8 @@ class StationFiles:
                 entries = await self._transfer.directory(station, folder)
             except TransferError as problem:
                 self._link.count("file_errors")
-                return _none(StatusCode.BadNotSupported, f"station {station}: {problem}", sent=True), found
+                status = StatusCode.Bad if problem.supported else StatusCode.BadNotSupported
+                return _none(status, f"station {station}: {problem}", sent=True), found
             except ConnectionError as lost:
                 return _none(StatusCode.BadNoCommunication, f"the link was lost ({lost})", sent=True), found
             found.extend(self._file(station, entry) for entry in entries)

@@ -19,7 +19,7 @@ from twin_gateway.drivers.iec104.codec import Asdu, Information, encode
 from twin_gateway.drivers.iec104.columns import Columns
 from twin_gateway.drivers.iec104.config import common_address_of
 from twin_gateway.drivers.iec104.times import NO_TIME
-from twin_gateway.drivers.iec104.types import BY_NAME, MAX_ADDRESS, TYPES, Cause
+from twin_gateway.drivers.iec104.types import BY_NAME, MAX_ADDRESS, TYPES, AsduError, Cause
 
 READ = BY_NAME["C_RD_NA_1"].number
 _OBJECT = re.compile(r"(\d{1,5})/(\d{1,8})")
@@ -109,6 +109,8 @@ class Reads:
             return Outcome(StatusCode.BadTimeout, AddCause.TIME_LIMIT_OVER, "device", text, sent=True), ()
         except ConnectionError as problem:
             return Outcome(StatusCode.BadNoCommunication, AddCause.NONE, "link", str(problem)), ()
+        except AsduError as problem:
+            return Outcome(StatusCode.BadInvalidArgument, gate="link", text=str(problem)), ()
         if answer.refusal:
             return Outcome(StatusCode.BadNotSupported, AddCause.NOT_SUPPORTED, "device", answer.refusal, sent=True), ()
         when = "" if answer.time_ms is None else clock.iso(clock.from_unix_ns(answer.time_ms * 1_000_000))

@@ -49,7 +49,7 @@ class Timing:
 
     def note(self, at: npt.NDArray[np.intp], now: int) -> None:
         """Objects (places in the keys, repeated as they came) have been received at `now` (FILETIME ticks)."""
-        last = self._last[at]
+        last = np.minimum(self._last[at], now)  # our clock may be set back
         fresh = last == 0
         if fresh.any():
             self._first[at[fresh]] = now
