@@ -3,7 +3,8 @@
 Obligations of every driver (the contract suite in `tests/contract` checks them):
 
 * `run` connects, keeps the association and publishes until it drops; it then returns or raises, and cleans up after
-  itself also when it is cancelled at any await. It never reconnects by itself: the link supervisor does.
+  itself also when it is cancelled at any await. It never reconnects by itself: the link supervisor does. One that keeps
+  several connections to a device renews those that stand by, and returns when none is left.
 * It calls `link.up()` when the device really answers (STARTDT confirmed, associated, first response), never before.
 * It publishes batches: quality and source time are the device's own. It never invents a Good.
 * One bad frame, point or payload costs one counted error and nothing else.

@@ -5,7 +5,11 @@ import struct
 import subprocess
 
 import pytest
+from peers.iec104.buffering import BufferingStation
+from peers.iec104.scripted import association
 
+from twin_gateway.drivers.capture import pcapng
+from twin_gateway.drivers.contract import LinkService
 from twin_gateway.drivers.iec104.apci import Control, Endpoint, Limits
 from twin_gateway.drivers.iec104.codec import Asdu, Information, encode
 from twin_gateway.drivers.iec104.counters import FREEZES, qualifiers
@@ -31,10 +35,11 @@ def capture(path, payloads):
     path.write_bytes(b"".join(records))
 
 
-def dissect(path, *fields):
+def dissect(path, *fields, ports=(2404,)):
+    known = [part for port in ports for part in ("-d", f"tcp.port=={port},iec60870_104")]
     shown = [part for field in fields for part in ("-e", field)]
     done = subprocess.run(
-        [TSHARK, "-r", str(path), "-d", "tcp.port==2404,iec60870_104", "-T", "fields", *shown],
+        [TSHARK, "-r", str(path), *known, "-T", "fields", *shown],
         capture_output=True,
         text=True,
         timeout=60,
@@ -149,3 +154,27 @@ def test_qualifiers_of_requests_set_points_and_parameters_are_read_as_meant(tmp_
     assert rows[9]["ioa"] == "6004"
     assert rows[10]["bcr.sq"] == "17"
     assert {rows[10]["bcr.cy"], rows[10]["bcr.ca"]} <= {"1", "True"}
+
+
+@needs_tshark
+async def test_a_link_with_a_switch_over_and_all_system_commands_is_dissected_from_its_capture_ring(tmp_path):
+    fields = {"clock_sync": 60.0, "delay_acquisition": True, "originator": 5, "t1": 0.8, "t2": 0.3, "t3": 0.4}
+    async with BufferingStation(2) as station:
+        second = f"127.0.0.1:{station.ports[1]}"
+        async with association(station, [], redundant=second, **fields) as (driver, link):
+            await link.until(lambda: link.counters["clock_commands_confirmed"] and link.counters["connection_2"])
+            assert (await driver.serve(LinkService.TEST)).good
+            station.cut(station.started[0])
+            await link.until(lambda: link.counters["clock_commands_confirmed"] == 2)
+        path = tmp_path / "link.pcapng"
+        path.write_bytes(pcapng("rtu", link.ring.records()))
+        asked = ("iec60870_asdu.typeid", "iec60870_asdu.oa", "iec60870_104.utype", "_ws.malformed", "tcp.dstport")
+        rows = dissect(path, *asked, ports=station.ports)
+    assert {row[3] for row in rows} == {""}
+    sent = [row for row in rows if int(row[4]) in station.ports]
+    commands = [kind for row in sent for kind in row[0].split(",") if kind]
+    # interrogation, delay acquired and loaded, clock, test; and after the switch-over again without the test
+    assert commands == ["100", "106", "106", "103", "107", "100", "106", "106", "103"]
+    assert {originator for row in sent for originator in row[1].split(",")} == {"", "5"}
+    controls = [int(kind, 0) << 2 | 3 for row in sent for kind in row[2].split(",") if kind]
+    assert controls.count(Control.STARTDT_ACT) == 2
