@@ -223,7 +223,8 @@ class Reader:
         late = self._rows(segments, number, since, start, end, only_late=True)
         return (
             f"SELECT u.* FROM ({rows}) u "
-            "LEFT JOIN (SELECT time, max((file, place)) AS newest, arg_max((value, status, text), (file, place)) AS same "
+            "LEFT JOIN (SELECT time, max((file, place)) AS newest, "
+            "arg_max((value, status, text), (file, place)) AS same "
             f"FROM ({late}) GROUP BY time) l USING (time) "
             # the state that a device says again after it has replayed the change is that change
             "WHERE l.newest IS NULL OR (u.file, u.place) = l.newest "

@@ -4,12 +4,15 @@ import asyncio
 import importlib.util
 
 import pytest
-from integration.iec61850.bed import BAY, Bed, libiec61850, unix
+from integration.iec61850.bed import BAY, HERE, Bed, Process, libiec61850, unix
 from peers.ports import free_port
 from peers.waiting import until
 
 from address_space.addcause import AddCause
 from address_space.quality import Quality, StatusCode
+from twin_gateway.drivers.iec61850.association import Association, Peer
+from twin_gateway.drivers.iec61850.blocks import all_states
+from twin_gateway.drivers.iec61850.discovery import read_model
 
 pytestmark = pytest.mark.skipif(
     importlib.util.find_spec("pyiec61850") is None, reason="pyiec61850-ng is not installed: no independent peer"
@@ -275,3 +278,81 @@ async def test_points_are_added_and_removed_without_reconnecting(peer, tmp_path)
         await peer.order({"ref": "LD0/XCBR1.Pos.stVal", "kind": "dbpos", "value": 2})
         await until(lambda: bed.value("LD0/XCBR1.Pos") == 2)
         assert bed.link.counters["connects"] == 1
+
+
+# -- data sets of our own ------------------------------------------------------------------------------------------
+
+
+async def blocks_of(port):
+    """Name -> (data set, enabled, reserved) of the report blocks, and the data sets, as another client sees them."""
+    association = await Association.connect(Peer("127.0.0.1", port))
+    try:
+        model = await read_model(association)
+        states = await all_states(association, model)
+        return {s.block.name: (s.data_set, s.enabled, s.reserved or bool(s.reserved_for)) for s in states}, set(
+            model.data_sets
+        )
+    finally:
+        await association.close()
+
+
+async def test_data_set_is_made_for_points_that_none_has_and_deleted_at_the_end(peer, tmp_path):
+    before = await blocks_of(port_of(peer))
+    async with Bed(port_of(peer), tmp_path, poll=60.0) as bed:
+        await bed.ready("LD0/XSWI1.OpCnt")
+        assert bed.link.counters["data_sets_made"] == 1
+        _, data_sets = await blocks_of(port_of(peer))
+        assert len(data_sets - before[1]) == 1
+        await peer.order({"ref": "LD0/XSWI1.OpCnt.stVal", "kind": "int", "value": 41})
+        await until(lambda: bed.value("LD0/XSWI1.OpCnt") == 41, what="the count, reported")
+        await until(lambda: all(bed.sample(r).status == 0 for r in bed.points), what="all points Good")
+    assert await blocks_of(port_of(peer)) == before
+
+
+async def test_data_set_that_was_left_by_a_crash_is_used_again(peer, tmp_path):
+    before = await blocks_of(port_of(peer))
+    crashed = await Process([HERE / "event_gateway.py", port_of(peer), tmp_path, "LD0/XSWI1.OpCnt", "make"]).start()
+    await crashed.kill()
+    left, _ = await blocks_of(port_of(peer))
+    assert [name for name in left if left[name][0] != before[0][name][0]]
+    async with Bed(port_of(peer), tmp_path, only={"LD0/XSWI1.OpCnt"}, poll=60.0) as bed:
+        await bed.ready("LD0/XSWI1.OpCnt")
+        assert bed.link.counters["data_sets_made"] == 0
+        assert bed.link.counters["blocks_enabled"] == 1
+    assert await blocks_of(port_of(peer)) == before
+
+
+async def test_two_gateways_make_data_sets_of_their_own(peer, tmp_path):
+    before = await blocks_of(port_of(peer))
+    only = {"LD0/XSWI1.OpCnt"}
+    one, other = (Bed(port_of(peer), tmp_path / name, only=only, poll=60.0) for name in "ab")
+    async with one as first, other as second:
+        await first.ready("LD0/XSWI1.OpCnt")
+        await second.ready("LD0/XSWI1.OpCnt")
+        await peer.order({"ref": "LD0/XSWI1.OpCnt.stVal", "kind": "int", "value": 7})
+        for bed in (first, second):
+            await until(lambda bed=bed: bed.value("LD0/XSWI1.OpCnt") == 7)
+        assert first.link.counters["data_sets_made"] == second.link.counters["data_sets_made"] == 1
+    assert await blocks_of(port_of(peer)) == before
+
+
+async def test_wire_is_shown_to_the_capture_ring(peer, tmp_path):
+    async with Bed(port_of(peer), tmp_path) as bed:
+        await bed.ready()
+        records = bed.link.ring.records()
+        assert {record.sent for record in records} == {True, False}
+        assert records[-1].flow.remote == ("127.0.0.1", port_of(peer))
+
+
+async def test_buffer_that_overflowed_while_the_link_was_down_is_lost_data(peer, tmp_path):
+    only = {"LD0/PTRC1.Str"}
+    async with Bed(port_of(peer), tmp_path, only=only) as bed:
+        await bed.ready("LD0/PTRC1.Str")
+        assert "D08" not in bed.event_codes()
+    for number in range(3000):
+        await peer.tell({"ref": "LD0/PTRC1.Str.general", "kind": "bool", "value": number % 2 == 0})
+    await until(lambda: len(peer.lines) >= 3000, what="the buffer is full")
+    async with Bed(port_of(peer), tmp_path, only=only) as bed:
+        await bed.ready("LD0/PTRC1.Str")
+        assert "D08" in bed.event_codes()
+        assert bed.link.counters["buffer_losses"] >= 1

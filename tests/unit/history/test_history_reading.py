@@ -132,6 +132,14 @@ def test_of_late_samples_of_one_time_the_last_one_counts(bench: Bench) -> None:
     assert bench.read(A) == [2]
 
 
+def test_a_sample_said_again_after_a_late_one_of_its_time_is_the_same_sample(bench: Bench) -> None:
+    bench.put(A, [DAY + 20], [22], late=True)
+    bench.put(A, [DAY + 20], [22])
+    assert bench.read(A) == [22]
+    bench.put(A, [DAY + 20], [23])
+    assert bench.read(A) == [22, 23]
+
+
 def test_modified_values_are_the_replaced_ones_and_the_insertions_with_the_time_of_the_change(bench: Bench) -> None:
     bench.put(A, [DAY + 10, DAY + 20], [1, 2])
     bench.now += 5 * SECOND

@@ -195,7 +195,7 @@ class Reporting:
             before = state.data_set
             ours = data_set is not None or data_sets.is_ours(before, self._prefix)
             running = _Running(state, plan, last=self._loop.time(), replaying=state.block.buffered)
-            running.restore = ("" if data_sets.is_ours(before, self._prefix) else before) if ours else None
+            running.restore = self._own_of(state, states) if ours else None
             running.known = last is not None and last.entry_id != b""
             if last is not None and any(state.entry_id) and state.entry_id != last.entry_id:
                 running.queued = state.entry_id
@@ -249,6 +249,11 @@ class Reporting:
         if running.state.block.buffered and not how.entries:
             text = f"{name}: its reports have no EntryID; after a loss of the link all of them come again"
             self._tell("D03", text, "")
+
+    def _own_of(self, state: BlockState, states: Sequence[BlockState]) -> str:
+        """The data set that a block has of its own; after a crash that is what its other instances have."""
+        alike = [state.data_set, *(of.data_set for of in states if of.block.base == state.block.base)]
+        return next((name for name in alike if name and not data_sets.is_ours(name, self._prefix)), "")
 
     def _subscribe(self, running: _Running, data_set: str | None = None) -> None:
         state = running.state
