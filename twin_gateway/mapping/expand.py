@@ -187,7 +187,7 @@ class Expander:
             return
         source, device = section.source, section.device
         line, col = source.where(body.value_at("all"))
-        if "ref" not in section.binder.table.protocol:
+        if "ref" not in section.binder.table.required:
             what = f"{device.protocol} devices have no model to take whole"
             source.report(body.key_at("all"), "TG201", f"all: {what}", "name the points")
         elif not isinstance(name, str):

@@ -127,12 +127,27 @@ def faults_against_scl(path: Path, ied: str | None, points: Iterable[MappedPoint
     return found
 
 
+def goose_faults(device: MappedDevice) -> list[tuple[MappedPoint, str]]:
+    """Points of GOOSE subscriptions that the SCL file has no control block, data set or member for."""
+    from twin_gateway.drivers.iec61850.goose.config import GooseConfig  # noqa: PLC0415
+    from twin_gateway.drivers.iec61850.goose.dataset import faults  # noqa: PLC0415
+
+    if not isinstance(device.config, GooseConfig):
+        return []
+    found = faults(device.config, [point.bound(row) for row, point in enumerate(device.points)])
+    return [(device.points[point.row], message) for point, message in found]
+
+
 def apply_scl(
     device: MappedDevice, places: Places, profiles: dict[Any, Shared], report: Callable[[Problem], None]
 ) -> None:
     """Compare the points of a device with its SCL file and expand its whole models from it; nothing without a file."""
     path: str | None = getattr(device.config, "scl", None)
     if path is None or not Path(path).is_file():
+        return
+    if device.protocol == "goose":
+        for point, message in goose_faults(device):
+            report(Problem(point.file, point.line, point.col, "TG607", message, f"as in {Path(path).name}"))
         return
     ied: str | None = getattr(device.config, "ied", None)
     try:

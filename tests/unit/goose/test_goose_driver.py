@@ -26,6 +26,7 @@ from open61850.data import (
     UIntData,
 )
 from peers.goose import AT, made
+from peers.goose_scl import with_goose
 from peers.waiting import until
 from peers.wire_notes import WireNotes
 
@@ -39,7 +40,6 @@ from twin_gateway.drivers.iec61850.goose.config import ITEMS, SPEC, GooseConfig
 from twin_gateway.drivers.iec61850.goose.driver import GooseDriver
 from twin_gateway.drivers.iec61850.goose.process import HEAD, Kind
 
-SCL = Path(__file__).parents[3] / "mappings/demo/scl/F07Q1.cid"
 MEMBERS = ("LD0/PTRC1.Tr.general", "LD0/PTRC1.Tr.q", "LD0/RREC1.AutoRecSt.stVal", "LD0/MMXU1.Hz.mag.f")
 SUBSCRIPTION = {
     "control_block": "F07Q1LD0/LLN0$GO$gcbTrip",
@@ -450,20 +450,9 @@ async def test_it_offers_what_its_data_sets_hold(make: Make) -> None:
     assert [found.fields["ref"] for found in await bed.driver.discover()] == [MEMBERS[0], *MEMBERS[2:]]
 
 
-DATA_SET = """<LN0 lnClass="LLN0" inst="" lnType="LLN0">
-<DataSet name="dsTrip"><FCDA ldInst="LD0" lnClass="XCBR" lnInst="1" doName="Pos" fc="ST"/>
-<FCDA ldInst="LD0" lnClass="PTRC" lnInst="1" doName="Tr" daName="general" fc="ST"/></DataSet>
-<GSEControl name="gcbTrip" datSet="dsTrip" confRev="3" appID="trip"/>"""
-ADDRESS = """</Address><GSE ldInst="LD0" cbName="gcbTrip"><Address><P type="MAC-Address">01-0C-CD-01-00-01</P>
-<P type="APPID">3001</P><P type="VLAN-ID">005</P><P type="VLAN-PRIORITY">4</P></Address></GSE>"""
-
-
 @pytest.fixture
 def scl(tmp_path: Path) -> str:
-    text = SCL.read_text("utf-8").replace('<LN0 lnClass="LLN0" inst="" lnType="LLN0">', DATA_SET, 1)
-    made_file = tmp_path / "trip.cid"
-    made_file.write_text(text.replace("</Address>", ADDRESS, 1), "utf-8")
-    return str(made_file)
+    return str(with_goose(tmp_path / "trip.cid"))
 
 
 FROM_SCL = dict.fromkeys(("destination", "app_id", "data_set", "conf_rev", "members"))

@@ -124,6 +124,18 @@ def data_sets(config: GooseConfig) -> dict[str, DataSet | ModelError]:
     return found
 
 
+def faults(config: GooseConfig, points: Sequence[BoundPoint]) -> list[tuple[BoundPoint, str]]:
+    """Points that nothing could be delivered for, each with the reason; reads the SCL file."""
+    found: list[tuple[BoundPoint, str]] = []
+    for name, data in data_sets(config).items():
+        mine = [point for point in points if point.fields["subscription"] == name]
+        if isinstance(data, ModelError):
+            found.extend((point, str(data)) for point in mine)
+        else:
+            found.extend(data.plan(point for point in mine if point.fields.get("ref") is not None)[1])
+    return found
+
+
 def _blocks(path: Path) -> dict[str, GooseControlBlock]:
     """GOOSE control blocks of an SCL file by their reference."""
     try:
