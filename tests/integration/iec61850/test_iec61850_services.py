@@ -7,6 +7,8 @@ import importlib.util
 import json
 import os
 import stat
+import subprocess
+import sys
 
 import pytest
 from integration.iec61850.bed import BAY, HERE, Bed, Process
@@ -47,14 +49,27 @@ def scl(tmp_path_factory):
     return path
 
 
-@pytest.fixture
-async def device(scl, tmp_path):
-    folder = tmp_path / "device"
-    (folder / "COMTRADE").mkdir(parents=True)
-    process = await Process([HERE / "libiec61850_services.py", scl, free_port(), "--files", folder]).start()
-    process.folder = folder
-    yield process
-    await process.kill()
+class Shared:
+    """A device for all tests of this file; each has folders and names of its own in it."""
+
+    def __init__(self, scl, folder):
+        self.arguments = [HERE / "libiec61850_services.py", scl, free_port(), "--files", folder]
+        self.folder = folder
+        self.process = subprocess.Popen(
+            [sys.executable, *map(str, self.arguments)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        )
+        assert self.process.stdout.readline() == b"ready\n"
+
+    def end(self):
+        self.process.kill()
+        self.process.communicate()
+
+
+@pytest.fixture(scope="module")
+def device(scl, tmp_path_factory):
+    shared = Shared(scl, tmp_path_factory.mktemp("device"))
+    yield shared
+    shared.end()
 
 
 @contextlib.asynccontextmanager
@@ -70,6 +85,7 @@ def kept(folder):
 
 def record(device, name, octets, at=1_767_225_600):
     path = device.folder / name
+    path.parent.mkdir(exist_ok=True)
     path.write_bytes(octets)
     os.utime(path, (at, at))
     return octets
@@ -79,10 +95,10 @@ def record(device, name, octets, at=1_767_225_600):
 
 
 async def test_files_of_a_folder_are_listed_with_size_and_time(device, tmp_path):
-    record(device, "COMTRADE/rec1.cfg", b"one\r\n" * 10)
-    record(device, "COMTRADE/rec1.dat", bytes(3000))
+    record(device, "LISTED/rec1.cfg", b"one\r\n" * 10)
+    record(device, "LISTED/rec1.dat", bytes(3000))
     async with connected(device, tmp_path) as bed:
-        outcome, found = await bed.link.list_files("COMTRADE")
+        outcome, found = await bed.link.list_files("LISTED")
         assert outcome.status == StatusCode.Good, outcome.text
         listed = {file.name.rsplit("/", 1)[-1]: (file.size, clock.to_unix(file.modified)) for file in found}
         assert listed == {"rec1.cfg": (50, 1_767_225_600.0), "rec1.dat": (3000, 1_767_225_600.0)}
@@ -91,11 +107,12 @@ async def test_files_of_a_folder_are_listed_with_size_and_time(device, tmp_path)
 
 
 async def test_long_list_of_files_is_continued_to_its_end(device, tmp_path):
-    names = {f"COMTRADE/record-with-a-long-name-{number:04}.cfg" for number in range(1200)}
+    (device.folder / "LONG").mkdir()
+    names = {f"LONG/record-with-a-long-name-{number:04}.cfg" for number in range(1200)}
     for name in names:
         (device.folder / name).touch()
     async with connected(device, tmp_path) as bed:
-        outcome, found = await bed.link.list_files("COMTRADE")
+        outcome, found = await bed.link.list_files("LONG")
         assert outcome.good
         assert {file.name for file in found} == names
         assert len(found) == len(names)
@@ -168,10 +185,10 @@ async def test_missing_file_and_missing_folder_are_told(device, tmp_path):
 
 async def test_file_over_the_limits_is_refused_and_leaves_nothing(device, tmp_path):
     record(device, "big.dat", bytes(5000))
-    async with connected(device, tmp_path, largest_file=4000) as bed:
-        outcome = await bed.link.fetch_file("big.dat")
-        assert outcome.text == "big.dat has 5000 octets, the limit is 4000"
-    async with connected(device, tmp_path, file_room=9000) as bed:
+    async with connected(device, tmp_path, largest_file=6000, file_room=9000) as bed:
+        record(device, "bigger.dat", bytes(7000))
+        outcome = await bed.link.fetch_file("bigger.dat")
+        assert outcome.text == "bigger.dat has 7000 octets, the limit is 6000"
         assert (await bed.link.fetch_file("big.dat")).good
         record(device, "more.dat", bytes(5000))
         outcome = await bed.link.fetch_file("more.dat")
@@ -179,20 +196,21 @@ async def test_file_over_the_limits_is_refused_and_leaves_nothing(device, tmp_pa
     assert [path.name for path in kept(tmp_path).rglob("*")] == ["big.dat"]
 
 
-async def test_file_of_a_device_that_dies_is_kept_for_the_next_time(device, tmp_path):
-    record(device, "rec4.dat", os.urandom(8_000_000))
-    async with connected(device, tmp_path) as bed:
+async def test_file_of_a_device_that_dies_is_kept_for_the_next_time(scl, tmp_path):
+    own = Shared(scl, tmp_path)
+    record(own, "rec4.dat", os.urandom(8_000_000))
+    async with connected(own, tmp_path) as bed:
         fetching = asyncio.create_task(bed.link.fetch_file("rec4.dat"))
         part = kept(tmp_path) / "rec4.dat.part"
         await until(lambda: part.exists() and part.stat().st_size > 0, what="the first octets")
-        await device.kill()
+        own.end()
         outcome = await fetching
         assert not outcome.good
         assert 0 < part.stat().st_size < 8_000_000
 
 
 async def test_person_fetches_a_record_by_the_methods_of_the_supervision(device, tmp_path):
-    octets = record(device, "COMTRADE/rec1.dat", os.urandom(30_000))
+    octets = record(device, "ASKED/rec1.dat", os.urandom(30_000))
     audited = []
 
     async def audit(kind, address, caller, details, **more):
@@ -200,7 +218,7 @@ async def test_person_fetches_a_record_by_the_methods_of_the_supervision(device,
 
     async with connected(device, tmp_path) as bed:
         methods = DeviceRequests("dso1", {"ied-f07": bed.link}.get, lambda *_: True, audit)
-        listed = await methods.call("ListFiles", ["ied-f07", "COMTRADE"], CALLER)
+        listed = await methods.call("ListFiles", ["ied-f07", "ASKED"], CALLER)
         (name,), (size,), _, _ = listed.outputs
         assert size == 30_000
         fetched = await methods.call("FetchFile", ["ied-f07", name], CALLER)
@@ -208,7 +226,7 @@ async def test_person_fetches_a_record_by_the_methods_of_the_supervision(device,
         assert audited == [("link.fetch", {"file": name}), ("link.outcome", {"file": name})]
         groups = await methods.call("ReadDeviceTable", ["ied-f07", "setting groups", ""], CALLER)
         assert dict(zip(groups.outputs[0], groups.outputs[1], strict=True))["F07Q1LD0/LLN0.SGCB.ActSG"] == "2"
-    assert (kept(tmp_path) / "COMTRADE" / "rec1.dat").read_bytes() == octets
+    assert (kept(tmp_path) / "ASKED" / "rec1.dat").read_bytes() == octets
 
 
 # -- setting groups -------------------------------------------------------------------------------------------------
@@ -229,6 +247,7 @@ async def test_settings_of_the_active_group_are_listed(device, tmp_path):
         outcome, lines = await bed.link.read_table(DeviceTable.SETTINGS, "LD0")
         assert outcome.text == "active group of F07Q1LD0: 1 settings"
         assert [(line.item, line.value) for line in lines] == [("F07Q1LD0/PTOC1.StrVal.setMag.f[SG]", "600")]
+        assert bed.value("LD0/PTOC1.StrVal") == 600.0
         outcome, _ = await bed.link.read_table(DeviceTable.SETTINGS, "LD9")
         assert outcome.status == StatusCode.BadInvalidArgument
 

@@ -166,11 +166,11 @@ def test_models_are_compared(bay):
 def test_data_sets_that_a_gateway_has_made_are_no_differences(bay):
     made = "F07Q1LD0/LLN0$twg0123abcd_1"
     other = Model("F07Q1", bay.nodes, {**bay.data_sets, made: []}, bay.blocks)
-    block = "F07Q1LD0/LLN0$RP$urStatus01"
+    block = "F07Q1LD0/LLN0$BR$brStatus01"
     live = {f"{block}$DatSet": made, f"{block}$ConfRev": 10_001}
     assert compare(bay, other, live) == []
     live[f"{block}$DatSet"] = "F07Q1LD0/LLN0$Measurement"
-    assert [of.item for of in compare(bay, other, live)] == [f"{block}$ConfRev", f"{block}$DatSet"]
+    assert [of.item for of in compare(bay, other, live)] == [f"{block}$DatSet", f"{block}$ConfRev"]
 
 
 @pytest.mark.parametrize("text", ["", "<SCL", "<html/>", "<SCL/>", '<SCL xmlns="http://www.iec.ch/61850/2003/SCL"/>'])

@@ -17,8 +17,6 @@ from .model import Model
 from .plan import leaves_with_types
 
 MAX_DIFFERENCES = 500
-BLOCK_ATTRIBUTES = ("ConfRev", "DatSet")
-"""What the engineering fixes of a report control block and no client should change."""
 REVISION = "LLN0$DC$NamPlt$configRev"
 _VALUE = 140
 """Octets of such a value in a response, at most."""
@@ -73,10 +71,17 @@ def _all(expected: Model, actual: Model, live: Mapping[str, bool | int | float |
 
 
 def revisions(expected: Model, actual: Model) -> list[str]:
-    """Variables whose values are compared: configRev of the logical devices, ConfRev and DatSet of the blocks."""
+    """Variables whose values are compared: configRev of the logical devices, ConfRev and DatSet of the blocks.
+
+    ConfRev only of buffered blocks with a data set: that of the others counts up whenever a client gives them one.
+    """
     blocks = {block.name for block in actual.blocks}
     wanted = [f"{domain}/{REVISION}" for domain in expected.nodes if domain in actual.nodes]
-    wanted += [f"{b.name}${of}" for b in expected.blocks if b.name in blocks for of in BLOCK_ATTRIBUTES]
+    for block in expected.blocks:
+        if block.name in blocks:
+            wanted.append(f"{block.name}$DatSet")
+            if block.buffered and expected.constants.get(f"{block.name}$DatSet"):
+                wanted.append(f"{block.name}$ConfRev")
     return [variable for variable in wanted if expected.constants.get(variable, "") != ""]
 
 

@@ -88,7 +88,7 @@ class Model:
         nodes: logical nodes by domain and name.
         data_sets: members (`domain/LN$FC$DO…`) of each data set (`domain/LN$name`).
         blocks: report control blocks.
-        constants: values of configuration attributes (FC CF) and revisions as far as they are known, by `domain/LN$CF$…`.
+        constants: values of configuration attributes (FC CF) and revisions as far as they are known, by variable.
     """
 
     ied: str = ""

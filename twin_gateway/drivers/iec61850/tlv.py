@@ -95,7 +95,7 @@ def check_depth(buffer: bytes, start: int, end: int, limit: int = MAX_PDU_DEPTH)
         head = position
         if tag & 0x1F == 0x1F:  # high tag numbers: file services and such
             head += 1
-            while head < end and buffer[head] & 0x80:
+            while head < end and buffer[head] & 0x80 and head - position < _MAX_TAG:
                 head += 1
             if head - position >= _MAX_TAG:
                 raise MmsProtocolError(f"tag of more than {_MAX_TAG} octets at {position}")
