@@ -9,9 +9,11 @@ from address_space.catalogue import ValueType
 from address_space.ports import Verb
 from address_space.quality import StatusCode
 from twin_gateway.drivers.coap import objects, tlv, writing
+from twin_gateway.drivers.coap.client import Response
 from twin_gateway.drivers.coap.config import SPEC, CoapConfig
 from twin_gateway.drivers.coap.objects import Kind, ObjectError
 from twin_gateway.drivers.coap.payload import Document, PayloadError, Reading, Selector
+from twin_gateway.drivers.coap.resource import Key, Resource, Samples, resources_of
 from twin_gateway.drivers.coap.tlv import TlvError
 from twin_gateway.drivers.contract import BoundPoint, DeviceCommand
 
@@ -223,3 +225,29 @@ def test_what_coap_cannot_command_is_refused_before_anything_is_sent() -> None:
         assert refused.value.status == StatusCode.BadNotSupported
     with pytest.raises(writing.NotWritableError, match="TLV writes a resource"):
         writing.body_of(command(1.0, {"format": "tlv"}))
+
+
+def test_battery_and_radio_reach_points_of_the_supervision() -> None:
+    known: dict[Key, Resource] = {}
+    rows = {
+        1: ("3/0/9", {"below": 20}, "SPS", ValueType.BOOLEAN),
+        2: ("3/0/9", {}, "MV", ValueType.DOUBLE),
+        3: ("3/0/7/1", {}, "MV", ValueType.DOUBLE),
+        4: ("4/0/2", {"below": -110}, "SPS", ValueType.BOOLEAN),
+    }
+    resources_of(
+        (
+            BoundPoint(row, f"g/a/s/v/b/e/X{row}", cdc, kind, {"object": path, **more}, unit="V" if row == 3 else None)
+            for row, (path, more, cdc, kind) in rows.items()
+        ),
+        CoapConfig(uri="coap://a"),
+        known,
+    )
+    assert sorted(key.path for key in known) == ["/3/0", "/4/0"], "an object instance is asked for once"
+    values: dict[int, float] = {}
+    for payload, path in ((device(), "/3/0"), (tlv.encode((4, 0, 2), b"\x88"), "/4/0")):
+        live = Samples()
+        response = Response(205, payload, 11542, 60, NOW, 0.0, False)
+        assert known[Key(path, None)].take(response, live, Samples()) == []
+        values.update(zip(live.rows, live.values, strict=True))
+    assert values == {1: 0.0, 2: 100.0, 3: 5.0, 4: 1.0}

@@ -168,6 +168,11 @@ def _check_device(config: CoapConfig) -> list[tuple[str, str]]:
 
 def selector_of(fields: Mapping[str, Any]) -> str:
     """What of a payload a point takes, as a URI fragment: a JSON pointer begins with a slash, a record does not."""
+    below = fields.get("below")
+    return _value_of(fields) + (f"~below={below:g}" if below is not None else "")
+
+
+def _value_of(fields: Mapping[str, Any]) -> str:
     if fields.get("name") is not None:
         return str(fields["name"]) + ("~sum" if fields.get("sum") else "")
     if fields.get("member") is not None:
@@ -213,6 +218,8 @@ def _check(_config: Any, fields: Mapping[str, Any]) -> Sequence[tuple[str, str]]
             problems.append(("object", str(error)))
     elif fields.get("type") is not None:
         problems.append(("type", "only resources of an object have a type"))
+    if fields.get("below") is not None and fields.get("sum"):
+        problems.append(("below", "a sum has no limit"))
     if fields.get("sum") and fields.get("name") is None:
         problems.append(("sum", "only a SenML record, given by its name, has a sum"))
     if fields.get("poll") is not None and fields.get("observe", True):
@@ -232,6 +239,7 @@ SPEC = ProtocolSpec(
         FieldSpec("pointer", FieldKind.TEXT, pattern="(/.*)?", help="JSON pointer into JSON or CBOR: /battery/level"),
         FieldSpec("member", FieldKind.TEXT, help="member of a JSON or CBOR object, short for a pointer"),
         FieldSpec("sum", FieldKind.BOOL, help="take the record's sum over time (SenML s) instead of its value"),
+        FieldSpec("below", FieldKind.NUMBER, help="true while the number, as the device sends it, is less: 20"),
         FieldSpec("observe", FieldKind.BOOL, help="observe the resource (the default) or poll it"),
         FieldSpec("poll", FieldKind.DURATION, help="how often a resource is asked for that is not observed"),
         FieldSpec("accept", FieldKind.INT, low=0, high=65_535, help="content format to ask for, where it has several"),

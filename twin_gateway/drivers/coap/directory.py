@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 from . import linkformat
-from .linkformat import LinkFormatError, WebLink
+from .linkformat import LinkFormatError, WebLink, fits
 
 Endpoint = tuple[str, int]
 """IP address and port."""
@@ -187,11 +187,12 @@ class Directory:
     def endpoints(self, wanted: Mapping[str, str]) -> list[str]:
         """Endpoint lookup (RFC 9176 6.1) in link format; `wanted` are filters, `page` and `count`."""
         self.expire()
+        asked = {name: pattern for name, pattern in wanted.items() if name not in {"page", "count"}}
         lines: list[str] = []
         for known in sorted(self._by_name.values(), key=lambda each: each.name):
             values = {**known.parameters, "ep": known.name, "d": known.sector, "base": base_of(known)}
             values["href"] = f"/rd/{known.location}"
-            if _fits(values, wanted) or any(_fits(_of_link(each), wanted) for each in known.links):
+            if fits(values, asked) or any(fits(each.attributes, asked) for each in known.links):
                 said = "".join(
                     f';{name}="{_quoted(value)}"' for name, value in values.items() if name != "href" and value
                 )
@@ -201,11 +202,12 @@ class Directory:
     def resources(self, wanted: Mapping[str, str]) -> list[str]:
         """Resource lookup (RFC 9176 6.1) in link format."""
         self.expire()
+        asked = {name: pattern for name, pattern in wanted.items() if name not in {"page", "count"}}
         lines: list[str] = []
         for known in sorted(self._by_name.values(), key=lambda each: each.name):
             whole = {**known.parameters, "ep": known.name, "d": known.sector, "base": base_of(known)}
             for each in known.links:
-                if _fits({**whole, **_of_link(each)}, wanted):
+                if fits({**whole, **each.attributes}, asked):
                     target = each.target if "://" in each.target else base_of(known) + each.target
                     said = "".join(
                         f';{name}="{_quoted(text)}"' if text else f";{name}" for name, text in each.parameters.items()
@@ -278,25 +280,6 @@ def _further(parameters: Mapping[str, str]) -> dict[str, str]:
         if _NAME.fullmatch(name) is None or len(value) > 255 or not value.isprintable():
             raise RefusedError("a parameter that cannot be kept")
     return found
-
-
-def _of_link(link: WebLink) -> dict[str, str]:
-    return {**link.parameters, "href": link.target}
-
-
-def _fits(values: Mapping[str, str], wanted: Mapping[str, str]) -> bool:
-    for name, pattern in wanted.items():
-        if name in {"page", "count"}:
-            continue
-        value = values.get(name)
-        # One word of the value, or its beginning (RFC 6690 4.1).
-        if value is None or not any(_alike(word, pattern) for word in (value, *value.split())):
-            return False
-    return True
-
-
-def _alike(word: str, pattern: str) -> bool:
-    return word.startswith(pattern[:-1]) if pattern.endswith("*") else word == pattern
 
 
 def _page(lines: list[str], wanted: Mapping[str, str]) -> list[str]:

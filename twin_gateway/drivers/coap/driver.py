@@ -195,7 +195,14 @@ class CoapDriver:
             links = linkformat.parse(response.payload)
         except (TimeoutError, ValueError) as error:
             raise ConnectionError(f"{self._name}: {error or 'no answer in time'}") from error
-        return [_discovered(found) for found in links if found.target.startswith("/")]
+        # A device may ignore the filter (RFC 6690 4.1).
+        name, _, pattern = self._config.discover.partition("=")
+        wanted = {name: pattern} if name else {}
+        return [
+            _discovered(found)
+            for found in links
+            if found.target.startswith("/") and linkformat.fits(found.attributes, wanted)
+        ]
 
 
 class _Session:
@@ -533,5 +540,5 @@ def _discovered(found: linkformat.WebLink) -> DiscoveredPoint:
     parameters = found.parameters
     said = [f"{name}={parameters[name]}" for name in ("title", "rt", "if", "ct") if parameters.get(name)]
     observable = "obs" in parameters
-    fields = {"path": found.target} if observable else {"path": found.target, "observe": False}
+    fields: dict[str, object] = {"path": found.target} if observable else {"path": found.target, "observe": False}
     return DiscoveredPoint(fields, " ".join(said))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 MAX_LINKS = 10_000
@@ -27,6 +28,24 @@ class WebLink:
 
     target: str
     parameters: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def attributes(self) -> dict[str, str]:
+        """What a filter looks at: the parameters, and the target as `href`."""
+        return {**self.parameters, "href": self.target}
+
+
+def fits(values: Mapping[str, str], wanted: Mapping[str, str]) -> bool:
+    """Whether every filter fits (RFC 6690 4.1): a whole value, one of its words, or the beginning of one with `*`."""
+    for name, pattern in wanted.items():
+        value = values.get(name)
+        if value is None or not any(_alike(word, pattern) for word in (value, *value.split())):
+            return False
+    return True
+
+
+def _alike(word: str, pattern: str) -> bool:
+    return word.startswith(pattern[:-1]) if pattern.endswith("*") else word == pattern
 
 
 def parse(payload: bytes) -> list[WebLink]:

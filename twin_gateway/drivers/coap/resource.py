@@ -139,6 +139,9 @@ class Feed:
                 return (_ON if value else _OFF), 0
             return float(value), 0
         number = float(value)
+        below = point.fields.get("below")
+        if below is not None:
+            return float(number < below), 0
         if reading.unit is None:
             return number, 0
         try:
