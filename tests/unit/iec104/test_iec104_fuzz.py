@@ -16,6 +16,7 @@ from peers.iec104.scripted import Recorder, point
 from address_space.catalogue import ValueType
 from twin_gateway.drivers.iec104 import columns as column_decoder
 from twin_gateway.drivers.iec104.apci import ApciError, Control, Endpoint, Limits
+from twin_gateway.drivers.iec104.association import Association
 from twin_gateway.drivers.iec104.codec import Asdu, Information, decode, encode
 from twin_gateway.drivers.iec104.config import Iec104Config
 from twin_gateway.drivers.iec104.file_codec import (
@@ -29,7 +30,9 @@ from twin_gateway.drivers.iec104.file_codec import (
     encode_file,
 )
 from twin_gateway.drivers.iec104.file_transfer import FileTransfer
+from twin_gateway.drivers.iec104.gauges import Gauges
 from twin_gateway.drivers.iec104.intake import Intake
+from twin_gateway.drivers.iec104.link import Connection
 from twin_gateway.drivers.iec104.objects import ObjectBook
 from twin_gateway.drivers.iec104.points import PointIndex
 from twin_gateway.drivers.iec104.strays import MOST
@@ -188,3 +191,20 @@ def mutated_stream(octets, chance):
     if chance.random() < 0.3:
         del octets[chance.randrange(len(octets)) :]
     return bytes(octets)
+
+
+async def test_every_control_asdu_is_counted_once_or_taken():
+    chance = random.Random(63353)
+    index, link = PointIndex(CONFIG, []), Recorder()
+    intake = Intake(link, index, Zone(), ObjectBook(index, CONFIG.common_address))
+    quiet = Connection(controlling=True, limits=Limits(), on_asdus=lambda _connection, _asdus: None)
+    association = Association(CONFIG, quiet, link, intake, Gauges())
+    for _ in range(max(1, FRAMES // 10)):
+        octets = mutated(whole(chance), chance)
+        if octets[:1] <= b"\x28" or octets[0] in FILE_TYPES:
+            continue
+        before = link.counters.total()
+        association.take(octets)
+        assert link.counters.total() == before + 1, octets.hex()
+    assert {"asdu_errors", "unknown_type", "unexpected_asdus", "initialisations"} >= set(link.counters)
+    assert not association.pending
