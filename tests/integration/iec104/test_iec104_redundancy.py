@@ -148,6 +148,7 @@ async def test_a_command_under_way_when_the_connection_is_lost_has_an_unknown_ou
             outcome = await driver.execute(DeviceCommand(Verb.OPERATE, target, 5, "c1", timeout=3.0))
             assert outcome.sent
             assert "unknown" in outcome.text
+            assert link.last_errors[target.address] == outcome.text
             await link.until(lambda: state(link)[1] == 2)
             assert sum(asdu[0] == 49 for asdu in station.commands) == 1
 

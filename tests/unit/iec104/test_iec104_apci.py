@@ -203,3 +203,38 @@ def test_noise_raises_nothing_but_apci_errors(noise):
         received(client(), noise)
     except ApciError as problem:
         assert str(problem)
+
+
+def test_after_the_end_was_asked_for_nothing_is_sent_but_what_still_comes_is_taken():
+    endpoint = client()
+    endpoint.stop(1.0)
+    endpoint.output.clear()
+    assert not endpoint.send(ASDU, 1.0)
+    assert not endpoint.send_now(ASDU, 1.0)
+    assert received(endpoint, frame(0)) == [ASDU]
+    received(endpoint, unnumbered(Control.STOPDT_CON))
+    assert not endpoint.started
+
+
+@pytest.mark.parametrize(
+    ("data", "counter"),
+    [
+        (b"\x68\x03\x00", "framing_errors"),
+        (frame(5), "sequence_errors"),
+        (supervisory(9), "sequence_errors"),
+    ],
+)
+def test_what_the_peer_breaks_is_told_apart(data, counter):
+    with pytest.raises(ApciError) as broken:
+        received(client(), data)
+    assert broken.value.counter == counter
+
+
+def test_tests_of_an_idle_connection_and_their_time_out_are_counted():
+    endpoint = client(t1=5.0, t2=2.0, t3=10.0)
+    endpoint.tick(10.0)
+    endpoint.tick(11.0)
+    assert endpoint.tests == 1
+    with pytest.raises(ApciError) as broken:
+        endpoint.tick(15.0)
+    assert broken.value.counter == "t1_timeouts"

@@ -93,7 +93,12 @@ class Endpoint:
     @property
     def window(self) -> int:
         """Frames that may leave at once."""
-        return self.limits.k - len(self._sent_at) if self.started else 0
+        return self.limits.k - len(self._sent_at) if self.sending else 0
+
+    @property
+    def sending(self) -> bool:
+        """User data may be sent: transfer is on and its end was not asked for."""
+        return self.started and Control.STOPDT_CON not in self._asked
 
     @property
     def waiting(self) -> int:
@@ -111,7 +116,7 @@ class Endpoint:
 
     def send(self, asdu: bytes, now: float) -> bool:
         """Send an ASDU or let it wait for the window; False when transfer is off or the queue full: nothing is kept."""
-        if not self.started or len(self._waiting) >= self.limits.queue:
+        if not self.sending or len(self._waiting) >= self.limits.queue:
             return False
         if not 0 < len(asdu) <= MAX_ASDU:
             raise ValueError(f"an ASDU has 1 to {MAX_ASDU} octets, not {len(asdu)}")

@@ -109,6 +109,12 @@ class Iec104Driver:
 
     async def execute(self, command: DeviceCommand) -> Outcome:
         """Send a command and await the device's confirmation (and termination where the binding asks for it)."""
+        outcome = await self._execute(command)
+        if not outcome.good and self._link is not None:
+            self._link.error(outcome.text, command.point.address)
+        return outcome
+
+    async def _execute(self, command: DeviceCommand) -> Outcome:
         association, link = self._association, self._link
         if association is None or link is None or not association.connection.started:
             text = f"{self._name} is not connected"
