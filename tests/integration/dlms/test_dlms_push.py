@@ -198,6 +198,7 @@ async def test_connections_and_nonsense_have_limits(dlms, link, port, octets, mo
         for _, writer in openings:
             writer.close()
     assert link.counters["push_errors"] == push_listener.STRIKES
+    assert link.counters["push_connections"] == 1 and link.counters["push_malformed"] == 1
 
 
 async def test_a_meter_that_only_pushes_is_down_when_it_falls_silent(dlms, link, port, octets):

@@ -90,6 +90,13 @@ def _code(value: str) -> str:
 Code = Annotated[str, AfterValidator(_code)]
 """An OBIS code."""
 
+
+def _model(value: str) -> str:
+    if value not in models():
+        raise ValueError(f"'{value}' is not one of {', '.join(sorted(models()))}")
+    return value
+
+
 _LISTEN = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[0-9A-Za-z.-]+):(\d{1,5})")
 
 
@@ -217,7 +224,7 @@ class DlmsConfig(DeviceConfig):
     list_items: int = Field(default=32, ge=1, le=200)
     parallel: int = Field(default=8, ge=1, le=1000)
     request_gap: float = Field(default=0.0, ge=0, le=60)
-    model: str | None = None
+    model: Annotated[str, AfterValidator(_model)] | None = None
     clock_set: Literal["never"] | Seconds = "never"
     logs: tuple[Code, ...] = Field(default=(), max_length=16)
     log_poll: Seconds = 900.0
@@ -236,10 +243,7 @@ class DlmsConfig(DeviceConfig):
         """Puts what the table says of the model below what the section says."""
         if not isinstance(data, dict) or not isinstance(data.get("model"), str):
             return data
-        row = models().get(data["model"])
-        if row is None:
-            raise ValueError(f"model '{data['model']}' is not one of {', '.join(sorted(models()))}")
-        return {**row, **data}
+        return {**models().get(data["model"], {}), **data}
 
     @property
     def ciphered(self) -> bool:

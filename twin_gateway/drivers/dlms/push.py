@@ -147,6 +147,11 @@ class PushReceiver:
         if self._link is not None:
             self._link.event("D09", f"A push from an unknown meter was refused: {text}", severity=500)
 
+    def refused(self, reason: str) -> None:
+        """Counts what came to the listener and could be given to no device."""
+        if self._link is not None:
+            self._link.count(f"push_{reason}")
+
     def take(self, apdu: bytes, flow: Flow, framed: bytes) -> bool:
         """An APDU that was addressed to this device; False when it was refused."""
         link = self._link

@@ -46,18 +46,17 @@ class Heard(Protocol):
         """Tells of a sender that nobody knows."""
         ...
 
+    def refused(self, reason: str) -> None:
+        """Counts what came to the listener and could be given to no device."""
+        ...
+
 
 class PushListener:
-    """One address and port where meters send to.
-
-    Attributes:
-        refused: counts of what was not taken, by reason.
-    """
+    """One address and port where meters send to."""
 
     def __init__(self, host: str, port: int) -> None:
         self.host = host
         self.port = port
-        self.refused: Counter[str] = Counter()
         self._by_title: dict[bytes, Heard] = {}
         self._by_address: dict[tuple[str, int], Heard] = {}
         self._by_name: dict[bytes, Heard] = {}
@@ -139,7 +138,7 @@ class PushListener:
     def admit(self, sender: _Sender, address: str) -> bool:
         """Whether a connection may stay."""
         if len(self._connections) >= CONNECTIONS or self._senders[address] >= CONNECTIONS_AN_ADDRESS:
-            self.refused["connections"] += 1
+            self.refuse("connections")
             return False
         if address not in self._hosts and not self._by_title and not self._by_name:
             self._stranger(f"address {address}")
@@ -162,7 +161,7 @@ class PushListener:
         try:
             member, who = self._member(source, apdu, address)
         except DlmsError:
-            self.refused["malformed"] += 1
+            self.refuse("malformed")
             return False
         if member is None:
             self._stranger(who)
@@ -183,8 +182,13 @@ class PushListener:
                     return self._by_name[value], ""
         return self._by_address.get((address, source)), f"logical device {source} at {address}"
 
+    def refuse(self, reason: str) -> None:
+        """Counts something that is not taken, at the first of the devices: the listener has no link of its own."""
+        if self._members:
+            next(iter(self._members.values())).refused(reason)
+
     def _stranger(self, who: str) -> None:
-        self.refused["strangers"] += 1
+        self.refuse("strangers")
         if who in self._strangers or len(self._strangers) >= STRANGERS or not self._members:
             return
         self._strangers.add(who)
@@ -228,7 +232,7 @@ class _Sender(asyncio.Protocol):
         try:
             apdus = self._deframer.feed(data)
         except WrapperError:
-            self._listener.refused["malformed"] += 1
+            self._listener.refuse("malformed")
             self.end()
             return
         if apdus:
@@ -266,7 +270,7 @@ class _Datagrams(asyncio.DatagramProtocol):
         try:
             apdus = Deframer(APDU_OCTETS).feed(data)
         except WrapperError:
-            self._listener.refused["malformed"] += 1
+            self._listener.refuse("malformed")
             return
         for source, destination, apdu in apdus:
             self._listener.dispatch(source, destination, apdu, Flow(Carrier.UDP, self._local, _endpoint(addr)))
