@@ -157,12 +157,12 @@ def test_requests_and_answers_of_any_length_pass_in_windows(window, size):
     for number in range(3):
         apdu = bytes([number]) * size
         assert wire.ask(apdu) == [apdu[::-1]]
-    assert wire.line.oddities == {"damaged_frames": 0, "repeated_frames": 0, "lost_frames": 0}
+    assert wire.line.oddities == {"frame_errors": 0, "repeated_frames": 0, "frame_losses": 0}
 
 
 @pytest.mark.parametrize("window", [1, 3, 7])
 @pytest.mark.parametrize("seed", range(4))
-def test_lost_and_damaged_frames_are_repeated_and_no_request_arrives_twice(window, seed):
+def test_lost_and_frame_errors_are_repeated_and_no_request_arrives_twice(window, seed):
     chance = random.Random(seed)
 
     def harm(octets):

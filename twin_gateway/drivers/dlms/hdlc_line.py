@@ -55,7 +55,7 @@ class HdlcLine:
         self._limit = limit + len(LLC_RESPONSE)
         self._retries = retries
         self._reader = FrameReader()
-        self.oddities = {"damaged_frames": 0, "repeated_frames": 0, "lost_frames": 0}
+        self.oddities = {"frame_errors": 0, "repeated_frames": 0, "frame_losses": 0}
         """Counts of what was survivable."""
         self.parameters = Parameters()
         self.ready = False
@@ -107,7 +107,7 @@ class HdlcLine:
                 continue
             self._tries = 0
             apdus += self._take(frame)
-        self.oddities["damaged_frames"] += self._reader.damaged - damaged
+        self.oddities["frame_errors"] += self._reader.damaged - damaged
         return apdus
 
     def take_out(self) -> bytes:
@@ -218,7 +218,7 @@ class HdlcLine:
             self._last = self._supervisory().encode()
             return
         if lost:
-            self.oddities["lost_frames"] += 1
+            self.oddities["frame_losses"] += 1
             self._out += self._frames()
         elif self._queue:
             self._out += self._window()
@@ -238,7 +238,7 @@ class HdlcLine:
             whole = self._keep(frame, apdus)
         else:
             # One was lost, or this one is a repetition: our N(R) tells the meter where to go on.
-            self.oddities["lost_frames"] += 1
+            self.oddities["frame_losses"] += 1
             whole = False
         if frame.poll and self._queue and not self._unacknowledged:
             self._out += self._window()
