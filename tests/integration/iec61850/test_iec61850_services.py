@@ -314,7 +314,11 @@ async def secured(scl, tmp_path):
     folder = tmp_path / "pki"
     folder.mkdir()
     ca = certificate(folder, "ca")
-    pairs = {"ca": ca, "server": certificate(folder, "server", ca), "gateway": certificate(folder, "gateway", ca)}
+    pairs = {
+        "ca": ca,
+        "server": certificate(folder, "server", ca, days=20.0),
+        "gateway": certificate(folder, "gateway", ca),
+    }
     process = await Process([HERE / "libiec61850_services.py", scl, free_port(), "--tls", folder]).start()
     process.pairs = pairs
     yield process
@@ -329,6 +333,13 @@ def tls(pairs, **changes):
 async def test_association_with_certificates_of_both_sides(secured, tmp_path):
     async with connected(secured, tmp_path, tls=tls(secured.pairs)) as bed:
         assert (await bed.link.read_table(DeviceTable.SETTING_GROUPS, ""))[0].good
+
+
+async def test_certificate_of_the_device_that_expires_soon_is_told(secured, tmp_path):
+    async with connected(secured, tmp_path, tls=tls(secured.pairs)) as bed:
+        until_ = secured.pairs["server"].certificate.not_valid_after_utc
+        assert f"the certificate of the device itself expires on {until_:%Y-%m-%d}" in bed.texts()
+        assert "D09" in bed.event_codes()
 
 
 async def test_device_refuses_a_certificate_that_its_authority_has_not_signed(secured, tmp_path):

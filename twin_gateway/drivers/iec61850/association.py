@@ -145,6 +145,12 @@ class Association(asyncio.Protocol):
         name = self._transport.get_extra_info("sockname") if self._transport is not None else None
         return str(name[0]) if name else None
 
+    @property
+    def peer_valid_until(self) -> float | None:
+        """End of validity of the device's certificate, s since 1970; None without TLS."""
+        shown = self._transport.get_extra_info("peercert") if self._transport is not None else None
+        return ssl.cert_time_to_seconds(shown["notAfter"]) if shown else None
+
     # -- asyncio.Protocol ----------------------------------------------------------------------------------------
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -40,6 +41,8 @@ from .session import Session
 
 _SAVE_EVERY = 1.0
 _GOODBYE = 1.5
+_CERTIFICATE_WARNING = 30 * 86_400.0
+"""Seconds before the end of a certificate at which it is told, as of those in files."""
 
 
 def _kept_until(link: Link) -> int:
@@ -96,6 +99,7 @@ class Iec61850Driver(ServedDevice):
         orderly = False
         try:
             link.up()
+            self._look_at_certificate(link, association.peer_valid_until)
             watch = asyncio.create_task(association.watch(idle=config.idle, timeout=config.timeout))
             tasks.append(watch)
             model = await read_model(association, config.ied or "")
@@ -194,6 +198,12 @@ class Iec61850Driver(ServedDevice):
         link.count("model_differences", len(found))
         if found:
             self._tell(link, "D03", summary(found))
+
+    def _look_at_certificate(self, link: Link, until: float | None) -> None:
+        """Tell once that the device's own certificate is about to expire."""
+        if until is not None and until - time.time() < _CERTIFICATE_WARNING:
+            when = time.strftime("%Y-%m-%d", time.gmtime(until))
+            self._tell(link, "D09", f"the certificate of the device itself expires on {when}")
 
     def _tell(self, link: Link, code: str, text: str) -> None:
         if ("", text) not in self._told:
