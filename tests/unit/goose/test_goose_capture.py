@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 from peers.goose import made
+from peers.waiting import until
 
 from twin_gateway.drivers.iec61850.goose import process
 from twin_gateway.drivers.iec61850.goose.channel import CaptureChannel
@@ -171,3 +172,29 @@ async def test_a_service_that_refuses_is_an_os_error(service: str) -> None:
 async def test_a_service_that_is_not_there_is_an_os_error(tmp_path) -> None:
     with pytest.raises(OSError, match=r"\w"):
         await CaptureChannel.open("lo", [(MAC, 1)], lambda *_: None, service=str(tmp_path / "none"))
+
+
+def test_it_works_on_the_event_loop_that_the_gateway_runs_on(tmp_path) -> None:
+    uvloop = pytest.importorskip("uvloop")
+    heard: list[bytes] = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        assert b"010ccd010001" in await reader.readline()
+        writer.write(READY + b"".join(HEAD.pack(Kind.FRAME, 2, 0) + b"ab" for _ in range(500)))
+        await reader.read()
+        writer.close()
+
+    def take(_kind: Kind, octets: bytes, _moment: int) -> None:
+        heard.append(octets)
+
+    async def listen() -> None:
+        path = str(tmp_path / "service.sock")
+        async with await asyncio.start_unix_server(serve, path):
+            channel = await CaptureChannel.open(
+                "lo", [(MAC, 1)], lambda _, octets, __: heard.append(octets), service=path
+            )
+            await until(lambda: len(heard) == 500)
+            await channel.close()
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(listen())
