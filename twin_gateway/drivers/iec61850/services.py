@@ -16,7 +16,7 @@ from .errors import DataAccessError, MmsProtocolError, decoded
 from .type_description import type_description
 
 _MAX_PAGES = 10_000
-_MAX_NAMES = 2_000_000
+_MAX_NAMES = 500_000
 
 READ_OVERHEAD = 40
 """Octets of a read request or response around its items, at most."""
