@@ -197,10 +197,8 @@ async def history_of(folder):
         address = bed.points[REFERENCE].address
         page = await history.raw(address, 0, 1 << 61, 1 << 20)
         values = page.values
-        good = [
-            (int(raw), round(clock.to_unix(int(at)) * 1000)) for raw, at, status in zip(values.raw, values.source, values.status, strict=True)
-            if status == 0 and raw
-        ]  # fmt: skip
+        columns = zip(values.raw, values.source, values.status, strict=True)
+        good = [(int(raw), round(clock.to_unix(int(at)) * 1000)) for raw, at, status in columns if raw and not status]
     finally:
         await history.stop()
     return good
@@ -215,20 +213,11 @@ async def test_every_buffered_event_arrives_once_and_in_order_whoever_dies(tmp_p
         await until(lambda: gateway.lines, what="the first state")
         events = Events(peer)
         try:
-            for cycle in range(CYCLES):
+            for _ in range(CYCLES):
                 await asyncio.sleep(0.3)
-                cable.cut()
-                await asyncio.sleep(0.2)
-                await gateway.caught_up(events)
-                if cycle % 2 == 0:
-                    cable.silence()  # the device still has the block for the old association: another instance serves
-                    await asyncio.sleep(0.5)
-                    await gateway.caught_up(events)
-                assert gateway.losses() == []
-
                 await gateway.kill()
                 lives.append(gateway)
-                await asyncio.sleep(0.3)
+                await asyncio.sleep(0.2)
                 gateway = await Gateway(cable.port, tmp_path).start()
                 await gateway.caught_up(events)
                 assert gateway.losses() == []
@@ -243,10 +232,14 @@ async def test_every_buffered_event_arrives_once_and_in_order_whoever_dies(tmp_p
                 events.going.set()
                 await gateway.caught_up(events)
                 assert len(gateway.losses()) == 1  # its own buffer is gone, which cannot be known to have been empty
-                await gateway.kill()
-                lives.append(gateway)
-                gateway = await Gateway(cable.port, tmp_path).start()
+
+                cable.cut()
+                await asyncio.sleep(0.2)
                 await gateway.caught_up(events)
+                cable.silence()  # the device still has the block for the old association: another instance serves
+                await asyncio.sleep(0.3)
+                await gateway.caught_up(events)
+                assert len(gateway.losses()) == 1
             await events.pause()
             await gateway.caught_up(events)
         finally:

@@ -49,6 +49,7 @@ class _Running:
 
     Attributes:
         known: it was ours before, so that what it lost was ours.
+        takes_over: another instance of the block delivered later, so that this one need not have lost what was ours.
         last: loop time of its last report.
         replaying: entries come from its buffer; nothing is live before the interrogation is answered.
         replayed: set when the last entry that it had queued has come.
@@ -67,6 +68,7 @@ class _Running:
     plan: Plan
     how: Enabled = field(default_factory=Enabled)
     known: bool = False
+    takes_over: bool = False
     last: float = 0.0
     replaying: bool = False
     replayed: asyncio.Event = field(default_factory=asyncio.Event)
@@ -201,7 +203,9 @@ class Reporting:
                 running.queued = state.entry_id
             self._running[name] = running
             self._subscribe(running, data_set)
-            running.waits = siblings = any(self._entries.get(s.block.name) for s in states if s.block.base == base)
+            entries = [self._entries.get(s.block.name) for s in states if s.block.base == base]
+            running.waits = siblings = any(entries)
+            running.takes_over = any(of.at > (last.at if last else 0) for of in entries if of is not None)
             try:
                 await blocks.enable(
                     self._association,
@@ -243,7 +247,7 @@ class Reporting:
 
     def _after_enabling(self, running: _Running) -> None:
         name, how = running.state.block.name, running.how
-        if how.lost:
+        if how.lost and not running.takes_over:
             text = f"{name}: the device does not know the last entry that was taken any more; entries may be lost"
             self._lost(running, text, "buffer_losses")
         if running.state.block.buffered and not how.entries:
@@ -404,11 +408,12 @@ class Reporting:
         running.last = self._loop.time()
         block = running.state.block
         self._link.count("reports")
-        if report.overflow:
-            self._overflow(running)
-        running.began = True
         late = self._late(running, report)
-        if self._again(running, report):
+        again = self._again(running, report)
+        if report.overflow:
+            self._overflow(running, again=again)
+        running.began = True
+        if again:
             self._link.count("reports_again")
         elif late and report.reasons and not report.reasons & ~_ONLY_STATE:
             # an old integrity scan or interrogation tells of no event: there is nothing to keep
@@ -448,8 +453,10 @@ class Reporting:
         ring.add(entry)
         return again
 
-    def _overflow(self, running: _Running) -> None:
-        if running.began or (running.known and not running.how.lost):
+    def _overflow(self, running: _Running, *, again: bool) -> None:
+        # an instance that takes over has lost nothing of ours when its buffer begins with what has been delivered
+        ours = not again if running.takes_over else running.known and not running.how.lost
+        if running.began or ours:
             name = running.state.block.name
             self._lost(running, f"{name}: the buffer of the device has overflowed, entries were lost", "buffer_losses")
         else:
