@@ -12,7 +12,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -87,9 +87,11 @@ class Publisher:
     process: asyncio.subprocess.Process
 
     @staticmethod
-    async def start(vlan: int = -1, destination: str = "01:0c:cd:01:00:01", app_id: int = 0x3001) -> Publisher:
+    async def start(
+        vlan: int = -1, destination: str = "01:0c:cd:01:00:01", app_id: int = 0x3001, interface: str = "lo"
+    ) -> Publisher:
         process = await asyncio.create_subprocess_exec(
-            sys.executable, HERE / "libiec61850_goose.py", "lo", destination, hex(app_id), str(vlan),
+            sys.executable, HERE / "libiec61850_goose.py", interface, destination, hex(app_id), str(vlan),
             stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
         )  # fmt: skip
         made = Publisher(process)
@@ -122,12 +124,14 @@ class Bed:
     folder: Path
     extra: str = ""
     idle: str = "10 s"
+    interface: str = "lo"
     table: PointTable = field(default_factory=PointTable)
     events: EventJournal = field(default_factory=EventJournal)
 
     def prepare(self) -> None:
         path = self.folder / "bus.yaml"
-        path.write_text(MAPPING.replace("{extra}", self.extra).replace("{idle}", self.idle))
+        text = MAPPING.replace("{extra}", self.extra).replace("{idle}", self.idle)
+        path.write_text(text.replace("interface: lo", f"interface: {self.interface}"))
         mapping, problems = check([path], environ={})
         assert mapping is not None, [str(problem) for problem in problems]
         (device,) = mapping.devices
@@ -320,6 +324,44 @@ async def test_an_interface_that_does_not_exist_is_said(tmp_path: Path) -> None:
     )
     with pytest.raises(ConnectionError, match=r"no GOOSE from no9: .*No such device"):
         await driver.run(link)
+
+
+@pytest.fixture
+def wire() -> Iterator[tuple[str, str]]:
+    """The two ends of a virtual Ethernet cable."""
+    ends = (f"twg{os.getpid() % 100_000}a", f"twg{os.getpid() % 100_000}b")
+    made = shutil.which("ip") and subprocess.run(
+        ["ip", "link", "add", ends[0], "type", "veth", "peer", "name", ends[1]], capture_output=True, check=False
+    )
+    if not made or made.returncode:
+        pytest.skip(f"virtual interfaces cannot be made here: {made.stderr.decode() if made else 'no ip command'}")
+    try:
+        for each in ends:
+            subprocess.run(["ip", "link", "set", each, "up"], check=True)
+        yield ends
+    finally:
+        subprocess.run(["ip", "link", "del", ends[0]], check=True)
+
+
+async def test_an_interface_that_goes_down_is_said_and_heard_again_when_it_is_up(
+    tmp_path: Path, wire: tuple[str, str]
+) -> None:
+    mine, theirs = wire
+    publisher = await Publisher.start(interface=theirs)
+    async with Bed(tmp_path, interface=mine) as bed:
+        await publisher.say([True, GOOD, CLOSED, 50.0])
+        await until(lambda: bed.link.state is LinkState.UP)
+        subprocess.run(["ip", "link", "set", mine, "down"], check=True)
+        await until(lambda: bed.link.counters["losses"] == 1)
+        assert "Network is down" in bed.link.reason
+        subprocess.run(["ip", "link", "set", mine, "up"], check=True)
+        await publisher.say([False, GOOD, OPEN, 50.0])
+        async with patient(15):
+            while bed.link.state is not LinkState.UP:
+                await publisher.say(repeat=1)
+                await asyncio.sleep(0.05)
+        assert bed.value(f"{BAY}/_/PTRC1/Tr") is False
+    await publisher.end()
 
 
 def _with(rights: str) -> tuple[str, ...]:
