@@ -64,7 +64,8 @@ class CaptureRing:
 
     def __init__(self, limit: int = RING_OCTETS) -> None:
         self._limit = limit
-        self._records: deque[Record] = deque()
+        # Bare tuples until somebody looks: every read and write of every link comes through here.
+        self._records: deque[tuple[int, Flow, bool, bytes]] = deque()
         self._size = 0
         self._flow = Flow(Carrier.TCP)
         self.dropped = 0
@@ -76,15 +77,17 @@ class CaptureRing:
     def add(self, sent: bool, octets: bytes) -> None:
         """Keep octets that were sent or received just now; of more than the ring holds, the last."""
         kept = bytes(octets[-(self._limit - _RECORD_OCTETS) :])
-        self._records.append(Record(time.time_ns(), self._flow, sent, kept))
-        self._size += len(kept) + _RECORD_OCTETS
-        while self._size > self._limit:
-            self._size -= len(self._records.popleft().octets) + _RECORD_OCTETS
+        records = self._records
+        records.append((time.time_ns(), self._flow, sent, kept))
+        size = self._size + len(kept) + _RECORD_OCTETS
+        while size > self._limit:
+            size -= len(records.popleft()[3]) + _RECORD_OCTETS
             self.dropped += 1
+        self._size = size
 
     def records(self) -> list[Record]:
         """What is kept, oldest first."""
-        return list(self._records)
+        return [Record(*each) for each in self._records]
 
 
 def pcapng(name: str, records: Iterable[Record]) -> bytes:
