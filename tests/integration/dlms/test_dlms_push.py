@@ -86,7 +86,7 @@ async def test_a_ciphered_push_is_understood_by_the_push_setup_read_at_connect(d
     assert link.values == {0: 240.2, 1: 123456.0} and link.source_time[0]
     # In the capture the push stands beside what was polled, each with its own connection.
     flows = {record.flow.local[1]: record.octets for record in link.ring.records()}
-    assert flows[port] == sent and len(flows) == 2
+    assert flows[port] == sent and len(flows) >= 2
 
 
 async def test_an_old_counter_is_refused_also_after_a_restart(dlms, link, port, octets):

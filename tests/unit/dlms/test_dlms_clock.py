@@ -10,6 +10,8 @@ from hypothesis import strategies as st
 
 from address_space.quality import Quality, TimeFlag
 from twin_gateway.drivers.dlms.clock import decode_date_time, encode_date_time
+from twin_gateway.drivers.dlms.clock_watch import in_the_form_of
+from twin_gateway.drivers.dlms.config import DlmsConfig
 from twin_gateway.drivers.dlms.errors import DlmsError, MalformedApduError
 from twin_gateway.drivers.dlms.quality import of_time
 
@@ -93,3 +95,20 @@ def test_times_round_trip_in_every_zone(moment, minutes, sign):
 def test_twelve_random_octets_are_a_time_or_a_dlms_error(data):
     with contextlib.suppress(DlmsError):
         decode_date_time(data, PRAGUE)
+
+
+@pytest.mark.parametrize(
+    ("shown", "zone"),
+    [
+        (encode_date_time(datetime(2026, 7, 1, 12, tzinfo=timezone(timedelta(hours=2))), 0x80), "UTC"),
+        (encode_date_time(datetime(2026, 7, 1, 12, tzinfo=UTC))[:9] + b"\x80\x00\xff", "Europe/Prague"),
+        (encode_date_time(datetime(2026, 7, 1, 12, tzinfo=UTC))[:9] + b"\x80\x00\x00", "Europe/Prague"),
+    ],
+)
+def test_a_clock_is_set_in_the_form_in_which_the_meter_shows_it(shown, zone):
+    moment = datetime(2026, 7, 1, 9, 30, 15, tzinfo=UTC)
+    config = DlmsConfig(host="h", time_zone=zone)
+    octets = in_the_form_of(shown, moment, ZoneInfo(zone), config.deviation_sign)
+    assert octets[9:11] == shown[9:11] and (octets[11] == 0xFF) == (shown[11] == 0xFF)
+    assert octets[4] == 3 and bool(octets[11] & 0x80)  # a Wednesday in summer
+    assert decode_date_time(octets, ZoneInfo(zone)).utc == moment

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from datetime import UTC, datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta, timezone, tzinfo
 
 from twin_gateway.drivers.dlms import obis
 from twin_gateway.drivers.dlms.axdr import Tag, encode
@@ -84,7 +84,7 @@ class ClockWatch:
         step = -max(-limit, min(limit, self.error))
         before = self.error
         target = datetime.now(UTC) + timedelta(seconds=before + step)
-        octets = _like(self._shown, target, contact)
+        octets = in_the_form_of(self._shown, target, contact.zone, contact.config.deviation_sign)
         try:
             data = encode(Tag.OCTET_STRING, octets)
             await contact.session.do(contact.session.association.set(CLOCK, data))
@@ -101,16 +101,23 @@ class ClockWatch:
         return ""
 
 
-def _like(shown: bytes, moment: datetime, contact: Contact) -> bytes:
-    """A date-time in the form in which the meter shows its own: same deviation, or none; same kind of status."""
-    sign = contact.config.deviation_sign
+def in_the_form_of(shown: bytes, moment: datetime, zone: tzinfo, sign: int) -> bytes:
+    """A date-time in the form in which a meter shows its own: same deviation, or none; same kind of status.
+
+    Args:
+        shown: the meter's own, 12 octets.
+        moment: what is to be shown.
+        zone: of meter times without deviation.
+        sign: of the deviation.
+    """
     deviation = int.from_bytes(shown[9:11], "big", signed=True)
+    known = shown[11] != STATUS_UNSPECIFIED
     if deviation == UNSPECIFIED:
-        local = moment.astimezone(contact.zone)
+        local = moment.astimezone(zone)
         summer = bool(local.dst())
     else:
         local = moment.astimezone(timezone(timedelta(minutes=-deviation * sign)))
-        summer = shown[11] != STATUS_UNSPECIFIED and bool(shown[11] & ClockStatus.DAYLIGHT_SAVING)
-    status = STATUS_UNSPECIFIED if shown[11] == STATUS_UNSPECIFIED else ClockStatus.DAYLIGHT_SAVING if summer else 0
-    octets = encode_date_time(local, int(status), weekday=True, deviation_sign=sign)
+        summer = known and bool(shown[11] & ClockStatus.DAYLIGHT_SAVING)
+    status = (int(ClockStatus.DAYLIGHT_SAVING) if summer else 0) if known else STATUS_UNSPECIFIED
+    octets = encode_date_time(local, status, weekday=True, deviation_sign=sign)
     return octets[:9] + shown[9:11] + octets[11:]

@@ -11,7 +11,7 @@ from twin_gateway.drivers.dlms.axdr import Value
 from twin_gateway.drivers.dlms.buffer import Buffer, Piece, Row, Rules, Shape, shape_from
 from twin_gateway.drivers.dlms.contact import Contact
 from twin_gateway.drivers.dlms.errors import AccessError, DlmsError
-from twin_gateway.drivers.dlms.positions import Positions
+from twin_gateway.drivers.dlms.positions import RECENT_EVENTS, Positions
 from twin_gateway.drivers.dlms.reading import text_of
 from twin_gateway.drivers.dlms.tables import UNKNOWN_CODE, event_codes
 
@@ -96,7 +96,7 @@ class LogReader:
         rules = Rules(contact.zone, config.deviation_sign, config.null_repeats, repeats=True)
         # Rows of a log come when something happens, whatever period it claims.
         shape.period = 0
-        buffer = Buffer(name, shape, self._positions.get(name), rules, depth=depth, overlap=_OVERLAP)
+        buffer = Buffer(name, shape, self._positions.get(name, RECENT_EVENTS), rules, depth=depth, overlap=_OVERLAP)
         return _Log(buffer, code)
 
     def _tell(self, contact: Contact, log: _Log, piece: Piece) -> None:

@@ -17,8 +17,11 @@ from twin_gateway.drivers.dlms import obis
 
 _log = logging.getLogger(__name__)
 
-RECENT = 512
-"""Rows remembered one by one, so that a row that is read again is not delivered again."""
+RECENT = 64
+"""Rows of a profile remembered one by one, so that one that is read again is not delivered again: with rows every
+quarter of an hour, those of sixteen hours. In memory about 13 KiB a profile."""
+RECENT_EVENTS = 256
+"""The same of an event log: as many may come within what one reading overlaps another."""
 
 
 @dataclass(slots=True)
@@ -28,17 +31,19 @@ class Position:
     Attributes:
         until: everything up to this meter time was read; None before the first reading.
         recent: keys of the rows delivered last, in the order of their delivery.
+        limit: how many of them are remembered.
     """
 
     until: datetime | None = None
     recent: dict[str, None] = field(default_factory=dict)
+    limit: int = RECENT
 
     def add(self, key: str) -> bool:
         """Remembers a row; whether it is new."""
         if key in self.recent:
             return False
         self.recent[key] = None
-        if len(self.recent) > RECENT:
+        if len(self.recent) > self.limit:
             del self.recent[next(iter(self.recent))]
         return True
 
@@ -111,13 +116,15 @@ class Positions:
                 until = datetime.fromisoformat(text) if text is not None else None
                 if until is not None and until.tzinfo is None:
                     raise ValueError("a time without a zone")
-                self._known[name] = Position(until, dict.fromkeys(map(str, recent[-RECENT:])))
+                self._known[name] = Position(until, dict.fromkeys(map(str, recent[-RECENT_EVENTS:])))
             except (ValueError, KeyError, TypeError) as error:
                 _log.warning("%s: the position of %s cannot be used (%s); it is read again", path, name, error)
 
-    def get(self, profile: bytes) -> Position:
-        """The position of a profile, to be changed in place and then kept by save()."""
-        return self._known.setdefault(obis.text(profile), Position())
+    def get(self, profile: bytes, limit: int = RECENT) -> Position:
+        """The position of a profile, to be changed in place and then kept; `limit` rows are remembered one by one."""
+        position = self._known.setdefault(obis.text(profile), Position())
+        position.limit = limit
+        return position
 
     def forget(self) -> None:
         """Forgets everything: it is another meter."""
