@@ -356,7 +356,7 @@ class StrayKeepingDriver(Protocol):
 
 @runtime_checkable
 class RetiringDriver(Protocol):
-    """Offered by drivers that hold something beyond a run (a socket where devices send to); others need no such method."""
+    """Offered by drivers that hold something beyond a run (a socket where devices send to); others need none."""
 
     def retire(self) -> None:
         """The link ends for good: give everything up. `run` may still be called afterwards."""
