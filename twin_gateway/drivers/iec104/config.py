@@ -241,7 +241,7 @@ SPEC = ProtocolSpec(
         _COMMON_FIELD,
         FieldSpec("nominal", FieldKind.NUMBER, help="what the normalised value 1.0 stands for"),
         FieldSpec("bit", FieldKind.INT, low=0, high=31, help="one bit of a bit string, packed or protection object"),
-        FieldSpec("read", FieldKind.DURATION, low=0.1, help="read by command this often, for what is not interrogated"),
+        FieldSpec("read", FieldKind.DURATION, help="read by command this often, for what is not interrogated"),
     ),
     control_fields=(
         _ADDRESS_FIELD,

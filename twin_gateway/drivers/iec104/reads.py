@@ -24,6 +24,7 @@ from twin_gateway.drivers.iec104.types import BY_NAME, MAX_ADDRESS, TYPES, AsduE
 READ = BY_NAME["C_RD_NA_1"].number
 _OBJECT = re.compile(r"(\d{1,5})/(\d{1,8})")
 _MOST_STATION = 65_534
+_LEAST_S = 0.1
 
 
 class Answer(NamedTuple):
@@ -167,5 +168,5 @@ def _wanted(config: Any, points: Iterable[BoundPoint]) -> dict[int, tuple[float,
             continue
         key = common_address_of(config, point.fields) << 24 | int(point.fields["ioa"])
         if key not in wanted or interval < wanted[key][0]:
-            wanted[key] = (float(interval), point.address)
+            wanted[key] = (max(_LEAST_S, float(interval)), point.address)
     return wanted

@@ -28,7 +28,8 @@ class _Seen:
 
     def __init__(self, reason: str, at: int) -> None:
         self.reason, self.first = reason, at
-        self.count, self.last, self.value = 0, at, ""
+        self.count, self.last = 0, at
+        self.value: float | str = ""
 
 
 class Strays:
@@ -47,13 +48,12 @@ class Strays:
         keys = columns.type.astype(np.int64) << 40 | columns.common_address.astype(np.int64) << 24 | columns.address
         # of the reversed column the first place of a key is the last of the column itself
         unique, place, counts = np.unique(keys[::-1], return_index=True, return_counts=True)
-        order = np.argsort(-place)
-        values = columns.value[::-1][place]
-        for index in order[-MOST:].tolist():
-            key = int(unique[index])
+        newest = np.argsort(-place)[-MOST:]
+        values = columns.value[::-1][place[newest]]
+        for key, count, value in zip(unique[newest].tolist(), counts[newest].tolist(), values.tolist(), strict=True):
             seen = self._of((key >> 40, key & 0xFF_FFFF_FFFF), reason, at)
-            seen.count += int(counts[index])
-            seen.value = f"{values[index]:g}"
+            seen.count += count
+            seen.value = value
 
     def note_unknown(self, asdu: bytes) -> bool:
         """An ASDU that cannot be decoded: whether its type is the reason, then it is listed by its first object."""
@@ -81,7 +81,7 @@ class Strays:
                 seen.count,
                 seen.first,
                 seen.last,
-                seen.value,
+                seen.value if isinstance(seen.value, str) else f"{seen.value:g}",
             )
             for (number, key), seen in self._seen.items()
         ]
