@@ -316,6 +316,8 @@ async def test_a_second_publisher_is_a_security_event_and_changes_no_value(make:
     await bed.heard(5, 0, trip(True), source="02:00:00:00:00:66")
     assert bed.link.last[TR][0] == 0.0
     assert bed.link.counters["foreign_frames"] == 1
+    await bed.heard(5, 0, trip(True), source="02:00:00:00:00:67")
+    assert bed.link.counters["foreign_frames"] == 2
     assert [event[:3] for event in bed.link.events] == ["D09"]
 
 

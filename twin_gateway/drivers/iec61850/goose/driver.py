@@ -35,7 +35,6 @@ from .subscription import Subscription, joined
 _LOOK_S = 0.5
 _SOONEST_S = 0.01
 _TOLD_AT_MOST = 256
-_TELL_EVERY_S = 1.0
 _SECURITY: Final[Mapping[str, str]] = MappingProxyType({"foreign_frames": "D09", "simulated_frames": "D06"})
 
 
@@ -190,7 +189,10 @@ class _Listening:
             link.error(str(error))
             return
         self._judged(subscription, judgement)
-        if batch is not None and subscription.faults:
+        if batch is not None and judgement.taken is Taken.MISFIT:
+            # There are samples only with the first message that does not fit.
+            self._tell_misfit(subscription, judgement.reason)
+        elif batch is not None and subscription.faults:
             link.count("member_errors", subscription.faults)
         self._publish(joined(batch, self._items(subscription)))
 
@@ -208,9 +210,9 @@ class _Listening:
             self._note(f"{name}: {judgement.reason}")
             code = _SECURITY.get(judgement.counter)
             if code is not None:
-                self._tell(code, f"{name}: {judgement.reason}", 700 if code == "D09" else 400)
-            elif judgement.taken is Taken.MISFIT:
-                self._tell("D05", f"{name}: {judgement.reason}", 700)
+                # By its kind, not by its text: whoever sends such messages could make up ever new ones.
+                text = f"{name}: {judgement.reason}"
+                self._tell(code, text, 700 if code == "D09" else 400, key=f"{name} {judgement.counter}")
         if judgement.missed:
             link.count("frames_missed", judgement.missed)
         if judgement.lost:
@@ -221,12 +223,16 @@ class _Listening:
             subscription.restarts_untold += 1
         self._tell_losses(subscription)
 
+    def _tell_misfit(self, subscription: Subscription, reason: str) -> None:
+        if subscription.may_tell("D05", self._loop.time()):
+            self._link.event("D05", f"{subscription.name}: {reason}", severity=700)
+
     def _tell_losses(self, subscription: Subscription) -> None:
         """Events of what happened, at most once in a while: of many in a row the sum is told."""
-        lost, restarts, now = subscription.lost_untold, subscription.restarts_untold, self._loop.time()
-        if not (lost or restarts) or now - subscription.told_at < _TELL_EVERY_S:
+        lost, restarts = subscription.lost_untold, subscription.restarts_untold
+        if not (lost or restarts) or not subscription.may_tell("D08", self._loop.time()):
             return
-        subscription.told_at, subscription.lost_untold, subscription.restarts_untold = now, 0, 0
+        subscription.lost_untold = subscription.restarts_untold = 0
         name, link = subscription.name, self._link
         if lost:
             text = f"{name}: {lost} states were lost on the way, the values between are not known"
@@ -253,8 +259,7 @@ class _Listening:
                     self._link.count("subscription_losses")
                     text = f"{subscription.name}: no message within the time allowed to live"
                     self._note(text)
-                    if not subscription.supervised and now - subscription.told_at >= _TELL_EVERY_S:
-                        subscription.told_at = now
+                    if not subscription.supervised and subscription.may_tell("D05", now):
                         self._link.event("D05", text, severity=800)
                     self._publish(subscription.lost())
                 self._tell_losses(subscription)
@@ -273,8 +278,9 @@ class _Listening:
     def _note(self, text: str) -> None:
         self._link.error(text)
 
-    def _tell(self, code: str, text: str, severity: int) -> None:
-        """An event, each text once; of many different ones only the first."""
-        if text not in self._told and len(self._told) < _TOLD_AT_MOST:
-            self._told.add(text)
+    def _tell(self, code: str, text: str, severity: int, *, key: str = "") -> None:
+        """An event, once for each key or text; of very many different ones only the first."""
+        what = key or text
+        if what not in self._told and len(self._told) < _TOLD_AT_MOST:
+            self._told.add(what)
             self._link.event(code, text, severity=severity)

@@ -26,6 +26,7 @@ from .stream import Judgement, Stream, Taken
 _NOT_MAPPED = int(Quality.INVALID | Quality.CONFIGURATION_ERROR)
 _FLAGS = np.uint32(~TIME_MASK & 0xFFFF_FFFF)
 _REFRESH_S = 1.0
+_TELL_EVERY_S = 1.0
 
 
 class Subscription:
@@ -41,7 +42,6 @@ class Subscription:
         faults: members of the last state that had another type than the data set says.
         started: when listening began, seconds of the loop's clock.
         lost_untold, restarts_untold: states that were lost and beginnings anew that no event has told yet.
-        told_at: when an event last told such, seconds of the loop's clock.
     """
 
     def __init__(self, name: str, data: DataSet | None, stream: Stream | None) -> None:
@@ -50,7 +50,7 @@ class Subscription:
         self.faults = 0
         self.started = 0.0
         self.lost_untold = self.restarts_untold = 0
-        self.told_at = float("-inf")
+        self._told: dict[str, float] = {}
         self._mine: list[BoundPoint] = []
         self._broken: list[tuple[BoundPoint, str]] = []
         self._points: list[BoundPoint] = []
@@ -86,6 +86,13 @@ class Subscription:
         plan, self._broken = self.data.plan(self._points)
         self._decoder = ReadDecoder(plan)
         return self._broken
+
+    def may_tell(self, code: str, now: float) -> bool:
+        """Whether an event of this code may be told now: at most one a second, whatever the network brings."""
+        if now - self._told.get(code, float("-inf")) < _TELL_EVERY_S:
+            return False
+        self._told[code] = now
+        return True
 
     @property
     def supervised(self) -> bool:
