@@ -212,8 +212,9 @@ def _polls(links: list[LinkSupervisor]) -> int:
 
 async def _until(links: list[LinkSupervisor], polls: int) -> None:
     """Waits until every meter has been read so often."""
-    while any(link.counters["polls"] < polls for link in links):  # noqa: ASYNC110 - counters have no event
-        await asyncio.sleep(0.005)
+    for link in links:
+        while link.counters["polls"] < polls:  # noqa: ASYNC110 - counters have no event
+            await asyncio.sleep(0.005)
 
 
 if __name__ == "__main__":

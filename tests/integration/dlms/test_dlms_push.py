@@ -11,8 +11,11 @@ import pytest
 from peers.ports import free_port
 from peers.waiting import until
 
+from address_space.events import EventJournal
+from address_space.table import PointTable
 from twin_gateway.drivers.dlms import push_listener
 from twin_gateway.drivers.dlms.push_listener import listener_at
+from twin_gateway.drivers.link import LinkState, LinkSupervisor
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -214,5 +217,20 @@ async def test_a_meter_that_only_pushes_is_down_when_it_falls_silent(dlms, link,
     octets(port, voltage=2345)
     await link.until(lambda: link.values[0] == 234.5)
     driver.retire()
+    with pytest.raises(ConnectionRefusedError):
+        await asyncio.open_connection("127.0.0.1", port)
+
+
+async def test_a_link_that_is_removed_while_it_waits_to_reconnect_hears_nothing_any_more(dlms, tmp_path, port):
+    # Nobody answers at port 1, so the link waits most of the time.
+    driver = dlms.Driver("m1", dlms.config(1, "none", push={"listen": f"127.0.0.1:{port}"}), points(dlms))
+    supervisor = LinkSupervisor(
+        "m1", driver, table=PointTable(), events=EventJournal(), address="g/_sys/_/_/_/m1", data_directory=tmp_path
+    )
+    task = asyncio.create_task(supervisor.run())
+    await until(lambda: supervisor.state is LinkState.DOWN and "not connected yet" not in supervisor.reason)
+    (await asyncio.open_connection("127.0.0.1", port))[1].close()
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
     with pytest.raises(ConnectionRefusedError):
         await asyncio.open_connection("127.0.0.1", port)

@@ -45,7 +45,7 @@ class ClockWatch:
             state = f"is {self.error:+.0f} s off" if wrong else "is right again"
             link.event("D02", f"The clock of meter {contact.name} {state}", severity=500 if wrong else 300)
         if wrong and config.clock_set != "never":
-            await self.set(contact)
+            await self._step(contact, config.clock_set)
 
     async def _read(self, contact: Contact) -> bool:
         """Reads the clock; the middle of question and answer is what it is compared with. Whether it could be read."""
@@ -77,8 +77,13 @@ class ClockWatch:
         limit = contact.config.clock_set
         if limit == "never":
             return f"the clock of meter {contact.name} is never set: clock_set of the device section says so"
-        if not self._shown and not await self._read(contact):
+        # Never by an error of some time ago: somebody else may have set it meanwhile.
+        if not await self._read(contact):
             return "the clock cannot be read"
+        return await self._step(contact, limit)
+
+    async def _step(self, contact: Contact, limit: float) -> str:
+        """Sets the clock, which was read just now; why not, or nothing when it was set."""
         if self.error is None:
             return "the clock cannot be read"
         step = -max(-limit, min(limit, self.error))

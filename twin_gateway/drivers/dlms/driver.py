@@ -152,6 +152,8 @@ class DlmsDriver:
                 if self._config.push.only:
                     await self._listen_only(link, self._config.push)
             await self._run(link)
+        except DlmsError as error:
+            raise LinkLost(str(error)) from error
         except asyncio.CancelledError:
             self.retire()
             raise
