@@ -23,6 +23,8 @@ STEP_PAUSE_S = 60.0
 _STEP_TICKS = round(STEP_S * clock.TICKS_PER_SECOND)
 _INVALID = np.uint32(TimeFlag.INVALID)
 _KEPT_LEAST, _KEPT_MOST, _OBJECTS_A_FRAME = 1024, 16_384, 32
+_BATCHES = 64
+"""Batches that are kept as they came before their events are picked out: most links need that once in many reads."""
 _EVENT = np.dtype([("row", "<i4"), ("quality", "<u4"), ("value", "<f8"), ("time", "<i8")])
 Repeated = Callable[[int], None]
 """Takes the number of samples that were dropped."""
@@ -46,7 +48,8 @@ class Continuity:
         self.stepped: Stepped = lambda _station, _seconds: None
         self._size = min(_KEPT_MOST, max(_KEPT_LEAST, k * _OBJECTS_A_FRAME))
         self._ring: npt.NDArray[np.void] | None = None  # idle links need none
-        self._next = self._count = 0
+        self._next = self._count = self._gathered = 0
+        self._batches: list[Located] = []
         self._known: set[bytes] = set()
         self._known_until = 0
         self._latest: dict[int, int] = {}  # common address -> time of its last event, ticks
@@ -56,6 +59,7 @@ class Continuity:
         """A connection has started: what has come until now may come again. Times of events begin anew."""
         self._latest.clear()
         self._known.clear()
+        self._gather()
         if self._ring is None or not self._count:
             return
         kept = self._ring[: self._count]
@@ -66,35 +70,52 @@ class Continuity:
         """Samples without those that a station repeated; remembers what is new, and looks at the clock.
 
         Args:
-            located: what came, in order.
+            located: what came, in order; its columns are not changed afterwards.
             now: monotonic time, seconds.
             replaying: the station may still be emptying its buffer: its clock is not judged.
         """
-        events = located.event
-        if not events.any():
-            return located
-        timed = events & (located.source_time > 0) & (located.quality & _INVALID == 0)
-        count = int(np.count_nonzero(timed))
-        if not count:
+        if not len(located.rows):
             return located
         if not replaying:
-            self._watch(located, timed, now)
-        records = np.empty(count, _EVENT)
-        whole = count == len(timed)
-        records["row"] = located.rows if whole else located.rows[timed]
-        records["quality"] = located.quality if whole else located.quality[timed]
-        records["value"] = located.values if whole else located.values[timed]
-        records["time"] = located.source_time if whole else located.source_time[timed]
-        if self._known:
-            again = self._again(records)
-            if again is not None:
-                self.repeated(int(np.count_nonzero(again)))
-                records = records[~again]
-                fresh = np.ones(len(timed), bool)
-                fresh[np.flatnonzero(timed)[again]] = False
-                located = _only(located, fresh)
-        self._keep(records)
+            self._watch(located, now)
+        if self._known and bool((located.source_time <= self._known_until).any()):
+            located = self._fresh(located)
+        self._batches.append(located)
+        self._gathered += len(located.rows)
+        if len(self._batches) >= _BATCHES or self._gathered >= self._size:
+            self._gather()
         return located
+
+    def _fresh(self, located: Located) -> Located:
+        """Samples without the repeated ones."""
+        timed = _timed(located)
+        if not timed.any():
+            return located
+        again = self._again(_records(located, timed))
+        if again is None:
+            return located
+        self.repeated(int(np.count_nonzero(again)))
+        fresh = np.ones(len(timed), bool)
+        fresh[np.flatnonzero(timed)[again]] = False
+        return _only(located, fresh)
+
+    def _gather(self) -> None:
+        """Pick the events out of the last batches."""
+        if not self._batches:
+            return
+        batches = self._batches
+        together = batches[0]._replace(
+            rows=np.concatenate([each.rows for each in batches]),
+            values=np.concatenate([each.values for each in batches]),
+            quality=np.concatenate([each.quality for each in batches]),
+            source_time=np.concatenate([each.source_time for each in batches]),
+            event=np.concatenate([each.event for each in batches]),
+        )
+        batches.clear()
+        self._gathered = 0
+        timed = _timed(together)
+        if timed.any():
+            self._keep(_records(together, timed))
 
     def _again(self, records: npt.NDArray[np.void]) -> npt.NDArray[np.bool_] | None:
         """Which records came on an earlier connection; None when none did."""
@@ -118,11 +139,12 @@ class Continuity:
         self._next = (self._next + len(records)) % self._size
         self._count = min(self._size, self._count + len(records))
 
-    def _watch(self, located: Located, timed: npt.NDArray[np.bool_], now: float) -> None:
+    def _watch(self, located: Located, now: float) -> None:
         """Look at the last event only: a clock that went back stays back."""
-        if not timed[-1]:
+        time = int(located.source_time[-1])
+        if not located.event[-1] or time <= 0 or int(located.quality[-1]) & TimeFlag.INVALID:
             return
-        station, time = int(located.common_address[-1]), int(located.source_time[-1])
+        station = int(located.common_address[-1])
         latest = self._latest.get(station, 0)
         if time >= latest - _STEP_TICKS:
             self._latest[station] = max(latest, time)
@@ -131,6 +153,21 @@ class Continuity:
         if now - self._told.get(station, -STEP_PAUSE_S) >= STEP_PAUSE_S:
             self._told[station] = now
             self.stepped(station, (latest - time) / clock.TICKS_PER_SECOND)
+
+
+def _timed(located: Located) -> npt.NDArray[np.bool_]:
+    """Which samples are events with a valid time of their own."""
+    timed: npt.NDArray[np.bool_] = located.event & (located.source_time > 0) & (located.quality & _INVALID == 0)
+    return timed
+
+
+def _records(located: Located, which: npt.NDArray[np.bool_]) -> npt.NDArray[np.void]:
+    records = np.empty(int(np.count_nonzero(which)), _EVENT)
+    records["row"] = located.rows[which]
+    records["quality"] = located.quality[which]
+    records["value"] = located.values[which]
+    records["time"] = located.source_time[which]
+    return records
 
 
 def _only(located: Located, which: npt.NDArray[np.bool_]) -> Located:
