@@ -227,12 +227,15 @@ class Iec61850Driver(ServedDevice):
             text = "the device's model has nothing to operate there"
             return Outcome(StatusCode.BadNotSupported, AddCause.NOT_SUPPORTED, "device", text, command.command_id)
         control = command.point.control or {}
-        return await session.controls.execute(
+        outcome = await session.controls.execute(
             command,
             target,
             limit=float(control.get("timeout") or command.timeout),
             feedback=bool(control.get("feedback", True)),
         )
+        if not outcome.good:
+            session.note(outcome.text, command.point.address)
+        return outcome
 
     async def serve(self, service: LinkService) -> Outcome:
         """A general interrogation of all report blocks, with a reading of what no block brings."""

@@ -22,12 +22,14 @@ class Entry:
         data_set: DatSet of the block then; an EntryID means nothing for another.
         revision: ConfRev of the block then.
         at: when it was delivered, FILETIME ticks of the gateway.
+        time: its TimeOfEntry in FILETIME ticks, 0 when not known.
     """
 
     entry_id: bytes
     data_set: str
     revision: int
     at: int = 0
+    time: int = 0
 
 
 class EntryStore:
@@ -85,7 +87,7 @@ class EntryStore:
         An entry without EntryID means: all that it has.
         """
         self._entries.setdefault(block, entry)
-        self._claims[block] = replace(entry, entry_id=b"")
+        self._claims[block] = replace(entry, entry_id=b"", time=0)
         self.write(self._written)
 
     def write(self, entries: dict[str, Entry]) -> None:
@@ -97,7 +99,7 @@ class EntryStore:
         if entries == self._written:
             return
         text = json.dumps(
-            {block: [e.entry_id.hex(), e.data_set, e.revision, e.at] for block, e in entries.items()},
+            {block: [e.entry_id.hex(), e.data_set, e.revision, e.at, e.time] for block, e in entries.items()},
             separators=(",", ":"),
         )
         fresh = self._path.with_suffix(".new")
@@ -121,7 +123,7 @@ class EntryStore:
                 return
             found = json.loads(self._path.read_text("ascii"))
             entries = {
-                str(block): Entry(bytes.fromhex(of[0]), str(of[1]), int(of[2]), int(of[3]) if len(of) > 3 else 0)
+                str(block): Entry(bytes.fromhex(of[0]), str(of[1]), *(int(number) for number in of[2:5]))
                 for block, of in found.items()
             }
         except (OSError, ValueError, LookupError, TypeError, AttributeError):

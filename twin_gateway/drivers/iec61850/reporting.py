@@ -50,6 +50,7 @@ class _Running:
     Attributes:
         known: it was ours before, so that what it lost was ours.
         takes_over: another instance of the block delivered later, so that this one need not have lost what was ours.
+        overlap: TimeOfEntry of the last entry that any instance delivered.
         last: loop time of its last report.
         replaying: entries come from its buffer; nothing is live before the interrogation is answered.
         replayed: set when the last entry that it had queued has come.
@@ -69,6 +70,7 @@ class _Running:
     how: Enabled = field(default_factory=Enabled)
     known: bool = False
     takes_over: bool = False
+    overlap: int = 0
     last: float = 0.0
     replaying: bool = False
     replayed: asyncio.Event = field(default_factory=asyncio.Event)
@@ -205,6 +207,7 @@ class Reporting:
             self._subscribe(running, data_set)
             entries = [self._entries.get(s.block.name) for s in states if s.block.base == base]
             running.waits = siblings = any(entries)
+            running.overlap = max((of.time for of in entries if of is not None), default=0)
             running.takes_over = any(of.at > (last.at if last else 0) for of in entries if of is not None)
             try:
                 await blocks.enable(
@@ -411,7 +414,7 @@ class Reporting:
         late = self._late(running, report)
         again = self._again(running, report)
         if report.overflow:
-            self._overflow(running, again=again)
+            self._overflow(running, covered=again or 0 < report.entry_time <= running.overlap)
         running.began = True
         if again:
             self._link.count("reports_again")
@@ -422,7 +425,9 @@ class Reporting:
             self.publish(report.columns, late=late)
         if report.entry_id is not None and block.buffered and not report.more:
             state = running.state
-            self._entries.put(block.name, Entry(report.entry_id, state.data_set, state.revision, clock.now()))
+            self._entries.put(
+                block.name, Entry(report.entry_id, state.data_set, state.revision, clock.now(), report.entry_time)
+            )
             if report.entry_id == running.queued:
                 running.replayed.set()
         if report.sequence is not None:
@@ -453,9 +458,9 @@ class Reporting:
         ring.add(entry)
         return again
 
-    def _overflow(self, running: _Running, *, again: bool) -> None:
+    def _overflow(self, running: _Running, *, covered: bool) -> None:
         # an instance that takes over has lost nothing of ours when its buffer begins with what has been delivered
-        ours = not again if running.takes_over else running.known and not running.how.lost
+        ours = not covered if running.takes_over else running.known and not running.how.lost
         if running.began or ours:
             name = running.state.block.name
             self._lost(running, f"{name}: the buffer of the device has overflowed, entries were lost", "buffer_losses")

@@ -246,6 +246,10 @@ class Session:
 
     # -- the end -------------------------------------------------------------------------------------------------
 
+    def note(self, text: str, address: str) -> None:
+        """Note the last error of a point."""
+        self._link.error(text, address)
+
     def stop(self) -> None:
         """End what runs beside the association."""
         self._reporting.stop()
