@@ -7,7 +7,8 @@ import pytest
 from address_space import clock
 from address_space.catalogue import ValueType
 from address_space.quality import Quality, StatusCode, TimeFlag, status_of
-from twin_gateway.drivers.coap.client import Response, newer
+from twin_gateway.drivers.coap.client import Response
+from twin_gateway.drivers.coap.observation import newer
 from twin_gateway.drivers.coap.resource import Key, Resource, Samples
 from twin_gateway.drivers.contract import BoundPoint
 
