@@ -257,12 +257,12 @@ class Association:
     @property
     def can_list(self) -> bool:
         """Whether GET with-list is negotiated and has not been refused since."""
-        return self._lists and bool(self.conformance & Conformance.MULTIPLE_REFERENCES)
+        return self._lists and self._has(Conformance.MULTIPLE_REFERENCES)
 
     @property
     def can_select(self) -> bool:
         """Whether rows of a profile can be selected."""
-        return bool(self.conformance & self._selecting)
+        return self._has(self._selecting)
 
     def get(self, attribute: Attribute, selection: bytes = b"") -> Steps[Value]:
         """Value of one attribute, put together from blocks where the meter sends blocks.
@@ -349,7 +349,7 @@ class Association:
 
     def _blocks(self, block: Block, invoke: int) -> Steps[bytes]:
         """All blocks of a long GET put together, the first of which is given."""
-        if not self.conformance & Conformance.BLOCK_TRANSFER_GET:
+        if not self._has(Conformance.BLOCK_TRANSFER_GET):
             raise NotNegotiatedError("the meter sent blocks although block transfer is not negotiated")
         parts, total, number = [block.data], len(block.data), block.number
         while not block.last:
@@ -448,8 +448,12 @@ class Association:
         self._invoke = (self._invoke + 1) & 0x0F
         return _HIGH_PRIORITY_CONFIRMED | self._invoke
 
+    def _has(self, bit: Conformance) -> bool:
+        # Flags of enum make an object for every result, which every request would pay several times.
+        return int.__and__(self.conformance, bit) != 0
+
     def _require(self, bit: Conformance, name: str) -> None:
-        if not self.conformance & bit:
+        if not self._has(bit):
             raise NotNegotiatedError(f"the meter does not offer {name} in this association")
 
     @property
@@ -471,9 +475,9 @@ class Association:
         Raises:
             NotNegotiatedError: neither is possible.
         """
-        if len(request) <= self._room or self.conformance & Conformance.GENERAL_BLOCK_TRANSFER:
+        if len(request) <= self._room or self._has(Conformance.GENERAL_BLOCK_TRANSFER):
             return True
-        if not self.conformance & blocks:
+        if not self._has(blocks):
             raise NotNegotiatedError(f"a request of {len(request)} octets is longer than the meter takes")
         return False
 
@@ -488,11 +492,14 @@ class Association:
         out = self.ciphering.protect(request, self._dedicated) if self.ciphering else request
         passed = 0
         blocks: BlockTransfer | None = None
-        if self.conformance & Conformance.GENERAL_BLOCK_TRANSFER:
+        if self._has(Conformance.GENERAL_BLOCK_TRANSFER):
             octets = self.pdu_size - HEADER_OCTETS
             blocks = BlockTransfer(self.limits.block_window, octets, self.limits.value_octets)
         try:
-            received = yield from (blocks.send(out) if blocks and len(out) > self.pdu_size else _whole(out))
+            if blocks and len(out) > self.pdu_size:
+                received = yield from blocks.send(out)
+            else:
+                received = yield out
             while True:
                 if blocks and received[:1] == b"\xe0":
                     received = yield from blocks.receive(received)
@@ -524,11 +531,6 @@ class Association:
         if received[0] in (DATA_NOTIFICATION, EVENT_NOTIFICATION):
             return received
         return self.ciphering.unprotect(received)
-
-
-def _whole(apdu: bytes) -> Steps[bytes]:
-    """Sends an APDU as it is; returns what comes back."""
-    return (yield apdu)
 
 
 def _raise_if_general(refusal: ServiceError) -> None:

@@ -212,8 +212,11 @@ class Wire(asyncio.Protocol):
         if not self._apdus:
             if more:
                 self._write(self._line.poll())
-            await self._wait(within, lambda: bool(self._apdus))
+            await self._wait(within, self._has_apdu)
         return self._apdus.popleft()
+
+    def _has_apdu(self) -> bool:
+        return bool(self._apdus)
 
     async def _wait(self, within: float, done: Callable[[], bool]) -> None:
         loop = asyncio.get_running_loop()
