@@ -8,6 +8,7 @@ counted, so that the journal holds it once. Two equal events of one connection a
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -23,13 +24,23 @@ STEP_PAUSE_S = 60.0
 _STEP_TICKS = round(STEP_S * clock.TICKS_PER_SECOND)
 _INVALID = np.uint32(TimeFlag.INVALID)
 _KEPT_LEAST, _KEPT_MOST, _OBJECTS_A_FRAME = 1024, 16_384, 32
-_BATCHES = 64
-"""Batches that are kept as they came before their events are picked out: most links need that once in many reads."""
+_BATCHES, _SAMPLES = 32, 8192
+"""Batches, or samples, that are kept as they came before the events are picked out of all of them at once."""
 _EVENT = np.dtype([("row", "<i4"), ("quality", "<u4"), ("value", "<f8"), ("time", "<i8")])
 Repeated = Callable[[int], None]
 """Takes the number of samples that were dropped."""
 Stepped = Callable[[int, float], None]
 """Takes a common address and by how many seconds its clock went back."""
+
+
+class _Compared(NamedTuple):
+    """What of samples is compared."""
+
+    rows: npt.NDArray[np.int32]
+    values: npt.NDArray[np.float64]
+    quality: npt.NDArray[np.uint32]
+    source_time: npt.NDArray[np.int64]
+    event: npt.NDArray[np.bool_]
 
 
 class Continuity:
@@ -49,7 +60,7 @@ class Continuity:
         self._size = min(_KEPT_MOST, max(_KEPT_LEAST, k * _OBJECTS_A_FRAME))
         self._ring: npt.NDArray[np.void] | None = None  # idle links need none
         self._next = self._count = self._gathered = 0
-        self._batches: list[Located] = []
+        self._batches: list[_Compared] = []
         self._known: set[bytes] = set()
         self._known_until = 0
         self._latest: dict[int, int] = {}  # common address -> time of its last event, ticks
@@ -80,18 +91,19 @@ class Continuity:
             self._watch(located, now)
         if self._known and bool((located.source_time <= self._known_until).any()):
             located = self._fresh(located)
-        self._batches.append(located)
+        self._batches.append(_compared(located))
         self._gathered += len(located.rows)
-        if len(self._batches) >= _BATCHES or self._gathered >= self._size:
+        if len(self._batches) >= _BATCHES or self._gathered >= _SAMPLES:
             self._gather()
         return located
 
     def _fresh(self, located: Located) -> Located:
         """Samples without the repeated ones."""
-        timed = _timed(located)
+        compared = _compared(located)
+        timed = _timed(compared)
         if not timed.any():
             return located
-        again = self._again(_records(located, timed))
+        again = self._again(_records(compared, timed))
         if again is None:
             return located
         self.repeated(int(np.count_nonzero(again)))
@@ -103,15 +115,8 @@ class Continuity:
         """Pick the events out of the last batches."""
         if not self._batches:
             return
-        batches = self._batches
-        together = batches[0]._replace(
-            rows=np.concatenate([each.rows for each in batches]),
-            values=np.concatenate([each.values for each in batches]),
-            quality=np.concatenate([each.quality for each in batches]),
-            source_time=np.concatenate([each.source_time for each in batches]),
-            event=np.concatenate([each.event for each in batches]),
-        )
-        batches.clear()
+        together = _Compared(*map(np.concatenate, zip(*self._batches, strict=True)))
+        self._batches.clear()
         self._gathered = 0
         timed = _timed(together)
         if timed.any():
@@ -155,13 +160,17 @@ class Continuity:
             self.stepped(station, (latest - time) / clock.TICKS_PER_SECOND)
 
 
-def _timed(located: Located) -> npt.NDArray[np.bool_]:
+def _compared(located: Located) -> _Compared:
+    return _Compared(located.rows, located.values, located.quality, located.source_time, located.event)
+
+
+def _timed(located: _Compared) -> npt.NDArray[np.bool_]:
     """Which samples are events with a valid time of their own."""
     timed: npt.NDArray[np.bool_] = located.event & (located.source_time > 0) & (located.quality & _INVALID == 0)
     return timed
 
 
-def _records(located: Located, which: npt.NDArray[np.bool_]) -> npt.NDArray[np.void]:
+def _records(located: _Compared, which: npt.NDArray[np.bool_]) -> npt.NDArray[np.void]:
     records = np.empty(int(np.count_nonzero(which)), _EVENT)
     records["row"] = located.rows[which]
     records["quality"] = located.quality[which]
