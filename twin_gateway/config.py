@@ -94,10 +94,15 @@ class HttpSection(_Section):
 
 
 class LinkSection(_Section):
-    """How often a link that is down is tried, seconds: doubled from `retry_first` to `retry_most`, with jitter."""
+    """How often a link that is down is tried, seconds: doubled from `retry_first` to `retry_most`, with jitter.
+
+    Attributes:
+        connects_per_second: attempts of all links together, so that an outage of the network does not end in a storm.
+    """
 
     retry_first: Seconds = 1.0
     retry_most: Seconds = 30.0
+    connects_per_second: float = Field(default=100.0, gt=0, le=10_000)
 
     @model_validator(mode="after")
     def _ordered(self) -> LinkSection:

@@ -26,7 +26,9 @@ from twin_gateway.commands.desk import CommandDesk, DeskSettings
 from twin_gateway.commands.interlock import TwinInterlock
 from twin_gateway.commands.tags import TagStore
 from twin_gateway.config import GatewayConfig
+from twin_gateway.control import ControlServer
 from twin_gateway.drivers.link import Backoff, LinkState
+from twin_gateway.drivers.spread import Spread
 from twin_gateway.functions.alarms import Alarms
 from twin_gateway.functions.compose import Surroundings, make_functions
 from twin_gateway.functions.contract import TwinContext
@@ -39,6 +41,7 @@ from twin_gateway.gateway_metrics import collect
 from twin_gateway.grid.model import Grid
 from twin_gateway.history.service import History
 from twin_gateway.http import HttpServer
+from twin_gateway.link_reports import LinkReports
 from twin_gateway.mapping.model import Mapping as PointMapping
 from twin_gateway.metrics import render
 from twin_gateway.mqtt.mirror import Mirror
@@ -92,6 +95,7 @@ class Gateway:
             gateway=config.gateway,
             data_directory=config.data_directory,
             backoff=backoff or Backoff(config.links.retry_first, config.links.retry_most),
+            spread=Spread(config.links.connects_per_second),
         )
         self.place = system_points.gateway_place(config.grid, config.gateway)
         self.grid = grid or Grid()
@@ -130,6 +134,11 @@ class Gateway:
             self.book.add_alias(alias, address)
         self._whole_models = WholeModels(mapping, self.plant, self.table, self.events, self.desk)
         self.history = self._make_history()
+        if self.history is not None:
+            for link in self.plant.links:
+                link.kept = self.history.kept_until
+        protocols = {device.name: device.spec.name for device in mapping.devices}
+        self.control = ControlServer(config.data_directory, LinkReports(self.plant.links, protocols).handlers)
         self._started_at = time.monotonic()
         self._overflow_told = 0
         self._overflow_at = float("-inf")
@@ -153,6 +162,7 @@ class Gateway:
                 await self.http.start()
             if self.coap_directory is not None:
                 await self.coap_directory.start()
+            await self.control.start()
         except BaseException:
             await self.stop()
             raise
@@ -236,6 +246,7 @@ class Gateway:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         self._tasks.clear()
+        await self.control.stop()
         if self.server is not None:
             await self.server.stop()
         if self.http is not None:

@@ -146,5 +146,5 @@ def _start(command: list[str], folder: Path) -> subprocess.Popen[bytes]:
 def _line(process: subprocess.Popen[bytes]) -> bytes:
     """The first line that a process says."""
     if process.stdout is None or not (line := process.stdout.readline()):
-        raise RuntimeError(f"{process.args} ended at once")
+        raise RuntimeError(f"{process.args!r} ended at once")
     return line

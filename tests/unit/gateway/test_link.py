@@ -17,6 +17,7 @@ from address_space.quality import StatusCode
 from address_space.table import PointTable
 from twin_gateway.drivers.contract import BoundPoint, DeviceCommand, DiscoveredPoint, Link, PointChange
 from twin_gateway.drivers.link import Backoff, LinkState, LinkSupervisor
+from twin_gateway.drivers.spread import Spread
 
 POS = "dso1/north/PS01/MV1/F05/QA1/XCBR1/Pos"
 
@@ -141,6 +142,33 @@ async def test_flapping_is_told_once(tmp_path: Path) -> None:
     texts = [event.text for event in cursor.take()]
     assert sum("flapping" in text for text in texts) == 1
     assert len(texts) < 2 * link.counters["losses"]
+
+
+async def test_a_flapping_link_waits_longest_before_each_attempt(tmp_path: Path) -> None:
+    driver = Scripted(good)
+    link, _table, _events = build(tmp_path, driver, Backoff(0.001, 0.4, steady=0.0))
+    await run_for(link, 1.4)
+    assert link.flapping
+    gaps = [b - a for a, b in zip(driver.started, driver.started[1:], strict=False)]
+    assert gaps[0] < 0.3
+    assert gaps[-1] > 0.75 * 0.4
+
+
+async def test_attempts_of_many_links_have_their_turns_in_order_and_not_all_at_once() -> None:
+    spread, loop, turns = Spread(500), asyncio.get_running_loop(), list[tuple[float, int]]()
+
+    async def attempt(number: int) -> None:
+        await spread.turn()
+        turns.append((loop.time(), number))
+
+    began = loop.time()
+    await asyncio.gather(*(attempt(number) for number in range(250)))
+    assert [number for _, number in turns] == list(range(250))
+    assert turns[-1][0] - began > (250 - 0.1 * 500 - 2) / 500
+    await asyncio.sleep(0.2)
+    rested = loop.time()
+    await attempt(250)
+    assert loop.time() - rested < 0.1, "who comes alone does not wait"
 
 
 async def test_no_command_is_queued_for_a_dead_link(tmp_path: Path) -> None:
