@@ -150,7 +150,7 @@ class ShortNameAssociation(Association):
         return out
 
     def set(self, attribute: Attribute, data: bytes) -> Steps[None]:
-        """Writes one attribute; a value that does not fit one APDU needs general block transfer. See Association.set."""
+        """Writes one attribute; what does not fit one APDU needs general block transfer. See Association.set."""
         self._require(Conformance.WRITE, "WRITE")
         request = b"\x06\x01\x02" + self._address(attribute) + b"\x01" + data
         self._fits(request, Conformance(0))
