@@ -39,7 +39,7 @@ from twin_gateway.drivers.iec61850.transport import Cotp
 NODES = 10
 OBJECTS = ("TotW", "TotVAr", "Hz", "PhV", "A")
 LEAVES = 330
-_VARIANTS = 128
+_VARIANTS = 256  # as many as SqNum of an unbuffered block has, so that no number is missing
 _REPORTS_A_WRITE = 8
 _GENERAL_INTERROGATION = 0x04
 
