@@ -20,8 +20,8 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from address_space.opcua.settings import ServerSettings
 from address_space.opcua.trust_check import application_uris, split_chain, to_der
-from address_space.opcua.trust_store import sync_directory, write_whole
 from address_space.opcua.untyped import ua
+from address_space.whole_files import sync_directory, write_whole
 
 _VALID_DAYS = 3650
 _CERTIFICATE, _KEY, _ISSUERS = "certificate.der", "private_key.pem", "issuers.der"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import secrets
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
@@ -15,6 +14,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 
 from address_space.opcua.trust_check import MALFORMED, TrustList, split_chain, thumbprint, to_der
+from address_space.whole_files import write_whole
 
 Kind = Literal["trusted", "issuer", "rejected"]
 Stamp = tuple[tuple[str, int, int], ...]
@@ -313,36 +313,3 @@ def common_name(certificate: x509.Certificate) -> str:
 def file_name(certificate: x509.Certificate) -> str:
     """`common_name [THUMBPRINT].der`, as Part 12 recommends for certificate stores."""
     return f"{_UNSAFE.sub('_', common_name(certificate))[:60]} [{thumbprint(certificate)}].der"
-
-
-def write_whole(path: Path, data: bytes, *, durable: bool = True) -> None:
-    """Write a file whole or not at all, for its owner only; on disk when it returns, if `durable`.
-
-    Raises:
-        OSError: when it cannot be written.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
-    # A file of our own making, never one that is there: its mode is ours from the first moment.
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(data)
-            if durable:
-                file.flush()
-                os.fsync(file.fileno())
-        temporary.replace(path)
-    except OSError:
-        temporary.unlink(missing_ok=True)
-        raise
-    if durable:
-        sync_directory(path.parent)
-
-
-def sync_directory(directory: Path) -> None:
-    """Names of files that were made or renamed are on disk when it returns."""
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives import hashes
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from address_space.address import AddressError, parse
-from address_space.opcua.trust_store import write_whole
+from address_space.whole_files import write_whole
 from twin_gateway.security.roles import SECURITY_ADMIN, Role, conflict
 
 MAX_FILE_SIZE = 4 << 20

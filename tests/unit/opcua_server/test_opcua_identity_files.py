@@ -11,7 +11,7 @@ from peers.opcua.certificates import Pair, application, authority
 
 from address_space.opcua import security
 from address_space.opcua.security import install, load_or_make
-from address_space.opcua.trust_store import write_whole
+from address_space.whole_files import write_whole
 
 URI = "urn:host:twin-gateway"
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import aiocoap
 from aiocoap import oscore
+
+from address_space.whole_files import write_whole
 
 from .config import OscoreConfig
 
@@ -108,16 +109,5 @@ class SecurityContext(oscore.CanProtect, oscore.CanUnprotect, oscore.SecurityCon
         return following
 
     def _write(self, following: int) -> None:
-        temporary = self._file.with_suffix(".new")
-        handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with os.fdopen(handle, "w", encoding="ascii") as file:
-            json.dump({"format": _FORMAT, "next": following}, file)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(self._file)
-        folder = os.open(self._file.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+        write_whole(self._file, json.dumps({"format": _FORMAT, "next": following}).encode())
         self._reserved = following

@@ -16,6 +16,7 @@ import zlib
 from pathlib import Path
 from weakref import WeakValueDictionary
 
+from address_space.whole_files import sync_directory
 from twin_gateway.drivers.dlms.ciphering import LAST_COUNTER, Counter, Key
 from twin_gateway.drivers.dlms.errors import CounterExhaustedError, DlmsError
 
@@ -132,11 +133,7 @@ class CounterStore:
         _write(descriptor, b"".join([_line(key, end) for key, end in self._ends.items()]))
         os.fsync(descriptor)
         fresh.replace(self._path)
-        directory = os.open(self._path.parent, os.O_RDONLY)
-        try:
-            os.fsync(directory)
-        finally:
-            os.close(directory)
+        sync_directory(self._path.parent)
         self._lines = len(self._ends)
         return descriptor
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import re
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from address_space import clock
+from address_space.whole_files import write_whole
 from twin_gateway.drivers.dlms import obis
 
 _log = logging.getLogger(__name__)
@@ -70,11 +70,7 @@ def write_json(path: Path, content: Any) -> None:
     Raises:
         OSError: it cannot be written.
     """
-    fresh = path.with_suffix(".new")
-    descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-        json.dump(content, file)
-    fresh.replace(path)
+    write_whole(path, json.dumps(content).encode())
 
 
 def keep_json(path: Path, content: Any) -> bool:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 import threading
 from collections import deque
 from dataclasses import dataclass, replace
 from pathlib import Path
+
+from address_space.whole_files import write_whole
 
 _MAX_FILE = 1 << 20
 _MOST_WAITING = 256
@@ -102,19 +103,7 @@ class EntryStore:
             {block: [e.entry_id.hex(), e.data_set, e.revision, e.at, e.time] for block, e in entries.items()},
             separators=(",", ":"),
         )
-        fresh = self._path.with_suffix(".new")
-        fresh.touch(0o600)
-        fresh.chmod(0o600)  # also one that was left over
-        with fresh.open("w", encoding="ascii") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        fresh.replace(self._path)
-        folder = os.open(self._path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+        write_whole(self._path, text.encode())
         self._written = dict(entries)
 
     def _load(self) -> None:
