@@ -91,6 +91,8 @@ class ModbusDriver:
             code, size = TYPES[point.fields.get("type", "u16")]
             read = getattr(client, _READS[point.fields["table"]])
             answer = await read(point.fields["register"], count=size, device_id=self._config.unit)
+            if (task := asyncio.current_task()) is not None and task.cancelling():
+                raise asyncio.CancelledError  # the library loses a cancellation that meets an answer
             link.up()
             if answer.isError():
                 link.count("read_errors")

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 else:
     Bed = Any
 
-SECONDS = float(os.environ.get("TWIN_MUTATION_SECONDS", "6"))
+SECONDS = float(os.environ.get("TWIN_MUTATION_SECONDS", "3"))
 SEED = int(os.environ.get("TWIN_MUTATION_SEED", "1"))
 SHARE = 0.4
 GROWTH_MIB = 24

@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 
 from address_space import clock
+from twin_gateway.drivers.dlms.buffer import Rules, Shape, new_rows
 from twin_gateway.drivers.dlms.clock import encode_date_time
+from twin_gateway.drivers.dlms.positions import Position
 from twin_gateway.drivers.dlms.profile import Columns, rows_to_batch
 from twin_gateway.twin.intervals import of_profile
 from twin_gateway.twin.losses.meter_data import (
@@ -170,6 +172,8 @@ def test_columns_without_trouble_are_not_touched_by_the_trouble_of_others():
 # ---- what the driver settles before: scaler, daylight saving, duplicates -------------------------------------------
 
 BERLIN = ZoneInfo("Europe/Berlin")
+SHAPE = Shape([], clock=0, period=900)
+COLUMNS = Columns(points=[(1, SimpleNamespace(row=0))])
 FALL_BACK = datetime(2026, 10, 25, 0, 0, tzinfo=UTC)  # clocks go back at 01:00 UTC
 
 
@@ -177,10 +181,10 @@ def profile_energies(encode, *, sign=1, scale=lambda raw: raw / 1.0):
     """Nine quarter hours over the end of summer time, 100 Wh each, as profile rows of the driver."""
     start = FALL_BACK - timedelta(minutes=30)
     rows = [[encode(start + timedelta(minutes=15 * at)), 100 * at] for at in range(10)]
-    columns = Columns(clock=0, points=[(1, SimpleNamespace(row=0))])
-    batch, last, bad = rows_to_batch([*rows, rows[3]], columns, [scale], zone=BERLIN, sign=sign, after=None)
-    assert bad == 0
-    assert last == start + timedelta(minutes=135)
+    piece = new_rows([*rows, rows[9]], SHAPE, Position(), Rules(zone=BERLIN, sign=sign))
+    assert (piece.bad, piece.known) == (0, 1)
+    assert piece.rows[-1].time.utc == start + timedelta(minutes=135)
+    batch = rows_to_batch(piece.rows, COLUMNS, [scale])
     seconds = (batch.source_time - clock.UNIX_EPOCH_TICKS) / clock.TICKS_PER_SECOND
     out = of_profile(batch.rows.astype(np.int64), seconds, batch.values, batch.quality, length=QUARTER)
     assert np.diff(out.number).tolist() == [1] * 9
@@ -207,10 +211,9 @@ def test_ambiguous_local_times_are_told_apart_by_the_status_bit_or_by_their_orde
 
 
 def test_without_a_scaler_a_column_gives_no_energies():
-    columns = Columns(clock=0, points=[(1, SimpleNamespace(row=0))])
-    rows = [[encode_date_time(FALL_BACK), 100]]
-    batch, _, _ = rows_to_batch(rows, columns, [None], zone=UTC, sign=1, after=None)
-    assert len(batch.rows) == 0
+    piece = new_rows([[encode_date_time(FALL_BACK), 100]], SHAPE, Position(), Rules())
+    assert len(piece.rows) == 1
+    assert len(rows_to_batch(piece.rows, COLUMNS, [None]).rows) == 0
 
 
 def test_a_register_that_seems_to_fall_by_a_count_counts_nothing_and_is_no_reset():
