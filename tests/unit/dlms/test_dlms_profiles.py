@@ -15,7 +15,7 @@ from twin_gateway.drivers.dlms.buffer import Rules, new_rows, shape_of
 from twin_gateway.drivers.dlms.clock import encode_date_time
 from twin_gateway.drivers.dlms.errors import MalformedApduError
 from twin_gateway.drivers.dlms.logs import code_column
-from twin_gateway.drivers.dlms.positions import RECENT, Position, Positions
+from twin_gateway.drivers.dlms.positions import RECENT, Position, Positions, read_json, write_json
 from twin_gateway.drivers.dlms.profile import columns_of, rows_to_batch
 from twin_gateway.drivers.dlms.reading import Scale
 from twin_gateway.drivers.dlms.tables import event_codes, models, status_bits, status_word
@@ -154,3 +154,13 @@ def test_tables_of_codes_and_models_hold_together():
     assert codes[40].text == "terminal cover removed" and codes[40].event == "L04"
     assert all(1 <= code.severity <= 1000 and code.text for code in codes.values())
     assert {"gurux-c-server", "pydlms-simulator", "idis"} <= set(models())
+
+
+def test_small_files_do_not_keep_the_event_loop_waiting_for_the_disk(tmp_path, monkeypatch):
+    def waited(_descriptor):
+        raise AssertionError("the event loop waits for the disk")
+
+    monkeypatch.setattr("os.fsync", waited)
+    write_json(tmp_path / "push.json", {"counter": 7})
+    assert read_json(tmp_path / "push.json", "") == {"counter": 7}
+    assert (tmp_path / "push.json").stat().st_mode & 0o777 == 0o600

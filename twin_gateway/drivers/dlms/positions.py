@@ -67,10 +67,13 @@ def file_of(directory: Path, kind: str, name: str) -> Path:
 def write_json(path: Path, content: Any) -> None:
     """Writes a small file as a whole: the old one stays until the new one is complete; readable by its owner only.
 
+    It outlives the process at once, and a power failure once the system has written it: this is called on the event
+    loop, for each push of each meter, where waiting for the disk would hold up all links.
+
     Raises:
         OSError: it cannot be written.
     """
-    write_whole(path, json.dumps(content).encode())
+    write_whole(path, json.dumps(content).encode(), durable=False)
 
 
 def keep_json(path: Path, content: Any) -> bool:

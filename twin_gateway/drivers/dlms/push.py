@@ -171,7 +171,7 @@ class PushReceiver:
             self._refused(link, error)
             return False
         if counter >= 0:
-            # On disk before it has any effect: a message must not count twice, also not after a restart.
+            # Written before it has any effect: a message must not count twice, also not after a kill.
             self._counter = counter
             try:
                 write_json(self._path, self._content())
