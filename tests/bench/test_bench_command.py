@@ -41,7 +41,7 @@ FIGURES = {
     "coap": ("notifications_per_cpu_s",),
     "mqtt": ("points_per_s",),
     "history": ("rows_per_processor_s", "octets_a_row_closed", "read_day_closed_ms", "p99_ms", "p99_ms_with_history"),
-    "latency": ("iec104_p95_ms", "iec61850_p95_ms", "coap_p95_ms"),
+    "latency": ("iec104_p95_ms", "iec61850_p95_ms", "coap_p95_ms", "dlms_p95_ms"),
     "twin": (
         "topology_tie_p95_ms",
         "powerflow_flow_10k",

@@ -7,15 +7,18 @@ history, and this one, which subscribes at 20 ms. All clocks are the machine's.
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from twin_gateway.bench import latency_dlms
 from twin_gateway.bench.opcua_subscriber import Subscriber, SubscriberError
 
 RATE, POINTS = 1_000.0, 20
@@ -39,11 +42,13 @@ _DEVICES = {
     "iec104": "protocol: iec104, host: 127.0.0.1, port: {port}",
     "iec61850": "protocol: iec61850, host: 127.0.0.1, port: {port}, ied: FLOOD, integrity: 600 s",
     "coap": "protocol: coap, uri: 'coap://127.0.0.1:{port}'",
+    "dlms": latency_dlms.section(POINTS),
 }
 _LINES = {
     "iec104": "ioa: {one}, type: M_ME_TF_1, unit: W",
     "iec61850": "ref: LD0/MMXU{node}.{name}",
     "coap": "path: /r/{number}, unit: W",
+    "dlms": latency_dlms.LINE,
 }
 
 
@@ -89,7 +94,7 @@ def _measure(protocol: str, warm_up: float, seconds: float) -> np.ndarray[Any, n
         try:
             port = json.loads(_line(device))["port"]
             addresses = _write(folder, protocol, port)
-            gateway = _start([sys.executable, "-c", _RUN], folder)
+            gateway = _start([sys.executable, "-c", _RUN], folder, latency_dlms.SECRETS)
             reader = _StampReader(int(_line(gateway)))
             reader.subscribe(_PUBLISHING_MS)
             refused, _ = reader.monitor(addresses, _NAMESPACE, queue=200, deadbands=[0.0] * len(addresses))
@@ -139,8 +144,9 @@ def _write(folder: Path, protocol: str, port: int) -> list[str]:
     return addresses
 
 
-def _start(command: list[str], folder: Path) -> subprocess.Popen[bytes]:
-    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=folder)
+def _start(command: list[str], folder: Path, secrets: Mapping[str, str] | None = None) -> subprocess.Popen[bytes]:
+    environment = os.environ | dict(secrets or {})
+    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=folder, env=environment)
 
 
 def _line(process: subprocess.Popen[bytes]) -> bytes:

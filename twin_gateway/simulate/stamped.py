@@ -1,6 +1,6 @@
 """Devices whose every value says when it was sent, for measuring how long a change is under way.
 
-    python -m twin_gateway.simulate.stamped iec104|iec61850|coap RATE POINTS
+    python -m twin_gateway.simulate.stamped iec104|iec61850|coap|dlms RATE POINTS
 
 The value is a count of quarters of a millisecond since 1970, modulo 2^23, so that a single-precision float holds it
 exactly. One line goes to stdout: {"port": …}. Changes go out evenly, RATE a second, once a client takes them; the end
@@ -41,6 +41,7 @@ from twin_gateway.drivers.iec104.types import Cause
 from twin_gateway.drivers.iec61850.transport import Cotp
 from twin_gateway.simulate import iec61850_flood
 from twin_gateway.simulate.coap_flood import FloodServer
+from twin_gateway.simulate.dlms_push import PushingMeter, unused_port
 from twin_gateway.simulate.iec104_flood import FloodStation
 
 STAMP_MODULO = 1 << 23
@@ -109,6 +110,14 @@ def _coap(rate: float, points: int) -> None:
     sys.stdin.read()
 
 
+def _dlms(rate: float, points: int) -> None:
+    """Here the gateway listens: the port is where it is to do so, and the changes of all values come in one message."""
+    port = unused_port()
+    threading.Thread(target=PushingMeter(points, stamp).push, args=(port, rate / points), daemon=True).start()
+    _ready(port)
+    sys.stdin.read()
+
+
 def _iec61850(rate: float, points: int) -> None:
     with tempfile.NamedTemporaryFile("w", suffix=".cid", encoding="utf-8") as file:
         file.write(iec61850_flood.scl())
@@ -165,7 +174,7 @@ def _ready(port: int) -> None:
     print(json.dumps({"ready": True, "port": port}), flush=True)
 
 
-DEVICES = {"iec104": _iec104, "iec61850": _iec61850, "coap": _coap}
+DEVICES = {"iec104": _iec104, "iec61850": _iec61850, "coap": _coap, "dlms": _dlms}
 
 
 def main(arguments: list[str] | None = None) -> int:
