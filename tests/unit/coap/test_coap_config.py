@@ -1,11 +1,18 @@
 """What a mapping may say of CoAP devices and points, and the aliases of their resources."""
 
+import re
+from pathlib import Path
+
 import pytest
 from pydantic import ValidationError
 
 from twin_gateway.drivers.coap.config import SPEC, CoapConfig
 from twin_gateway.drivers.coap.driver import target_of
 from twin_gateway.drivers.coap.linkformat import LinkFormatError, parse
+from twin_gateway.mapping.check import check
+
+PSK = {"identity": "gateway", "key": "00112233"}
+TLS = {"ca": "ca.pem", "certificate": "c.pem", "key": "k.pem"}
 
 
 def test_durations_carry_their_unit_and_become_seconds() -> None:
@@ -75,6 +82,39 @@ def test_what_is_no_coap_uri_is_no_alias(alias: str) -> None:
 )
 def test_fields_that_contradict_each_other_are_problems(fields: dict[str, object], wrong: list[str]) -> None:
     assert [field for field, _ in SPEC.check(None, fields)] == wrong
+
+
+@pytest.mark.parametrize(
+    ("section", "wrong"),
+    [
+        ({"uri": "coaps://a"}, ["uri"]),
+        ({"uri": "coaps://a", "psk": PSK}, []),
+        ({"uri": "coaps://a", "tls": TLS}, []),
+        ({"uri": "coaps://a", "psk": PSK, "tls": TLS}, ["tls"]),
+        ({"uri": "coap://a", "psk": PSK}, ["psk"]),
+        ({"uri": "coap://a", "tls": TLS}, ["tls"]),
+        ({"uri": "coap://a", "endpoint": "a"}, ["uri"]),
+        ({"uri": "coaps://a", "psk": PSK, "proxy": "coap://b"}, ["proxy"]),
+    ],
+)
+def test_sections_that_contradict_themselves_are_problems(section: dict[str, object], wrong: list[str]) -> None:
+    assert [field for field, _ in SPEC.check_device(CoapConfig.model_validate(section))] == wrong
+
+
+def test_a_secured_device_without_a_key_is_told_what_to_add(tmp_path: Path) -> None:
+    point = "    at: {MV1/C02: {points: {TA1/STMP1/Tmp: {path: /t, unit: Cel}}}}\n"
+    head = "mapping: 1\ngrid: dso1\nplace: north/PS01\ndevices:\n  t1:\n    protocol: coap\n"
+    file = tmp_path / "m.yaml"
+    file.write_text(head + '    uri: "coaps://[fd00:12::41]"\n' + point)
+    _, (problem,) = check([file])
+    said = str(problem)
+    assert "7:10: error TG605" in said, "where the uri stands"
+    added = re.search(r"add (psk: .*\})", said)
+    assert added is not None
+    line = f"    {added[1].partition(' with')[0].replace('NAME', 'gateway')}\n"
+    file.write_text(head + '    uri: "coaps://[fd00:12::41]"\n' + line + point)
+    _, problems = check([file], environ={"SECRET": "00112233445566778899aabbccddeeff"})
+    assert problems == [], "what is told to add is enough"
 
 
 def test_link_format_is_read_with_quotes_commas_and_flags() -> None:

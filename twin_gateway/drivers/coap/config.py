@@ -22,6 +22,10 @@ ENDPOINT_SCHEME = "coap+ep"
 
 _PATH = r"/[!-~]{0,255}"
 _SOURCE = re.compile(rf"(?:{'|'.join(map(re.escape, (*SCHEMES, ENDPOINT_SCHEME)))})://[!-~]+")
+_NO_KEY = (
+    'coaps needs a key: add psk: {identity: NAME, key: "${SECRET}"} with the hexadecimal key in the secret, '
+    "or tls: {ca: FILE, certificate: FILE, key: FILE}"
+)
 METHODS = ("put", "post")
 FORMATS = ("text", "json", "senml+json", "senml+cbor", "tlv")
 
@@ -153,8 +157,10 @@ def _check_device(config: CoapConfig) -> list[tuple[str, str]]:
     if bool(config.uri) == (config.endpoint is not None):
         problems.append(("uri", "a device has either a uri or an endpoint"))
     secure = config.uri.startswith("coaps:")
-    if secure and (config.psk is None) == (config.tls is None):
-        problems.append(("uri", "coaps needs either psk or tls"))
+    if secure and config.psk is None and config.tls is None:
+        problems.append(("uri", _NO_KEY))
+    if config.psk is not None and config.tls is not None:
+        problems.append(("tls", "a device has either a psk or certificates"))
     if not secure and (config.psk is not None or config.tls is not None):
         problems.append(("psk" if config.psk is not None else "tls", "only coaps:// uses it"))
     if config.proxy is not None and config.endpoint is not None:
