@@ -4,8 +4,8 @@ import pytest
 
 from twin_gateway.drivers.dlms import obis
 from twin_gateway.drivers.dlms.acse import PROVED, Mechanism
-from twin_gateway.drivers.dlms.association import Association
 from twin_gateway.drivers.dlms.ciphering import Ciphering, Counter, Key
+from twin_gateway.drivers.dlms.logical_names import LogicalNameAssociation
 from twin_gateway.simulate.dlms_meter import Meter, Register
 from twin_gateway.simulate.dlms_server import Access, ServerAssociation
 
@@ -43,7 +43,7 @@ class Pair:
         key = Key(b"\x07" * 16) if dedicated else None
         self.cipher = Ciphering(TITLE, EK, AK, counter or Counter(1), key) if ciphered else None
         password = b"12345678" if mechanism is Mechanism.LLS else b""
-        self.client = Association(mechanism, password, self.cipher)
+        self.client = LogicalNameAssociation(mechanism, password, self.cipher)
         self.sent = []
 
     def answer(self, apdu):

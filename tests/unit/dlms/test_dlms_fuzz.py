@@ -18,7 +18,7 @@ from twin_gateway.drivers.dlms.acse import (
     InitiateResponse,
     Mechanism,
 )
-from twin_gateway.drivers.dlms.association import Association, Limits
+from twin_gateway.drivers.dlms.association import Limits
 from twin_gateway.drivers.dlms.axdr import Tag, decode, encode
 from twin_gateway.drivers.dlms.block_transfer import GeneralBlock
 from twin_gateway.drivers.dlms.ciphering import Ciphering, Counter, Key, Protection
@@ -122,7 +122,7 @@ def mutate(chance, octets):
 
 def associations(octets):
     """Every service is answered with the octets, again and again."""
-    for kind in (Association, ShortNameAssociation):
+    for kind in (LogicalNameAssociation, ShortNameAssociation):
         cipher = ciphering(OURS, THEIRS, _PROTECTIONS[0]) if octets[:1] > b"\xc7" or octets[:1] == b"\x61" else None
         service = kind(Mechanism.HLS_ECDSA if cipher else Mechanism.NONE, b"", cipher, limits=Limits(value_octets=5000))
         yield service.open()

@@ -5,9 +5,9 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
 from twin_gateway.drivers.dlms.acse import Mechanism
-from twin_gateway.drivers.dlms.association import Association
 from twin_gateway.drivers.dlms.ciphering import Ciphering, Counter, Key, Protection
 from twin_gateway.drivers.dlms.errors import AssociationError, DlmsError, NotNegotiatedError, SecurityError
+from twin_gateway.drivers.dlms.logical_names import LogicalNameAssociation
 from twin_gateway.drivers.dlms.suite1 import (
     Agreement,
     AgreementKeys,
@@ -114,7 +114,7 @@ def over(pair, run_steps, meter_key, protection_of_client):
     both = pair(Mechanism.HLS_ECDSA)
     both.access.protection = Protection(1, False, SigningKeys(meter_key, OURS.public_key()))
     cipher = Ciphering(CLIENT, EK, AK, Counter(1), protection=protection_of_client)
-    return both, Association(Mechanism.HLS_ECDSA, b"", cipher)
+    return both, LogicalNameAssociation(Mechanism.HLS_ECDSA, b"", cipher)
 
 
 def test_signatures_prove_both_sides(pair, run_steps):

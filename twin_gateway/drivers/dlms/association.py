@@ -1,4 +1,4 @@
-"""The client's side of one association with logical names, without any input or output.
+"""The client's side of one association, whatever the names: opening and closing it, one request and its reply; no I/O.
 
 Every service is a generator of steps: it yields an APDU to send (or nothing: wait for one more) and is sent the APDU
 that came back; see block_transfer.Steps. session.py drives the steps over TCP; tests drive them with bytes.
@@ -8,14 +8,12 @@ from __future__ import annotations
 
 import hmac
 import secrets
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from typing import ClassVar
 
 from twin_gateway.drivers.dlms.acse import (
-    LONG_NAMES,
-    LONG_NAMES_CIPHERED,
     NOTHING,
-    PROPOSED,
     PROVED,
     AssociationRequest,
     AssociationResponse,
@@ -25,8 +23,8 @@ from twin_gateway.drivers.dlms.acse import (
     Mechanism,
     release_request,
 )
-from twin_gateway.drivers.dlms.axdr import Tag, Value, decode, encode
-from twin_gateway.drivers.dlms.block_transfer import HEADER_OCTETS, MOST_PASSED, WAIT, BlockTransfer, Steps, cut
+from twin_gateway.drivers.dlms.axdr import Tag, Value, encode
+from twin_gateway.drivers.dlms.block_transfer import HEADER_OCTETS, MOST_PASSED, WAIT, BlockTransfer, Steps
 from twin_gateway.drivers.dlms.ciphering import Ciphering
 from twin_gateway.drivers.dlms.errors import (
     ASSOCIATE_DIAGNOSTICS,
@@ -42,45 +40,19 @@ from twin_gateway.drivers.dlms.errors import (
     ServiceError,
     TooLargeError,
 )
-from twin_gateway.drivers.dlms.obis import ASSOCIATION, ASSOCIATION_LN, Attribute
+from twin_gateway.drivers.dlms.obis import Attribute
 from twin_gateway.drivers.dlms.services import (
-    ACTION_NEXT,
-    ACTION_RESPONSE,
-    BLOCK,
     DATA_NOTIFICATION,
     EVENT_NOTIFICATION,
     EXCEPTION_RESPONSE,
-    GET_RESPONSE,
-    LIST,
-    LIST_ITEM_OCTETS,
-    SET_RESPONSE,
-    Block,
-    action_block,
-    action_next,
-    action_normal,
-    get_list,
-    get_next,
-    get_normal,
     invoke_of,
-    parse_action,
-    parse_action_block,
-    parse_block,
-    parse_get,
-    parse_list,
-    parse_set,
-    parse_set_blocks,
     raise_if_refused,
-    set_block,
-    set_normal,
 )
 
 _PROTECTION_OCTETS = 40
 """Ciphering adds at most this much to a request (tag, length, control, counter, authentication tag, margin)."""
 _AGREEMENT_OCTETS = 160
 """What an agreed key adds: titles, the point and its signature."""
-_BLOCK_OCTETS = 26
-"""What SET and ACTION put around a block: service, attribute, number, length."""
-_HIGH_PRIORITY_CONFIRMED = 0xC0
 _DIAGNOSTIC_AUTHENTICATION_REQUIRED = 14
 
 
@@ -113,8 +85,10 @@ class Limits:
 
 
 @dataclass(slots=True)
-class Association:
-    """State of one association; make a new one for every connection.
+class Association(ABC):
+    """State of one association and what does not depend on the names; make a new one for every connection.
+
+    logical_names.py and short_names.py have the services.
 
     Args:
         mechanism: authentication.
@@ -137,13 +111,15 @@ class Association:
     conformance: Conformance = NOTHING
     pdu_size: int = 0xFFFF
     counters: Counters = field(default_factory=Counters)
-    _contexts: ClassVar[tuple[int, int]] = (LONG_NAMES, LONG_NAMES_CIPHERED)
+    _contexts: ClassVar[tuple[int, int]]
     """Application contexts without and with ciphering."""
-    _can: ClassVar[Conformance] = PROPOSED
-    _reading: ClassVar[Conformance] = Conformance.GET
-    _selecting: ClassVar[Conformance] = Conformance.SELECTIVE_ACCESS
-    _item_octets: ClassVar[int] = LIST_ITEM_OCTETS
-    _invoke: int = 0
+    _can: ClassVar[Conformance]
+    """Services that may be proposed."""
+    _reading: ClassVar[Conformance]
+    _selecting: ClassVar[Conformance]
+    """The services that read an attribute, and some rows of one."""
+    _item_octets: ClassVar[int]
+    """Octets of one attribute in a request for several."""
     _dedicated: bool = False
     _lists: bool = True
 
@@ -181,8 +157,12 @@ class Association:
         yield from self._get_ready()
 
     def _get_ready(self) -> Steps[None]:
-        """What has to be read before the first service; nothing with logical names."""
+        """What has to be read before the first service."""
         yield from ()
+
+    @abstractmethod
+    def _give_proof(self, proof: bytes) -> Steps[Value]:
+        """Pass 3 of HLS: invokes reply_to_HLS_authentication with an encoded proof; the meter's own proof."""
 
     @property
     def _proposed(self) -> Conformance:
@@ -243,10 +223,6 @@ class Association:
         if not right:
             raise SecurityError("the meter failed to prove that it knows the keys")
 
-    def _give_proof(self, proof: bytes) -> Steps[Value]:
-        # The reply of pass 4 is part of associating: no conformance is asked for.
-        return (yield from self._action(Attribute(ASSOCIATION, ASSOCIATION_LN, 1), proof))
-
     def release(self) -> Steps[None]:
         """Asks the meter to end the association; whatever it answers ends it."""
         user = self._initiate() if self.ciphering else b""
@@ -264,31 +240,43 @@ class Association:
         """Whether rows of a profile can be selected."""
         return self._has(self._selecting)
 
+    @abstractmethod
     def get(self, attribute: Attribute, selection: bytes = b"") -> Steps[Value]:
         """Value of one attribute, put together from blocks where the meter sends blocks.
 
+        Args:
+            attribute: of which object.
+            selection: selector and parameters of selective access (services.by_range, by_entry).
+
         Raises:
             AccessError: data-access-result.
-            NotNegotiatedError: selective access is not available.
+            NotNegotiatedError: reading or selective access is not available.
             TooLargeError: more octets than the limit.
             DlmsError: the reply cannot be read.
         """
-        self._require(Conformance.GET, "GET")
-        if selection:
-            self._require(Conformance.SELECTIVE_ACCESS, "selective access")
-        invoke = self._next_invoke()
-        reply = yield from self._call(get_normal(invoke, attribute, selection), GET_RESPONSE, invoke)
-        result = parse_get(reply)
-        if isinstance(result, AccessError):
-            raise result
-        if isinstance(result, Block):
-            data = yield from self._blocks(result, invoke)
-            value, at = decode(data)
-            self.counters.trailing_octets += len(data) - at
-            return value
-        value, trailing = result
-        self.counters.trailing_octets += trailing
-        return value
+
+    @abstractmethod
+    def set(self, attribute: Attribute, data: bytes) -> Steps[None]:
+        """Sets one attribute to an encoded value, in blocks when it does not fit one APDU.
+
+        Raises:
+            AccessError: data-access-result.
+            NotNegotiatedError: writing is not available, or the value does not fit one APDU and blocks are not either.
+        """
+
+    @abstractmethod
+    def action(self, method: Attribute, data: bytes = b"") -> Steps[Value]:
+        """Invokes a method with an encoded parameter; returns what it returns (None for nothing). Blocks as needed.
+
+        Raises:
+            ActionError: action-result.
+            AccessError: the method ran, its return value is not available.
+            NotNegotiatedError: methods are not available, or the parameter does not fit one APDU and blocks are not.
+        """
+
+    @abstractmethod
+    def _get_list(self, attributes: list[Attribute]) -> Steps[list[Value | DlmsError]]:
+        """Values or refusals of several attributes by one request."""
 
     def get_many(self, attributes: list[Attribute]) -> Steps[list[Value | DlmsError]]:
         """Values of several attributes, in order, with as few requests as the association allows.
@@ -300,7 +288,7 @@ class Association:
             SecurityError: a reply is not authentic.
             ServiceError: the meter does not understand us any more (counter or keys).
         """
-        self._require(self._reading, "GET" if self._reading is Conformance.GET else "READ")
+        self._require(self._reading, self._reading.name or "")
         out: list[Value | DlmsError] = []
         room = (self._room - 8) // self._item_octets
         step = max(1, min(room, self.limits.list_items))
@@ -333,120 +321,7 @@ class Association:
         except (AccessError, MalformedApduError, TooLargeError, NotNegotiatedError) as error:
             return error
 
-    def _get_list(self, attributes: list[Attribute]) -> Steps[list[Value | DlmsError]]:
-        invoke = self._next_invoke()
-        reply = yield from self._call(get_list(invoke, attributes), GET_RESPONSE, invoke)
-        if reply[1] == LIST:
-            values, trailing = parse_list(reply, 3, len(attributes))
-        else:
-            block = parse_block(reply)
-            if isinstance(block, AccessError):
-                return [block] * len(attributes)
-            data = yield from self._blocks(block, invoke)
-            values, trailing = parse_list(data, 0, len(attributes))
-        self.counters.trailing_octets += trailing
-        return values
-
-    def _blocks(self, block: Block, invoke: int) -> Steps[bytes]:
-        """All blocks of a long GET put together, the first of which is given."""
-        if not self._has(Conformance.BLOCK_TRANSFER_GET):
-            raise NotNegotiatedError("the meter sent blocks although block transfer is not negotiated")
-        parts, total, number = [block.data], len(block.data), block.number
-        while not block.last:
-            if total > self.limits.value_octets or (len(parts) > 1 and not block.data):
-                raise TooLargeError(f"value is longer than {self.limits.value_octets} octets, or does not end")
-            reply = yield from self._call(get_next(invoke, number), GET_RESPONSE, invoke)
-            following = parse_block(reply)
-            if isinstance(following, AccessError):
-                raise following
-            if following.number != number + 1:
-                raise MalformedApduError(f"block {following.number} instead of {number + 1}")
-            block, number = following, following.number
-            parts.append(block.data)
-            total += len(block.data)
-        if total > self.limits.value_octets:
-            raise TooLargeError(f"value is longer than {self.limits.value_octets} octets")
-        return b"".join(parts)
-
-    def set(self, attribute: Attribute, data: bytes) -> Steps[None]:
-        """Sets one attribute to an encoded value, in blocks when it does not fit one APDU.
-
-        Raises:
-            AccessError: data-access-result.
-            NotNegotiatedError: SET is not available, or the value does not fit one APDU and blocks are not either.
-        """
-        self._require(Conformance.SET, "SET")
-        invoke = self._next_invoke()
-        request = set_normal(invoke, attribute, data)
-        if self._fits(request, Conformance.BLOCK_TRANSFER_SET):
-            parse_set((yield from self._call(request, SET_RESPONSE, invoke)))
-            return
-        cuts = cut(data, self._cut_octets)
-        for number, part in enumerate(cuts, 1):
-            request = set_block(invoke, attribute, number, number == len(cuts), part)
-            if parse_set_blocks((yield from self._call(request, SET_RESPONSE, invoke)), number, number == len(cuts)):
-                return
-
-    def action(self, method: Attribute, data: bytes = b"") -> Steps[Value]:
-        """Invokes a method with an encoded parameter; returns what it returns (None for nothing). Blocks as needed.
-
-        Raises:
-            ActionError: action-result.
-            AccessError: the method ran, its return value is not available.
-            NotNegotiatedError: ACTION is not available, or the parameter does not fit one APDU and blocks are not.
-        """
-        self._require(Conformance.ACTION, "ACTION")
-        return (yield from self._action(method, data))
-
-    def _action(self, method: Attribute, data: bytes) -> Steps[Value]:
-        invoke = self._next_invoke()
-        request = action_normal(invoke, method, data)
-        if self._fits(request, Conformance.BLOCK_TRANSFER_ACTION):
-            reply = yield from self._call(request, ACTION_RESPONSE, invoke)
-        else:
-            reply = yield from self._action_blocks(invoke, method, data)
-        if reply[1] == BLOCK:
-            whole = yield from self._action_result(parse_action_block(reply), invoke)
-            value, at = decode(whole)
-            self.counters.trailing_octets += len(whole) - at
-            return value
-        value, trailing = parse_action(reply)
-        self.counters.trailing_octets += trailing
-        return value
-
-    def _action_blocks(self, invoke: int, method: Attribute, data: bytes) -> Steps[bytes]:
-        cuts = cut(data, self._cut_octets)
-        for number, part in enumerate(cuts, 1):
-            request = action_block(invoke, method, number, number == len(cuts), part)
-            reply = yield from self._call(request, ACTION_RESPONSE, invoke)
-            if reply[1] != ACTION_NEXT or number == len(cuts):
-                return reply  # the answer, or a refusal before everything was said
-            if int.from_bytes(reply[3:7], "big") != number:
-                raise MalformedApduError("the meter acknowledges another block of the ACTION")
-        raise MalformedApduError("nothing to send in blocks")
-
-    def _action_result(self, block: Block, invoke: int) -> Steps[bytes]:
-        parts, total = [block.data], len(block.data)
-        while not block.last:
-            if total > self.limits.value_octets or not block.data:
-                raise TooLargeError(f"a result is longer than {self.limits.value_octets} octets, or does not end")
-            reply = yield from self._call(action_next(invoke, block.number), ACTION_RESPONSE, invoke)
-            if reply[1] != BLOCK:
-                parse_action(reply)
-                raise MalformedApduError("the result of an ACTION ends in the midst of its blocks")
-            following = parse_action_block(reply)
-            if following.number != block.number + 1:
-                raise MalformedApduError(f"block {following.number} instead of {block.number + 1}")
-            block = following
-            parts.append(block.data)
-            total += len(block.data)
-        return b"".join(parts)
-
     # --- one request, one reply ----------------------------------------------------------------------------------
-
-    def _next_invoke(self) -> int:
-        self._invoke = (self._invoke + 1) & 0x0F
-        return _HIGH_PRIORITY_CONFIRMED | self._invoke
 
     def _has(self, bit: Conformance) -> bool:
         # Flags of enum make an object for every result, which every request would pay several times.
@@ -463,11 +338,6 @@ class Association:
         if cipher is None:
             return self.pdu_size
         return self.pdu_size - _PROTECTION_OCTETS - (_AGREEMENT_OCTETS if cipher.protection.agreement else 0)
-
-    @property
-    def _cut_octets(self) -> int:
-        """Octets of a value that go into one block of SET or ACTION."""
-        return max(16, self._room - _BLOCK_OCTETS)
 
     def _fits(self, request: bytes, blocks: Conformance) -> bool:
         """Whether a request goes out whole (general block transfer then cuts it); False: in blocks of its service.

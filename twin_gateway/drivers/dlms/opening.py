@@ -9,6 +9,7 @@ from twin_gateway.drivers.dlms.association import Association, Limits
 from twin_gateway.drivers.dlms.ciphering import Ciphering, Protection
 from twin_gateway.drivers.dlms.config import DlmsConfig
 from twin_gateway.drivers.dlms.hdlc import Address, Parameters
+from twin_gateway.drivers.dlms.logical_names import LogicalNameAssociation
 from twin_gateway.drivers.dlms.session import Framing, Peer
 from twin_gateway.drivers.dlms.short_names import ShortNameAssociation
 from twin_gateway.drivers.dlms.suite1 import Agreement, AgreementKeys, SigningKeys, load_private, load_public
@@ -24,7 +25,7 @@ _SCHEMES = {"one-pass": Agreement.ONE_PASS, "static": Agreement.STATIC}
 
 def association_of(config: DlmsConfig, ciphering: Ciphering | None) -> Association:
     """A fresh association, with logical or short names."""
-    kind = ShortNameAssociation if config.referencing == "short" else Association
+    kind = ShortNameAssociation if config.referencing == "short" else LogicalNameAssociation
     return kind(
         mechanism=_MECHANISMS[config.security],
         password=config.password.get_secret_value().encode() if config.password else b"",
