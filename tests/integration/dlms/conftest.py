@@ -301,3 +301,26 @@ def dlms():
     space.point, space.config, space.Running, space.Driver = point, config, Running, DlmsDriver
     space.MemoryLink, space.KEYS, space.EK, space.AK = MemoryLink, KEYS, EK, AK
     return space
+
+
+def _client(script):
+    """Uses a meter with a foreign client, in a process of its own; returns what the client saw."""
+
+    def use(port, device, client=16, security="none", **more):
+        asked = {"port": port, "device": device, "client": client, "security": security} | more
+        command = [sys.executable, "-W", "ignore", str(HERE / script), json.dumps(asked)]
+        done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=40)
+        assert done.returncode == 0, done.stderr[-2000:] + done.stdout[-2000:]
+        return json.loads(done.stdout.strip().splitlines()[-1])
+
+    return use
+
+
+@pytest.fixture(scope="session")
+def gurux():
+    return _client("gurux_reader.py")
+
+
+@pytest.fixture(scope="session")
+def pydlms():
+    return _client("pydlms_reader.py")

@@ -3,7 +3,6 @@
 import json
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 import yaml
@@ -66,60 +65,40 @@ def simulated(curve_files):
 DEVICES = {"none": (1, 16), "gmac": (2, 1), "ecdsa": (3, 1)}
 
 
-def gurux(port, security="none", **more):
-    device, client = DEVICES[security]
-    asked = {"port": port, "security": security, "device": device, "client": client} | more
-    script = Path(__file__).with_name("gurux_station.py")
-    command = [sys.executable, "-W", "ignore", str(script), json.dumps(asked)]
-    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=40)
-    assert done.returncode == 0, done.stderr[-2000:] + done.stdout[-2000:]
-    return json.loads(done.stdout.strip().splitlines()[-1])
-
-
 @pytest.mark.parametrize("security", ["none", "gmac"])
-def test_the_gurux_client_reads_and_sets_over_hdlc(simulated, security):
-    seen = gurux(simulated["hdlc"], security, hdlc=True, long=1000)
-    assert seen["voltage"] == pytest.approx(230.1) and seen["objects"] >= 7 and seen["back"]
+def test_the_gurux_client_reads_and_sets_over_hdlc(gurux, simulated, security):
+    seen = gurux(simulated["hdlc"], *DEVICES[security], security, hdlc=True, long=1000)
+    assert seen["voltage"] == pytest.approx(230.1) and len(seen["objects"]) >= 7 and seen["back"]
 
 
-def test_the_gurux_client_names_a_physical_device_over_hdlc(simulated):
-    assert gurux(simulated["hdlc"], hdlc=True, physical=17)["voltage"] == pytest.approx(230.1)
+def test_the_gurux_client_names_a_physical_device_over_hdlc(gurux, simulated):
+    assert gurux(simulated["hdlc"], *DEVICES["none"], hdlc=True, physical=17)["voltage"] == pytest.approx(230.1)
 
 
-def test_the_gurux_client_sets_in_blocks(simulated):
-    assert gurux(simulated["wrapper"], long=3000)["back"]
+def test_the_gurux_client_sets_in_blocks(gurux, simulated):
+    assert gurux(simulated["wrapper"], *DEVICES["none"], long=3000)["back"]
 
 
-def test_the_gurux_client_uses_general_glo_ciphering(simulated):
-    seen = gurux(simulated["wrapper"], "gmac", general=True, long=1000)
+def test_the_gurux_client_uses_general_glo_ciphering(gurux, simulated):
+    seen = gurux(simulated["wrapper"], *DEVICES["gmac"], "gmac", general=True, long=1000)
     assert seen["voltage"] == pytest.approx(230.1) and seen["back"]
 
 
-def test_the_gurux_client_associates_by_signatures_of_suite_1(simulated, curve_files):
-    seen = gurux(simulated["wrapper"], "ecdsa", folder=str(curve_files))
+def test_the_gurux_client_associates_by_signatures_of_suite_1(gurux, simulated, curve_files):
+    seen = gurux(simulated["wrapper"], *DEVICES["ecdsa"], "ecdsa", folder=str(curve_files))
     assert seen["voltage"] == pytest.approx(230.1)
 
 
-def pydlms(port, device, client=16, **more):
-    script = Path(__file__).with_name("pydlms_reader.py")
-    asked = {"port": port, "device": device, "client": client} | more
-    done = subprocess.run(
-        [sys.executable, str(script), json.dumps(asked)], check=False, capture_output=True, text=True, timeout=40
-    )
-    assert done.returncode == 0, done.stderr[-2000:]
-    return json.loads(done.stdout.strip().splitlines()[-1])
-
-
 @pytest.mark.parametrize("window", [1, 5])
-def test_the_pydlms_client_sets_and_reads_in_general_blocks(simulated, window):
+def test_the_pydlms_client_sets_and_reads_in_general_blocks(pydlms, simulated, window):
     assert pydlms(simulated["wrapper"], 4, gbt=window, pdu=200, long=3000) == {"voltage": 2301, "back": True}
 
 
 @pytest.mark.parametrize("window", [1, 4])
-def test_the_pydlms_client_uses_hdlc_windows(simulated, window):
+def test_the_pydlms_client_uses_hdlc_windows(pydlms, simulated, window):
     assert pydlms(simulated["hdlc"], 1, hdlc=window, long=1000) == {"voltage": 2301, "back": True}
 
 
 @pytest.mark.parametrize("scheme", [1, 2])
-def test_the_pydlms_client_agrees_on_keys_of_suite_1(simulated, curve_files, scheme):
+def test_the_pydlms_client_agrees_on_keys_of_suite_1(pydlms, simulated, curve_files, scheme):
     assert pydlms(simulated["wrapper"], 5, 1, scheme=scheme, folder=str(curve_files))["voltage"] == 2301

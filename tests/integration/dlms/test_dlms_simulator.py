@@ -3,7 +3,6 @@
 import json
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
@@ -31,44 +30,26 @@ METERS = {
         "m4": {"security": "none", "lists": False},
     },
 }
-DEVICES = {"none": 1, "lls": 2, "gmac": 3}
-
-
-def gurux(port, security, rows=0, switch="-"):
-    script = Path(__file__).with_name("gurux_reader.py")
-    command = [
-        sys.executable,
-        "-W",
-        "ignore",
-        str(script),
-        str(port),
-        security,
-        str(DEVICES[security]),
-        str(rows),
-        switch,
-    ]
-    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=40)
-    assert done.returncode == 0, done.stderr[-2000:]
-    return json.loads(done.stdout.strip().splitlines()[-1])
+DEVICES = {"none": (1, 16), "lls": (2, 32), "gmac": (3, 1)}
 
 
 @pytest.mark.parametrize("security", ["none", "lls", "gmac"])
-def test_the_gurux_client_reads_registers_clock_and_objects(our_meters, security):
-    seen = gurux(our_meters(METERS).port, security)
+def test_the_gurux_client_reads_registers_clock_and_objects(gurux, our_meters, security):
+    seen = gurux(our_meters(METERS).port, *DEVICES[security], security, clock=True)
     assert seen["voltage"] == pytest.approx(230.1) and seen["unit"] == 35
     assert {"1.0.1.8.0.255": 3, "0.0.96.3.10.255": 70, "1.0.99.1.0.255": 7}.items() <= seen["objects"].items()
     assert seen["clock"].endswith("+02:00")
 
 
-def test_the_gurux_client_reads_a_profile_in_blocks_and_by_range(our_meters):
-    seen = gurux(our_meters(METERS).port, "none", rows=8)
+def test_the_gurux_client_reads_a_profile_in_blocks_and_by_range(gurux, our_meters):
+    seen = gurux(our_meters(METERS).port, *DEVICES["none"], rows=8)
     assert seen["all_rows"] == 2880
     assert 7 <= len(seen["range"]) <= 9
 
 
-def test_the_gurux_client_switches_the_disconnector(our_meters):
+def test_the_gurux_client_switches_the_disconnector(gurux, our_meters):
     peer = our_meters(METERS)
-    assert gurux(peer.port, "gmac", switch="off")["output"] is False
+    assert gurux(peer.port, *DEVICES["gmac"], "gmac", switch="off")["output"] is False
     assert json.loads(peer.line(5)) == {"meter": "m3", "connected": False}
 
 

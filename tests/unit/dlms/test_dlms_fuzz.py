@@ -26,6 +26,7 @@ from twin_gateway.drivers.dlms.clock import decode_date_time
 from twin_gateway.drivers.dlms.errors import DlmsError
 from twin_gateway.drivers.dlms.hdlc import LLC_RESPONSE, Address, Frame, FrameReader, Parameters, information_control
 from twin_gateway.drivers.dlms.hdlc_line import HdlcLine
+from twin_gateway.drivers.dlms.logical_names import LogicalNameAssociation
 from twin_gateway.drivers.dlms.obis import Attribute
 from twin_gateway.drivers.dlms.short_names import ShortNameAssociation
 from twin_gateway.drivers.dlms.suite1 import Agreement, AgreementKeys, SigningKeys
