@@ -3,7 +3,8 @@
     python -m twin_gateway.simulate.coap_flood RESOURCES
 
 It writes {"port": …}, then waits for lines on stdin: {"rate": notifications a second, "seconds": …} makes it notify all
-observers in turn, evenly spread, and answer {"sent": …, "seconds": …}; the end of stdin ends it. The resources are
+observers in turn, evenly spread, and answer {"sent": …, "sum": hundredths of all values sent, "seconds": …}; the end
+of stdin ends it. The resources are
 `/r/0`, `/r/1`, … Only what the benchmark needs is here: plain GET with Observe, answers on the request, notifications
 not confirmable.
 """
@@ -61,11 +62,11 @@ class FloodServer:
                 continue
             self.sock.sendto(self._content(0x60, request.token, request.mid, number), source)
 
-    def notify(self, rate: float, seconds: float) -> tuple[int, float]:
-        """Notify observers in turn. Returns how many notifications were sent in how many seconds."""
+    def notify(self, rate: float, seconds: float) -> tuple[int, int, float]:
+        """Notify observers in turn. Returns how many notifications, the hundredths of their values, and seconds."""
         turn = self._turn()
         began = time.monotonic()
-        sent = 0
+        sent = total = 0
         while (elapsed := time.monotonic() - began) < seconds:
             due = int(rate * elapsed)
             while sent < due:
@@ -79,9 +80,10 @@ class FloodServer:
                 except ConnectionError:
                     continue  # an error of an earlier datagram; this one has not been sent
                 sent += 1
+                total += self._value * 100 + number % 100
             self.answer()
             time.sleep(_TICK)
-        return sent, time.monotonic() - began
+        return sent, total, time.monotonic() - began
 
     def _turn(self) -> Iterator[tuple[bytes, tuple[str, int], int]]:
         while True:
@@ -113,8 +115,8 @@ def main(arguments: list[str] | None = None) -> int:
             if not line:
                 return 0
             order = json.loads(line)
-            sent, seconds = server.notify(float(order["rate"]), float(order["seconds"]))
-            print(json.dumps({"sent": sent, "seconds": seconds}), flush=True)
+            sent, total, seconds = server.notify(float(order["rate"]), float(order["seconds"]))
+            print(json.dumps({"sent": sent, "sum": total, "seconds": seconds}), flush=True)
 
 
 if __name__ == "__main__":

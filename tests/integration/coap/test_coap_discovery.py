@@ -1,27 +1,13 @@
 """What a device offers: filters, long lists in blocks, and points that reach the supervision."""
 
-import asyncio
-import contextlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from typing import Any
 
 import pytest
-from peers.coap.rig import Recorder, free_port
+from peers.coap.rig import Recorder, free_port, running
 
 from twin_gateway.drivers.coap.config import CoapConfig
 from twin_gateway.drivers.coap.driver import CoapDriver
-from twin_gateway.drivers.contract import LinkLost
-
-
-@contextlib.asynccontextmanager
-async def running(device: CoapDriver, link: Recorder) -> AsyncIterator[None]:
-    task = asyncio.create_task(device.run(link))
-    try:
-        yield
-    finally:
-        task.cancel()
-        with contextlib.suppress(asyncio.CancelledError, LinkLost):
-            await task
 
 
 def with_resources(number: int) -> str:

@@ -3,11 +3,11 @@
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from typing import Any
 
 import pytest
-from peers.coap.rig import Recorder, free_port, point
+from peers.coap.rig import Recorder, free_port, point, running
 
 from address_space import clock
 from address_space.catalogue import ValueType
@@ -20,17 +20,6 @@ from twin_gateway.drivers.contract import BoundPoint, Link, LinkLost, PointChang
 def driver(port: int, *points: BoundPoint, **config: Any) -> CoapDriver:
     settings = {"timeout": 2.0, "keepalive": 1.0, "ack_timeout": 0.3, **config}
     return CoapDriver("sensor", CoapConfig(uri=f"coap://127.0.0.1:{port}", **settings), points)
-
-
-@contextlib.asynccontextmanager
-async def running(device: CoapDriver, link: Link) -> AsyncIterator[asyncio.Task[None]]:
-    task = asyncio.create_task(device.run(link))
-    try:
-        yield task
-    finally:
-        task.cancel()
-        with contextlib.suppress(asyncio.CancelledError, LinkLost):
-            await task
 
 
 async def supervise(device: CoapDriver, link: Link) -> None:

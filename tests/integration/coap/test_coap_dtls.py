@@ -1,13 +1,10 @@
 """DTLS against libcoap's servers on OpenSSL and GnuTLS: keys, certificates, what goes wrong, and a proxy."""
 
 import asyncio
-import contextlib
 import datetime
 import ipaddress
-import shutil
 import socket
 import time
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +12,7 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
-from peers.coap.rig import Recorder, free_port, point
+from peers.coap.rig import SERVERS, Recorder, free_port, libcoap, point, running
 
 from address_space.catalogue import ValueType
 from twin_gateway.drivers.capture import Carrier
@@ -24,27 +21,8 @@ from twin_gateway.drivers.coap.driver import CoapDriver
 from twin_gateway.drivers.contract import BoundPoint, LinkLost
 
 KEY = b"secretPSK-16byte"
-SERVERS = [name for name in ("openssl", "gnutls") if shutil.which(f"coap-server-{name}")]
-pytestmark = pytest.mark.skipif("openssl" not in SERVERS, reason="libcoap is not installed: apt install libcoap3-bin")
-
-
-@contextlib.asynccontextmanager
-async def libcoap(port: int, *arguments: str, kind: str = "openssl") -> AsyncIterator[None]:
-    process = await asyncio.create_subprocess_exec(
-        f"coap-server-{kind}",
-        *("-A", "127.0.0.1", "-p", str(port), "-d", "10", "-N", "-v", "0", *arguments),
-        stdout=asyncio.subprocess.DEVNULL,
-        stderr=asyncio.subprocess.DEVNULL,
-    )
-    try:
-        for _ in range(100):
-            await asyncio.sleep(0.05)
-            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
-                break
-        yield
-    finally:
-        process.kill()
-        await process.wait()
+SECURED = [kind for kind in SERVERS if kind != "notls"]
+pytestmark = pytest.mark.skipif("openssl" not in SECURED, reason="libcoap is not installed: apt install libcoap3-bin")
 
 
 def text_point(row: int, path: str) -> BoundPoint:
@@ -60,18 +38,7 @@ def psk(key: bytes = KEY) -> dict[str, Any]:
     return {"psk": {"identity": "gateway", "key": key.hex()}}
 
 
-@contextlib.asynccontextmanager
-async def running(device: CoapDriver, link: Recorder) -> AsyncIterator[asyncio.Task[None]]:
-    task = asyncio.create_task(device.run(link))
-    try:
-        yield task
-    finally:
-        task.cancel()
-        with contextlib.suppress(asyncio.CancelledError, LinkLost):
-            await task
-
-
-@pytest.mark.parametrize("kind", SERVERS)
+@pytest.mark.parametrize("kind", SECURED)
 async def test_resources_are_read_and_observed_with_a_pre_shared_key(kind: str, recorder: Recorder) -> None:
     port = free_port()
     async with (
@@ -87,7 +54,7 @@ async def test_resources_are_read_and_observed_with_a_pre_shared_key(kind: str, 
 async def test_a_large_answer_comes_in_blocks_over_dtls(recorder: Recorder) -> None:
     port = free_port()
     async with (
-        libcoap(port, "-k", KEY.decode()),
+        libcoap(port, "-k", KEY.decode(), kind="openssl"),
         running(secured(port + 1, text_point(1, "/example_data"), **psk()), recorder),
     ):
         await recorder.until(lambda: 1 in recorder.last)
@@ -96,7 +63,7 @@ async def test_a_large_answer_comes_in_blocks_over_dtls(recorder: Recorder) -> N
 
 async def test_a_wrong_key_ends_in_bounded_time_with_a_sentence(recorder: Recorder) -> None:
     port = free_port()
-    async with libcoap(port, "-k", KEY.decode()):
+    async with libcoap(port, "-k", KEY.decode(), kind="openssl"):
         began = time.monotonic()
         with pytest.raises(LinkLost, match="handshake"):
             await secured(port + 1, text_point(1, "/time"), timeout=1.0, **psk(b"another key")).run(recorder)
@@ -123,10 +90,10 @@ async def test_a_closed_port_is_told_at_once(recorder: Recorder) -> None:
 async def test_a_restarted_server_is_associated_with_anew(recorder: Recorder) -> None:
     port = free_port()
     device = secured(port + 1, text_point(1, "/time"), keepalive=0.3, timeout=1.0, **psk())
-    async with libcoap(port, "-k", KEY.decode()):
+    async with libcoap(port, "-k", KEY.decode(), kind="openssl"):
         task = asyncio.create_task(device.run(recorder))
         await recorder.until(lambda: 1 in recorder.last)
-    async with libcoap(port, "-k", KEY.decode()):
+    async with libcoap(port, "-k", KEY.decode(), kind="openssl"):
         with pytest.raises(LinkLost):
             async with asyncio.timeout(8):
                 await task
@@ -184,7 +151,7 @@ def with_certificates(folder: Path) -> tuple[str, ...]:
 async def test_both_sides_show_certificates(certificates: Path, recorder: Recorder) -> None:
     port = free_port()
     async with (
-        libcoap(port, *with_certificates(certificates)),
+        libcoap(port, *with_certificates(certificates), kind="openssl"),
         running(secured(port + 1, text_point(1, "/time"), **certified(certificates)), recorder),
     ):
         await recorder.until(lambda: 1 in recorder.last)
@@ -192,7 +159,7 @@ async def test_both_sides_show_certificates(certificates: Path, recorder: Record
 
 async def test_a_certificate_of_another_name_is_refused(certificates: Path, recorder: Recorder) -> None:
     port = free_port()
-    async with libcoap(port, *with_certificates(certificates)):
+    async with libcoap(port, *with_certificates(certificates), kind="openssl"):
         device = secured(port + 1, text_point(1, "/time"), **certified(certificates, server_name="other.example"))
         with pytest.raises(LinkLost, match="handshake failed: certificate verify failed"):
             await device.run(recorder)
@@ -201,7 +168,7 @@ async def test_a_certificate_of_another_name_is_refused(certificates: Path, reco
 async def test_requests_go_through_a_forward_proxy(recorder: Recorder) -> None:
     """libcoap is the proxy and another libcoap the device."""
     device_port, proxy_port = free_port(), free_port()
-    async with libcoap(device_port), libcoap(proxy_port, "-P", ",proxy.example"):
+    async with libcoap(device_port, kind="openssl"), libcoap(proxy_port, "-P", ",proxy.example", kind="openssl"):
         config = CoapConfig(
             uri=f"coap://127.0.0.1:{device_port}", proxy=f"coap://127.0.0.1:{proxy_port}", timeout=3.0, ack_timeout=0.3
         )

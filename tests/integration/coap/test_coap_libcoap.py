@@ -1,15 +1,13 @@
 """The driver against libcoap's server, and libcoap's client against our simulator."""
 
 import asyncio
-import contextlib
 import json
-import shutil
 import socket
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from typing import Any
 
 import pytest
-from peers.coap.rig import Recorder, free_port, point
+from peers.coap.rig import CLIENT, SERVERS, Recorder, free_port, libcoap, libcoap_client, point, running
 from peers.waiting import patient
 
 from address_space.catalogue import ValueType, VariableKind
@@ -19,11 +17,12 @@ from address_space.quality import StatusCode, status_of
 from address_space.table import PointTable
 from twin_gateway.drivers.coap.config import CoapConfig
 from twin_gateway.drivers.coap.driver import CoapDriver
-from twin_gateway.drivers.contract import BoundPoint, LinkLost
+from twin_gateway.drivers.contract import BoundPoint
 from twin_gateway.drivers.link import Backoff, LinkSupervisor
 
-SERVER, CLIENT = shutil.which("coap-server-notls"), shutil.which("coap-client-notls")
-pytestmark = pytest.mark.skipif(not (SERVER and CLIENT), reason="libcoap is not installed: apt install libcoap3-bin")
+pytestmark = pytest.mark.skipif(
+    not ("notls" in SERVERS and CLIENT), reason="libcoap is not installed: apt install libcoap3-bin"
+)
 
 SENSOR = """
 devices:
@@ -38,38 +37,6 @@ devices:
       /moving: {text: 1.0, walk: 1.0, period: 50 ms, max_age: 60}
       /state: {json: {flt: false, battery: {level: 0.9}}}
 """
-
-
-async def client(*arguments: str, seconds: float = 8.0) -> str:
-    process = await asyncio.create_subprocess_exec(CLIENT or "", *arguments, stdout=asyncio.subprocess.PIPE)
-    async with patient(seconds):
-        out, _ = await process.communicate()
-    return out.decode()
-
-
-@contextlib.asynccontextmanager
-async def libcoap(port: int) -> AsyncIterator[None]:
-    process = await asyncio.create_subprocess_exec(SERVER or "", "-A", "127.0.0.1", "-p", str(port), "-d", "10", "-N")
-    try:
-        for _ in range(100):
-            await asyncio.sleep(0.05)
-            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
-                break
-        yield
-    finally:
-        process.kill()
-        await process.wait()
-
-
-@contextlib.asynccontextmanager
-async def running(device: CoapDriver, link: Recorder) -> AsyncIterator[asyncio.Task[None]]:
-    task = asyncio.create_task(device.run(link))
-    try:
-        yield task
-    finally:
-        task.cancel()
-        with contextlib.suppress(asyncio.CancelledError, LinkLost):
-            await task
 
 
 def config(port: int, scheme: str = "coap", **more: Any) -> CoapConfig:
@@ -87,7 +54,7 @@ async def test_large_bodies_come_in_blocks_also_in_notifications(
 
     async def put(value: int) -> None:
         file.write_text(json.dumps([{"n": f"record-{n:04}", "v": value} for n in range(150)]))
-        await client("-B", "3", "-m", "put", "-t", "110", "-f", str(file), f"coap://127.0.0.1:{port}/big")
+        await libcoap_client("-B", "3", "-m", "put", "-t", "110", "-f", str(file), f"coap://127.0.0.1:{port}/big")
 
     async with libcoap(port):
         await put(1)
@@ -144,39 +111,35 @@ async def test_a_lossy_device_is_read_all_the_same(tmp_path: Any) -> None:
         backoff=Backoff(0.1, 0.5),
     )
     expected = {row: StatusCode.Good if row < 3 else StatusCode.BadConfigurationError for row in range(8)}
-    process = await asyncio.create_subprocess_exec(
-        SERVER or "", "-A", "127.0.0.1", "-p", str(port), "-d", "10", "-l", "33%", stderr=asyncio.subprocess.DEVNULL
-    )
-    task = asyncio.create_task(link.run())
-    try:
-        told: set[int] = set()
-        async with patient(60):
-            while len(told) < 8:
-                told |= {row for row, status in expected.items() if table.sample(row).status == status}
-                await asyncio.sleep(0.02)
-        first = table.sample(0).value
-        async with patient(40):
-            while table.sample(0).value == first:
-                await asyncio.sleep(0.02)
-    finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
-        process.kill()
-        await process.wait()
+    async with libcoap(port, "-l", "33%"):
+        task = asyncio.create_task(link.run())
+        try:
+            told: set[int] = set()
+            async with patient(60):
+                while len(told) < 8:
+                    told |= {row for row, status in expected.items() if table.sample(row).status == status}
+                    await asyncio.sleep(0.02)
+            first = table.sample(0).value
+            async with patient(40):
+                while table.sample(0).value == first:
+                    await asyncio.sleep(0.02)
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
 
 
 async def test_libcoap_reads_and_observes_the_simulator(simulator: Callable[..., Any]) -> None:
     peer = await simulator(SENSOR)
     base = f"coap://127.0.0.1:{peer.ready['ports']['sensor']}"
-    assert await client("-B", "3", "-m", "get", f"{base}/temp") == "21.5\n"
-    core = await client("-B", "3", "-m", "get", f"{base}/.well-known/core")
+    assert await libcoap_client("-B", "3", "-m", "get", f"{base}/temp") == "21.5\n"
+    core = await libcoap_client("-B", "3", "-m", "get", f"{base}/.well-known/core")
     assert '</temp>;ct=0;obs;rt="temperature"' in core
     await peer.say(path="/state", name="/battery/level", value=0.5)
     steered = {"flt": False, "battery": {"level": 0.5}}
     async with patient(10):  # the order takes its way through another process
-        while json.loads(await client("-B", "3", "-m", "get", f"{base}/state")) != steered:
+        while json.loads(await libcoap_client("-B", "3", "-m", "get", f"{base}/state")) != steered:
             await asyncio.sleep(0.1)
-    seen = await client("-s", "1", "-m", "get", f"{base}/moving")
+    seen = await libcoap_client("-s", "1", "-m", "get", f"{base}/moving")
     assert seen.count(".") > 5
 
 
@@ -187,7 +150,7 @@ async def test_a_vanished_observer_does_not_deafen_the_simulator(simulator: Call
         ghost.connect(("127.0.0.1", port))
         ghost.send(b"\x41\x01\x12\x34\x99\x60\x56moving")  # CON GET, token, Observe 0, Uri-Path moving
     await asyncio.sleep(0.5)
-    assert await client("-B", "3", "-m", "get", f"coap://127.0.0.1:{port}/temp") == "21.5\n"
+    assert await libcoap_client("-B", "3", "-m", "get", f"coap://127.0.0.1:{port}/temp") == "21.5\n"
 
 
 async def test_the_driver_follows_the_steered_simulator(simulator: Callable[..., Any], recorder: Recorder) -> None:
@@ -220,4 +183,4 @@ async def test_what_an_order_does_not_name_is_told_and_not_fatal(simulator: Call
         answer = json.loads(await peer.process.stdout.readline())
     assert "nowhere" in answer["error"]
     port = peer.ready["ports"]["sensor"]
-    assert await client("-B", "3", "-m", "get", f"coap://127.0.0.1:{port}/temp") == "21.5\n"
+    assert await libcoap_client("-B", "3", "-m", "get", f"coap://127.0.0.1:{port}/temp") == "21.5\n"

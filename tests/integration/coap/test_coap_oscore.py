@@ -1,7 +1,6 @@
 """OSCORE against aiocoap's server in another process. There is no independent implementation to test against: what is
 independent are the test vectors of RFC 8613 appendix C in the unit tests."""
 
-import asyncio
 import contextlib
 import json
 import sys
@@ -11,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from peers.coap.rig import PEER, Peer, Recorder, free_port, point
+from peers.coap.rig import PEER, Peer, Recorder, free_port, point, running
 
 from address_space.catalogue import ValueType
 from address_space.ports import Verb
@@ -36,17 +35,6 @@ async def server(folder: Path, *more: str) -> AsyncIterator[int]:
         yield port
     finally:
         await peer.kill()
-
-
-@contextlib.asynccontextmanager
-async def running(device: CoapDriver, link: Recorder) -> AsyncIterator[asyncio.Task[None]]:
-    task = asyncio.create_task(device.run(link))
-    try:
-        yield task
-    finally:
-        task.cancel()
-        with contextlib.suppress(asyncio.CancelledError, LinkLost):
-            await task
 
 
 def protected(port: int, *points: BoundPoint, **more: Any) -> CoapDriver:

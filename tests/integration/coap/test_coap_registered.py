@@ -2,14 +2,13 @@
 
 import asyncio
 import contextlib
-import shutil
 import struct
 from collections.abc import AsyncIterator
 from typing import Any
 
 import aiocoap
 import pytest
-from peers.coap.rig import Recorder, free_port
+from peers.coap.rig import CLIENT, Recorder, free_port, libcoap_client
 from peers.waiting import patient
 
 from address_space.catalogue import ValueType
@@ -23,8 +22,6 @@ from twin_gateway.drivers.coap.directory_settings import DirectorySettings
 from twin_gateway.drivers.coap.driver import CoapDriver
 from twin_gateway.drivers.contract import BoundPoint, LinkLost
 
-CLIENT = shutil.which("coap-client-notls")
-
 
 @contextlib.asynccontextmanager
 async def listening(directory: Directory) -> AsyncIterator[int]:
@@ -37,34 +34,29 @@ async def listening(directory: Directory) -> AsyncIterator[int]:
         await listener.stop()
 
 
-async def libcoap(*arguments: str) -> str:
-    process = await asyncio.create_subprocess_exec(
-        CLIENT or "", "-B", "3", *arguments, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
-    )
-    async with patient(8):
-        out, _ = await process.communicate()
-    return out.decode()
-
-
 @pytest.mark.skipif(CLIENT is None, reason="libcoap is not installed: apt install libcoap3-bin")
 async def test_libcoap_registers_looks_up_and_signs_off() -> None:
     directory = Directory()
     async with listening(directory) as port:
         base = f"coap://127.0.0.1:{port}"
-        core = await libcoap("-m", "get", f"{base}/.well-known/core?rt=core.rd*")
+        core = await libcoap_client("-B", "3", "-m", "get", f"{base}/.well-known/core?rt=core.rd*")
         assert '</rd>;rt="core.rd"' in core
-        await libcoap("-m", "post", "-t", "40", "-e", "</3303/0>,</3/0>", f"{base}/rd?ep=node1&lt=600&lwm2m=1.1&b=U")
+        await libcoap_client(
+            "-B", "3", "-m", "post", "-t", "40", "-e", "</3303/0>,</3/0>", f"{base}/rd?ep=node1&lt=600&lwm2m=1.1&b=U"
+        )
         found = directory.find("node1")
         assert found is not None
         assert (found.lifetime, found.parameters["lwm2m"], len(found.links)) == (600, "1.1", 2)
-        assert 'ep="node1"' in await libcoap("-m", "get", f"{base}/rd-lookup/ep")
-        assert "/3303/0>" in await libcoap("-m", "get", f"{base}/rd-lookup/res?ep=node1")
-        await libcoap("-m", "post", f"{base}/rd/{found.location}?lt=900")
+        assert 'ep="node1"' in await libcoap_client("-B", "3", "-m", "get", f"{base}/rd-lookup/ep")
+        assert "/3303/0>" in await libcoap_client("-B", "3", "-m", "get", f"{base}/rd-lookup/res?ep=node1")
+        await libcoap_client("-B", "3", "-m", "post", f"{base}/rd/{found.location}?lt=900")
         prolonged = directory.find("node1")
         assert prolonged is not None
         assert prolonged.lifetime == 900
-        assert "404" in (said := await libcoap("-m", "delete", f"{base}/rd/nothing")) or "4.04" in said
-        await libcoap("-m", "delete", f"{base}/rd/{found.location}")
+        assert (
+            "404" in (said := await libcoap_client("-B", "3", "-m", "delete", f"{base}/rd/nothing")) or "4.04" in said
+        )
+        await libcoap_client("-B", "3", "-m", "delete", f"{base}/rd/{found.location}")
         assert directory.find("node1") is None
 
 

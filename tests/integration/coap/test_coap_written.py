@@ -2,15 +2,13 @@
 
 import asyncio
 import contextlib
-import shutil
-import socket
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
 import aiocoap
 import pytest
-from peers.coap.rig import Recorder, free_port
+from peers.coap.rig import SERVERS, Recorder, free_port, libcoap, running
 from peers.waiting import patient
 
 from address_space.addcause import AddCause
@@ -20,26 +18,13 @@ from address_space.quality import StatusCode
 from twin_gateway.drivers.coap.client import Client
 from twin_gateway.drivers.coap.config import CoapConfig
 from twin_gateway.drivers.coap.driver import CoapDriver, target_of
-from twin_gateway.drivers.contract import BoundPoint, DeviceCommand, LinkLost
-
-SERVER = shutil.which("coap-server-notls")
+from twin_gateway.drivers.contract import BoundPoint, DeviceCommand
 
 
 def commanded(path: str, **control: Any) -> BoundPoint:
     return BoundPoint(
         1, "g/a/s/v/b/e/GGIO1/AnOut", "APC", ValueType.DOUBLE, {"path": path}, {"model": "direct", **control}
     )
-
-
-@contextlib.asynccontextmanager
-async def running(device: CoapDriver, link: Recorder) -> AsyncIterator[None]:
-    task = asyncio.create_task(device.run(link))
-    try:
-        yield
-    finally:
-        task.cancel()
-        with contextlib.suppress(asyncio.CancelledError, LinkLost):
-            await task
 
 
 @contextlib.asynccontextmanager
@@ -91,26 +76,15 @@ async def test_without_an_association_nothing_is_sent() -> None:
     assert (outcome.status, outcome.sent) == (StatusCode.BadNoCommunication, False)
 
 
-@pytest.mark.skipif(SERVER is None, reason="libcoap is not installed: apt install libcoap3-bin")
+@pytest.mark.skipif("notls" not in SERVERS, reason="libcoap is not installed: apt install libcoap3-bin")
 async def test_a_large_body_goes_out_and_comes_back_in_blocks(recorder: Recorder) -> None:
     port = free_port()
-    process = await asyncio.create_subprocess_exec(
-        SERVER or "", "-A", "127.0.0.1", "-p", str(port), "-d", "10", "-v", "0", stdout=asyncio.subprocess.DEVNULL
-    )
-    try:
-        for _ in range(100):
-            await asyncio.sleep(0.05)
-            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
-                break
-        body = bytes(range(256)) * 20 + b"end"
-        async with opened(port, recorder) as client, patient(10):
-            written = await client.write("/big", body, 42, sent=lambda: None)
-            assert written.code in (201, 204)
-            read = await client.get("/big")
-        assert read.payload == body
-    finally:
-        process.kill()
-        await process.wait()
+    body = bytes(range(256)) * 20 + b"end"
+    async with libcoap(port), opened(port, recorder) as client, patient(10):
+        written = await client.write("/big", body, 42, sent=lambda: None)
+        assert written.code in (201, 204)
+        read = await client.get("/big")
+    assert read.payload == body
 
 
 class Scripted(asyncio.DatagramProtocol):

@@ -1,12 +1,14 @@
 """Peers and a recording link of the CoAP tests."""
 
 import asyncio
+import contextlib
 import json
 import os
+import shutil
 import signal
 import socket
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +18,13 @@ from peers.wire_notes import WireNotes
 
 from address_space.catalogue import ValueType
 from address_space.point import Batch
-from twin_gateway.drivers.contract import BoundPoint
+from twin_gateway.drivers.coap.driver import CoapDriver
+from twin_gateway.drivers.contract import BoundPoint, Link, LinkLost
 
 PEER = Path(__file__).parent
+CLIENT = shutil.which("coap-client-notls")
+SERVERS = [kind for kind in ("notls", "openssl", "gnutls") if shutil.which(f"coap-server-{kind}")]
+"""Builds of libcoap's server that are here: without and with a library of DTLS."""
 
 
 def free_port() -> int:
@@ -104,3 +110,45 @@ class Peer:
                 self.process.stdin.close()
             self.process._transport.close()  # type: ignore[attr-defined]  # frees the pipes before the loop ends
         self.process = None
+
+
+@contextlib.asynccontextmanager
+async def running(device: CoapDriver, link: Link) -> AsyncIterator[asyncio.Task[None]]:
+    """A driver at work; its task tells whether the association still stands."""
+    task = asyncio.create_task(device.run(link))
+    try:
+        yield task
+    finally:
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError, LinkLost):
+            await task
+
+
+@contextlib.asynccontextmanager
+async def libcoap(port: int, *arguments: str, kind: str = "notls") -> AsyncIterator[None]:
+    """libcoap's server; it takes up to ten new resources, which can be observed."""
+    process = await asyncio.create_subprocess_exec(
+        f"coap-server-{kind}",
+        *("-A", "127.0.0.1", "-p", str(port), "-d", "10", "-v", "0", *arguments),
+        stdout=asyncio.subprocess.DEVNULL,
+        stderr=asyncio.subprocess.DEVNULL,
+    )
+    try:
+        for _ in range(100):
+            await asyncio.sleep(0.05)
+            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
+                break
+        yield
+    finally:
+        process.kill()
+        await process.wait()
+
+
+async def libcoap_client(*arguments: str, seconds: float = 8.0) -> str:
+    """What libcoap's client says to its standard output, errors included."""
+    process = await asyncio.create_subprocess_exec(
+        CLIENT or "", *arguments, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
+    )
+    async with patient(seconds):
+        out, _ = await process.communicate()
+    return out.decode()
