@@ -134,13 +134,13 @@ def bench(
 )
 def simulate(
     context: typer.Context,
-    protocol: Annotated[str, typer.Argument(help="iec61850, iec104, dlms, coap or feeder.")],
+    protocol: Annotated[str, typer.Argument(help="iec61850, goose, iec104, dlms, coap or feeder.")],
 ) -> None:
     """Run a simulated device of one protocol from a file, in this process; `simulate PROTOCOL --help` says more.
 
     `simulate feeder GRID.yaml --mappings DIR` runs a whole field: the physics of a grid behind all its devices.
     """
-    entries = {"iec61850": "main", "iec104": "command", "dlms": "main", "coap": "main", "feeder": "main"}
+    entries = dict.fromkeys(("iec61850", "goose", "iec104", "dlms", "coap", "feeder"), "main") | {"iec104": "command"}
     if protocol not in entries:
         _fail(f"there is no simulator for {protocol!r}; there are {', '.join(entries)}")
     # Matrices of a feeder are small: threads of the linear algebra would only spin.

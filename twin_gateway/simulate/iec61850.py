@@ -137,6 +137,11 @@ class SimulatedIed:
         """Port of the server."""
         return int(self._server.port)
 
+    @property
+    def data(self) -> IedModel:
+        """All data by their MMS names, as they are now."""
+        return self._data
+
     def start(self, *, moving: bool = True) -> None:
         """Listen and begin to move (OSError when the port is taken)."""
         self._server.start()
