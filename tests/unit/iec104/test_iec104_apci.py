@@ -72,6 +72,61 @@ def test_frames_come_out_whole_however_the_stream_is_cut(cuts):
     assert asdus == [ASDU + bytes([number]) for number in range(20)]
 
 
+ODDITIES = ("gap", "again", "longer", "acknowledged", "S", "U", "68", "L")
+
+
+def outcome(pieces, number):
+    """What an endpoint that has sent three frames and is due to get `number` makes of a stream in pieces."""
+    endpoint, asdus, problem = client(), [], ""
+    for _ in range(3):
+        endpoint.send(ASDU, 0.0)
+    endpoint._receive_number = number
+    try:
+        for piece in pieces:
+            endpoint.receive(piece, 1.0, asdus)
+    except ApciError as error:
+        problem = str(error)
+    return asdus, problem, endpoint._receive_number, endpoint.window, endpoint.unexpected
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    st.integers(0, 40),
+    st.sampled_from((0, 126, 32_760)),
+    st.dictionaries(
+        st.integers(0, 40), st.sampled_from(("gap", "again", "longer", "acknowledged", "S", "U", "68", "L"))
+    ),
+)
+def test_a_burst_is_taken_as_its_frames_are_one_by_one(count, number, oddities):
+    frames, due, acknowledged = [], number, 0
+    for at in range(count):
+        odd = oddities.get(at)
+        due += {"gap": 1, "again": -1}.get(odd, 0)
+        acknowledged += odd == "acknowledged"
+        octets = frame(due & 0x7FFF, acknowledged, ASDU + bytes([at]) + b"\0" * (odd == "longer"))
+        due += 1
+        match odd:
+            case "S":
+                frames.append(supervisory(acknowledged))
+            case "U":
+                frames.append(unnumbered(Control.TESTFR_CON))
+            case "68":
+                octets = b"\0" + octets[1:]
+            case "L":
+                octets = octets[:1] + b"\xff" + octets[2:]
+        frames.append(octets)
+    together, apart = outcome([b"".join(frames)], number), outcome(frames, number)
+    assert together == apart
+    if not oddities:
+        assert together == ([ASDU + bytes([at]) for at in range(count)], "", (number + count) & 0x7FFF, 9, 0)
+
+
+def test_a_burst_before_data_transfer_is_refused():
+    endpoint = Endpoint(controlling=True, limits=Limits(), now=0.0)
+    with pytest.raises(ApciError, match="stopped"):
+        received(endpoint, b"".join(map(frame, range(8))))
+
+
 def test_w_frames_are_acknowledged_at_once():
     endpoint = client(w=3)
     received(endpoint, frame(0) + frame(1))

@@ -60,15 +60,7 @@ def rows_of(columns):
 
 
 @settings(max_examples=250, deadline=None)
-@given(
-    st.lists(
-        st.tuples(
-            st.sampled_from(sorted(MONITOR)), st.booleans(), st.integers(1, 6), st.randoms(use_true_random=False)
-        ),
-        min_size=1,
-        max_size=8,
-    )
-)
+@given(st.lists(RECIPE, min_size=1, max_size=8))
 def test_columns_say_what_the_strict_decoder_says_in_order_of_arrival(recipes):
     asdus, expected, errors = [], [], 0
     for number, sequence, count, random in recipes:
@@ -78,6 +70,42 @@ def test_columns_say_what_the_strict_decoder_says_in_order_of_arrival(recipes):
         try:
             expected.extend(expected_rows(decode(octets, YEAR)))
         except AsduError:
+            errors += 1
+    columns, counted = columns_of(*asdus)
+    assert counted == errors
+    assert repr([] if columns is None else rows_of(columns)) == repr(
+        [(*row[:3], float(row[3]), *row[4:]) for row in expected]
+    )
+
+
+@settings(max_examples=150, deadline=None)
+@given(RECIPE, st.integers(2, 6), st.sampled_from(("none", "type", "structure", "cut", "grown", "shifted")))
+def test_asdus_that_look_alike_are_told_apart_where_they_differ(recipe, count, odd):
+    number, sequence, objects, random = recipe
+    length = objects * MONITOR[number].size + (3 if sequence else 3 * objects)
+    asdus = [bytes((number, objects | 0x80 * sequence)) + random.randbytes(4 + length) for _ in range(count)]
+    first, last = asdus[0], asdus[-1]
+    match odd:
+        case "type":
+            asdus[-1] = bytes((random.randrange(256),)) + last[1:]
+        case "structure":
+            asdus[-1] = last[:1] + bytes((random.randrange(256),)) + last[2:]
+        case "cut":
+            asdus[-1] = last[:-1]
+        case "grown":
+            asdus[-1] = last + b"\0"
+        case "shifted":  # as many octets in all, and the right ones at every stride
+            asdus[0], asdus[-1] = first + last[:2], last[2:]
+    expected, errors = [], 0
+    for octets in asdus:
+        try:
+            asdu = decode(octets, YEAR)
+        except AsduError:
+            errors += 1
+            continue
+        if asdu.type in MONITOR:
+            expected.extend(expected_rows(asdu))
+        else:
             errors += 1
     columns, counted = columns_of(*asdus)
     assert counted == errors

@@ -111,6 +111,11 @@ def decode_columns(
     Returns:
         The columns (None when nothing was decodable) and the number of ASDUs that were not well-formed monitor ASDUs.
     """
+    alike = _alike(asdus)
+    if alike is not None:
+        layout, octets = alike
+        part, kept = _decode_group(layout, octets, received_ms, this_year, zone)
+        return part if len(part) else None, 0 if kept is None else len(asdus) - int(kept.sum())
     groups: dict[bytes, list[bytes]] = {}
     places: dict[bytes, list[int]] = {}
     errors = 0
@@ -134,7 +139,7 @@ def decode_columns(
         layout = _LAYOUTS[head]
         if layout is None:  # pragma: no cover - a group is only opened with a layout
             continue
-        part, kept = _decode_group(layout, group, received_ms, this_year, zone)
+        part, kept = _decode_group(layout, b"".join(group), received_ms, this_year, zone)
         where = np.array(places[head], np.intp)
         if kept is not None:
             errors += len(group) - int(kept.sum())
@@ -150,11 +155,22 @@ def decode_columns(
     return Columns(*(np.concatenate(column)[order] for column in zip(*parts, strict=True))), errors
 
 
+def _alike(asdus: Sequence[bytes]) -> tuple[_Layout, bytes] | None:
+    """The layout that all ASDUs have in common, and all their octets; None when they differ or are not well-formed."""
+    length = len(asdus[0]) if asdus else 0
+    layout = _layout(asdus[0][:2]) if length else None
+    if layout is None or length != layout.length or set(map(len, asdus)) != {length}:
+        return None
+    octets, count = b"".join(asdus), len(asdus)
+    alike = octets[::length] == octets[:1] * count and octets[1::length] == octets[1:2] * count
+    return (layout, octets) if alike else None
+
+
 def _decode_group(
-    layout: _Layout, group: list[bytes], received_ms: int, this_year: int, zone: Zone
+    layout: _Layout, octets: bytes, received_ms: int, this_year: int, zone: Zone
 ) -> tuple[Columns, npt.NDArray[np.bool_] | None]:
-    """Columns of ASDUs of one layout, and which were kept when some had to be refused."""
-    rows = np.frombuffer(b"".join(group), layout.dtype)
+    """Columns of ASDUs of one layout, joined, and which were kept when some had to be refused."""
+    rows = np.frombuffer(octets, layout.dtype)
     kept: npt.NDArray[np.bool_] | None = None
     source = rows if layout.sequence else rows["objects"]
     address = source["low"] | source["high"].astype(np.uint32) << 16

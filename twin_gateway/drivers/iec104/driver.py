@@ -47,6 +47,7 @@ from twin_gateway.drivers.iec104.types import MAX_ADDRESS, MONITOR, AsduError, C
 from twin_gateway.drivers.iec104.widths import Widths
 
 _LAST_MONITOR_TYPE = 40
+_NO_MONITOR = bytes((_LAST_MONITOR_TYPE + 1,))
 _JOBS = {
     LinkService.INTERROGATE: "interrogation",
     LinkService.SYNCHRONISE: "clock",
@@ -295,6 +296,9 @@ class Iec104Driver:
         """The ASDUs of one read."""
         intake, association = self._intake, self._association
         if intake is None or association is None or association.connection is not connection:
+            return
+        if max(asdus) < _NO_MONITOR:  # by their first octets: process information and nothing else
+            intake.feed(asdus)
             return
         monitor: list[bytes] = []
         for octets in asdus:

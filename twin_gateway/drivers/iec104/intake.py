@@ -21,8 +21,10 @@ from twin_gateway.drivers.iec104.protection import IS_PROTECTION
 from twin_gateway.drivers.iec104.reads import Reads
 from twin_gateway.drivers.iec104.times import Zone
 
-GATHER_S = 0.002
-"""Under load ASDUs gather this long, so that a batch is worth its fixed cost; the first after a pause goes at once."""
+GATHER_S, GATHER_LONG_S, MUCH = 0.002, 0.01, 32
+"""ASDUs gather this long, so that a batch is worth its fixed cost; the first after a pause goes at once.
+
+The longer time holds after a batch of so many ASDUs: the station sends thousands a second."""
 GATHER_MOST = 512
 """ASDUs that gather at most, whatever the time."""
 DISCOVERED_MOST = 100_000
@@ -60,6 +62,7 @@ class Intake:
         self._loop = asyncio.get_running_loop()
         self._gathered: list[bytes] = []
         self._flushed_at = 0.0
+        self._gather_s = GATHER_S
         self._timer: asyncio.TimerHandle | None = None
         self._since: dict[int, int] = {}  # common address -> start of its first phase, ticks
         self._held: dict[int, tuple[int, float, int, int]] = {}  # row -> (common address, value, quality, time)
@@ -94,10 +97,10 @@ class Intake:
         """Take the monitor ASDUs of one read."""
         self._gathered.extend(asdus)
         now = self._loop.time()
-        if len(self._gathered) >= GATHER_MOST or now - self._flushed_at >= GATHER_S:
+        if len(self._gathered) >= GATHER_MOST or now - self._flushed_at >= self._gather_s:
             self.flush()
         elif self._timer is None:
-            self._timer = self._loop.call_at(self._flushed_at + GATHER_S, self.flush)
+            self._timer = self._loop.call_at(self._flushed_at + self._gather_s, self.flush)
 
     def close(self) -> None:
         """The association is over; what has gathered is published."""
@@ -115,6 +118,7 @@ class Intake:
         if not asdus:
             return
         self._gathered = []
+        self._gather_s = GATHER_LONG_S if len(asdus) >= MUCH else GATHER_S
         self._flushed_at = self._loop.time()
         received_ms = time.time_ns() // 1_000_000
         columns, errors = decode_columns(asdus, received_ms=received_ms, this_year=self._this_year(), zone=self._zone)
