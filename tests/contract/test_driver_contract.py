@@ -7,20 +7,16 @@ import contextlib
 import socket
 from dataclasses import replace
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
+from peers.driver_bed import Bed, Recorder
 from peers.waiting import patient, until
 
 from address_space.ports import Verb
 from address_space.quality import Quality, StatusCode
 from twin_gateway.drivers.contract import BoundPoint, DeviceCommand, DeviceConfig, Driver, FieldSpec, PointChange
 from twin_gateway.drivers.registry import protocol, protocol_names
-
-if TYPE_CHECKING:
-    from contract.conftest import Bed, Recorder
-else:
-    Bed = Recorder = Any
 
 
 @contextlib.asynccontextmanager

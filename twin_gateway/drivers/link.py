@@ -231,6 +231,8 @@ class LinkSupervisor(LinkServices):
         if was_up:
             self.counters["losses"] += 1
             self._note_flap()
+        else:
+            self.counters["attempts_failed"] += 1
         if self._announced:
             log.debug("link %s still down: %s", self._name, reason)
             return

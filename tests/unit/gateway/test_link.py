@@ -119,6 +119,8 @@ async def test_an_unreachable_device_is_reported_once_and_tried_ever_more_slowly
     assert 4 <= len(driver.started) <= 9
     assert gaps[-1] > 2 * gaps[0]
     assert [event.code for event in cursor.take()] == ["D01"]
+    assert len(driver.started) - 1 <= link.counters["attempts_failed"] <= len(driver.started)
+    assert not link.counters["losses"], "what was never up cannot be lost"
 
 
 async def test_a_fault_of_the_driver_is_counted_and_does_not_end_the_supervision(tmp_path: Path) -> None:

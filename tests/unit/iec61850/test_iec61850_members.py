@@ -172,6 +172,21 @@ async def test_selection_of_several_elements_is_no_member(alternate):
         await members(member("MMXU1$MX$HPhV$har", alternate))
 
 
+async def test_name_that_is_no_ascii_is_no_answer_of_a_device():
+    torn = Answers(ber.encode_tlv(0xA0, ber.encode_tlv(0x1A, b"MMXU1\xb5MX")) + ber.encode_tlv(0x81, b"\0"))
+    with pytest.raises(MmsProtocolError):
+        await services.names(torn, 0, "IEDLD0")
+    foreign = ber.encode_tlv(0xA1, ber.encode_tlv(0x1A, b"IEDLD\xb0") + ber.encode_tlv(0x1A, b"MMXU1$MX$A"))
+    with pytest.raises(MmsProtocolError):
+        await members(ber.encode_tlv(0x30, ber.encode_tlv(0xA0, foreign)))
+    component = ber.encode_tlv(0x30, ber.encode_tlv(0x80, b"q\xff") + ber.encode_tlv(0xA1, b"\x83\x00"))
+    torn = Answers(
+        ber.encode_tlv(0x80, b"\0") + ber.encode_tlv(0xA2, ber.encode_tlv(0xA2, ber.encode_tlv(0xA1, component)))
+    )
+    with pytest.raises(MmsProtocolError):
+        await services.type_of(torn, ObjectName("MMXU1", "IEDLD0"))
+
+
 def test_data_sets_to_be_made_fit_the_device():
     objects = [f"IEDLD0/GGIO1$ST$Ind{number}" for number in range(250)] + ["IEDLD0/GGIO1$CF$Ind1"]
     link = Answers()

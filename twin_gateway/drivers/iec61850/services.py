@@ -26,7 +26,7 @@ async def names(link: Association, object_class: int, domain: str | None = None)
     """All names of a class, page by page (`OBJECT_CLASS_*` of the codec).
 
     Raises:
-        MmsProtocolError: the server's pages never end.
+        MmsProtocolError: the server's pages never end, or a name is none.
         MmsError: as `Association.request`.
     """
     found: list[str] = []
@@ -34,7 +34,7 @@ async def names(link: Association, object_class: int, domain: str | None = None)
     for _ in range(_MAX_PAGES):
         answer = await link.request(pdu.get_name_list_request(object_class, domain, after))
         page, more = decoded(pdu.get_name_list_response, answer.content)
-        found += page
+        found += map(_identifier, page)
         if not more or not page or page[-1] == after:
             return found
         if len(found) > _MAX_NAMES:
@@ -64,8 +64,15 @@ def members_response(content: bytes) -> list[str]:
     """The members in the answer to `data_set_members`; raises whatever the codec library raises on nonsense."""
     for found in ber.iter_tlvs(content):
         if found.tag == 0xA1:
-            return [_member(entry.value) for entry in ber.iter_tlvs(found.value)]
+            return [_identifier(_member(entry.value)) for entry in ber.iter_tlvs(found.value)]
     raise MmsProtocolError("data set without members")
+
+
+def _identifier(name: str) -> str:
+    """A name that the device gave, which is asked for by it; what is no ASCII has been replaced by the codec."""
+    if not name.isascii():
+        raise MmsProtocolError(f"a name that no device may have: {name!r:.100}")
+    return name
 
 
 def _member(entry: bytes) -> str:

@@ -64,7 +64,7 @@ class _Decoder:
             return ArrayType(self._number(*found[0x81], signed=False), self.only(*found[0xA2], depth + 1))
         if tag == 0xA0:  # the name of a type
             for _, inner, end in fields(self._content, start, stop):
-                return NamedType(self._content[inner:end].decode("ascii", "replace"))
+                return NamedType(self._identifier(inner, end))
             raise MmsProtocolError("type without a name")
         return self._primitive(tag, start, stop)
 
@@ -72,7 +72,7 @@ class _Decoder:
         name, kind = "", None
         for tag, inner, end in fields(self._content, start, stop):
             if tag == 0x80:
-                name = self._content[inner:end].decode("ascii", "replace")
+                name = self._identifier(inner, end)
             elif tag == 0xA1:
                 kind = self.only(inner, end, depth + 1)
         if kind is None:
@@ -90,6 +90,12 @@ class _Decoder:
         if number in _SIZED and stop > start:
             return PrimitiveType(kind, self._number(start, stop, signed=True))
         return PrimitiveType(kind)
+
+    def _identifier(self, start: int, stop: int) -> str:
+        try:
+            return self._content[start:stop].decode("ascii")
+        except UnicodeDecodeError as error:
+            raise MmsProtocolError(f"a name that no device may have: {self._content[start:stop]!r:.100}") from error
 
     def _number(self, start: int, stop: int, *, signed: bool) -> int:
         if not 0 < stop - start <= _MAX_SIZE:
