@@ -14,6 +14,8 @@ from typing import Any
 
 import pytest
 
+from twin_gateway.bench import latency_goose
+
 FIGURES = {
     "opcua": (
         "updates_per_s",
@@ -41,7 +43,8 @@ FIGURES = {
     "coap": ("notifications_per_cpu_s",),
     "mqtt": ("points_per_s",),
     "history": ("rows_per_processor_s", "octets_a_row_closed", "read_day_closed_ms", "p99_ms", "p99_ms_with_history"),
-    "latency": ("iec104_p95_ms", "iec61850_p95_ms", "coap_p95_ms", "dlms_p95_ms"),
+    "latency": ("iec104_p95_ms", "iec61850_p95_ms", "coap_p95_ms", "dlms_p95_ms")
+    + (() if latency_goose.refusal() else ("goose_p95_ms",)),
     "twin": (
         "topology_tie_p95_ms",
         "powerflow_flow_10k",

@@ -1,6 +1,6 @@
 """Devices whose every value says when it was sent, for measuring how long a change is under way.
 
-    python -m twin_gateway.simulate.stamped iec104|iec61850|coap|dlms RATE POINTS
+    python -m twin_gateway.simulate.stamped iec104|iec61850|coap|dlms|goose RATE POINTS
 
 The value is a count of quarters of a millisecond since 1970, modulo 2^23, so that a single-precision float holds it
 exactly. One line goes to stdout: {"port": …}. Changes go out evenly, RATE a second, once a client takes them; the end
@@ -42,6 +42,7 @@ from twin_gateway.drivers.iec61850.transport import Cotp
 from twin_gateway.simulate import iec61850_flood
 from twin_gateway.simulate.coap_flood import FloodServer
 from twin_gateway.simulate.dlms_push import PushingMeter, unused_port
+from twin_gateway.simulate.goose_streams import GooseStreams
 from twin_gateway.simulate.iec104_flood import FloodStation
 
 STAMP_MODULO = 1 << 23
@@ -170,11 +171,19 @@ def _iec61850(rate: float, points: int) -> None:
     sys.stdin.read()
 
 
+def _goose(rate: float, points: int) -> None:
+    """Multicast on the loopback interface: there is no port, and nobody is waited for."""
+    streams = GooseStreams("lo", points, stamp)
+    threading.Thread(target=streams.run, args=(rate,), daemon=True).start()
+    _ready(0)
+    sys.stdin.read()
+
+
 def _ready(port: int) -> None:
     print(json.dumps({"ready": True, "port": port}), flush=True)
 
 
-DEVICES = {"iec104": _iec104, "iec61850": _iec61850, "coap": _coap, "dlms": _dlms}
+DEVICES = {"iec104": _iec104, "iec61850": _iec61850, "coap": _coap, "dlms": _dlms, "goose": _goose}
 
 
 def main(arguments: list[str] | None = None) -> int:
