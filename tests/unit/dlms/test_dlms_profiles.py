@@ -17,7 +17,7 @@ from twin_gateway.drivers.dlms.errors import MalformedApduError
 from twin_gateway.drivers.dlms.logs import code_column
 from twin_gateway.drivers.dlms.positions import RECENT, Position, Positions, read_json, write_json
 from twin_gateway.drivers.dlms.profile import columns_of, rows_to_batch
-from twin_gateway.drivers.dlms.reading import Scale
+from twin_gateway.drivers.dlms.scales import Scale
 from twin_gateway.drivers.dlms.tables import event_codes, models, status_bits, status_word
 
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)

@@ -13,7 +13,8 @@ from twin_gateway.drivers.dlms.axdr import BitString
 from twin_gateway.drivers.dlms.config import SPEC, DlmsConfig
 from twin_gateway.drivers.dlms.errors import AccessError, ActionError, MalformedApduError, ServiceError
 from twin_gateway.drivers.dlms.quality import of_access_result
-from twin_gateway.drivers.dlms.reading import Reading, UnitMismatchError, scale_of
+from twin_gateway.drivers.dlms.reading import Reading
+from twin_gateway.drivers.dlms.scales import UnitMismatchError, scale_of
 
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
 TYPES = {"DPC": ValueType.INT32, "SPS": ValueType.BOOLEAN, "VSS": ValueType.STRING, "INS": ValueType.INT32}
@@ -26,7 +27,7 @@ def point(row, code, cdc="MV", quantity=None, unit=None, **fields):
 
 def read(points, values, scalers=()):
     reading = Reading(points, UTC, 1)
-    reading.take_scalers(reading.missing_scalers(), list(scalers))
+    reading.scalers.take(reading.missing_scalers(), list(scalers))
     return reading, reading.batch(values, NOW)
 
 
@@ -76,9 +77,9 @@ def test_without_a_scaler_there_is_no_value():
 
 def test_a_scaler_that_is_temporarily_unavailable_is_asked_for_again():
     reading = Reading([point(0, "1-0:32.7.0", quantity="voltage")], UTC, 1)
-    reading.take_scalers(reading.missing_scalers(), [AccessError(2)])
+    reading.scalers.take(reading.missing_scalers(), [AccessError(2)])
     assert reading.missing_scalers()
-    reading.take_scalers(reading.missing_scalers(), [[-1, 35]])
+    reading.scalers.take(reading.missing_scalers(), [[-1, 35]])
     assert not reading.missing_scalers() and reading.batch([2301], NOW).values[0] == 230.1
 
 

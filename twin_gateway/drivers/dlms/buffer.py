@@ -12,12 +12,11 @@ from datetime import UTC, datetime, timedelta, tzinfo
 
 from twin_gateway.drivers.dlms import obis
 from twin_gateway.drivers.dlms.axdr import Value
-from twin_gateway.drivers.dlms.clock import MeterTime
+from twin_gateway.drivers.dlms.clock import MeterTime, zone_time
 from twin_gateway.drivers.dlms.contact import Contact
 from twin_gateway.drivers.dlms.errors import DlmsError, MalformedApduError
 from twin_gateway.drivers.dlms.obis import Attribute
 from twin_gateway.drivers.dlms.positions import Position, row_key
-from twin_gateway.drivers.dlms.reading import zone_time
 from twin_gateway.drivers.dlms.services import by_entry, by_range
 
 BUFFER, CAPTURE_OBJECTS, CAPTURE_PERIOD, ENTRIES_IN_USE, PROFILE_ENTRIES = 2, 3, 4, 7, 8

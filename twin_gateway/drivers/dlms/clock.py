@@ -11,6 +11,7 @@ from datetime import UTC, datetime, timedelta, tzinfo
 from enum import IntFlag
 from struct import Struct
 
+from twin_gateway.drivers.dlms.axdr import Value
 from twin_gateway.drivers.dlms.errors import MalformedApduError
 
 _DATE_TIME = Struct(">HBBBBBBBhB")
@@ -95,6 +96,16 @@ def decode_date_time(
     except (ValueError, OverflowError) as error:
         raise MalformedApduError(f"not a date-time: {octets.hex()}") from error
     return MeterTime(moment.replace(fold=0), status, unspecified)
+
+
+def zone_time(value: Value, zone: tzinfo, sign: int, after: datetime | None = None) -> MeterTime | None:
+    """The time in a clock value or profile column; None when it is no date-time. See decode_date_time."""
+    if not isinstance(value, bytes):
+        return None
+    try:
+        return decode_date_time(value, zone, sign, after)
+    except MalformedApduError:
+        return None
 
 
 def encode_date_time(moment: datetime, status: int = 0, weekday: bool = False, deviation_sign: int = 1) -> bytes:

@@ -7,11 +7,10 @@ from datetime import UTC, datetime, timedelta, timezone, tzinfo
 
 from twin_gateway.drivers.dlms import obis
 from twin_gateway.drivers.dlms.axdr import Tag, encode
-from twin_gateway.drivers.dlms.clock import STATUS_UNSPECIFIED, UNSPECIFIED, ClockStatus, encode_date_time
+from twin_gateway.drivers.dlms.clock import STATUS_UNSPECIFIED, UNSPECIFIED, ClockStatus, encode_date_time, zone_time
 from twin_gateway.drivers.dlms.contact import Contact
 from twin_gateway.drivers.dlms.errors import AccessError, DlmsError
 from twin_gateway.drivers.dlms.obis import Attribute
-from twin_gateway.drivers.dlms.reading import zone_time
 
 CLOCK = Attribute(obis.CLOCK, obis.CLOCK_LN, 2)
 

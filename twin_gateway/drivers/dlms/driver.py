@@ -27,6 +27,7 @@ from twin_gateway.drivers.contract import (
 from twin_gateway.drivers.dlms import disconnector, obis
 from twin_gateway.drivers.dlms.axdr import Tag, Value, encode
 from twin_gateway.drivers.dlms.ciphering import Ciphering, Counter, Key
+from twin_gateway.drivers.dlms.clock import zone_time
 from twin_gateway.drivers.dlms.clock_watch import ClockWatch
 from twin_gateway.drivers.dlms.config import DlmsConfig, Push, disconnector_of
 from twin_gateway.drivers.dlms.contact import Contact, Site
@@ -47,7 +48,8 @@ from twin_gateway.drivers.dlms.pace import Pace, pace_of
 from twin_gateway.drivers.dlms.positions import Positions, file_of
 from twin_gateway.drivers.dlms.profile import ProfileReader
 from twin_gateway.drivers.dlms.push import PushReceiver, push_time
-from twin_gateway.drivers.dlms.reading import Reading, Scale, zone_time
+from twin_gateway.drivers.dlms.reading import Reading
+from twin_gateway.drivers.dlms.scales import Scale
 from twin_gateway.drivers.dlms.session import Progress, ReplyTimeoutError, Session, SessionClosedError
 
 _log = logging.getLogger(__name__)
@@ -222,7 +224,7 @@ class DlmsDriver:
         if self._counter is None:
             # Beside the links' own directories: one journal for all of them. Links that share a key and a system title
             # must draw from one counter, and a thousand meters are to cost one sync at the start.
-            store = CounterStore.shared(link.data_directory.parent / "dlms-counters.journal")
+            store = await CounterStore.shared(link.data_directory.parent / "dlms-counters.journal")
             self._counter = store.counter(counter_key(title, encryption))
         await self._counter.ensure()
         dedicated = Key(secrets.token_bytes(16)) if self._config.dedicated_key else None
@@ -299,9 +301,9 @@ class DlmsDriver:
         try:
             missing = reading.missing_scalers()
             if missing:
-                reading.take_scalers(missing, await session.do(session.association.get_many(missing)))
+                reading.scalers.take(missing, await session.do(session.association.get_many(missing)))
                 if self._push is not None:
-                    self._push.keep_scalers(reading.kept_scalers())
+                    self._push.keep_scalers(reading.scalers.kept())
             values = await session.do(session.association.get_many(reading.attributes))
         except DlmsError as error:
             contact.failed(error)

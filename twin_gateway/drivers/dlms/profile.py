@@ -18,7 +18,7 @@ from twin_gateway.drivers.dlms.contact import Contact, Site
 from twin_gateway.drivers.dlms.errors import DlmsError
 from twin_gateway.drivers.dlms.obis import Attribute
 from twin_gateway.drivers.dlms.positions import Positions
-from twin_gateway.drivers.dlms.reading import Scale
+from twin_gateway.drivers.dlms.scales import Scale
 from twin_gateway.drivers.dlms.tables import status_word
 
 _log = logging.getLogger(__name__)

@@ -34,7 +34,7 @@ class PushReceiver:
 
     Attributes:
         heard: set by every notification that was taken.
-        scalers: scaler and unit by attribute, as kept; see Reading.kept_scalers.
+        scalers: scaler and unit by attribute, as kept; see Scalers.kept.
     """
 
     def __init__(self, config: DlmsConfig, push: Push, path: Path, cipher: Ciphering | None, deliver: Deliver) -> None:
