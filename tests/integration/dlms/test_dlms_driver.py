@@ -252,16 +252,16 @@ async def test_a_meter_that_has_seen_higher_counters_is_followed_forward(dlms, p
         link = dlms.MemoryLink(directory)
         driver = dlms.Driver("m1", dlms.config(peer, "hls-gmac"), registers(dlms))
         if attempt:
-            driver._counter = counter_at_one(directory)
+            driver._counter = await counter_at_one(directory)
         async with dlms.Running(driver, link):
             await link.until(lambda link=link: link.batches)
         assert link.counters["counter_errors"] == attempt
 
 
-def counter_at_one(directory):
+async def counter_at_one(directory):
     from twin_gateway.drivers.dlms.counters import CounterStore
 
-    return CounterStore.shared(directory / "dlms-counters.journal").counter("lost", 1)
+    return (await CounterStore.shared(directory / "dlms-counters.journal")).counter("lost", 1)
 
 
 async def test_killed_meters_are_noticed_and_read_again_after_their_restart(dlms, pydlms_meters, link):

@@ -134,11 +134,59 @@ def test_a_second_process_is_kept_out(path):
     CounterStore(path).close()
 
 
-def test_links_of_one_process_share_a_store_until_the_last_lets_go(path):
-    first = CounterStore.shared(path)
-    assert CounterStore.shared(path) is first
-    del first
-    CounterStore.shared(path).close()
+async def test_links_of_one_process_share_a_store_until_the_last_lets_go(path):
+    first, second = await asyncio.gather(CounterStore.shared(path), CounterStore.shared(path))
+    assert first is second and await CounterStore.shared(path) is first
+    del first, second
+    (await CounterStore.shared(path)).close()
+
+
+async def test_opening_the_store_does_not_make_the_event_loop_wait_for_the_disk(path, monkeypatch):
+    syncs = []
+    real = os.fsync
+    monkeypatch.setattr(os, "fsync", lambda fd: (syncs.append(threading.current_thread()), real(fd)))
+    (await CounterStore.shared(path)).close()
+    assert syncs and threading.main_thread() not in syncs
+
+
+async def test_a_journal_that_cannot_be_compacted_goes_on_and_keeps_no_file_open(path, monkeypatch):
+    monkeypatch.setattr("twin_gateway.drivers.dlms.counters._COMPACT_LINES", 10)
+    store = CounterStore(path)
+    open_files = len(os.listdir("/proc/self/fd"))
+
+    def full(_self, _target):
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("pathlib.Path.replace", full)
+        for _ in range(100):
+            await store.take("k", 0)
+    assert len(os.listdir("/proc/self/fd")) == open_files
+    store.close()
+    store = CounterStore(path)
+    assert store.counter("k", 1).value == 100 * BLOCK
+    store.close()
+
+
+async def test_what_is_reserved_after_a_compaction_that_failed_at_its_end_is_known_after_a_restart(path, monkeypatch):
+    monkeypatch.setattr("twin_gateway.drivers.dlms.counters._COMPACT_LINES", 10)
+    store = CounterStore(path)
+
+    def broken(_directory):
+        raise OSError(5, "Input/output error")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("twin_gateway.drivers.dlms.counters.sync_directory", broken)
+        for _ in range(13):
+            await store.take("k", 0)
+        with pytest.raises(OSError, match="Input"):
+            # Which file a power failure would leave is not known: no numbers.
+            await store.take("k", 0)
+    start, end = await store.take("k", 0)
+    store.close()
+    store = CounterStore(path)
+    assert store.counter("k", 1).value == end > start
+    store.close()
 
 
 async def test_a_failing_disk_gives_no_numbers_and_leaves_no_half_line(path, monkeypatch):
@@ -209,3 +257,93 @@ def test_no_number_is_used_twice_over_kill_9(path):
         used += [int(line) for line in lines if line.endswith("\n")]
     assert len(used) >= 4500
     assert used == sorted(set(used))
+
+
+class _Cut(BaseException):
+    """The power goes."""
+
+
+class _Disk:
+    """Lets the power go at the n-th call that writes; keeps what is on disk for sure: what was synced."""
+
+    def __init__(self, folder, monkeypatch, cut_at):
+        self.folder = folder
+        self.left = cut_at
+        self.files = self._seen()
+        self.names = dict(self.files)
+        self._write, self._fsync, self._rename = os.write, os.fsync, os.replace
+        monkeypatch.setattr(os, "write", self.write)
+        monkeypatch.setattr(os, "fsync", self.fsync)
+        monkeypatch.setattr(os, "replace", self.rename)
+
+    def _seen(self):
+        return {path.name: path.read_bytes() for path in self.folder.iterdir()}
+
+    def _tick(self):
+        self.left -= 1
+        if self.left == 0:
+            raise _Cut
+
+    def write(self, descriptor, data):
+        try:
+            self._tick()
+        except _Cut:
+            self._write(descriptor, data[: len(data) // 2])
+            raise
+        return self._write(descriptor, data)
+
+    def fsync(self, descriptor):
+        self._tick()
+        self._fsync(descriptor)
+        path = os.readlink(f"/proc/self/fd/{descriptor}")
+        if os.path.isdir(path):
+            # The names are those of now; what they name is as far as it was synced.
+            self.names = {name: self.files.get(name, b"") for name in self._seen()}
+        else:
+            name = os.path.basename(path)
+            self.files[name] = (self.folder / name).read_bytes()
+            if name in self.names:
+                self.names[name] = self.files[name]
+
+    def rename(self, old, new):
+        self._tick()
+        self._rename(old, new)
+        self.files[os.path.basename(new)] = self.files.pop(os.path.basename(old), b"")
+
+    def forget_unsynced(self):
+        for path in self.folder.iterdir():
+            path.unlink()
+        for name, content in self.names.items():
+            (self.folder / name).write_bytes(content)
+
+
+@pytest.mark.parametrize("outage", ["of the process", "of the power"])
+async def test_no_number_is_used_twice_wherever_an_outage_cuts_the_writing_short(path, monkeypatch, outage):
+    monkeypatch.setattr("twin_gateway.drivers.dlms.counters._COMPACT_LINES", 2)
+    monkeypatch.setattr("twin_gateway.drivers.dlms.counters.BLOCK", 80)
+    used, cuts = set(), 0
+    for cut_at in range(1, 60):
+        with monkeypatch.context() as patch:
+            disk = _Disk(path.parent, patch, cut_at)
+            store = None
+            try:
+                store = CounterStore(path)
+                counters = [store.counter("k", 1), store.counter("k", 1), store.counter("other", 1)]
+                for _ in range(5):
+                    for counter in counters:
+                        # All that is reserved, and as a meter's hint moves it.
+                        await counter.ensure()
+                        numbers = {
+                            (counter is counters[2], counter.next()) for _ in range(counter.limit - counter.value)
+                        }
+                        assert not numbers & used
+                        used |= numbers
+                        counter.forward(counter.value + 10)
+            except _Cut:
+                cuts += 1
+            if store is not None:
+                store.close()
+        # A process that is killed leaves what it wrote, a computer without power what it synced.
+        if outage == "of the power":
+            disk.forget_unsynced()
+    assert cuts > 20

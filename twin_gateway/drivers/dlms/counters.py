@@ -11,6 +11,7 @@ import asyncio
 import fcntl
 import logging
 import os
+import threading
 import time
 import zlib
 from pathlib import Path
@@ -66,6 +67,9 @@ class CounterStore:
         self._next: dict[str, int] = {}
         self._pending: dict[str, int] = {}
         self._waiting: asyncio.Task[None] | None = None
+        self._file = -1
+        self._lines = 0
+        self._name_synced = False
         path.parent.mkdir(parents=True, exist_ok=True)
         # The lock has a file of its own: compaction replaces the journal.
         self._open = False
@@ -78,24 +82,33 @@ class CounterStore:
         try:
             self._load()
             self._next.update(self._ends)
-            self._file = self._rewrite()
+            self._rewrite()
+            self._sync_name()
         except BaseException:
+            if self._file >= 0:
+                os.close(self._file)
             os.close(self._lock)
             raise
         self._open = True
 
     @classmethod
-    def shared(cls, path: Path) -> CounterStore:
+    async def shared(cls, path: Path) -> CounterStore:
         """The one store of this process for a path, opened when nobody uses it yet and closed with its last user.
 
         Raises:
             CounterStoreError: see the class.
         """
-        path = path.resolve()
+        # Opening waits for the disk twice, which must not hold up the other links.
         store = _shared.get(path)
-        if store is None:
-            store = _shared[path] = cls(path)
-        return store
+        return store if store is not None else await asyncio.to_thread(cls._open_shared, path)
+
+    @classmethod
+    def _open_shared(cls, path: Path) -> CounterStore:
+        with _opening:
+            whole = path.resolve()
+            store = _shared.get(whole) or cls(path)
+            _shared[path] = _shared[whole] = store
+            return store
 
     def close(self) -> None:
         """Gives the file up; counters taken from this store can no longer reserve."""
@@ -126,16 +139,27 @@ class CounterStore:
             # Written but never synced, therefore never used.
             _log.warning("%s: an unfinished last line was left by a crash and is ignored", self._path)
 
-    def _rewrite(self) -> int:
-        """Writes what is known into a new file, atomically; returns its descriptor, open for appending."""
+    def _rewrite(self) -> None:
+        """Writes what is known into a new file, which takes the place of the old one at once."""
         fresh = self._path.with_suffix(".new")
         descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND | os.O_CLOEXEC, 0o600)
-        _write(descriptor, b"".join([_line(key, end) for key, end in self._ends.items()]))
-        os.fsync(descriptor)
-        fresh.replace(self._path)
-        sync_directory(self._path.parent)
-        self._lines = len(self._ends)
-        return descriptor
+        try:
+            _write(descriptor, b"".join([_line(key, end) for key, end in self._ends.items()]))
+            os.fsync(descriptor)
+            fresh.replace(self._path)
+        except BaseException:
+            os.close(descriptor)
+            raise
+        # From here on nothing may go to the old file: nobody will ever read it again.
+        if self._file >= 0:
+            os.close(self._file)
+        self._file, self._lines, self._name_synced = descriptor, len(self._ends), False
+
+    def _sync_name(self) -> None:
+        """Makes sure that a power failure does not bring the file before the last rewriting back."""
+        if not self._name_synced:
+            sync_directory(self._path.parent)
+            self._name_synced = True
 
     def counter(self, key: str, first: int | None = None) -> StoredCounter:
         """The counter of a key; `first` is where a key that was never seen starts.
@@ -193,14 +217,24 @@ class CounterStore:
             # Half a line would make everything after it unreadable.
             os.ftruncate(self._file, size)
             raise
+        self._sync_name()
         self._ends.update(rising)
         self._lines += len(rising)
         if self._lines > _COMPACT_LINES + 2 * len(self._ends):
-            old, self._file = self._file, self._rewrite()
-            os.close(old)
+            self._compact()
+
+    def _compact(self) -> None:
+        try:
+            self._rewrite()
+            self._sync_name()
+        except OSError as error:
+            # What was asked for is on disk all the same; the next try comes with as many lines again.
+            _log.warning("%s could not be made shorter (%s)", self._path, error)
+            self._lines = len(self._ends)
 
 
 _shared: WeakValueDictionary[Path, CounterStore] = WeakValueDictionary()
+_opening = threading.Lock()
 
 
 def _write(descriptor: int, data: bytes) -> None:
