@@ -38,7 +38,7 @@ FIGURES = {
     ),
     "mapping": ("seconds", "points", "csafeloader_seconds"),
     "iec104": ("points_per_s_1", "points_per_s_15"),
-    "iec61850": ("leaves_per_s",),
+    "iec61850": ("leaves_per_s", "single_change_reports_per_s"),
     "dlms": ("cycle_s",),
     "coap": ("notifications_per_cpu_s",),
     "mqtt": ("points_per_s",),

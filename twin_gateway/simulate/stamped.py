@@ -12,44 +12,28 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import socket
 import struct
 import sys
-import tempfile
 import threading
 import time
 from datetime import UTC, datetime
-from pathlib import Path
 
-from open61850.data import (
-    BitStringData,
-    BoolData,
-    FloatData,
-    IECData,
-    RawData,
-    StructureData,
-    TimestampData,
-    UIntData,
-    VisibleStringData,
-    encode_binary_time,
-)
-from open61850.mms import pdu
-from open61850.server import IedModel, MmsServer, protocol
+from open61850.data import BitStringData, FloatData, StructureData, TimestampData
 
 from twin_gateway.drivers.iec104.link import Connection
 from twin_gateway.drivers.iec104.times import encode_cp56
 from twin_gateway.drivers.iec104.types import Cause
 from twin_gateway.drivers.iec61850.transport import Cotp
-from twin_gateway.simulate import iec61850_flood
 from twin_gateway.simulate.coap_flood import FloodServer
 from twin_gateway.simulate.dlms_push import PushingMeter, unused_port
 from twin_gateway.simulate.goose_streams import GooseStreams
 from twin_gateway.simulate.iec104_flood import FloodStation
+from twin_gateway.simulate.iec61850_flood import CHANGE, FloodIed
 
 STAMP_MODULO = 1 << 23
 STAMPS_A_SECOND = 4000
 _TICK_S = 0.001
-_DATA_CHANGE = 0x40
-_SETTLED_S = 1.0
 
 
 def stamp() -> int:
@@ -120,54 +104,22 @@ def _dlms(rate: float, points: int) -> None:
 
 
 def _iec61850(rate: float, points: int) -> None:
-    with tempfile.NamedTemporaryFile("w", suffix=".cid", encoding="utf-8") as file:
-        file.write(iec61850_flood.scl())
-        file.flush()
-        model = IedModel.from_scl(Path(file.name))
-    ((data_set, members),) = model.data_sets.items()
-    simple = [number for number, member in enumerate(members) if str(member).rpartition("$")[2] in {"TotW", "Hz"}]
-    simple = simple[:points]
-    server = MmsServer(model, host="127.0.0.1", port=0)
-    server.start()
+    ied = FloodIed()
+    simple = ied.numbers("TotW", "Hz")[:points]
 
-    def report(number: int, member: int) -> bytes:
-        now = datetime.now(UTC)
-        inclusion = (1 << (len(members) - 1 - member)) << (-len(members) % 8)
-        results: list[IECData | int] = [
-            VisibleStringData("flood"),
-            BitStringData(b"\x78\x80", 6),
-            UIntData(number % 65_536),
-            RawData(0x8C, encode_binary_time(now)),
-            VisibleStringData(f"{data_set.domain}/{data_set.item}"),
-            UIntData(1),
-            BitStringData(inclusion.to_bytes(-(-len(members) // 8), "big"), -len(members) % 8),
-            StructureData([StructureData([FloatData(stamp())]), BitStringData(b"\0\0", 3), TimestampData(now, 0x0A)]),
-            BitStringData(bytes((_DATA_CHANGE,)), 1),
-        ]
-        return pdu.wrap(protocol.information_report(results, list_name="RPT"))
-
-    def run() -> None:
-        cotp = Cotp()
-        cotp.tpdu_size = 1 << 11
+    def send(sock: socket.socket, cotp: Cotp) -> None:
+        began, sent = time.monotonic(), 0
         while True:
-            state = model.get("FLOODLD0/LLN0$RP$urMeasurement01$RptEna")
-            if not (isinstance(state, BoolData) and state.value and server.connections):
-                time.sleep(0.05)
-                continue
-            time.sleep(_SETTLED_S)  # the client still configures, reads and interrogates
-            sock = server.connections[0].iso._sock
-            began, sent = time.monotonic(), 0
-            try:
-                while True:
-                    while sent < rate * (time.monotonic() - began):
-                        sock.sendall(cotp.encode(report(sent, simple[sent % len(simple)])))
-                        sent += 1
-                    time.sleep(_TICK_S)
-            except OSError:
-                time.sleep(0.2)
+            while sent < rate * (time.monotonic() - began):
+                value = StructureData([FloatData(stamp())])
+                now = TimestampData(datetime.now(UTC), 0x0A)
+                member = StructureData([value, BitStringData(b"\0\0", 3), now])
+                sock.sendall(cotp.encode(ied.report(sent, {simple[sent % len(simple)]: member}, CHANGE)))
+                sent += 1
+            time.sleep(_TICK_S)
 
-    threading.Thread(target=run, daemon=True).start()
-    _ready(server.port)
+    ied.feed(send)
+    _ready(ied.port)
     sys.stdin.read()
 
 

@@ -33,7 +33,9 @@ from open61850.server import protocol
 
 from address_space import clock
 from address_space.quality import Quality, TimeFlag, from_61850
+from twin_gateway.drivers.iec61850 import report as report_module
 from twin_gateway.drivers.iec61850 import tlv
+from twin_gateway.drivers.iec61850 import values as mms
 from twin_gateway.drivers.iec61850.errors import MmsProtocolError
 from twin_gateway.drivers.iec61850.plan import Plan, Signal, leaves
 from twin_gateway.drivers.iec61850.report import ReadDecoder, ReportDecoder, Subscription, UnknownReport
@@ -245,6 +247,28 @@ def test_equal_reports_are_walked_once():
     assert decoder.walked == 1
 
 
+def test_single_changes_of_many_members_are_walked_once_each():
+    members, signals = measured(40)
+    decoder = subscribed(members, signals)
+    for sequence in range(1000):
+        encoded = Sender(members).report([sequence % 40], [sample(sequence)], sequence)
+        assert decoder.decode(encoded, *places(encoded)).columns.values.tolist() == [sequence]
+    assert decoder.walked == 80  # numbers of one octet and of two
+
+
+def test_layouts_of_ever_other_messages_take_no_more_memory(monkeypatch):
+    monkeypatch.setattr(report_module, "_LAYOUTS", 50)
+    members, signals = measured(64)
+    decoder = subscribed(members, signals)
+    for number in range(300):
+        included = [at for at in range(12) if number >> at & 1] or [63]
+        encoded = Sender(members).report(included, [sample(1.0)] * len(included))
+        decoder.decode(encoded, *places(encoded))
+    kept = [shape for alike in decoder._shapes.values() for shape in alike]
+    assert len(kept) == decoder._count <= 50
+    assert sum(shape.layout.length for shape in kept) == decoder._octets <= 1 << 20
+
+
 @pytest.mark.parametrize("raw", [b"\x7f\x7f\xff\xff", b"\x7f\x80\0\0", b"\xff\x80\0\0", b"\x7f\xc0\0\0", b"\0\0\0\1"])
 def test_extreme_floats_come_through(raw):
     decoder = subscribed(*measured(1))
@@ -278,21 +302,17 @@ def test_clock_that_was_never_set_gives_no_time():
 
 @given(st.integers(1, (1 << 32) - 1), st.integers(0, (1 << 24) - 1))
 def test_fraction_of_a_second_is_exact_to_a_tick(seconds, fraction):
-    from twin_gateway.drivers.iec61850.values import times
-
     raw = seconds.to_bytes(4, "big") + fraction.to_bytes(3, "big") + b"\0"
-    found, _ = times(np.frombuffer(raw, np.uint8), np.array([0]))
+    found, _ = mms.times(np.frombuffer(raw, np.uint8), mms.places(np.array([0]), 8))
     exact = clock.UNIX_EPOCH_TICKS + seconds * 10**7 + fraction * 10**7 / 2**24
     assert math.isclose(float(found[0]) - exact, 0.0, abs_tol=20.0)  # float64 cannot say it closer
     assert found[0] == clock.UNIX_EPOCH_TICKS + seconds * 10**7 + (2 * fraction * 10**7 + (1 << 24)) // (1 << 25)
 
 
 def test_millisecond_as_devices_write_it_is_that_millisecond():
-    from twin_gateway.drivers.iec61850.values import times
-
     for millisecond in range(1000):
         raw = b"\0\0\0\1" + (millisecond * (1 << 24) // 1000).to_bytes(3, "big") + b"\0"
-        found, _ = times(np.frombuffer(raw, np.uint8), np.array([0]))
+        found, _ = mms.times(np.frombuffer(raw, np.uint8), mms.places(np.array([0]), 8))
         assert abs(int(found[0]) - clock.UNIX_EPOCH_TICKS - 10**7 - millisecond * 10_000) <= 1
 
 

@@ -145,6 +145,13 @@ def mutated(message, chance):
     return bytes(octets)
 
 
+def _feed(link, octets):
+    """As the network would; what the association puts off is done at once."""
+    link.data_received(octets)
+    while link._backlog:
+        link._go_on()
+
+
 class Bare:
     """An association without a socket, as it stands after the peer has accepted it."""
 
@@ -168,7 +175,7 @@ class Bare:
         link._cotp.confirmed = True
         answer = link._loop.create_future()
         link._pending[7] = answer
-        link.data_received(b"".join(_packets(pdu.wrap(message))))
+        _feed(link, b"".join(_packets(pdu.wrap(message))))
         if answer.done() and answer.exception() is None:
             self._content(answer.result())
         return link.closed.result() if link.closed.done() else None
@@ -303,7 +310,7 @@ def test_association_answer_of_a_sound_length_is_looked_at_only():
         parameter = b"\xc1\xff" + len(user_data).to_bytes(2, "big") + user_data
         tsdu = b"\x0e\xff" + len(parameter).to_bytes(2, "big") + parameter
         began = time.thread_time()
-        link.data_received(b"".join(_packets(tsdu)))
+        _feed(link, b"".join(_packets(tsdu)))
         assert link.closed.result()
         assert isinstance(link._open.exception(), MmsError)
         assert time.thread_time() - began < 0.1

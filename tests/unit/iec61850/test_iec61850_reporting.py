@@ -48,8 +48,10 @@ class Recorder(WireNotes):
         self.counters = Counter()
         self.events = []
         self.samples = []
+        self.batches = 0
 
     def publish(self, batch):
+        self.batches += 1
         self.samples += [("late " if batch.late else "") + str(int(value)) for value in batch.values]
 
     def event(self, code, text, **_):
@@ -150,8 +152,9 @@ class Bench:
         assert await self.reporting.arrange(signals, {0: COUNT}) == {0}
 
     def report(
-        self, value, entry, reason=CHANGE, *, instance=1, sequence=None, overflow=False, time=None, segment=None
-    ):
+        self, value, entry, reason=CHANGE, *, instance=1, sequence=None, overflow=False, time=None, segment=None,
+        more=False,
+    ):  # fmt: skip
         members = MODEL.data_sets[SET]
         place = members.index(COUNT)
         bits = (1 << (31 - place)).to_bytes(4, "big")
@@ -173,6 +176,8 @@ class Bench:
         octets = b"".join(encode_data(of) for of in parts) + b"\x8c\x06" + stamp(at)
         octets += b"".join(encode_data(of) for of in tail)
         self.reporting.on_report(octets, 0, len(octets))
+        if not more:
+            self.reporting.on_read()
 
 
 @pytest.fixture
@@ -347,3 +352,31 @@ async def test_period_that_cannot_be_set_without_emptying_the_buffer_is_kept_by_
     before = of.device.attributes().count("GI")
     await of.reporting.scan()
     assert of.device.attributes().count("GI") == before + 1
+
+
+async def test_what_is_read_at_once_goes_into_the_table_at_once_and_counts_as_taken_only_then(bench):
+    of = bench()
+    await of.arrange()
+    await of.reporting.interrogate()
+    of.report(0, 1, GI)
+    of.link.batches = 0
+    for value in (1, 2, 3):
+        of.report(value, value + 1, more=True)
+    assert (of.link.samples, of.entries.get(f"{BLOCK}1").entry_id) == (["0"], (1).to_bytes(8, "big"))
+    of.report(4, 5)
+    assert (of.link.samples, of.link.batches) == (["0", "1", "2", "3", "4"], 1)
+    assert of.entries.get(f"{BLOCK}1").entry_id == (5).to_bytes(8, "big")
+
+
+async def test_replay_and_what_follows_it_stay_apart_when_they_are_read_at_once(bench):
+    of = bench(last=bytes(7) + b"\x01")
+    of.device.block(f"{BLOCK}1")["EntryID"] = OctetStringData((2).to_bytes(8, "big"))
+    await of.arrange()
+    asked = asyncio.create_task(of.reporting.interrogate())
+    of.report(2, 2)
+    await asyncio.wait_for(asked, 0.5)
+    of.link.batches = 0
+    of.report(3, 3, more=True)
+    of.report(3, 4, GI, more=True)
+    of.report(4, 5)
+    assert (of.link.samples, of.link.batches) == (["late 2", "late 3", "3", "4"], 2)

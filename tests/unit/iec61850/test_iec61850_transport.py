@@ -1,13 +1,17 @@
 """TPKT, COTP and the BER envelope: limits before buffers."""
 
+import asyncio
 import contextlib
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from open61850.data import UIntData
 from open61850.mms import pdu
+from open61850.server import protocol
 
 from twin_gateway.drivers.iec61850 import tlv
+from twin_gateway.drivers.iec61850.association import Association
 from twin_gateway.drivers.iec61850.errors import MmsConnectionError, MmsProtocolError
 from twin_gateway.drivers.iec61850.transport import MAX_TSDU, Cotp
 
@@ -105,3 +109,57 @@ def test_envelope_and_depth_check_of_nonsense_raise_protocol_errors_only(noise, 
     for check in (tlv.mms_pdu, lambda o: tlv.check_depth(o, 0, len(o))):
         with contextlib.suppress(MmsProtocolError):
             check(octets)
+
+
+class Transport(asyncio.Transport):
+    """Keeps whether it is read."""
+
+    def __init__(self):
+        super().__init__()
+        self.said = []
+
+    def pause_reading(self):
+        self.said.append("pause")
+
+    def resume_reading(self):
+        self.said.append("resume")
+
+    def write(self, data):
+        pass
+
+    def abort(self):
+        self.said.append("abort")
+
+
+async def flooded(messages, end=b""):
+    """An association that has read many reports at once; the numbers that it handed on, and how its reading went."""
+    taken, pauses = [], []
+    link = Association(lambda buffer, start, stop: taken.append(buffer[start:stop]), lambda: pauses.append(len(taken)))
+    transport = Transport()
+    link.connection_made(transport)
+    link._cotp.confirmed = True
+    link._open.set_result(None)
+    reports = [pdu.wrap(protocol.information_report([UIntData(n)], list_name="RPT")) for n in range(messages)]
+    link.data_received(b"".join(map(connected().encode, reports)) + end)
+    link.data_received(connected().encode(reports[-1]))  # what a TLS layer still had
+    turns = 0
+    while link._backlog:
+        await asyncio.sleep(0)
+        turns += 1
+    await asyncio.sleep(0)
+    return link, taken, pauses, transport.said, turns
+
+
+async def test_flood_is_decoded_in_slices_and_read_no_further_meanwhile():
+    _, taken, pauses, said, turns = await flooded(5000)
+    assert len(taken) == 5001
+    assert taken[:-1] == sorted(taken[:-1], key=lambda octets: int.from_bytes(octets[2:], "big"))
+    assert turns > 5
+    assert len(pauses) > 5  # what was read is published slice by slice
+    assert said == ["pause", "resume"]
+
+
+async def test_what_came_before_nonsense_is_handed_on():
+    link, taken, pauses, said, _ = await flooded(5000, b"nonsense")
+    assert (len(taken), pauses[-1], said) == (5000, 5000, ["pause", "abort"])
+    assert "not a TPKT" in link.closed.result()

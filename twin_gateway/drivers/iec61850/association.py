@@ -38,6 +38,8 @@ from .transport import Cotp
 
 ReportSink = Callable[[bytes, int, int], None]
 """Takes (buffer, start, stop) of the access results of one report; called inside the protocol, must not block."""
+ReadSink = Callable[[], None]
+"""Called when all reports that were read at once have been handed on; must not block."""
 NoticeSink = Callable[[pdu.InformationReport], None]
 """Takes an information report that is no 61850 report: LastApplError and CommandTermination."""
 
@@ -45,6 +47,8 @@ IDENTIFY = encode_tlv(0x82)
 """The cheapest confirmed request that every server answers, if only with an error."""
 _DEFAULT_PDU_SIZE = 65000
 _CLOSE_WAIT = 0.5
+_SLICE = 16 << 10
+"""Octets that are decoded at a time: a peer that sends faster than that is read no further until others have run."""
 _MAX_ANSWER = 4096
 """Octets of the answer to an association; a sound one has about 200."""
 _ENVELOPE = 12
@@ -83,11 +87,18 @@ class Association(asyncio.Protocol):
     agreement: Agreement
 
     def __init__(
-        self, on_report: ReportSink | None = None, *, request_timeout: float = 5.0, link: Link | None = None
+        self,
+        on_report: ReportSink | None = None,
+        on_read: ReadSink | None = None,
+        *,
+        request_timeout: float = 5.0,
+        link: Link | None = None,
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self._link = link
         self._on_report = on_report
+        self._on_read = on_read
+        self._backlog = b""
         self._notices: list[NoticeSink] = []
         self._request_timeout = request_timeout
         self._cotp = Cotp()
@@ -108,6 +119,7 @@ class Association(asyncio.Protocol):
         cls,
         peer: Peer,
         on_report: ReportSink | None = None,
+        on_read: ReadSink | None = None,
         *,
         timeout: float = 5.0,  # noqa: ASYNC109 - one bound for resolve, connect, TLS, transport and association together
         request_timeout: float = 5.0,
@@ -119,7 +131,7 @@ class Association(asyncio.Protocol):
             MmsConnectionError: refused, unreachable, not MMS, or too slow.
         """
         loop = asyncio.get_running_loop()
-        self = cls(on_report, request_timeout=request_timeout, link=link)
+        self = cls(on_report, on_read, request_timeout=request_timeout, link=link)
         name = (peer.server_name or peer.host) if peer.tls is not None else None
         try:
             async with asyncio.timeout(timeout):
@@ -169,28 +181,57 @@ class Association(asyncio.Protocol):
         self._write(self._cotp.connection_request())
 
     def data_received(self, data: bytes) -> None:
-        """Decode what arrived."""
+        """Decode what arrived; of much of it a slice now and the rest when other work has had its turn."""
         self.last_heard = self._loop.time()
         self.received += len(data)
         if self.closed.done():
             return
         if self._link is not None:
             self._link.traffic(False, data)
+        if len(data) <= _SLICE and not self._backlog:
+            self._decode(bytes(data))
+            return
+        if not self._backlog:
+            self._loop.call_soon(self._go_on)
+            if self._transport is not None:
+                self._transport.pause_reading()
+        self._backlog += data
+
+    def _go_on(self) -> None:
+        """Decode the next slice of what was read."""
+        part, self._backlog = self._backlog[:_SLICE], self._backlog[_SLICE:]
+        if self.closed.done():
+            self._backlog = b""
+            return
+        self._decode(part)
+        if self._backlog:
+            self._loop.call_soon(self._go_on)
+        elif self._transport is not None:
+            self._transport.resume_reading()
+
+    def _decode(self, data: bytes) -> None:
         try:
-            for tsdu in self._cotp.feed(bytes(data)):
-                if self._open.done():
-                    self._message(tsdu)
-                else:
-                    self._associated(tsdu)
-                if self.closed.done():
-                    return
-            if self._proposal is not None and self._cotp.confirmed:
-                self._write(self._cotp.encode(self._proposal))
-                self._proposal = None
+            try:
+                self._messages(data)
+            finally:  # what came before nonsense is sound
+                if self._on_read is not None:
+                    self._on_read()
         except MmsError as error:
             self._fail(str(error))
         except Exception as error:  # the codec may raise anything on nonsense: the link closes, the process lives
             self._fail(f"cannot decode what the peer sent: {type(error).__name__}: {error}")
+
+    def _messages(self, data: bytes) -> None:
+        for tsdu in self._cotp.feed(data):
+            if self._open.done():
+                self._message(tsdu)
+            else:
+                self._associated(tsdu)
+            if self.closed.done():
+                return
+        if self._proposal is not None and self._cotp.confirmed:
+            self._write(self._cotp.encode(self._proposal))
+            self._proposal = None
 
     def eof_received(self) -> None:
         """The peer closed its side."""

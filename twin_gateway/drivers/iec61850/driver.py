@@ -88,9 +88,14 @@ class Iec61850Driver(ServedDevice):
             if session is not None:
                 session.on_report(buffer, start, stop)
 
+        def on_read() -> None:
+            if session is not None:
+                session.on_read()
+
         association = await Association.connect(
             Peer(config.host, config.endpoint_port, tls, name or None),
             on_report,
+            on_read,
             timeout=config.connect_timeout,
             request_timeout=config.timeout,
             link=link,

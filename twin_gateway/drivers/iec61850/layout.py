@@ -52,6 +52,18 @@ class Columns:
     errors: int
 
 
+def joined(columns: Sequence[Columns]) -> Columns:
+    """The samples of several messages, one behind the other."""
+    return Columns(
+        np.concatenate([of.rows for of in columns]),
+        np.concatenate([of.values for of in columns]),
+        np.concatenate([of.quality for of in columns]),
+        np.concatenate([of.times for of in columns]),
+        [text for of in columns for text in of.texts],
+        sum(of.errors for of in columns),
+    )
+
+
 @dataclass(slots=True)
 class _TextPlace:
     """Where a text, its quality and its time start; -1 for none."""
@@ -112,21 +124,23 @@ class Layout:
             else:
                 words[index] = _CONFIGURATION
         chosen = value[slots]
-        self._groups = [(tag, length, np.array(at), starts[chosen[at]]) for (tag, length), at in groups.items()]
-        self._valued = slots[np.sort(np.concatenate([at for _, _, at, _ in self._groups] or [_NONE]))]
+        self._groups = [
+            (tag, np.array(at), mms.places(starts[chosen[at]], length)) for (tag, length), at in groups.items()
+        ]
+        self._valued = slots[np.sort(np.concatenate([at for _, at, _ in self._groups] or [_NONE]))]
+        self._fresh = True
 
         leaf_of = quality[slots]
         good = leaf_of >= 0
         good[good] = (tags[leaf_of[good]] == mms.BIT_STRING) & (lengths[leaf_of[good]] >= 2)
         words[(leaf_of >= 0) & ~good & (words == 0)] = _CONFIGURATION
         self._with_quality = np.nonzero(good)[0]
-        self._quality = starts[leaf_of[good]]
-        self._short = lengths[leaf_of[good]] == 2
+        self._quality, self._bits = mms.quality_places(starts[leaf_of[good]], lengths[leaf_of[good]] == 2)
         leaf_of = time[slots]
         good = leaf_of >= 0
         good[good] = (tags[leaf_of[good]] == mms.UTC_TIME) & (lengths[leaf_of[good]] == 8)
         self._with_time = np.nonzero(good)[0]
-        self._time = starts[leaf_of[good]]
+        self._time = mms.places(starts[leaf_of[good]], 8)
 
         self._errors = np.nonzero(words)[0]
         self._error_words = words[self._errors]
@@ -213,12 +227,12 @@ class Layout:
         plan, slots = self._plan, self._slots
         count = len(slots)
         values = np.empty(count, np.float64)
-        for tag, length, at, starts in self._groups:
-            values[at] = mms.numbers(tag, length, octets, starts)
+        for tag, at, where in self._groups:
+            values[at] = mms.numbers(tag, octets, where)
         if self._gain is not None:
             values *= self._gain[0]
             values += self._gain[1]
-        quality = mms.qualities(octets, self._quality, self._short)
+        quality = mms.qualities(octets, self._quality, self._bits)
         if len(quality) != count:
             quality, some = np.zeros(count, np.uint32), quality
             quality[self._with_quality] = some
@@ -232,7 +246,9 @@ class Layout:
         if len(self._errors):
             self._mark(values, quality)
         plan.last_value[slots] = values
-        plan.seen[self._valued] = True
+        if self._fresh:
+            plan.seen[self._valued] = True
+            self._fresh = False
         return Columns(self._rows, values, quality | flags, times, self._text_samples(octets), self.errors)
 
     def _merge(
@@ -278,9 +294,10 @@ class Layout:
         for place in self._texts:
             word, ticks = place.word, 0
             if place.quality >= 0:
-                word |= int(mms.qualities(octets, np.array([place.quality]), np.zeros(1, np.bool_))[0])
+                where = mms.quality_places(np.array([place.quality]), np.zeros(1, np.bool_))
+                word |= int(mms.qualities(octets, *where)[0])
             if place.time >= 0:
-                found, flags = mms.times(octets, np.array([place.time]))
+                found, flags = mms.times(octets, mms.places(np.array([place.time]), 8))
                 ticks, word = int(found[0]), word | int(flags[0])
             content = mms.text(place.tag, octets[place.start : place.stop].tobytes()) if place.tag else ""
             samples.append(TextSample(place.row, content, word, ticks))

@@ -22,8 +22,13 @@ REASON_GENERAL_INTERROGATION = 0x04
 _SEQUENCE, _ENTRY_TIME, _REASONS, _DATA_SET = 0x4000, 0x2000, 0x1000, 0x0800
 _REFERENCES, _OVERFLOW, _ENTRY_ID, _CONFIGURATION, _SEGMENTS = 0x0400, 0x0200, 0x0100, 0x0080, 0x0040
 
-_LAYOUTS_OF_A_LENGTH = 8
-_LAYOUTS = 512
+_LAYOUTS_ALIKE = 8
+"""Layouts of one length and one inclusion that are kept: they differ in the lengths of single values."""
+_LAYOUTS = 2048
+_LAYOUT_OCTETS = 1 << 20
+"""Octets of all messages of which layouts are kept; a layout needs some times as much."""
+_PLACES = 16
+"""Places of the inclusion that are looked at in messages of one length."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +83,8 @@ class Report:
 class _Shape:
     """A cached layout of reports: the samples and where the header fields lie, as (start, stop), (0, 0) for none.
 
-    `contents` is where the inclusion begins, behind which only members and reasons follow.
+    `inclusion` are the octets that say which members are there; `contents` is where they begin, behind which only
+    members and reasons follow.
     """
 
     layout: Layout
@@ -91,6 +97,7 @@ class _Shape:
     revision: tuple[int, int]
     more: tuple[int, int]
     segment: tuple[int, int]
+    inclusion: tuple[int, int]
     contents: int
 
 
@@ -107,8 +114,10 @@ class ReportDecoder:
 
     def __init__(self) -> None:
         self._subscriptions: dict[str, list[Subscription]] = {}
-        self._shapes: dict[int, list[_Shape]] = {}
-        self._count = 0
+        # length of the message -> where the inclusion may lie in it; and (length, where, inclusion) -> layouts
+        self._places: dict[int, list[tuple[int, int]]] = {}
+        self._shapes: dict[tuple[int, int, bytes], list[_Shape]] = {}
+        self._count = self._octets = 0
         self.walked = 0
 
     def subscribe(self, subscription: Subscription) -> None:
@@ -124,8 +133,12 @@ class ReportDecoder:
                 self._subscriptions[report_id] = kept
             else:
                 del self._subscriptions[report_id]
+        self._forget()
+
+    def _forget(self) -> None:
         self._shapes.clear()
-        self._count = 0
+        self._places.clear()
+        self._count = self._octets = 0
 
     def decode(self, buffer: bytes, start: int, stop: int) -> Report:
         """The report in `buffer[start:stop]`, a list of access results.
@@ -134,26 +147,37 @@ class ReportDecoder:
             UnknownReport: nobody subscribed the block.
             MmsProtocolError: it is no report of 61850-8-1.
         """
-        octets = np.frombuffer(buffer, np.uint8, stop - start, start)
-        known = self._shapes.get(stop - start)
-        if known is not None:
-            for index, shape in enumerate(known):
+        length = stop - start
+        octets = np.frombuffer(buffer, np.uint8, length, start)
+        for first, last in self._places.get(length, ()):
+            known = self._shapes.get((length, first, buffer[start + first : start + last]), ())
+            for shape in known:
                 if shape.layout.fits(octets):
-                    if index:
-                        known.insert(0, known.pop(index))
-                    return self._report(shape, octets)
+                    return self._report(shape, octets, buffer[start:stop])
         shape = self._shape(buffer, start, stop, octets)
-        if known is None:
-            if self._count >= _LAYOUTS:
-                self._shapes.clear()
-                self._count = 0
-            known = self._shapes[stop - start] = []
-        known.insert(0, shape)
+        self._keep(shape, octets)
+        return self._report(shape, octets, buffer[start:stop])
+
+    def _keep(self, shape: _Shape, octets: mms.Octets) -> None:
+        length = len(octets)
+        if length > _LAYOUT_OCTETS // 2:
+            return
+        if self._count >= _LAYOUTS or self._octets + length > _LAYOUT_OCTETS:
+            self._forget()
+        places = self._places.setdefault(length, [])
+        if shape.inclusion not in places:
+            if len(places) >= _PLACES:
+                return
+            places.append(shape.inclusion)
+        first, last = shape.inclusion
+        alike = self._shapes.setdefault((length, first, octets[first:last].tobytes()), [])
+        alike.insert(0, shape)
         self._count += 1
-        if len(known) > _LAYOUTS_OF_A_LENGTH:
-            known.pop()
+        self._octets += length
+        if len(alike) > _LAYOUTS_ALIKE:
+            alike.pop()
             self._count -= 1
-        return self._report(shape, octets)
+            self._octets -= length
 
     def _shape(self, buffer: bytes, start: int, stop: int, octets: mms.Octets) -> _Shape:
         self.walked += 1
@@ -169,7 +193,7 @@ class ReportDecoder:
         segment = header.take(options & _SEGMENTS)
         more = header.take(options & _SEGMENTS, mms.BOOLEAN)
         contents = found.starts[found.items[header.item]] if header.item < len(found.items) - 1 else start
-        included = header.inclusion()
+        inclusion, included = header.inclusion()
         # what is left: references (if any), values, reasons (if any), as many of each as members are included
         if options & _REFERENCES:
             header.item += len(included)
@@ -195,7 +219,7 @@ class ReportDecoder:
         shift = _shift(start)
         return _Shape(
             layout, subscription, reasons, shift(sequence), shift(entry_time), shift(overflow), shift(entry_id),
-            shift(revision), shift(more), shift(segment), contents - start,
+            shift(revision), shift(more), shift(segment), shift(inclusion), contents - start,
         )  # fmt: skip
 
     def _subscription(self, report_id: str, data_set: str) -> Subscription:
@@ -206,22 +230,23 @@ class ReportDecoder:
         raise UnknownReport(f"report {report_id!r} of data set {data_set!r} was not subscribed")
 
     @staticmethod
-    def _report(shape: _Shape, octets: mms.Octets) -> Report:
-        def content(place: tuple[int, int]) -> bytes:
-            return octets[place[0] : place[1]].tobytes()
+    def _report(shape: _Shape, octets: mms.Octets, message: bytes) -> Report:
+        def number(place: tuple[int, int]) -> int | None:
+            return int.from_bytes(message[place[0] : place[1]], "big") if place[1] else None
 
+        first, last = shape.entry_id
         return Report(
             shape.subscription.key,
             shape.layout.columns(octets),
             shape.reasons,
-            int.from_bytes(content(shape.sequence), "big") if shape.sequence[1] else None,
-            content(shape.entry_id) if shape.entry_id[1] else None,
-            mms.entry_ticks(content(shape.entry_time)),
-            any(content(shape.overflow)),
-            int.from_bytes(content(shape.revision), "big") if shape.revision[1] else None,
-            any(content(shape.more)),
-            int.from_bytes(content(shape.segment), "big") if shape.segment[1] else None,
-            hash(octets[shape.contents :].tobytes()) if shape.entry_id[1] else 0,
+            number(shape.sequence),
+            message[first:last] if last else None,
+            mms.entry_ticks(message[slice(*shape.entry_time)]),
+            bool(number(shape.overflow)),
+            number(shape.revision),
+            bool(number(shape.more)),
+            number(shape.segment),
+            hash(message[shape.contents :]) if last else 0,
         )
 
 
@@ -247,7 +272,7 @@ class ReadDecoder:
         if len(found.items) - 1 != members:
             raise MmsProtocolError(f"{len(found.items) - 1} results for {members} variables")
         layout = Layout(octets, found, self.plan, base=start, included=range(members), first=0)
-        self._layouts = [layout, *self._layouts[: _LAYOUTS_OF_A_LENGTH - 1]]
+        self._layouts = [layout, *self._layouts[: _LAYOUTS_ALIKE - 1]]
         return layout.columns(octets)
 
 
@@ -283,8 +308,8 @@ class _Header:
         start, stop = self.take(present, mms.VISIBLE)
         return self._buffer[start:stop].decode("latin-1")
 
-    def inclusion(self) -> list[int]:
-        """Numbers of the included members; the bit string belongs to the shape."""
+    def inclusion(self) -> tuple[tuple[int, int], list[int]]:
+        """Where the bit string lies, and numbers of the included members; it belongs to the shape."""
         self.fixed.append(self.item)
         start, stop = self.take(1, mms.BIT_STRING)
         if stop - start < 1:
@@ -293,7 +318,7 @@ class _Header:
         unused = self._buffer[start]
         if unused > 7:
             raise MmsProtocolError("bit string with more than 7 unused bits")
-        return [int(index) for index in np.nonzero(bits[: len(bits) - unused])[0]]
+        return (start, stop), [int(index) for index in np.nonzero(bits[: len(bits) - unused])[0]]
 
 
 def _shift(base: int) -> Callable[[tuple[int, int]], tuple[int, int]]:

@@ -19,7 +19,7 @@ from .config import Iec61850Config
 from .delivered import Delivered, DeliveredEntries
 from .entries import Entry, EntryStore
 from .errors import MmsConnectionError, MmsError, MmsProtocolError, MmsTimeout
-from .layout import Columns
+from .layout import Columns, joined
 from .model import Model
 from .plan import Plan, Signal
 from .report import (
@@ -134,6 +134,9 @@ class Reporting:
         self._tasks: set[asyncio.Task[None]] = set()
         self._prefix = data_sets.prefix(link.name, str(link.data_directory))
         self._makes = config.data_sets
+        self._columns: list[Columns] = []
+        self._late_columns = False
+        self._newest: dict[str, tuple[BlockState, bytes, int]] = {}
 
     # -- arranging -----------------------------------------------------------------------------------------------
 
@@ -422,12 +425,12 @@ class Reporting:
             # an old integrity scan or interrogation tells of no event: there is nothing to keep
             self._link.count("old_scans")
         else:
-            self.publish(report.columns, late=late)
+            if late != self._late_columns:
+                self._publish_columns()
+                self._late_columns = late
+            self._columns.append(report.columns)
         if report.entry_id is not None and block.buffered and not report.more:
-            state = running.state
-            self._entries.put(
-                block.name, Entry(report.entry_id, state.data_set, state.revision, clock.now(), report.entry_time)
-            )
+            self._newest[block.name] = running.state, report.entry_id, report.entry_time
             if report.entry_id == running.queued:
                 running.replayed.set()
         if report.sequence is not None:
@@ -484,6 +487,18 @@ class Reporting:
         running.told = self._loop.time()
         self._link.event("D08", text, severity=650)
         self._link.error(text)
+
+    def on_read(self) -> None:
+        """Publish what the reports that were read at once have brought (called by the association)."""
+        self._publish_columns()
+        for name, (state, entry_id, entry_time) in self._newest.items():
+            self._entries.put(name, Entry(entry_id, state.data_set, state.revision, clock.now(), entry_time))
+        self._newest.clear()
+
+    def _publish_columns(self) -> None:
+        columns, self._columns = self._columns, []
+        if columns:
+            self.publish(columns[0] if len(columns) == 1 else joined(columns), late=self._late_columns)
 
     def publish(self, columns: Columns, *, late: bool = False) -> None:
         """Samples of a report or a reading to the table."""

@@ -182,6 +182,10 @@ class Session:
         """Take a report (called by the association)."""
         self._reporting.on_report(buffer, start, stop)
 
+    def on_read(self) -> None:
+        """Publish what the reports that were read at once have brought (called by the association)."""
+        self._reporting.on_read()
+
     # -- polling -------------------------------------------------------------------------------------------------
 
     def _arrange_polls(self, rows: set[int]) -> None:

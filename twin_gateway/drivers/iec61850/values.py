@@ -45,9 +45,9 @@ TIME_FLAGS: npt.NDArray[np.uint32] = np.array([_time_flags(octet) for octet in r
 """Time flags of each TimeQuality octet: leap seconds known, clock failure (the time is invalid), not synchronised."""
 
 
-def gather(octets: Octets, starts: Offsets, length: int) -> Octets:
-    """`length` octets from each start, as rows of a matrix."""
-    found: Octets = octets[starts[:, None] + np.arange(length)]
+def places(starts: Offsets, length: int) -> Offsets:
+    """Offsets of `length` octets from each start, as rows of a matrix; worked out once for all messages of a shape."""
+    found: Offsets = starts[:, None] + np.arange(length)
     return found
 
 
@@ -66,13 +66,13 @@ def readable(tag: int, length: int, first: int) -> bool:
     return False
 
 
-def numbers(tag: int, length: int, octets: Octets, starts: Offsets) -> npt.NDArray[np.float64]:
-    """The numbers at `starts`, all of one tag and length (see `readable`).
+def numbers(tag: int, octets: Octets, where: Offsets) -> npt.NDArray[np.float64]:
+    """The numbers at `where` (see `places`), all of one tag and length (see `readable`).
 
     Bit strings are integers whose first bit is the most significant: a double point gives 0 intermediate, 1 off, 2 on,
     3 bad.
     """
-    raw = gather(octets, starts, length)
+    raw, length = octets[where], where.shape[1]
     if tag == FLOAT:
         width = ">f4" if length == 5 else ">f8"
         floats: npt.NDArray[np.float64] = np.ascontiguousarray(raw[:, 1:]).view(width)[:, 0].astype(np.float64)
@@ -103,25 +103,31 @@ def text(tag: int, content: bytes) -> str:
     return content.decode("utf-8" if tag == MMS_STRING else "latin-1", "replace")
 
 
-def qualities(octets: Octets, starts: Offsets, short: npt.NDArray[np.bool_]) -> npt.NDArray[np.uint32]:
-    """Quality words of the bit strings at `starts`; `short` ones have no second octet (the missing bits are 0)."""
-    second = octets[np.where(short, starts, starts + 2)]
-    bits = octets[starts + 1].astype(np.int64) << 8 | np.where(short, 0, second)
-    words: npt.NDArray[np.uint32] = FROM_61850[bits >> 3]
+def quality_places(starts: Offsets, short: npt.NDArray[np.bool_]) -> tuple[Offsets, npt.NDArray[np.int64]]:
+    """Offsets of the two octets of the quality bit strings at `starts`, and which bits of them count, for `qualities`.
+
+    `short` ones have no second octet; the missing bits are 0.
+    """
+    second = np.where(short, starts + 1, starts + 2)
+    return np.stack((starts + 1, second), axis=1), np.where(short, 0xFF00, 0xFFF8)
+
+
+def qualities(octets: Octets, where: Offsets, bits: npt.NDArray[np.int64]) -> npt.NDArray[np.uint32]:
+    """Quality words of the bit strings at `where`."""
+    words: npt.NDArray[np.uint32] = FROM_61850[(octets[where].view(">u2")[:, 0] & bits) >> 3]
     return words
 
 
-def times(octets: Octets, starts: Offsets) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.uint32]]:
-    """(FILETIME ticks, time flags) of the UtcTimes at `starts`: 4 octets of seconds, 3 of fraction, 1 of quality.
+def times(octets: Octets, where: Offsets) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.uint32]]:
+    """(FILETIME ticks, time flags) of the UtcTimes at `where`: 4 octets of seconds, 3 of fraction, 1 of quality.
 
     A clock that was never set (0 seconds) gives 0 ticks, which means no time at all.
     """
-    whole = gather(octets, starts, 8).view(">u8")[:, 0].astype(np.uint64)
-    seconds = (whole >> np.uint64(32)).astype(np.int64)
-    fraction = (whole >> np.uint64(8) & np.uint64(0xFF_FFFF)).astype(np.int64)
+    whole = octets[where].view(">i8")[:, 0].astype(np.int64)
+    seconds, fraction = whole >> 32 & 0xFFFF_FFFF, whole >> 8 & 0xFF_FFFF
     ticks = seconds * TICKS_PER_SECOND + (fraction * TICKS_PER_SECOND + (1 << 23) >> 24) + UNIX_EPOCH_TICKS
     ticks[seconds == 0] = 0
-    return ticks, TIME_FLAGS[(whole & np.uint64(0xFF)).astype(np.int64)]
+    return ticks, TIME_FLAGS[octets[where[:, 7]]]
 
 
 def entry_ticks(content: bytes) -> int:
