@@ -69,11 +69,38 @@ def test_a_copy_of_a_message_and_an_older_one_are_not_taken() -> None:
     assert (it.state, it.sequence) == (4, 9)
 
 
-def test_a_publisher_that_begins_anew_is_followed() -> None:
+@pytest.mark.parametrize("before", [(4, 9), (1, 9)])
+@pytest.mark.parametrize("sequence", [0, 1])  # IEC 61850-7-2 begins with 1, many publishers with 0
+def test_a_publisher_that_begins_anew_is_followed(before: tuple[int, int], sequence: int) -> None:
     it = stream()
-    heard(it, 4, 9)
-    found = heard(it, 1, 0)
+    heard(it, *before)
+    found = heard(it, 1, sequence)
     assert (found.taken, found.restarted) == (Taken.STATE, True)
+
+
+@pytest.mark.parametrize("before", [(40, 9), (7, 90)])
+def test_a_beginning_that_was_missed_is_believed_to_three_messages_in_order(before: tuple[int, int]) -> None:
+    it = stream()
+    heard(it, *before, live=4_000_000)
+    assert [heard(it, 7, sequence).counter for sequence in (5, 6, 6, 5)] == ["disordered_frames"] * 4
+    assert heard(it, *before).counter == "duplicate_frames"
+    assert [heard(it, 7, sequence).counter for sequence in (6, 7)] == ["disordered_frames"] * 2
+    found = heard(it, 8, 0) if before == (40, 9) else heard(it, 7, 8)
+    assert (found.taken, found.restarted, it.alive) == (Taken.STATE, True, True)
+
+
+def test_older_messages_between_newer_ones_are_no_beginning() -> None:
+    it = stream()
+    for sequence in range(10, 20):
+        assert heard(it, 4, sequence).taken is not Taken.NOT
+        assert heard(it, 3, sequence).counter == "disordered_frames"
+
+
+def test_nobody_is_believed_to_live_for_days() -> None:
+    it = stream()
+    heard(it, 4, 9, now=0.0, live=0xFFFF_FFFF)
+    assert not it.expire(600.0)
+    assert it.expire(600.2)
 
 
 def test_it_is_lost_after_the_time_allowed_to_live_and_not_before() -> None:

@@ -12,7 +12,11 @@ from enum import Enum, auto
 
 from .frame import Frame, Message
 
+LONGEST_LIVE_S = 600.0
+"""A publisher that is silent for longer is lost, whatever it has said."""
 _MOST = 0xFFFF_FFFF
+_AGREEING = 3
+"""Messages behind the last one that, each ahead of the one before, mean a publisher that has begun anew."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +92,8 @@ class Stream:
         self._simulation = simulation
         self._tolerance = tolerance
         self._source = b""
+        self._behind = (-1, -1)
+        self._agreeing = 0
 
     def judge(self, frame: Frame, message: Message, now: float) -> Judgement:
         """Take a message of this control block, or say why not."""
@@ -107,14 +113,14 @@ class Stream:
         self.revision = message.revision
         if reason:
             self.misfit, self.alive = True, False
-            self.deadline = now + message.live + self._tolerance
             return Judgement(Taken.MISFIT, "misfit_frames", reason)
         found = self._order(message, fresh=switched or self.state < 0)
         if found.taken is Taken.NOT:
             return found
         self.alive, self.misfit, self.simulated = True, False, message.simulated
         self.state, self.sequence, self._source = message.state, message.sequence, frame.source
-        self.deadline = now + message.live + self._tolerance
+        self.deadline = now + min(message.live, LONGEST_LIVE_S) + self._tolerance
+        self._agreeing = 0
         return found
 
     def expire(self, now: float) -> bool:
@@ -155,16 +161,16 @@ class Stream:
         if fresh:
             return Judgement(Taken.STATE)
         if message.state == self.state:
-            return self._repetition(message.sequence)
+            return self._repetition(message)
         lost = _ahead(self.state, message.state) - 1
         if message.state > self.state or (self.state == _MOST and message.state <= 1):
             return Judgement(Taken.STATE, lost=lost, missed=message.sequence, followed=True)
-        if self.alive and (message.state > 1 or message.sequence):
-            reason = f"stNum {message.state} after {self.state}"
-            return Judgement(Taken.NOT, "disordered_frames", reason)
-        return Judgement(Taken.STATE, restarted=True)
+        if not self.alive or (message.state <= 1 and message.sequence <= 1):
+            return Judgement(Taken.STATE, restarted=True)
+        return self._disordered(message, f"stNum {message.state} after {self.state}")
 
-    def _repetition(self, sequence: int) -> Judgement:
+    def _repetition(self, message: Message) -> Judgement:
+        sequence = message.sequence
         ahead = _ahead(self.sequence, sequence)
         if (self.sequence == _MOST and sequence <= 1) or sequence > self.sequence:
             taken = Taken.REPETITION if self.alive else Taken.STATE
@@ -173,10 +179,23 @@ class Stream:
             # The publisher has begun anew and come to the same state number.
             return Judgement(Taken.STATE, restarted=True)
         if sequence == self.sequence:
+            self._agreeing = 0
             return Judgement(Taken.NOT, "duplicate_frames")
-        if self.state == 1 and sequence == 0:
+        if self.state == 1 and sequence <= 1:
             return Judgement(Taken.STATE, restarted=True)
-        return Judgement(Taken.NOT, "disordered_frames", f"sqNum {sequence} after {self.sequence}")
+        return self._disordered(message, f"sqNum {sequence} after {self.sequence}")
+
+    def _disordered(self, message: Message, reason: str) -> Judgement:
+        """A late copy of an old message, unless several go on from each other: then the beginning anew was missed."""
+        place = message.state, message.sequence
+        if not self._agreeing or place < self._behind:
+            self._agreeing = 1
+        elif place > self._behind:
+            self._agreeing += 1
+        self._behind = place
+        if self._agreeing >= _AGREEING:
+            return Judgement(Taken.STATE, restarted=True)
+        return Judgement(Taken.NOT, "disordered_frames", reason)
 
 
 def _ahead(before: int, after: int) -> int:
