@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Callable
+
 from address_space.addcause import AddCause
 from address_space.ports import Outcome, Verb
 from address_space.quality import StatusCode
 from twin_gateway.drivers.contract import DeviceCommand
 from twin_gateway.drivers.dlms import obis
+from twin_gateway.drivers.dlms.axdr import Tag, encode
 from twin_gateway.drivers.dlms.errors import ActionError, DlmsError, NotNegotiatedError, SecurityError, ServiceError
 from twin_gateway.drivers.dlms.obis import Attribute
+from twin_gateway.drivers.dlms.session import Progress, Session
 
 DISCONNECTED, CONNECTED, READY = 0, 1, 2
 """Control states."""
 _DISCONNECT, _RECONNECT = 1, 2
+_READ_BACK_EVERY = 0.5
 
 _OF_ACTION_RESULT = {
     1: (StatusCode.BadDeviceFailure, AddCause.BLOCKED_BY_HEALTH),
@@ -94,3 +100,47 @@ def after_read_back(command: DeviceCommand, wanted: int, state: int | None) -> O
     return Outcome(
         StatusCode.BadInvalidState, AddCause.BLOCKED_BY_PROCESS, "device", text, command.command_id, sent=True
     )
+
+
+async def operate(
+    session: Session, command: DeviceCommand, name: bytes, wanted: int, seen: Callable[[bytes, int], None]
+) -> Outcome:
+    """Has the disconnector `name` brought into a state; answers when its control state has followed.
+
+    `seen` learns of the control state that was read back.
+    """
+    progress = Progress()
+    try:
+        async with asyncio.timeout(command.timeout):
+            # A command that has left takes its answer's time-out from the command, not from the polling.
+            step = session.association.action(method(name, wanted), encode(Tag.INT8, 0))
+            await session.do(step, within=command.timeout, command=progress, turn=command.send_within)
+            state = await _read_back(session, command, name, wanted)
+    except DlmsError as error:
+        return of_error(command, error, sent=progress.sent)
+    except (OSError, TimeoutError) as error:
+        if progress.sent:
+            return unknown(command, str(error) or "no answer in time")
+        text = f"not sent: {error or 'the association was busy too long'}"
+        cause = AddCause.ABORTION_BY_COMMUNICATION_LOSS
+        return Outcome(StatusCode.BadNoCommunication, cause, "link", text, command.command_id)
+    if state is not None:
+        seen(name, state)
+    return after_read_back(command, wanted, state)
+
+
+async def _read_back(session: Session, command: DeviceCommand, name: bytes, wanted: int) -> int | None:
+    """Reads the control state until it has followed or the time of the command is nearly over; None: unreadable."""
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + min(command.timeout / 2, 10.0)
+    while True:
+        state: int | None = None
+        try:
+            value = await session.do(session.association.get(control_state(name)), command=Progress())
+            state = value if isinstance(value, int) and not isinstance(value, bool) else None
+        except DlmsError:
+            # An unreadable state is asked for again, and told as unknown in the end.
+            pass
+        if state in {wanted, READY} or loop.time() + _READ_BACK_EVERY > deadline:
+            return state
+        await asyncio.sleep(_READ_BACK_EVERY)

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import secrets
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from zoneinfo import ZoneInfo
-
-from pydantic import SecretStr
 
 from address_space.addcause import AddCause
 from address_space.ports import Outcome
@@ -25,13 +22,11 @@ from twin_gateway.drivers.contract import (
     PointChange,
 )
 from twin_gateway.drivers.dlms import disconnector, obis
-from twin_gateway.drivers.dlms.axdr import Tag, Value, encode
-from twin_gateway.drivers.dlms.ciphering import Ciphering, Counter, Key
+from twin_gateway.drivers.dlms.axdr import Value
 from twin_gateway.drivers.dlms.clock import zone_time
 from twin_gateway.drivers.dlms.clock_watch import ClockWatch
 from twin_gateway.drivers.dlms.config import DlmsConfig, Push, disconnector_of
 from twin_gateway.drivers.dlms.contact import Contact, Site
-from twin_gateway.drivers.dlms.counters import CounterStore, StoredCounter, counter_key
 from twin_gateway.drivers.dlms.discovery import MeterObject, discovered, objects_of, profiles, registers
 from twin_gateway.drivers.dlms.errors import (
     INVOCATION_COUNTER_ERROR,
@@ -43,20 +38,19 @@ from twin_gateway.drivers.dlms.identity import Identity, tell_drops
 from twin_gateway.drivers.dlms.logs import LogReader
 from twin_gateway.drivers.dlms.notification import Notification
 from twin_gateway.drivers.dlms.obis import Attribute
-from twin_gateway.drivers.dlms.opening import association_of, peer_of, protection_of
+from twin_gateway.drivers.dlms.opening import Opener
 from twin_gateway.drivers.dlms.pace import Pace, pace_of
 from twin_gateway.drivers.dlms.positions import Positions, file_of
 from twin_gateway.drivers.dlms.profile import ProfileReader
 from twin_gateway.drivers.dlms.push import PushReceiver, push_time
 from twin_gateway.drivers.dlms.reading import Reading
 from twin_gateway.drivers.dlms.scales import Scale
-from twin_gateway.drivers.dlms.session import Progress, ReplyTimeoutError, Session, SessionClosedError
+from twin_gateway.drivers.dlms.session import ReplyTimeoutError, Session, SessionClosedError
 
 _log = logging.getLogger(__name__)
 
 _FAILURES_ALLOWED = 3
 """Polls in a row that may fail as a whole before the association counts as broken."""
-_READ_BACK_EVERY = 0.5
 _BACKLOG_S = 0.0
 """Wait between two pieces of the past; readings that are due and other meters at the host come in between anyway."""
 _SAVE_EVERY_S = 1.0
@@ -90,7 +84,6 @@ class DlmsDriver:
         self._changed = asyncio.Event()
         self._link: Link | None = None
         self._session: Session | None = None
-        self._counter: StoredCounter | None = None
         self._contact: Contact | None = None
         self._pace: Pace | None = None
         self._clock = ClockWatch()
@@ -103,12 +96,7 @@ class DlmsDriver:
         self._waiting_for_poll: list[asyncio.Future[bool]] = []
         self._told: dict[str, str] = {}
         self._odd: dict[str, int] = {}
-        keys = config.keys
-        self._keys = (
-            (Key(_octets(keys.encryption)), Key(_octets(keys.authentication)))
-            if keys is not None and config.ciphered
-            else None
-        )
+        self._opener = Opener(name, config)
 
     def _new_reading(self) -> Reading:
         return Reading(self._points.values(), self._zone, self._config.deviation_sign)
@@ -150,9 +138,9 @@ class DlmsDriver:
         """
         try:
             if self._config.push is not None:
-                await self._listen(link, self._config.push)
+                receiver = await self._listen(link, self._config.push)
                 if self._config.push.only:
-                    await self._listen_only(link, self._config.push)
+                    await receiver.only(link)
             await self._run(link)
         except DlmsError as error:
             raise LinkLost(str(error)) from error
@@ -164,7 +152,7 @@ class DlmsDriver:
         if self._pace is None:
             self._pace = pace_of(self._config.host, self._config.parallel, self._config.request_gap)
         try:
-            session = await self._associate(link, self._pace)
+            session = await self._opener.open(link, self._pace, _Notes(link, self._push))
         except (DlmsError, OSError) as error:
             # From here on it shares a quarter of the places with the others that do not answer.
             self._pace.suspect = True
@@ -187,8 +175,7 @@ class DlmsDriver:
                 link.count("timeouts")
             raise LinkLost(str(error)) from error
         except ServiceError as error:
-            if error.service_error == INVOCATION_COUNTER_ERROR:
-                self._forward(error, link)
+            self._opener.follow(error, link)
             raise LinkLost(str(error)) from error
         except DlmsError as error:
             raise LinkLost(str(error)) from error
@@ -196,50 +183,6 @@ class DlmsDriver:
             self._session = self._contact = None
             self._count_oddities(session, link)
             await session.close()
-
-    async def _associate(self, link: Link, pace: Pace) -> Session:
-        """A session with an association; a counter that the meter finds too low is moved forward once."""
-        try:
-            return await self._open(link, pace)
-        except ServiceError as error:
-            if error.service_error != INVOCATION_COUNTER_ERROR or not self._forward(error, link):
-                raise
-        return await self._open(link, pace)
-
-    async def _open(self, link: Link, pace: Pace) -> Session:
-        config = self._config
-        return await Session.connect(
-            peer_of(config),
-            association_of(config, await self._ciphering(link)),
-            pace=pace,
-            answer_within=config.timeout,
-            notes=_Notes(link, self._push),
-        )
-
-    async def _ciphering(self, link: Link) -> Ciphering | None:
-        if self._keys is None:
-            return None
-        encryption, authentication = self._keys
-        title = self._config.title(self._name)
-        if self._counter is None:
-            # Beside the links' own directories: one journal for all of them. Links that share a key and a system title
-            # must draw from one counter, and a thousand meters are to cost one sync at the start.
-            store = await CounterStore.shared(link.data_directory.parent / "dlms-counters.journal")
-            self._counter = store.counter(counter_key(title, encryption))
-        await self._counter.ensure()
-        dedicated = Key(secrets.token_bytes(16)) if self._config.dedicated_key else None
-        protection = await protection_of(self._config)
-        return Ciphering(title, encryption, authentication, self._counter, dedicated, protection=protection)
-
-    def _forward(self, error: ServiceError, link: Link) -> bool:
-        """Follows a meter that wants a higher counter; some name the last they saw, some the next they expect."""
-        link.count("counter_errors")
-        if self._counter is None or error.expected_counter is None:
-            return False
-        moved = self._counter.forward(error.expected_counter + 1)
-        if moved:
-            link.event("counter", f"Meter {self._name} wanted a higher invocation counter; moved forward")
-        return moved
 
     # --- polling -------------------------------------------------------------------------------------------------
 
@@ -261,6 +204,8 @@ class DlmsDriver:
                 failures = 0 if answered else failures + 1
                 if failures >= _FAILURES_ALLOWED:
                     raise LinkLost(f"{failures} readings in a row failed")
+                if self._push is not None and not self._push.hears:
+                    await self._push.open(link)
                 # A slow meter loses readings rather than falling behind for ever.
                 next_poll += config.poll * max(1, -(-(loop.time() - next_poll) // config.poll))
             if now >= next_clock or now - session.last_exchange >= config.keep_alive:
@@ -348,18 +293,15 @@ class DlmsDriver:
 
     # --- what the meter sends unasked ----------------------------------------------------------------------------
 
-    async def _listen(self, link: Link, push: Push) -> None:
+    async def _listen(self, link: Link, push: Push) -> PushReceiver:
         if self._push is None:
-            cipher = None
-            if self._keys is not None:
-                # Of its own: it never sends, and its counters are not those of an association.
-                title, protection = self._config.title(self._name), await protection_of(self._config)
-                cipher = Ciphering(title, *self._keys, Counter(1, 0), protection=protection)
+            cipher = await self._opener.hearing()
             path = file_of(link.data_directory, "push", self._name)
             self._push = PushReceiver(self._config, push, path, cipher, self._pushed)
             self._reading.restore_scalers(self._push.scalers)
         self._push_link = link
         await self._push.open(link)
+        return self._push
 
     async def _learn(self, contact: Contact) -> None:
         """What is read once in an association, beside the registers: which meter it is, and what it pushes."""
@@ -390,19 +332,6 @@ class DlmsDriver:
         if self._profiles is not None:
             self._profiles.pushed_among(site, values)
 
-    async def _listen_only(self, link: Link, push: Push) -> None:
-        """A meter that is never called: up while it sends."""
-        if self._push is None:
-            raise LinkLost("nothing is listened to")
-        while True:
-            try:
-                async with asyncio.timeout(push.silence):
-                    await self._push.heard.wait()
-            except TimeoutError as error:
-                raise LinkLost(f"nothing was pushed for {push.silence:g} s") from error
-            self._push.heard.clear()
-            link.up()
-
     def retire(self) -> None:
         """The link ends for good: what the meter pushes is not heard any more."""
         if self._push is not None:
@@ -421,41 +350,7 @@ class DlmsDriver:
         if isinstance(wanted, Outcome):
             return wanted
         name = disconnector_of(command.point.fields, command.point.control or {})
-        progress = Progress()
-        try:
-            async with asyncio.timeout(command.timeout):
-                # A command that has left takes its answer's time-out from the command, not from the polling.
-                step = session.association.action(disconnector.method(name, wanted), encode(Tag.INT8, 0))
-                await session.do(step, within=command.timeout, command=progress, turn=command.send_within)
-                return await self._read_back(session, command, name, wanted)
-        except DlmsError as error:
-            return disconnector.of_error(command, error, sent=progress.sent)
-        except (OSError, TimeoutError) as error:
-            if progress.sent:
-                return disconnector.unknown(command, str(error) or "no answer in time")
-            text = f"not sent: {error or 'the association was busy too long'}"
-            cause = AddCause.ABORTION_BY_COMMUNICATION_LOSS
-            return Outcome(StatusCode.BadNoCommunication, cause, "link", text, command.command_id)
-
-    async def _read_back(self, session: Session, command: DeviceCommand, name: bytes, wanted: int) -> Outcome:
-        """Reads the control state until it has followed or the time of the command is nearly over."""
-        loop = asyncio.get_running_loop()
-        deadline = loop.time() + min(command.timeout / 2, 10.0)
-        state: int | None = None
-        while True:
-            try:
-                value: Value = await session.do(
-                    session.association.get(disconnector.control_state(name)), command=Progress()
-                )
-                state = value if isinstance(value, int) and not isinstance(value, bool) else None
-            except DlmsError:
-                state = None
-            if state in {wanted, disconnector.READY} or loop.time() + _READ_BACK_EVERY > deadline:
-                break
-            await asyncio.sleep(_READ_BACK_EVERY)
-        if state is not None:
-            self._publish_position(name, state)
-        return disconnector.after_read_back(command, wanted, state)
+        return await disconnector.operate(session, command, name, wanted, self._publish_position)
 
     def _publish_position(self, name: bytes, state: int) -> None:
         if self._link is not None:
@@ -542,10 +437,6 @@ class DlmsDriver:
         if session is None:
             raise LinkLost(f"no association with meter {self._name}")
         return objects_of(await session.do(session.association.get(_OBJECT_LIST)))
-
-
-def _octets(secret: SecretStr) -> bytes:
-    return bytes.fromhex(secret.get_secret_value())
 
 
 def _refusal_text(error: Exception) -> str:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from twin_gateway.drivers.capture import Carrier, Flow
-from twin_gateway.drivers.contract import Link
+from twin_gateway.drivers.contract import Link, LinkLost
 from twin_gateway.drivers.dlms import obis
 from twin_gateway.drivers.dlms.axdr import Value, read_length
 from twin_gateway.drivers.dlms.ciphering import GENERAL_GLO, Ciphering
@@ -19,6 +19,9 @@ from twin_gateway.drivers.dlms.notification import Notification, assigned, colum
 from twin_gateway.drivers.dlms.obis import Attribute
 from twin_gateway.drivers.dlms.positions import keep_json, read_json, write_json
 from twin_gateway.drivers.dlms.push_listener import PushListener, listener_at
+
+_NAMES_S = 5.0
+"""How long a name may take to become an address."""
 
 Deliver = Callable[[Notification, Mapping[Attribute, Value]], None]
 
@@ -46,6 +49,7 @@ class PushReceiver:
         self._link: Link | None = None
         self._own_flow: Flow | None = None
         self._listener: PushListener | None = None
+        self._recognised = False
         self._refusal_told = False
         self._allowance = float(push.rate)
         self._allowance_at = 0.0
@@ -80,16 +84,20 @@ class PushReceiver:
 
     async def _introduce(self) -> None:
         """Says by what this meter is recognised."""
-        if self._listener is None:
+        listener = self._listener
+        if listener is None:
             return
         if self._cipher is not None:
-            self._listener.know(self, title=self._title)
+            listener.know(self, title=self._title)
+            self._recognised = bool(self._title)
         elif self._push.by == "name":
-            self._listener.know(self, name=self._name)
+            listener.know(self, name=self._name)
+            self._recognised = bool(self._name)
         else:
-            device = self._config.logical_device
-            for address in await _addresses(self._push.address or self._config.host):
-                self._listener.know(self, address=(address, device))
+            addresses = await _addresses(self._push.address or self._config.host)
+            for address in addresses:
+                listener.know(self, address=(address, self._config.logical_device))
+            self._recognised = self._recognised or bool(addresses)
 
     def close(self) -> None:
         """Listens no more."""
@@ -100,6 +108,28 @@ class PushReceiver:
     def own_flow(self, flow: Flow) -> None:
         """The connection that the gateway itself has with the meter; what is pushed does not go over it."""
         self._own_flow = flow
+
+    @property
+    def hears(self) -> bool:
+        """Whether the meter would be heard: the port is ours, and it is known how to recognise it."""
+        return self._listener is not None and self._recognised
+
+    async def only(self, link: Link) -> NoReturn:
+        """A meter that is never called: up while it sends.
+
+        Raises:
+            LinkLost: it is not heard, or has been silent too long.
+        """
+        if not self.hears:
+            raise LinkLost(f"pushes cannot be heard at {self._push.listen}")
+        while True:
+            try:
+                async with asyncio.timeout(self._push.silence):
+                    await self.heard.wait()
+            except TimeoutError as error:
+                raise LinkLost(f"nothing was pushed for {self._push.silence:g} s") from error
+            self.heard.clear()
+            link.up()
 
     # --- what is learned in an association -----------------------------------------------------------------------
 
@@ -120,6 +150,10 @@ class PushReceiver:
         if self._push.meter_title is None and title and title != self._title:
             # Another meter counts from another number.
             self._title, self._counter = title, -1
+            if (old := self._cipher) is not None:
+                self._cipher = Ciphering(
+                    old.title, old.encryption, old.authentication, old.counter, protection=old.protection
+                )
         if self._push.name is None and device_name:
             self._name = device_name.encode()
         keep_json(self._path, self._content())
@@ -161,10 +195,11 @@ class PushReceiver:
         link.traffic(False, framed)
         if self._own_flow is not None:
             link.connected(self._own_flow)
-        if not self._within_rate(link):
-            return False
         try:
             counter, plain = self._opened(apdu, flow)
+            # Only now: nobody else may use up what the meter may send.
+            if not self._within_rate(link):
+                return False
             notification = parse_notification(plain)
             values = self._values(notification)
         except DlmsError as error:
@@ -258,8 +293,9 @@ def _counter_of(apdu: bytes) -> int:
 async def _addresses(host: str) -> list[str]:
     """IP addresses of a host; none when it is not known now."""
     try:
-        found = await asyncio.get_running_loop().getaddrinfo(host, None)
-    except OSError:
+        async with asyncio.timeout(_NAMES_S):
+            found = await asyncio.get_running_loop().getaddrinfo(host, None)
+    except OSError:  # also that it took too long
         return []
     return sorted({str(entry[4][0]) for entry in found})
 
