@@ -192,3 +192,67 @@ async def test_a_device_that_does_not_follow_the_blocks_is_an_error(recorder: Re
     async with scripted(answer) as (port, _), opened(port, recorder) as client:
         with pytest.raises(ValueError, match="does not follow the blocks"):
             await client.write("/r", bytes(3000), 42, sent=lambda: None)
+
+
+class Busy(asyncio.DatagramProtocol):
+    """Lets `/slow` wait for its answer until `free`, and everything else for ever; keeps what it got."""
+
+    def __init__(self) -> None:
+        self.free = False
+        self.got: list[tuple[str, ...]] = []
+
+    def connection_made(self, transport: Any) -> None:
+        self.transport = transport
+
+    def datagram_received(self, data: bytes, source: Any) -> None:
+        request = aiocoap.Message.decode(data)
+        if not request.code.is_request():
+            return
+        self.got.append(tuple(request.opt.uri_path))
+        if request.opt.uri_path == ("slow",) and self.free:
+            message = aiocoap.Message(code=aiocoap.CONTENT, payload=b"1")
+            message.mtype, message.mid, message.token = aiocoap.ACK, request.mid, request.token
+            self.transport.sendto(message.encode(), source)
+
+
+@contextlib.asynccontextmanager
+async def busy(recorder: Recorder) -> AsyncIterator[tuple[Busy, CoapDriver]]:
+    loop = asyncio.get_running_loop()
+    transport, peer = await loop.create_datagram_endpoint(Busy, local_addr=("127.0.0.1", 0))
+    port = transport.get_extra_info("sockname")[1]
+    config = CoapConfig(uri=f"coap://127.0.0.1:{port}", timeout=6.0, ack_timeout=0.4, keepalive=None)
+    device = CoapDriver("sensor", config, [commanded("/slow")])
+    try:
+        async with running(device, recorder):
+            async with patient(5):
+                while not peer.got:
+                    await asyncio.sleep(0.01)
+            yield peer, device
+    finally:
+        transport.close()
+        await asyncio.sleep(0)
+
+
+async def test_a_command_that_cannot_leave_in_time_is_not_sent_later(recorder: Recorder) -> None:
+    async with busy(recorder) as (peer, device):
+        command = DeviceCommand(Verb.OPERATE, commanded("/set"), 2.0, "c1", timeout=5.0, send_within=0.2)
+        outcome = await device.execute(command)
+        peer.free = True  # the next transmission of what was under way is answered: now the way is clear
+        await recorder.until(lambda: recorder.ups > 0)
+        await asyncio.sleep(0.2)
+    assert (outcome.status, outcome.sent) == (StatusCode.BadNoCommunication, False)
+    assert outcome.text == "not sent: other requests were under way for 0.2 s"
+    assert ("set",) not in peer.got
+
+
+async def test_a_command_without_an_answer_is_not_transmitted_once_more_when_its_time_is_over(
+    recorder: Recorder,
+) -> None:
+    async with busy(recorder) as (peer, device):
+        peer.free = True
+        await recorder.until(lambda: recorder.ups > 0)
+        command = DeviceCommand(Verb.OPERATE, commanded("/set"), 2.0, "c1", timeout=0.3)
+        outcome = await device.execute(command)
+        await asyncio.sleep(0.6)
+    assert (outcome.status, outcome.sent) == (StatusCode.BadTimeout, True)
+    assert peer.got.count(("set",)) == 1, "the first retransmission would come after 0.4 to 0.6 s"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,7 +11,6 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 import aiocoap
-from aiocoap.numbers.constants import TransportTuning
 from aiocoap.pipe import Pipe
 
 from twin_gateway.drivers.contract import Link, LinkLost
@@ -18,26 +18,12 @@ from twin_gateway.drivers.contract import Link, LinkLost
 from . import dtls
 from .oscore import OscoreError, SecurityContext
 from .senml import MAX_PAYLOAD
-from .transport import Count, Endpoint, Wire, open_context, receive_buffer, receive_drops
+from .transport import Count, Endpoint, Tuning, Wire, open_context, receive_buffer, receive_drops, withdraw
 
 _BLOCK_EXPONENT = 6  # blocks of 1024 octets
 _CONTINUE, _TOO_LARGE = 231, 413
 _UNAUTHORIZED = aiocoap.Code.UNAUTHORIZED
 _CHANGES_ALLOWED = 2  # of a resource while its blocks are fetched, before it counts as an error
-
-
-class _Tuning(TransportTuning):  # type: ignore[misc]  # aiocoap has no types
-    def __init__(self, ack_timeout: float, timeout: float) -> None:
-        super().__init__()
-        self.ACK_TIMEOUT = ack_timeout
-        # As many retransmissions as can still be sent within the request time-out, at most the four of RFC 7252: an
-        # exchange that outlives its request would keep the next one from leaving (NSTART = 1).
-        self.MAX_RETRANSMIT = 0
-        while (
-            self.MAX_RETRANSMIT < 4
-            and ack_timeout * self.ACK_RANDOM_FACTOR * (2 ** (self.MAX_RETRANSMIT + 1) - 1) < timeout
-        ):
-            self.MAX_RETRANSMIT += 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +66,10 @@ class Response:
 Receive = Callable[[Response], None]
 
 
+class NotSentError(ConnectionError):
+    """The request has not left, and will not; the message says why."""
+
+
 class ChangedMeanwhileError(ValueError):
     """The resource became another one between two of its blocks."""
 
@@ -102,7 +92,7 @@ class Client:
         self._remote = remote
         self.target = config
         self._count = count
-        self._tuning = _Tuning(config.ack_timeout, config.timeout)
+        self._tuning = Tuning(config.ack_timeout, config.timeout)
         self._drops = 0
         self.protection = protection
         self.ordered = config.scheme == "coap+tcp"
@@ -181,24 +171,42 @@ class Client:
             return await self.complete(path, accept, first)
 
     async def write(
-        self, path: str, payload: bytes, content_format: int | None, *, post: bool = False, sent: Callable[[], None]
+        self,
+        path: str,
+        payload: bytes,
+        content_format: int | None,
+        *,
+        post: bool = False,
+        sent: Callable[[], None] = lambda: None,
+        leave_within: float | None = None,
     ) -> Response:
         """PUT or POST a body, in blocks if it is larger than one. Waits as long as its caller lets it.
+
+        Whoever gives up waiting (cancels) has it withdrawn: it is not sent later, or once more.
 
         Args:
             path: resource, with its query.
             payload: body.
             content_format: number, None without.
             post: POST instead of PUT.
-            sent: called just before the first octets leave.
+            sent: called when octets leave.
+            leave_within: seconds within which the first octets must leave; None for any time.
 
         Raises:
+            NotSentError: other requests were under way for `leave_within` seconds.
             LinkLost: the transport says that nobody is there.
             ValueError: the body is larger than `MAX_PAYLOAD`, or the device does not follow the blocks.
         """
         if len(payload) > MAX_PAYLOAD:
             raise ValueError(f"the body is larger than {MAX_PAYLOAD} octets")
         exponent, at = _BLOCK_EXPONENT, 0
+        first: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+        def leaves() -> None:
+            if not first.done():
+                first.set_result(None)
+            sent()
+
         while True:
             size = 16 << exponent
             message = self.message(path)
@@ -210,8 +218,9 @@ class Client:
                 if not at:
                     message.opt.size1 = len(payload)
             message.payload = payload[at : at + size]
-            sent()
-            answer = await self._exchange(message)
+            message.transport_tuning = copy.copy(self._tuning)
+            message.transport_tuning.left = leaves
+            answer = await self._exchange(message, first, leave_within)
             response = response_of(answer, bytes(answer.payload))
             block = answer.opt.block1
             smaller = block is not None and block.size_exponent < exponent
@@ -273,6 +282,7 @@ class Client:
         stops: list[Callable[[], None]] = []
 
         def launch(asking: aiocoap.Message, echo_allowed: bool) -> None:
+            nonlocal outer
             outer, bound = self._outer(asking)
             pipe = Pipe(outer, self._context.log)
 
@@ -312,7 +322,9 @@ class Client:
         def stop() -> None:
             while stops:
                 stops.pop()()
+            withdraw(self._interface, outer)
 
+        outer = message
         launch(message, True)
         return stop
 
@@ -332,14 +344,16 @@ class Client:
         outer, bound = message, None
         if self.protection is not None:
             outer, bound = self.protection.protected(message)
-            outer.transport_tuning = self._tuning
+            outer.transport_tuning = message.transport_tuning
         outer.remote = self._remote
         if self.target.proxy is not None:
             outer.opt.proxy_scheme = self.target.scheme
             outer.opt.uri_host, outer.opt.uri_port = self.target.host, self.target.port
         return outer, bound
 
-    async def _exchange(self, message: aiocoap.Message) -> aiocoap.Message:
+    async def _exchange(
+        self, message: aiocoap.Message, leaves: asyncio.Future[None] | None = None, within: float | None = None
+    ) -> aiocoap.Message:
         answer: asyncio.Future[aiocoap.Message] = asyncio.get_running_loop().create_future()
 
         def receive(happened: aiocoap.Message | Exception) -> bool:
@@ -352,6 +366,10 @@ class Client:
 
         stop = self.send(message, receive)
         try:
+            if leaves is not None:
+                await asyncio.wait((answer, leaves), timeout=within, return_when=asyncio.FIRST_COMPLETED)
+                if not answer.done() and not leaves.done():
+                    raise NotSentError(f"other requests were under way for {within:g} s")
             return await answer
         finally:
             stop()

@@ -20,7 +20,7 @@ from twin_gateway.drivers.contract import (
 )
 
 from . import dtls, linkformat, writing
-from .client import Client, Target
+from .client import Client, NotSentError, Target
 from .config import CoapConfig
 from .directory import DIRECTORY, Directory
 from .oscore import SecurityContext
@@ -137,15 +137,24 @@ class CoapDriver:
         try:
             async with asyncio.timeout(command.timeout):
                 response = await session.client.write(
-                    body.path, body.octets, body.content_format, post=body.post, sent=lambda: left.append(True)
+                    body.path,
+                    body.octets,
+                    body.content_format,
+                    post=body.post,
+                    sent=lambda: left.append(True),
+                    leave_within=command.send_within,
                 )
-        except TimeoutError:
-            return writing.unknown(command, "no answer in time")
-        except (ConnectionError, ValueError) as error:
+        except (ConnectionError, TimeoutError, ValueError) as error:
             if left:
-                return writing.unknown(command, str(error))
+                return writing.unknown(command, str(error) or "no answer in time")
             cause = AddCause.ABORTION_BY_COMMUNICATION_LOSS
-            return Outcome(StatusCode.BadNoCommunication, cause, "link", f"not sent: {error}", command.command_id)
+            return Outcome(
+                StatusCode.BadNoCommunication,
+                cause,
+                "link",
+                f"not sent: {error or 'other requests were under way'}",
+                command.command_id,
+            )
         if response.good:
             session.written(command.point)
         return writing.outcome_of(command, response)

@@ -22,6 +22,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import aiocoap
+from aiocoap.messagemanager import MessageManager
+from aiocoap.numbers.constants import TransportTuning
 from aiocoap.transports.simple6 import MessageInterfaceSimple6, _Connection, _DatagramClientSocketpoolSimple6
 from aiocoap.transports.tcp import TCPClient, TcpConnection
 
@@ -100,6 +102,46 @@ def receive_drops(remote: object) -> int:
         return 0
     raw = sock.getsockopt(socket.SOL_SOCKET, _SO_MEMINFO, 4 * _MEMINFO_WORDS)
     return int(struct.unpack(f"={len(raw) // 4}I", raw)[-1]) if len(raw) == 4 * _MEMINFO_WORDS else 0
+
+
+class Tuning(TransportTuning):  # type: ignore[misc]  # aiocoap has no types
+    """How a request is repeated, and who wants to know that it leaves.
+
+    Attributes:
+        left: called when the request is about to leave for the first time or once more; None when nobody asks.
+    """
+
+    left: Callable[[], None] | None = None
+
+    def __init__(self, ack_timeout: float, timeout: float, most: int = 4) -> None:
+        """So many retransmissions as begin within `timeout` seconds, at most `most` (RFC 7252: 4)."""
+        super().__init__()
+        self.ACK_TIMEOUT = ack_timeout
+        self.MAX_RETRANSMIT = 0
+        while self.MAX_RETRANSMIT < most and ack_timeout * (2 ** (self.MAX_RETRANSMIT + 1) - 1) < timeout:
+            self.MAX_RETRANSMIT += 1
+
+
+def withdraw(tokens: Any, message: aiocoap.Message) -> None:
+    """Nobody waits for the answer of a request any more: it leaves the queue, or is not sent once more.
+
+    The library has no call for it, and with it what waits behind (NSTART = 1) would wait for a dead exchange.
+    """
+    messages = tokens.token_interface
+    if not isinstance(messages, MessageManager):
+        return  # TCP has sent it, once
+    backlog = messages._backlogs.get(message.remote, [])
+    backlog[:] = [waiting for waiting in backlog if waiting[0] is not message]
+    exchange = (messages._active_exchanges or {}).pop((message.remote, message.mid), None)
+    if exchange is not None:
+        exchange[1].cancel()
+        messages._continue_backlog(message.remote)
+
+
+def _leaves(message: aiocoap.Message) -> None:
+    told = getattr(message.transport_tuning, "left", None)
+    if told is not None:
+        told()
 
 
 class _Peer(_Connection):  # type: ignore[misc]  # aiocoap has no types
@@ -280,6 +322,10 @@ class _Interface(MessageInterfaceSimple6):  # type: ignore[misc]  # aiocoap has 
         host, port = aiocoap.util.hostportsplit(request.unresolved_remote)
         return await self._pool.connect((host, port or _COAPS_PORT))
 
+    def send(self, message: aiocoap.Message) -> None:
+        _leaves(message)
+        super().send(message)
+
     def _received_datagram(self, address: _Peer, datagram: bytes) -> None:
         if self._mman is None or not datagram:
             return
@@ -346,6 +392,10 @@ class _Stream(TCPClient):  # type: ignore[misc]  # aiocoap has no types
         self.loop = loop
         self.credentials = None
         self._wire = wire
+
+    def send_message(self, message: aiocoap.Message, messageerror_monitor: Any) -> None:
+        _leaves(message)
+        super().send_message(message, messageerror_monitor)
 
     async def _spawn_protocol(self, message: Any) -> Any:
         host, port = aiocoap.util.hostportsplit(message.unresolved_remote)
