@@ -55,7 +55,9 @@ class Process:
 
     def __init__(self, name: str, command: list[object], folder: Path, **environment: str) -> None:
         self.name, self.command, self.folder = name, [str(part) for part in command], folder
-        self.environment = os.environ | {"PYTHONPATH": os.pathsep.join((str(HERE), str(TESTS)))} | environment
+        self.environment = (
+            os.environ | {"PYTHONPATH": os.pathsep.join(map(str, (HERE, TESTS, TESTS.parent)))} | environment
+        )
         self.process: subprocess.Popen[bytes] | None = None
         self.said: list[dict[str, object]] = []
 
