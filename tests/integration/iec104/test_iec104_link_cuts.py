@@ -9,6 +9,7 @@ from peers.iec104.proxy import Wire
 from peers.iec104.scripted import Recorder, point
 from peers.waiting import until
 
+from address_space import clock
 from address_space.catalogue import ValueType, VariableKind
 from address_space.events import EventJournal
 from address_space.point import Point, PointProfile
@@ -85,6 +86,19 @@ async def test_over_twenty_cuts_every_event_arrives_exactly_once_and_in_order(tm
         assert station.number > 500
         assert link.counters["repeated"] > 0
         assert link.counters["sequence_errors"] == 0
+
+
+async def test_an_event_is_acknowledged_as_soon_as_it_is_on_disk_and_not_before(tmp_path):
+    async with BufferingStation() as station, supervised(tmp_path, port=station.port, t1=90, t2=60, t3=0.2) as link:
+        await until(lambda: link.counters["interrogations_confirmed"])
+        link.kept = lambda: 0
+        station.record()
+        await until(lambda: link.published == [1])
+        await asyncio.sleep(0.3)
+        assert station.buffer
+        link.kept = clock.now
+        await until(lambda: not station.buffer, seconds=5)
+        assert link.counters["repeated"] == 0
 
 
 async def test_a_wire_that_swallows_everything_is_noticed_by_the_timers_and_nothing_is_lost(tmp_path):

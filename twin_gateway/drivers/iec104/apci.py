@@ -111,13 +111,18 @@ class Endpoint:
         """ASDUs that wait for the window to open."""
         return len(self._waiting)
 
+    @property
+    def owing(self) -> bool:
+        """Frames have been received that were not acknowledged yet."""
+        return self._unconfirmed > 0
+
     def start(self, now: float) -> None:
         """Ask for user data transfer (controlling station)."""
         self._ask(Control.STARTDT_ACT, Control.STARTDT_CON, now)
 
     def stop(self, now: float) -> None:
         """Ask for the end of user data transfer (controlling station); acknowledges what came first."""
-        self._acknowledge()
+        self.acknowledge()
         self._ask(Control.STOPDT_ACT, Control.STOPDT_CON, now)
 
     def send(self, asdu: bytes, now: float) -> bool:
@@ -143,7 +148,8 @@ class Endpoint:
             self._sent_at.append(now)
             self._unconfirmed, self._acknowledge_at = 0, None
 
-    def _acknowledge(self) -> None:
+    def acknowledge(self) -> None:
+        """Acknowledge what has been received, without waiting for more of it (w) or for time to run out (t2)."""
         if self._unconfirmed:
             self.output.append(_HEADER.pack(START, 4, 1, self._receive_number << 1))
             self._unconfirmed, self._acknowledge_at = 0, None
@@ -195,7 +201,7 @@ class Endpoint:
         self._buffer = data[position:]
         if self._unconfirmed:
             if self._unconfirmed >= self.limits.w:
-                self._acknowledge()
+                self.acknowledge()
             elif self._acknowledge_at is None:
                 self._acknowledge_at = now + self.limits.t2
         if self._waiting:
@@ -249,7 +255,7 @@ class Endpoint:
                 self.started = True
                 self.output.append(_U_FRAMES[Control.STARTDT_CON])
             case Control.STOPDT_ACT if not self.controlling:
-                self._acknowledge()
+                self.acknowledge()
                 self.started = False
                 self._waiting.clear()
                 self.output.append(_U_FRAMES[Control.STOPDT_CON])
@@ -282,7 +288,7 @@ class Endpoint:
         if self._sent_at and now - self._sent_at[0] >= self.limits.t1:
             raise ApciError(f"a frame was not acknowledged within t1 ({self.limits.t1:g} s)", T1)
         if self._acknowledge_at is not None and now >= self._acknowledge_at:
-            self._acknowledge()
+            self.acknowledge()
         if now - self._last_received >= self.limits.t3 and Control.TESTFR_CON not in self._asked:
             self.tests += 1
             self._ask(Control.TESTFR_ACT, Control.TESTFR_CON, now)

@@ -113,8 +113,7 @@ def decode_columns(
     """
     alike = _alike(asdus)
     if alike is not None:
-        layout, octets = alike
-        part, kept = _decode_group(layout, octets, received_ms, this_year, zone)
+        part, kept = _decode_group(*alike, received_ms, this_year, zone)
         return part if len(part) else None, 0 if kept is None else len(asdus) - int(kept.sum())
     groups: dict[bytes, list[bytes]] = {}
     places: dict[bytes, list[int]] = {}

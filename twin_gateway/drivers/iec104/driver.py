@@ -313,6 +313,11 @@ class Iec104Driver:
         if monitor:
             intake.feed(monitor)
 
+    def kept(self) -> bool:
+        """What has been published is on disk: nobody needs it again."""
+        link, intake = self._link, self._intake
+        return link is not None and intake is not None and intake.kept(link.kept_until())
+
     def _stepped(self, station: int, seconds: float) -> None:
         """The clock of a station went back: its values are asked for anew, so that none hides behind a later time."""
         link, association = self._link, self._association

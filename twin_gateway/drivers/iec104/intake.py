@@ -63,6 +63,7 @@ class Intake:
         self._gathered: list[bytes] = []
         self._flushed_at = 0.0
         self._gather_s = GATHER_S
+        self._published = 0  # when the last batch was, ticks
         self._timer: asyncio.TimerHandle | None = None
         self._since: dict[int, int] = {}  # common address -> start of its first phase, ticks
         self._held: dict[int, tuple[int, float, int, int]] = {}  # row -> (common address, value, quality, time)
@@ -92,6 +93,10 @@ class Intake:
             self._link.publish(Batch.of([row for row, _ in rows], values, words, times))
         if not self._since:
             self._answered.clear()
+
+    def kept(self, until: int) -> bool:
+        """Whether all that was fed is on disk, when so is what was published before `until` (ticks)."""
+        return not self._gathered and self._published < until
 
     def feed(self, asdus: list[bytes]) -> None:
         """Take the monitor ASDUs of one read."""
@@ -138,6 +143,7 @@ class Intake:
         self.book.note(located, self._link)
         if len(located.rows):
             self._publish(located)
+        self._published = clock.now()
 
     def _publish(self, located: Located) -> None:
         if self._continuity is not None:

@@ -23,6 +23,8 @@ class Connection(asyncio.Protocol):
         on_started: called with (connection, True or False) when user data transfer begins or ends; may be None.
         on_closed: called with (connection, reason) once; may be None.
         on_traffic: called with (connection, sent, octets) for each read and write; may be None.
+        kept: whether all that was handed over is on disk: it is then acknowledged without waiting for w or t2, so that
+            the peer does not repeat it to a successor of ours. None when nobody knows.
         on_count: called with a counter's name for a time-out, a broken sequence or an idle test; may be None.
         start: the controlling station asks for data transfer as soon as the connection stands; else `start` does.
         widths: octets of the ASDU's address fields where they are not the usual ones; ASDUs are translated on the way.
@@ -41,11 +43,12 @@ class Connection(asyncio.Protocol):
         on_closed: Callable[[Connection, str], None] | None = None,
         on_traffic: Callable[[Connection, bool, bytes], None] | None = None,
         on_count: Callable[[str], None] | None = None,
+        kept: Callable[[], bool] | None = None,
         start: bool = True,
         widths: Widths | None = None,
     ) -> None:
         self._controlling, self._limits, self._start, self._widths = controlling, limits, start, widths
-        self._on_traffic, self._on_count = on_traffic, on_count
+        self._on_traffic, self._on_count, self._kept = on_traffic, on_count, kept
         self._on_asdus, self._on_started, self._on_closed = on_asdus, on_started, on_closed
         self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport | None = None
@@ -219,6 +222,8 @@ class Connection(asyncio.Protocol):
             endpoint.tests = 0
             if self._on_count is not None:
                 self._on_count("t3_tests")
+        if endpoint.owing and self._kept is not None and self._kept():
+            endpoint.acknowledge()
         self._write()
         self._timer = self._loop.call_later(self._endpoint.period, self._tick)
 

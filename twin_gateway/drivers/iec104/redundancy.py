@@ -95,6 +95,10 @@ class User(Protocol):
         """Octets of one read or write of any connection."""
         ...
 
+    def kept(self) -> bool:
+        """All that has been taken so far is on disk, as far as anything is kept."""
+        ...
+
     async def use(self, connection: Connection) -> None:
         """Use it until cancelled."""
         ...
@@ -301,6 +305,7 @@ class Group:
                 on_closed=on_closed,
                 on_traffic=self._user.traffic,
                 on_count=self._link.count,
+                kept=self._user.kept,
                 start=False,
                 widths=settings.widths,
             )
