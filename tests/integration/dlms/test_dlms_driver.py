@@ -252,7 +252,7 @@ async def test_a_meter_that_has_seen_higher_counters_is_followed_forward(dlms, p
         link = dlms.MemoryLink(directory)
         driver = dlms.Driver("m1", dlms.config(peer, "hls-gmac"), registers(dlms))
         if attempt:
-            driver._counter = await counter_at_one(directory)
+            driver._opener._counter = await counter_at_one(directory)
         async with dlms.Running(driver, link):
             await link.until(lambda link=link: link.batches)
         assert link.counters["counter_errors"] == attempt
