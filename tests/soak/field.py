@@ -41,13 +41,16 @@ _DEVICES = {
     "iec104": "protocol: iec104, host: 127.0.0.1, port: {port}, t1: 4 s, t2: 1 s, t3: 3 s, t0: 4 s",
     "iec61850": "protocol: iec61850, host: 127.0.0.1, port: {port}, ied: SOAK, idle: 3 s, integrity: 600 s",
     "coap": "protocol: coap, uri: 'coap://127.0.0.1:{port}', ack_timeout: 0.5 s, timeout: 4 s, keepalive: 3 s",
+    "dlms": "protocol: dlms, host: 127.0.0.1, push: {{listen: '127.0.0.1:{port}', only: true, rate: 6000, silence: 5 s,"
+    " columns: [{columns}]}}",
 }
 _LINES = {
     "iec104": "ioa: {one}, type: M_ME_TF_1",
     "iec61850": "ref: LD0/GGIO1.AnIn{one}",
     "coap": "path: /r/{zero}",
+    "dlms": "obis: '1-0:{one}.7.0', class: 1",
 }
-_BAYS = {"iec104": "F01", "iec61850": "F02", "coap": "F03"}
+_BAYS = {"iec104": "F01", "iec61850": "F02", "coap": "F03", "dlms": "F04"}
 
 
 class Process:
@@ -216,8 +219,8 @@ class Field:
         for name, (rate, points) in rates.items():
             port = free_port()
             ledger = folder / f"{name}.ledger"
-            command: list[object] = [sys.executable, HERE / f"{name}_device.py", port, ledger, points, rate]
             wire = DatagramWire(port) if name == "coap" else StreamWire(port)
+            command: list[object] = [sys.executable, HERE / f"{name}_device.py", port, ledger, points, rate]
             process = Process(name, command, folder)
             self.devices[name] = Device(name, process, wire, ledger, len(self.nodes), points)
             self.nodes += [f"ns=2;s=dso1/north/PS01/MV1/{_BAYS[name]}/_/GGIO1/AnIn{n + 1}" for n in range(points)]
@@ -233,8 +236,10 @@ class Field:
 
     async def start(self) -> None:
         for device in self.devices.values():
-            device.process.start()
             await device.wire.start()
+            if device.name == "dlms":
+                device.process.command[2] = str(device.wire.port)
+            device.process.start()
         for device in self.devices.values():
             await device.process.ready()
         self.broker.start()
@@ -249,7 +254,10 @@ class Field:
         (self.folder / "gateway.yaml").write_text(_CONFIG.format(**ports))
         sections = ["mapping: 1", "grid: dso1", "place: north/PS01", "devices:"]
         for name, device in self.devices.items():
-            sections.append(f"  {name}: {{{_DEVICES[name].format(port=device.wire.port)},")
+            # a meter calls the gateway, all others are called
+            port = device.wire.device if name == "dlms" else device.wire.port
+            columns = ", ".join(f"'1/1-0:{n + 1}.7.0/2'" for n in range(device.points))
+            sections.append(f"  {name}: {{{_DEVICES[name].format(port=port, columns=columns)},")
             points = ", ".join(
                 f"GGIO1/AnIn{n + 1}: {{{_LINES[name].format(one=n + 1, zero=n)}}}" for n in range(device.points)
             )

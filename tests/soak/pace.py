@@ -31,16 +31,27 @@ class Pace:
         self.clock_ms = 0
         self.rests = False
 
-    def due(self) -> npt.NDArray[np.int64]:
-        """Points that change now, each at most once. What would have changed while the process was stopped did not."""
+    def _flow(self) -> None:
         now = time.monotonic()
         self._owed += 0.0 if self.rests else self._rate * min(now - self._last, _LONGEST_GAP_S)
         self._last = now
+
+    def due(self) -> npt.NDArray[np.int64]:
+        """Points that change now, each at most once. What would have changed while the process was stopped did not."""
+        self._flow()
         count = min(int(self._owed), self._points)
         self._owed -= count
         chosen = (self._next + np.arange(count)) % self._points
         self._next = (self._next + count) % self._points
         return chosen
+
+    def whole_turn(self) -> bool:
+        """Whether all points together change now."""
+        self._flow()
+        if self._owed < self._points:
+            return False
+        self._owed -= self._points
+        return True
 
     def now(self) -> tuple[int, int]:
         """(time by the device's clock, true time), ms since 1970."""

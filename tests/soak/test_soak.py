@@ -1,7 +1,8 @@
 """A feeder at thousands of changes a second with a fault every 30 s: nothing that clients get differs unexplained.
 
-Three devices with ledgers (104 with an event buffer, 61850 with a buffered report block, CoAP with observed resources),
-wires that misbehave, mosquitto, the gateway by its command, node-opcua and mosquitto_sub as clients.
+Four devices with ledgers (104 with an event buffer, 61850 with a buffered report block, CoAP with observed resources, a
+DLMS meter that pushes), wires that misbehave, mosquitto, the gateway by its command, node-opcua and mosquitto_sub as
+clients.
 
 TWIN_SOAK_MINUTES (5), TWIN_SOAK_RATE (changes a second of all devices), TWIN_SOAK_SEED, TWIN_SOAK_FOLDER (where
 everything stays afterwards; a temporary folder otherwise).
@@ -30,7 +31,7 @@ MINUTES = float(os.environ.get("TWIN_SOAK_MINUTES", "5"))
 RATE = float(os.environ.get("TWIN_SOAK_RATE", "5000"))
 SEED = int(os.environ.get("TWIN_SOAK_SEED", "1"))
 EVERY_S = 30.0
-SHARES = {"iec104": (0.6, 300), "iec61850": (0.26, 150), "coap": (0.14, 70)}
+SHARES = {"iec104": (0.58, 300), "iec61850": (0.26, 150), "coap": (0.12, 70), "dlms": (0.04, 20)}
 """Of the changes, and points."""
 _MEMORY = 0.05
 _SETTLED_S = 60.0
@@ -116,7 +117,7 @@ async def _audit(field: Field, folder: Path, faults: list[Any], since: float, un
     subjects = [
         Subject(
             name, Sent(read(device.ledger, SENT), device.points), device.first, device.points,
-            buffers=name != "coap", time_ms={"iec104": 0.1, "iec61850": 1.1}.get(name),
+            buffers=name in {"iec104", "iec61850"}, time_ms={"iec104": 0.1, "iec61850": 1.1, "dlms": 0.1}.get(name),
         )
         for name, device in field.devices.items()
     ]  # fmt: skip
