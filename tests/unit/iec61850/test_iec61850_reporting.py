@@ -175,9 +175,9 @@ class Bench:
         ]  # fmt: skip
         octets = b"".join(encode_data(of) for of in parts) + b"\x8c\x06" + stamp(at)
         octets += b"".join(encode_data(of) for of in tail)
-        self.reporting.on_report(octets, 0, len(octets))
+        self.reporting.intake.on_report(octets, 0, len(octets))
         if not more:
-            self.reporting.on_read()
+            self.reporting.intake.on_read()
 
 
 @pytest.fixture

@@ -180,11 +180,11 @@ class Session:
 
     def on_report(self, buffer: bytes, start: int, stop: int) -> None:
         """Take a report (called by the association)."""
-        self._reporting.on_report(buffer, start, stop)
+        self._reporting.intake.on_report(buffer, start, stop)
 
     def on_read(self) -> None:
         """Publish what the reports that were read at once have brought (called by the association)."""
-        self._reporting.on_read()
+        self._reporting.intake.on_read()
 
     # -- polling -------------------------------------------------------------------------------------------------
 
@@ -232,7 +232,7 @@ class Session:
         if not names:
             return True
         try:
-            self._reporting.publish(decoder.decode(*await services.read_raw(self._association, names)))
+            self._reporting.intake.publish(decoder.decode(*await services.read_raw(self._association, names)))
         except MmsConnectionError:
             raise
         except MmsTimeout:
