@@ -110,6 +110,20 @@ def test_one_unreadable_value_in_a_list_does_not_cost_the_others(pair, run_steps
     assert values[0] == 123456 and isinstance(values[1], DlmsError)
 
 
+def test_a_list_that_breaks_off_between_its_blocks_does_not_cost_all_values(pair, run_steps):
+    both = pair(pdu_size=60).open()
+
+    def breaks_off(apdu):
+        if apdu[1] == 2:
+            return b"\xc4\x02" + apdu[2:3] + b"\x01" + apdu[3:7] + b"\x01\x0e"  # data block unavailable
+        if apdu[1] == 3:
+            return b"\xc4\x02" + apdu[2:3] + b"\x00\x00\x00\x00\x01\x00\x01\x02"
+        return both.answer(apdu)
+
+    assert run_steps(both.client.get_many([ENERGY, VOLTAGE]), breaks_off) == [123456, 2301]
+    assert both.client.counters.list_fallbacks == 1
+
+
 def test_replies_to_an_earlier_request_and_notifications_are_passed_over(pair, run_steps):
     both = pair().open()
     waiting = []

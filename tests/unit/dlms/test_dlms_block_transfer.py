@@ -5,7 +5,7 @@ import pytest
 from twin_gateway.drivers.dlms import obis
 from twin_gateway.drivers.dlms.acse import Conformance, Mechanism
 from twin_gateway.drivers.dlms.axdr import Tag, encode
-from twin_gateway.drivers.dlms.block_transfer import BlockTransfer, GeneralBlock
+from twin_gateway.drivers.dlms.block_transfer import MOST_PASSED, BlockTransfer, GeneralBlock
 from twin_gateway.drivers.dlms.errors import AccessError, MalformedApduError, NotNegotiatedError, TooLargeError
 from twin_gateway.drivers.dlms.obis import Attribute
 
@@ -108,6 +108,18 @@ def test_an_answer_in_blocks_beyond_the_limit_is_given_up(run_steps):
 
     with pytest.raises(TooLargeError):
         run_steps(transfer.receive(endless(b"")), endless)
+
+
+def test_an_answer_of_empty_blocks_is_given_up(run_steps):
+    sent = [0]
+
+    def empty(_):
+        sent[0] += 1
+        return GeneralBlock(False, True, 1, sent[0] + 1, 0).encode()
+
+    with pytest.raises(MalformedApduError):
+        run_steps(BlockTransfer(1, 100, 1000).receive(GeneralBlock(False, True, 1, 1, 0).encode()), empty)
+    assert sent[0] <= 2 * MOST_PASSED
 
 
 def test_a_meter_that_only_repeats_is_given_up(run_steps):

@@ -101,6 +101,8 @@ class Association(ABC):
         conformance: what was negotiated; services outside it raise NotNegotiatedError.
         pdu_size: largest APDU the meter takes, octets.
         counters: oddities seen.
+        in_step: False once an answer may be on its way that would be taken for that to the next request; the
+            connection has to end then.
     """
 
     mechanism: Mechanism = Mechanism.NONE
@@ -111,6 +113,7 @@ class Association(ABC):
     conformance: Conformance = NOTHING
     pdu_size: int = 0xFFFF
     counters: Counters = field(default_factory=Counters)
+    in_step: bool = True
     _contexts: ClassVar[tuple[int, int]]
     """Application contexts without and with ciphering."""
     _can: ClassVar[Conformance]
@@ -305,7 +308,7 @@ class Association(ABC):
                     # Some meters offer with-list and then refuse it: single requests from here on.
                     self._lists = False
                     self.counters.list_fallbacks += 1
-                except (MalformedApduError, TooLargeError, NotNegotiatedError):
+                except (AccessError, MalformedApduError, TooLargeError, NotNegotiatedError):
                     # One bad value must not cost the others: each on its own, this time.
                     self.counters.list_fallbacks += 1
             for attribute in part:
@@ -388,6 +391,12 @@ class Association(ABC):
                 if passed > MOST_PASSED:
                     raise MalformedApduError("the meter sends everything but the answer")
                 received = yield WAIT
+        except ServiceError:
+            raise
+        except DlmsError:
+            # Only numbers tell an answer that still comes from that to the next request.
+            self.in_step = invoke >= 0
+            raise
         finally:
             if blocks:
                 self.counters.repeated_blocks += blocks.repeated

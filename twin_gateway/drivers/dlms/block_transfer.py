@@ -179,6 +179,8 @@ class BlockTransfer:
                     raise TooLargeError(f"an APDU in general blocks is longer than {self._limit} octets")
                 if block.last:
                     return b"".join(parts)
+                if not block.data:
+                    self._pass_over()
                 out: bytes = WAIT if block.streaming else self._acknowledge(expected - 1)
             elif block.streaming and not block.last:
                 self._pass_over()

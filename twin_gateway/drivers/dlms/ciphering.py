@@ -8,6 +8,7 @@ comparing: two calls of about 1.5 us, where a new cipher context for each messag
 from __future__ import annotations
 
 import hmac
+import secrets
 from dataclasses import dataclass
 from hashlib import sha256
 
@@ -203,13 +204,14 @@ class Ciphering:
             if self.protection.signing is None:
                 raise SecurityError("one-pass key agreement needs a signing key")
             once = suite1.ephemeral()
-            key = Key(suite1.derive(once, keys.peer, self.title, self.peer_title))
+            key, transaction = Key(suite1.derive(once, keys.peer, self.title, self.peer_title)), b"\0"
             point = suite1.point_of(once.public_key())
             data = point + self.protection.signing.sign(point)
         else:
-            party = suite1.party_of_static(b"")
-            key, data = Key(suite1.derive(keys.own, keys.peer, self.title, party, self.peer_title)), b""
-        header = b"\x00\x08" + self.title + b"\x08" + self.peer_title + b"\x00\x00"
+            # The only part of the key that changes: without it a counter that began again would meet the same key.
+            transaction = suite1.party_of_static(secrets.token_bytes(8))
+            key, data = Key(suite1.derive(keys.own, keys.peer, self.title, transaction, self.peer_title)), b""
+        header = transaction + b"\x08" + self.title + b"\x08" + self.peer_title + b"\0\0"
         information = bytes((1, 2, 1, keys.scheme)) + write_length(len(data)) + data
         body = self._body(apdu, key)
         return bytes((GENERAL_CIPHERING,)) + header + information + write_length(len(body)) + body

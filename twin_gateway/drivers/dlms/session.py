@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import TypeVar
 
@@ -168,18 +169,16 @@ class Session:
             DlmsError: what the service raises.
         """
         try:
-            async with asyncio.timeout(turn):
-                await self._turn.acquire()
-        except BaseException:
-            steps.close()
-            raise
-        try:
-            if command is not None:
-                return await self._run(steps, within or self._answer_within, command)
-            async with self._pace:
-                return await self._run(steps, within or self._answer_within, Progress())
+            # The place at the host first: a reading that waits for one must not keep a command from its turn.
+            async with self._pace if command is None else nullcontext():
+                async with asyncio.timeout(turn):
+                    await self._turn.acquire()
+                try:
+                    return await self._run(steps, within or self._answer_within, command or Progress())
+                finally:
+                    self._turn.release()
         finally:
-            self._turn.release()
+            steps.close()
 
     async def _run(self, steps: Steps[T], within: float, progress: Progress) -> T:
         wire = self._wire
@@ -209,7 +208,8 @@ class Session:
             self.abort()
             raise
         finally:
-            steps.close()
+            if not self.association.in_step:
+                self.abort()
 
     def abort(self) -> None:
         """Ends the connection at once."""

@@ -14,6 +14,10 @@ _KEPT_APDUS = 72
 """Unread APDUs kept between two waits: a whole window of general block transfer and some notifications."""
 
 
+_EMPTY_FRAME_OCTETS = 12
+"""Most octets of an HDLC frame that only acknowledges."""
+
+
 class SessionClosedError(ConnectionError):
     """The connection ended; the message says how."""
 
@@ -183,8 +187,9 @@ class Wire(asyncio.Protocol):
             return octets
         if self.hidden in octets:
             return octets.replace(self.hidden, b"*" * len(self.hidden))
-        # Frames may have cut the password in two; until it has gone by, long writes are kept by their length only.
-        return octets if len(octets) < 40 else b"*" * len(octets)
+        # Frames may have cut the password; until it has gone by, they are kept by their length only. Before the line is
+        # ready nothing of it is sent, and so short a frame holds an octet of it at most.
+        return octets if not self._line.ready or len(octets) <= _EMPTY_FRAME_OCTETS else b"*" * len(octets)
 
     async def set_up(self, within: float) -> None:
         """Sets the link of the line up, where it has one.
