@@ -6,36 +6,14 @@ import struct
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from peers.iec104.elements import ELEMENTS
 
 from twin_gateway.drivers.iec104.codec import Asdu, Information, decode, encode, split
 from twin_gateway.drivers.iec104.times import Stamp, TagFlag
-from twin_gateway.drivers.iec104.types import TYPES, AsduError, Family, TimeTag
+from twin_gateway.drivers.iec104.types import TYPES, AsduError, TimeTag
 
 YEAR = 2026
 WALL = 1_780_000_000_123
-VALUES = {
-    Family.SINGLE: (1, 0, 0xB0),
-    Family.DOUBLE: (2, 0, 0x40),
-    Family.STEP: (-64, 1, 0x81),
-    Family.BITSTRING: (0xDEADBEEF, 0, 0x10),
-    Family.NORMALISED: (-0.5, 0, 0x01),
-    Family.SCALED: (-32768, 0, 0x20),
-    Family.FLOAT: (-12.25, 0, 0x80),
-    Family.COUNTER: (-2_000_000_000, 17, 0xE0),
-    Family.PROTECTION: (2, 40_000, 0x08),
-    Family.PROTECTION_START: (0x21, 12, 0x88),
-    Family.PROTECTION_OUTPUT: (0x0F, 59_999, 0x10),
-    Family.PACKED_SINGLE: (0xA5A5, 0x0FF0, 0x01),
-    Family.NORMALISED_BARE: (0.25, 0, 0),
-    Family.COMMAND_OCTET: (2, 0x84, 0),
-    Family.SETPOINT_INT: (-5, 0x80, 0),
-    Family.SETPOINT_FLOAT: (3.5, 1, 0),
-    Family.SETPOINT_NORMALISED: (-1.0, 0x80, 0),
-    Family.WORD32: (0xFFFFFFFF, 0, 0),
-    Family.OCTET: (20, 0, 0),
-    Family.WORD16: (0x55AA, 0, 0),
-    Family.EMPTY: (0, 0, 0),
-}
 
 
 def stamp_for(known):
@@ -47,7 +25,7 @@ def stamp_for(known):
 
 
 def sample(known, address=1001):
-    value, extra, quality = VALUES[known.family]
+    value, extra, quality = ELEMENTS[known.family]
     return Information(address, value, extra, quality, stamp_for(known))
 
 
