@@ -13,6 +13,8 @@ from peers.waiting import patient
 
 from address_space.catalogue import ValueType
 from address_space.events import EventJournal
+from address_space.ports import Verb
+from address_space.quality import StatusCode
 from twin_gateway.coap_directory import make_directory
 from twin_gateway.drivers.coap import tlv
 from twin_gateway.drivers.coap.config import CoapConfig
@@ -20,7 +22,7 @@ from twin_gateway.drivers.coap.directory import DIRECTORY, Directory
 from twin_gateway.drivers.coap.directory_listener import DirectoryListener
 from twin_gateway.drivers.coap.directory_settings import DirectorySettings
 from twin_gateway.drivers.coap.driver import CoapDriver
-from twin_gateway.drivers.contract import BoundPoint, LinkLost
+from twin_gateway.drivers.contract import BoundPoint, DeviceCommand, LinkLost, PointChange
 
 
 @contextlib.asynccontextmanager
@@ -70,6 +72,8 @@ class Sensor(asyncio.DatagramProtocol):
         self._number = 1
         self.value = 21.5
         self.strangers = 0
+        self.asleep = False
+        self.asked: list[aiocoap.Message] = []
         self.location: tuple[str, ...] = ()
         self.answered = asyncio.Event()
 
@@ -83,6 +87,9 @@ class Sensor(asyncio.DatagramProtocol):
         self.answered.clear()
         self.transport.sendto(message.encode(), self._server)
 
+    def prolong(self, query: str) -> None:
+        self.ask(aiocoap.POST, "/" + "/".join(self.location) + f"?{query}")
+
     def datagram_received(self, data: bytes, source: Any) -> None:
         if source != self._server:
             self.strangers += 1  # as LwM2M clients do: they know no other server
@@ -92,7 +99,8 @@ class Sensor(asyncio.DatagramProtocol):
             self.location = tuple(message.opt.location_path) or self.location
             self.answered.set()
             return
-        if message.opt.uri_path == ("3303", "0") and message.code == aiocoap.GET:
+        self.asked.append(message)
+        if message.opt.uri_path == ("3303", "0") and message.code == aiocoap.GET and not self.asleep:
             self._observer = message.token
             self.transport.sendto(self._content(message.token, message.mid, aiocoap.ACK), source)
 
@@ -108,41 +116,113 @@ class Sensor(asyncio.DatagramProtocol):
         return bytes(message.encode())
 
 
-async def test_a_registered_device_is_read_at_the_port_that_it_registered_from(recorder: Recorder) -> None:
-    directory = Directory()
-    fields = {"object": "3303/0/5700"}
-    point = BoundPoint(1, "g/a/s/v/b/e/STMP1/Tmp", "MV", ValueType.DOUBLE, fields, quantity="temperature")
+TEMPERATURE = BoundPoint(
+    1,
+    "g/a/s/v/b/e/STMP1/Tmp",
+    "MV",
+    ValueType.DOUBLE,
+    {"object": "3303/0/5700"},
+    {"model": "direct", "object": "3303/0/5700"},
+    quantity="temperature",
+)
+
+
+@contextlib.asynccontextmanager
+async def at_work(
+    recorder: Recorder, directory: Directory, **config: Any
+) -> AsyncIterator[tuple[CoapDriver, asyncio.Task[None], Sensor]]:
+    """A driver that waits for `node1`, its task, and the device that has not registered yet."""
     async with listening(directory) as port:
-        config = CoapConfig(endpoint="node1", timeout=2.0, ack_timeout=0.3)
-        device = CoapDriver("node1", config, [point], directory)
+        settings = {"timeout": 2.0, "ack_timeout": 0.3, **config}
+        device = CoapDriver("node1", CoapConfig(endpoint="node1", **settings), [TEMPERATURE], directory)
         task = asyncio.create_task(device.run(recorder))
         transport, sensor = await asyncio.get_running_loop().create_datagram_endpoint(
             lambda: Sensor(("127.0.0.1", port)), local_addr=("127.0.0.1", 0)
         )
         try:
-            async with patient(10):
-                sensor.ask(aiocoap.POST, "/rd?ep=node1&lt=600&b=U", b"</3303/0>")
-                await sensor.answered.wait()
-                await recorder.until(lambda: recorder.last.get(1, (0,))[0] == 21.5)
-                sensor.notify(22.25)
-                await recorder.until(lambda: recorder.last[1][0] == 22.25)
-                # An update reaches the socket of the association and the directory all the same.
-                sensor.ask(aiocoap.POST, "/" + "/".join(sensor.location) + "?lt=700")
-                await sensor.answered.wait()
-                known = directory.find("node1")
-                assert known is not None
-                assert known.lifetime == 700
-                assert not task.done()
-                # Registered anew: it has forgotten who observes it.
-                sensor.ask(aiocoap.POST, "/rd?ep=node1&lt=600&b=U", b"</3303/0>")
-                with pytest.raises(LinkLost, match="has registered anew"):
-                    await task
+            async with patient(15):
+                yield device, task, sensor
             assert sensor.strangers == 0
         finally:
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
             transport.close()
             await asyncio.sleep(0)
+
+
+async def test_a_registered_device_is_read_at_the_port_that_it_registered_from(recorder: Recorder) -> None:
+    directory = Directory()
+    async with at_work(recorder, directory) as (_, task, sensor):
+        sensor.ask(aiocoap.POST, "/rd?ep=node1&lt=600&b=U", b"</3303/0>")
+        await sensor.answered.wait()
+        await recorder.until(lambda: recorder.last.get(1, (0,))[0] == 21.5)
+        sensor.notify(22.25)
+        await recorder.until(lambda: recorder.last[1][0] == 22.25)
+        # An update reaches the socket of the association and the directory all the same.
+        sensor.prolong("lt=700")
+        await sensor.answered.wait()
+        known = directory.find("node1")
+        assert known is not None
+        assert known.lifetime == 700
+        assert not task.done()
+        # Registered anew: it has forgotten who observes it.
+        sensor.ask(aiocoap.POST, "/rd?ep=node1&lt=600&b=U", b"</3303/0>")
+        with pytest.raises(LinkLost, match="has registered anew"):
+            await task
+
+
+@pytest.mark.parametrize("binding", ["b=UQ", "lwm2m=1.1&b=U&Q"])
+async def test_a_device_in_queue_mode_is_asked_only_while_it_is_awake(binding: str, recorder: Recorder) -> None:
+    directory = Directory()
+    async with at_work(recorder, directory, awake=0.8, keepalive=0.2) as (device, task, sensor):
+        sensor.ask(aiocoap.POST, f"/rd?ep=node1&lt=600&{binding}", b"</3303/0>")
+        await recorder.until(lambda: recorder.last.get(1, (0,))[0] == 21.5)
+        asked = len(sensor.asked)
+        await asyncio.sleep(1.0)
+        assert len(sensor.asked) == asked, "nothing more is asked while it is awake, and nothing later"
+        refused = await device.execute(DeviceCommand(Verb.OPERATE, TEMPERATURE, 1.0, "c1"))
+        assert (refused.status, refused.sent) == (StatusCode.BadNoCommunication, False)
+        assert "sleeps until it prolongs its registration" in refused.text
+        sensor.notify(22.25)  # it wakes by itself for this, and sleeps again
+        await recorder.until(lambda: recorder.last[1][0] == 22.25)
+        await device.update(PointChange(removed=[TEMPERATURE]))
+        await device.update(PointChange(added=[TEMPERATURE]))
+        await asyncio.sleep(0.3)
+        assert len(sensor.asked) == asked
+        sensor.prolong("lt=700")
+        await recorder.until(lambda: any(each.opt.observe == 0 for each in sensor.asked[asked:]))
+        assert not task.done()
+
+
+async def test_a_device_that_sleeps_earlier_than_thought_is_not_lost(recorder: Recorder) -> None:
+    directory = Directory()
+    async with at_work(recorder, directory, awake=60.0, timeout=0.5, ack_timeout=0.1) as (_, task, sensor):
+        sensor.asleep = True
+        sensor.ask(aiocoap.POST, "/rd?ep=node1&lt=600&b=UQ", b"</3303/0>")
+        await recorder.until(lambda: recorder.counters["timeouts"] == 1)
+        tried = len(sensor.asked)
+        await asyncio.sleep(2.0)
+        assert len(sensor.asked) == tried, "it is left alone until it comes by itself"
+        sensor.asleep = False
+        sensor.prolong("")
+        await recorder.until(lambda: recorder.last.get(1, (0,))[0] == 21.5)
+        assert not task.done()
+
+
+async def test_a_sleeping_device_that_registers_each_time_it_wakes_stays_connected(recorder: Recorder) -> None:
+    directory = Directory()
+    async with at_work(recorder, directory, awake=5.0) as (_, task, sensor):
+        for value in (21.5, 22.0, 22.5):
+            sensor.value = value
+            sensor.ask(aiocoap.POST, "/rd?ep=node1&lt=600&b=UQ", b"</3303/0>")
+            await recorder.until(lambda value=value: recorder.last.get(1, (0,))[0] == value)
+        sensor.notify(23.0)
+        await recorder.until(lambda: recorder.last[1][0] == 23.0)
+        assert not task.done()
+        sensor.ask(aiocoap.DELETE, "/" + "/".join(sensor.location))
+        with pytest.raises(LinkLost, match="is not registered any more"):
+            await task
+    assert recorder.seen[1] == [21.5, 22.0, 22.5, 23.0], "nothing twice"
 
 
 async def test_without_a_directory_an_endpoint_is_told_to_be_impossible(recorder: Recorder) -> None:

@@ -23,6 +23,7 @@ from .transport import Count, Endpoint, Tuning, Wire, open_context, receive_buff
 _BLOCK_EXPONENT = 6  # blocks of 1024 octets
 _CONTINUE, _TOO_LARGE = 231, 413
 _UNAUTHORIZED = aiocoap.Code.UNAUTHORIZED
+_PATIENCE, _MANY = 600.0, 30  # seconds and retransmissions: more than any request waits
 _CHANGES_ALLOWED = 2  # of a resource while its blocks are fetched, before it counts as an error
 
 
@@ -92,7 +93,9 @@ class Client:
         self._remote = remote
         self.target = config
         self._count = count
-        self._tuning = Tuning(config.ack_timeout, config.timeout)
+        # The library takes a request that ran out of retransmissions for the end of the device; one that sleeps is not.
+        patient = (_PATIENCE, _MANY) if config.sleeps else (config.timeout, 4)
+        self._tuning = Tuning(config.ack_timeout, *patient)
         self._drops = 0
         self.protection = protection
         self.ordered = config.scheme == "coap+tcp"
@@ -280,6 +283,7 @@ class Client:
         A device that wants to know that the request is fresh (4.01 with Echo, RFC 9175) is told so once.
         """
         stops: list[Callable[[], None]] = []
+        outer = message
 
         def launch(asking: aiocoap.Message, echo_allowed: bool) -> None:
             nonlocal outer
@@ -324,7 +328,6 @@ class Client:
                 stops.pop()()
             withdraw(self._interface, outer)
 
-        outer = message
         launch(message, True)
         return stop
 
@@ -399,6 +402,7 @@ class Target:
         proxy: URI of the forward proxy that is asked instead of the device.
         security: what DTLS is protected with.
         local, request: as in `transport.Wire`, for devices that registered in the directory.
+        sleeps: a request without an answer does not mean that the device is gone.
     """
 
     scheme: str
@@ -414,6 +418,7 @@ class Target:
     security: dtls.Security | None = None
     local: Endpoint | None = None
     request: Callable[[bytes, Endpoint, Callable[[bytes], None]], None] | None = None
+    sleeps: bool = False
 
     @property
     def transport(self) -> str:

@@ -121,6 +121,8 @@ class CoapConfig(DeviceConfig):
         psk: key of DTLS, for `coaps`.
         tls: certificates of DTLS, for `coaps`, instead of `psk`.
         oscore: security context of OSCORE; what is inside is protected also across proxies.
+        awake: how long a device that registered in queue mode (binding `UQ`) listens after a registration or update;
+            93 s is what LwM2M says (MAX_TRANSMIT_WAIT).
         proxy: `coap://host[:port]` of a forward proxy that all requests go through (RFC 7252 5.7).
         discover: filter of `/.well-known/core` (RFC 6690 4.1), such as `rt=temperature*`.
         timeout: how long an answer may take, retransmissions and blocks included.
@@ -142,6 +144,7 @@ class CoapConfig(DeviceConfig):
     timeout: Seconds = 10.0
     ack_timeout: Seconds = 2.0
     keepalive: Seconds | None = 10.0
+    awake: Seconds = 93.0
     poll: Seconds | None = None
     receive_buffer: int = Field(default=4 * 1024 * 1024, ge=4096, le=256 * 1024 * 1024)
     queue: int = Field(default=10_000, ge=16, le=1_000_000)
@@ -268,5 +271,16 @@ SPEC = ProtocolSpec(
     check=_check,
     check_device=_check_device,
     secret_fields=frozenset({"psk.key", "oscore.secret"}),
+    counters={
+        "TmoCnt": ("timeouts",),
+        "FrmErrCnt": ("malformed_datagrams",),
+        "SeqErrCnt": ("notifications_reordered", "notifications_replayed"),
+        "SecErrCnt": ("oscore_errors",),
+        "ErrCnt": ("payload_errors",),
+        "BlkErrCnt": ("block_errors",),
+        "Rsp4Cnt": ("responses_4xx",),
+        "Rsp5Cnt": ("responses_5xx",),
+        "RdCnt": ("responses", "notifications"),
+    },
 )
 """The protocol as mapping files and the gateway see it."""

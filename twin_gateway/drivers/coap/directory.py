@@ -58,6 +58,16 @@ class Registration:
     links: tuple[WebLink, ...] = ()
     parameters: Mapping[str, str] = field(default_factory=dict)
 
+    @property
+    def sleeps(self) -> bool:
+        """It is in queue mode: asked only for a while after a registration or update (LwM2M 1.0 and 1.1)."""
+        return "Q" in self.parameters or "Q" in self.parameters.get("b", "")
+
+    @property
+    def heard(self) -> float:
+        """`time.monotonic()` of the registration or of its last update."""
+        return self.expires - self.lifetime
+
 
 class Directory:
     """The registrations of one gateway.
@@ -67,6 +77,7 @@ class Directory:
         handle: takes a datagram of a registered device that reached another socket than the listener's.
         most: registrations at a time; more are refused.
         told: called with the name of a new endpoint that no mapping names, and what it offers.
+        woken: called for an endpoint of that name when it prolongs its registration.
     """
 
     def __init__(self, most: int = 1_000) -> None:
@@ -74,6 +85,7 @@ class Directory:
         self.handle: Callable[[bytes, Endpoint, Callable[[bytes], None]], None] | None = None
         self.most = most
         self.told: Callable[[Registration], None] | None = None
+        self.woken: dict[str, Callable[[], None]] = {}
         self._by_name: dict[str, Registration] = {}
         self._by_location: dict[str, str] = {}
         self._expected: set[str] = set()
@@ -165,6 +177,8 @@ class Directory:
         self._put(made)
         if made.address != known.address:
             self._tell(made.name)
+        elif made.name in self.woken:
+            self.woken[made.name]()
         return made
 
     def remove(self, location: str, source: Endpoint) -> None:

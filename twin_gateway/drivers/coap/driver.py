@@ -20,12 +20,13 @@ from twin_gateway.drivers.contract import (
 )
 
 from . import dtls, linkformat, writing
-from .client import Client, NotSentError, Target
+from .client import Client, Target
 from .config import CoapConfig
-from .directory import DIRECTORY, Directory
+from .directory import DIRECTORY, Directory, Registration
 from .oscore import SecurityContext
 from .resource import Key, Resource, resources_of
 from .session import CORE, Session
+from .waking import Waking
 
 _REGISTRATION_WAIT = 30.0
 
@@ -66,17 +67,19 @@ class CoapDriver:
         """
         for resource in self._resources.values():
             resource.restart()
-        target = target_of(self._config) if self._config.endpoint is None else await self._registered()
+        known = None if self._config.endpoint is None else await self._registered()
+        target = target_of(self._config) if known is None else self._target_of(known)
         protection = None
         if self._config.oscore is not None:
             protection = await asyncio.to_thread(SecurityContext, self._config.oscore, link.data_directory)
         client = await Client.open(target, link, protection)
         link.count("receive_buffer_octets", client.receive_buffer - self._receive_buffer)  # the counter shows the last
         self._receive_buffer = client.receive_buffer
-        session = self._session = Session(client, self._config, self._resources, link)
+        waking = Waking(self._config.awake, known.heard) if known is not None and known.sleeps else None
+        session = self._session = Session(client, self._config, self._resources, link, waking)
         try:
             async with asyncio.TaskGroup() as group:
-                follower = group.create_task(self._follow())
+                follower = group.create_task(self._follow(session, known))
                 group.create_task(_until_end(session, follower))
         except BaseExceptionGroup as failed:
             # The first fault is what ended the association; the others followed from it.
@@ -88,8 +91,8 @@ class CoapDriver:
             if protection is not None:
                 protection.close()
 
-    async def _registered(self) -> Target:
-        """Where the endpoint is; waits a while for it to register."""
+    async def _registered(self) -> Registration:
+        """The registration of the endpoint; waits a while for it."""
         name, directory = str(self._config.endpoint), self._directory
         if directory.listening is None:
             raise LinkLost("the gateway has no resource directory: add coap_directory to its configuration")
@@ -103,30 +106,50 @@ class CoapDriver:
             known = directory.find(name)
         if known is None:
             raise LinkLost(f"endpoint {name} has not registered")
+        return known
+
+    def _target_of(self, known: Registration) -> Target:
+        """Where a registered endpoint is asked, and from where."""
         host, port = known.address
         netloc = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         return replace(
             target_of(self._config.model_copy(update={"uri": f"coap://{netloc}"})),
-            local=directory.listening,
-            request=directory.handle,
+            local=self._directory.listening,
+            request=self._directory.handle,
+            sleeps=known.sleeps,
         )
 
-    async def _follow(self) -> None:
-        """Ends the association when the endpoint registers anew or is gone."""
-        name = self._config.endpoint
-        if name is None:
+    async def _follow(self, session: Session, known: Registration | None) -> None:
+        """Ends the association when the endpoint registers anew or is gone.
+
+        One that sleeps may register each time it wakes: that goes on in the same association while its address stays.
+        """
+        if known is None:
             return
-        await self._directory.changed(name)
-        known = self._directory.find(name)
-        raise LinkLost(
-            f"endpoint {name} " + ("has registered anew" if known is not None else "is not registered any more")
-        )
+        name, directory = known.name, self._directory
+        directory.woken[name] = session.woke
+        try:
+            current = directory.find(name)  # it may have moved while its socket was opened
+            while current is not None and current.address == known.address:
+                await directory.changed(name)
+                current = directory.find(name)
+                if current is None or not current.sleeps:
+                    break
+                session.renew()
+        finally:
+            del directory.woken[name]
+        said = "has registered anew" if current is not None else "is not registered any more"
+        raise LinkLost(f"endpoint {name} {said}")
 
     async def execute(self, command: DeviceCommand) -> Outcome:
         """Write the value to the device's resource, and read the point's own anew when the device has accepted it."""
         session = self._session
         if session is None or session.client.lost.done():
             text = f"no association with {self._name}"
+            cause = AddCause.ABORTION_BY_COMMUNICATION_LOSS
+            return Outcome(StatusCode.BadNoCommunication, cause, "link", text, command.command_id)
+        if not session.listens:
+            text = f"{self._name} sleeps until it prolongs its registration: not sent"
             cause = AddCause.ABORTION_BY_COMMUNICATION_LOSS
             return Outcome(StatusCode.BadNoCommunication, cause, "link", text, command.command_id)
         try:

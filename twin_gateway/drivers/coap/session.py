@@ -15,6 +15,7 @@ from .client import Client, Response
 from .config import CoapConfig
 from .observation import Observation
 from .resource import Key, Resource, Samples, path_of
+from .waking import Waking
 
 CORE = "/.well-known/core"
 """Where a device lists its resources (RFC 6690)."""
@@ -33,8 +34,17 @@ _LOSS_EVENT_EVERY = 60.0
 class Session:
     """One association: what is due when, what is under way, what has come in."""
 
-    def __init__(self, client: Client, config: CoapConfig, resources: dict[Key, Resource], link: Link) -> None:
+    def __init__(
+        self,
+        client: Client,
+        config: CoapConfig,
+        resources: dict[Key, Resource],
+        link: Link,
+        waking: Waking | None = None,
+    ) -> None:
+        """An association with a device that listens always, or when `waking` says so."""
         self.client = client
+        self._waking = waking
         self._config = config
         self._resources = resources
         self._link = link
@@ -71,8 +81,31 @@ class Session:
     def close(self) -> None:
         """Take the device's observations back; the device may be gone."""
         for observation in self._observations.values():
-            observation.close(tell=True)
+            observation.close(tell=self.listens)
         self._observations.clear()
+
+    @property
+    def listens(self) -> bool:
+        """Whether the device can be asked now; one that sleeps cannot."""
+        return self._waking is None or self._waking.listens
+
+    def woke(self) -> None:
+        """The device has prolonged its registration: what is due can be asked."""
+        if self._waking is not None:
+            self._waking.woke()
+            self._wake.set()
+
+    def renew(self) -> None:
+        """The device has registered anew: it may have forgotten who observes it, so everything begins again."""
+        now = time.monotonic()
+        for resource in self._resources.values():
+            if resource in self._busy:
+                continue  # it is being asked just now
+            observation = self._observations.pop(resource, None)
+            if observation is not None:
+                observation.close(tell=False)
+            self._force(resource, now)
+        self.woke()
 
     def wanted(self, rows: set[int]) -> None:
         """Points were added: their resources are asked at once. Without any point left, the device itself is."""
@@ -97,7 +130,7 @@ class Session:
         self._forced.discard(resource)
         observation = self._observations.pop(resource, None)
         if observation is not None:
-            observation.close(tell=True)
+            observation.close(tell=self.listens)
 
     # ---- asking ---------------------------------------------------------------------------------------------------
 
@@ -119,7 +152,7 @@ class Session:
     async def _ask(self, group: asyncio.TaskGroup) -> None:
         while True:
             now = time.monotonic()
-            while self._due and self._due[0][0] <= now and len(self._busy) < _AT_ONCE:
+            while self.listens and self._due and self._due[0][0] <= now and len(self._busy) < _AT_ONCE:
                 due, _, resource = heapq.heappop(self._due)
                 if due != resource.due or resource in self._busy or not self._still_wanted(resource):
                     continue  # planned anew since, or gone
@@ -127,11 +160,15 @@ class Session:
                 if resource not in self._forced and self._alive(resource) and later > now + 0.01:
                     self._schedule(resource, later)  # it has been heard since this was planned
                     continue
+                if self._waking is not None and resource not in self._forced and resource.heard > self._waking.since:
+                    self._schedule(resource, self._waking.ends)  # once each time it wakes, so that it may sleep
+                    continue
                 self._forced.discard(resource)
                 self._busy.add(resource)
                 group.create_task(self._attempt(resource))
             self._wake.clear()
-            wait = None if not self._due or len(self._busy) >= _AT_ONCE else max(0.0, self._due[0][0] - now)
+            idle = not self.listens or not self._due or len(self._busy) >= _AT_ONCE
+            wait = None if idle else max(0.0, self._due[0][0] - now)
             try:
                 async with asyncio.timeout(wait):
                     await self._wake.wait()
@@ -145,8 +182,10 @@ class Session:
             response = await self._request(resource)
         except TimeoutError:
             self._link.count("timeouts")
-            if self.client.heard < began:
-                raise LinkLost(f"{self._config.uri} does not answer within {self._config.timeout:g} s") from None
+            if self._waking is not None:
+                self._waking.silent()
+            elif self.client.heard < began:
+                raise LinkLost(f"{self._config.base} does not answer within {self._config.timeout:g} s") from None
             self._failed(resource)
         except ValueError as error:
             self._link.count("block_errors")
@@ -183,6 +222,7 @@ class Session:
         if silent and response.good and response.payload != resource.payload:
             self._suspect(began)
         if resource is self._presence:
+            resource.heard = response.clock
             self._schedule(resource, time.monotonic() + (self._config.keepalive or _REFRESH_MOST))
             return
         self._queue_up(resource, response)
@@ -314,7 +354,9 @@ class Session:
             self._publish(live, Samples())
             if self.client.count_drops():
                 self._lost("the kernel dropped notifications: net.core.rmem_max is too small for this device")
-            if keepalive is not None and now - self.client.heard >= keepalive and not self._busy:
+            if self._waking is not None or keepalive is None:
+                continue  # one that sleeps is gone when its registration ends
+            if now - self.client.heard >= keepalive and not self._busy:
                 self._touch(now)
 
     def _touch(self, now: float) -> None:
@@ -326,4 +368,4 @@ class Session:
     async def _await_loss(self) -> None:
         # Shielded: a cancelled wait must not make the association look lost, the device is still to be told.
         reason = await asyncio.shield(self.client.lost)
-        raise LinkLost(f"{self._config.uri}: {reason}")
+        raise LinkLost(f"{self._config.base}: {reason}")

@@ -117,9 +117,9 @@ class Tuning(TransportTuning):  # type: ignore[misc]  # aiocoap has no types
         """So many retransmissions as begin within `timeout` seconds, at most `most` (RFC 7252: 4)."""
         super().__init__()
         self.ACK_TIMEOUT = ack_timeout
-        self.MAX_RETRANSMIT = 0
-        while self.MAX_RETRANSMIT < most and ack_timeout * (2 ** (self.MAX_RETRANSMIT + 1) - 1) < timeout:
-            self.MAX_RETRANSMIT += 1
+        for number in range(most + 1):
+            if ack_timeout * (2**number - 1) < timeout:
+                self.MAX_RETRANSMIT = number
 
 
 def withdraw(tokens: Any, message: aiocoap.Message) -> None:
