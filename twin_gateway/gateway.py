@@ -35,6 +35,7 @@ from twin_gateway.functions.contract import TwinContext
 from twin_gateway.functions.host import FunctionHost, Hosted
 from twin_gateway.functions.results import ResultPoints
 from twin_gateway.functions.rule_alarms import RuleAlarms
+from twin_gateway.functions.slices import in_slices
 from twin_gateway.functions.supervision import Supervision
 from twin_gateway.functions.worker import Worker
 from twin_gateway.gateway_metrics import collect
@@ -116,8 +117,9 @@ class Gateway:
         section = config.coap_directory
         self.coap_directory = make_directory(section, self.events, self.place) if section is not None else None
         self.system = system_points.SystemPoints(self.table, self.place, self._counted)
+        counters = {device.name: device.spec.counters for device in self._mapping.devices}
         for link in self.plant.links:
-            self.system.add_link(link)
+            self.system.add_link(link, counters[link.name])
         self.conditions = ConditionBook(
             self.events,
             config.data_directory / "alarms.sqlite",
@@ -283,7 +285,7 @@ class Gateway:
     async def _sweep(self) -> None:
         while True:
             self.table.sweep()
-            self.system.refresh()
+            await in_slices(self.system.refresh())
             self._report_overflow()
             await asyncio.sleep(SWEEP_S)
 

@@ -1,21 +1,16 @@
-"""The gateway's own points under `<grid>/_sys/<gateway>`: its links, queues, drops and clock."""
+"""The gateway's own points under `<grid>/_sys/<gateway>`: queues, drops and clock, and those of its links."""
 
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from address_space import clock
-from address_space.address import escape, parse
-from address_space.catalogue import classify
-from address_space.point import Batch, Point, PointProfile
-from address_space.quality import Quality
+from address_space.address import escape
+from address_space.point import Batch
 from address_space.table import PointTable
-from twin_gateway.drivers.contract import RedundantDriver
-from twin_gateway.drivers.link import LinkState, LinkSupervisor
-
-Reading = tuple[float, int]
-"""A value and its quality word."""
+from twin_gateway.drivers.link import LinkSupervisor
+from twin_gateway.link_points import LinkPoints, new_points
 
 
 def gateway_place(grid: str, gateway: str) -> str:
@@ -23,8 +18,6 @@ def gateway_place(grid: str, gateway: str) -> str:
     return f"{grid}/_sys/{escape(gateway)}"
 
 
-_SINGLE = 3
-"""Points of a link without a redundant connection."""
 PARTS = ("disk", "files", "history", "mqtt", "opcua", "tags", "trusted", "twin")
 """Parts of a gateway that have conditions of their own."""
 
@@ -52,43 +45,27 @@ class SystemPoints:
         self._table = table
         self._counters = counters
         names = sorted(counters())
-        self._gateway_rows = dict(zip(names, self._add(f"{place}/_/_/_/twGWAY1", names), strict=True))
-        (self._synchronised,) = self._add(f"{place}/_/_/_/LTMS1", ["TmSyn"])
-        self._links: list[tuple[LinkSupervisor, range]] = []
+        self._gateway_rows = dict(zip(names, new_points(table, f"{place}/_/_/_/twGWAY1", names), strict=True))
+        (self._synchronised,) = new_points(table, f"{place}/_/_/_/LTMS1", ["TmSyn"])
+        self._links: list[LinkPoints] = []
         for part in PARTS:  # conditions have a source that can be browsed
             table.tree.add_container(part_place(place, part))
 
-    def _add(self, function: str, names: Sequence[str]) -> range:
-        addresses = [f"{function}/{name}" for name in names]
-        return self._table.add([Point(text, PointProfile.of(classify(parse(text)))) for text in addresses])
+    def add_link(self, link: LinkSupervisor, counters: Mapping[str, Sequence[str]]) -> None:
+        """Add the points of a link; `counters` as of `LinkPoints`."""
+        self._links.append(LinkPoints(self._table, link, counters))
 
-    def add_link(self, link: LinkSupervisor) -> None:
-        """Add the points of a link: alive, errors, samples received; the same of its redundant connection."""
-        names = ["ChLiv", "FerCh", "RxCnt"]
-        if isinstance(link.driver, RedundantDriver) and link.driver.redundant:
-            names += ["RedChLiv", "RedFerCh"]
-        self._links.append((link, self._add(f"{link.address}/LCCH1", names)))
-
-    def refresh(self) -> None:
-        """Bring all points up to date; unchanged values cost nothing downstream."""
-        rows: list[int] = []
-        values: list[float] = []
+    def refresh(self) -> Iterator[None]:
+        """Bring all points up to date, in parts; unchanged values cost nothing downstream."""
         counters = self._counters()
-        for name, row in self._gateway_rows.items():
-            rows.append(row)
-            values.append(float(counters[name]))
-        rows.append(self._synchronised)
+        rows = [*self._gateway_rows.values(), self._synchronised]
+        values = [float(counters[name]) for name in self._gateway_rows]
         values.append(2.0 if clock_is_synchronised() else 0.0)
-        for link, own in self._links:
-            rows += own
-            failed = sum(
-                count for name, count in link.counters.items() if name.endswith(("errors", "faults", "losses"))
-            )
-            values += [float(link.state is LinkState.UP), float(failed), float(link.counters["samples"])]
-            if len(own) > _SINGLE and isinstance(link.driver, RedundantDriver):
-                values += [float(link.driver.redundancy_alive), float(link.counters["standby_losses"])]
         # These are the gateway's own observations: its clock is the device's clock.
-        self._table.ingest(Batch.of(rows, values, int(Quality(0)), clock.now()))
+        self._table.ingest(Batch.of(rows, values, 0, clock.now()))
+        for link in self._links:
+            yield
+            link.refresh()
 
 
 class _TimeX(ctypes.Structure):

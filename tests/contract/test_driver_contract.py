@@ -13,6 +13,8 @@ import pytest
 from peers.driver_bed import Bed, Recorder
 from peers.waiting import patient, until
 
+from address_space.address import parse
+from address_space.catalogue import classify
 from address_space.ports import Verb
 from address_space.quality import Quality, StatusCode
 from twin_gateway.drivers.contract import BoundPoint, DeviceCommand, DeviceConfig, Driver, FieldSpec, PointChange
@@ -217,3 +219,5 @@ def test_every_protocol_declares_itself(name: str) -> None:
     module, _, attribute = spec.driver.partition(":")
     assert hasattr(import_module(module), attribute)
     assert spec.config.__doc__
+    for data_object in spec.counters:
+        assert classify(parse(f"dso1/_sys/gw1/_/_/dev/twLINK1/{data_object}"))

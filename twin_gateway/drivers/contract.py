@@ -401,6 +401,7 @@ class ProtocolSpec:
         command_source: like `source`, for the command binding of (config, fields, control).
         check: further problems of one point as (field name, message) pairs; empty when fine.
         check_device: the same for the device section.
+        counters: data objects of the link's `twLINK1` beside those of every link -> the counters that add up to them.
     """
 
     name: str
@@ -418,3 +419,4 @@ class ProtocolSpec:
     check: Callable[[Any, Mapping[str, Any]], Sequence[tuple[str, str]]] = lambda _config, _fields: ()
     check_device: Callable[[Any], Sequence[tuple[str, str]]] = lambda _config: ()
     secret_fields: frozenset[str] = field(default_factory=frozenset)
+    counters: Mapping[str, Sequence[str]] = field(default_factory=dict)

@@ -174,6 +174,15 @@ class LinkSupervisor(LinkServices):
         known.pop(address, None)
         known[address] = (clock.now(), text)
 
+    @property
+    def last_error(self) -> str:
+        """The latest of the last errors, with the address of its point; empty before the first."""
+        if not self.last_errors:
+            return ""
+        address = next(reversed(self.last_errors))
+        text = self.last_errors[address][1]
+        return f"{address}: {text}" if address else text
+
     def connected(self, flow: Flow) -> None:
         """Say between whom the octets go from now on."""
         self.ring.connected(flow)

@@ -7,17 +7,19 @@ import itertools
 import pytest
 from peers.iec104.buffering import STARTDT, STOPDT, TESTFR, BufferingStation
 from peers.iec104.proxy import Wire
-from peers.iec104.scripted import association, point
-from peers.waiting import until
+from peers.iec104.scripted import Recorder, association, point
+from peers.waiting import patient, until
 
 from address_space.catalogue import ValueType
 from address_space.events import EventJournal
 from address_space.ports import Verb
 from address_space.table import PointTable
-from twin_gateway.drivers.contract import DeviceCommand
+from twin_gateway.drivers.contract import DeviceCommand, LinkLost
 from twin_gateway.drivers.iec104 import redundancy
+from twin_gateway.drivers.iec104.apci import Limits
 from twin_gateway.drivers.iec104.config import Iec104Config
 from twin_gateway.drivers.iec104.driver import Iec104Driver
+from twin_gateway.drivers.iec104.gauges import Gauges
 from twin_gateway.drivers.link import LinkSupervisor
 from twin_gateway.system_points import SystemPoints
 
@@ -172,6 +174,86 @@ async def test_stop_and_start_are_never_given_to_a_connection_out_of_turn():
             assert given.count(STARTDT) <= 1, line
 
 
+class _Idle:
+    """Who uses a connection for nothing, and takes a moment to end it."""
+
+    busy = False
+
+    def __init__(self):
+        self.began, self.ending = asyncio.Event(), asyncio.Event()
+
+    def begin(self, connection):
+        self.began.set()
+
+    def take(self, connection, asdus): ...
+
+    def traffic(self, connection, sent, octets): ...
+
+    def kept(self):
+        return True
+
+    async def use(self, connection):
+        try:
+            await asyncio.get_running_loop().create_future()
+        finally:
+            self.ending.set()
+            await asyncio.sleep(0.05)
+
+
+def _idle_group(*ports):
+    addresses = [redundancy.Address("127.0.0.1", port) for port in ports]
+    settings = redundancy.GroupSettings(addresses, Limits(), 5.0)
+    user = _Idle()
+    return redundancy.Group(Recorder(), settings, user, Gauges(), redundancy.Told()), user
+
+
+async def test_a_group_that_is_cancelled_while_its_user_ends_is_over():
+    async with BufferingStation(1) as station:
+        group, user = _idle_group(station.port)
+        running = asyncio.create_task(group.run())
+        await user.began.wait()
+        await asyncio.sleep(0.05)
+        station.cut()
+        await user.ending.wait()
+        running.cancel()
+        done, _ = await asyncio.wait((running,), timeout=5)
+        assert done
+        assert running.cancelled()
+
+
+async def test_waiting_for_a_silent_address_is_no_work_after_the_other_has_gone(monkeypatch):
+    monkeypatch.setattr(redundancy, "HEAD_START_S", 0.2)
+    monkeypatch.setattr(redundancy, "FIRST_WAIT_S", 30.0)
+    turns = itertools.count()
+    connect = redundancy.Group._connect
+
+    async def silent(self, channel):
+        if channel.number == 1:
+            await asyncio.sleep(1.0)
+            raise OSError("nobody there")
+        return await connect(self, channel)
+
+    timeout_at = asyncio.timeout_at
+    monkeypatch.setattr(redundancy.asyncio, "timeout_at", lambda when: (next(turns), timeout_at(when))[1])
+    monkeypatch.setattr(redundancy.Group, "_connect", silent)
+    async with BufferingStation(1) as station:
+        group, _ = _idle_group(1, station.port)
+        running = asyncio.create_task(group.run())
+        await until(lambda: station.lines)
+        await until(lambda: group.channels[1].connection)
+        station.cut()
+        await asyncio.wait((running,))
+        assert "nobody there" in str(running.exception())
+        assert next(turns) < 20
+
+
+async def test_a_name_that_no_host_can_have_ends_the_attempt_and_says_why():
+    driver = Iec104Driver("rtu", Iec104Config(host="rtu..example"), [COUNT])
+    async with patient(5):
+        with pytest.raises(LinkLost, match="label"):
+            await driver.run(Recorder())
+
+
 async def test_the_points_of_the_link_show_whether_a_redundant_connection_stands(tmp_path):
     table, place = PointTable(), "dso1/_sys/gw"
     async with BufferingStation(2) as station:
@@ -182,10 +264,10 @@ async def test_the_points_of_the_link_show_whether_a_redundant_connection_stands
             "rtu", driver, table=table, events=EventJournal(), address=address, data_directory=tmp_path
         )
         system = SystemPoints(table, place, dict)
-        system.add_link(link)
+        system.add_link(link, {})
 
         def shown(name):
-            system.refresh()
+            list(system.refresh())
             return table.value(table.find(f"{address}/LCCH1/{name}"))
 
         assert shown("RedChLiv") is False
@@ -207,6 +289,6 @@ async def test_a_link_with_one_address_has_no_points_of_a_redundant_connection(t
     link = LinkSupervisor(
         "rtu", driver, table=table, events=EventJournal(), address="g/_sys/w/_/_/rtu", data_directory=tmp_path
     )
-    SystemPoints(table, "g/_sys/w", dict).add_link(link)
+    SystemPoints(table, "g/_sys/w", dict).add_link(link, {})
     assert table.find("g/_sys/w/_/_/rtu/LCCH1/ChLiv") >= 0
     assert table.find("g/_sys/w/_/_/rtu/LCCH1/RedChLiv") == -1

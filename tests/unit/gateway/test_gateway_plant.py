@@ -129,15 +129,19 @@ def test_the_gateways_own_points_follow_its_counters_and_links(plant: Plant, tab
     place = gateway_place("dso1", "gw1")
     system = SystemPoints(table, place, lambda: counted)
     for link in plant.links:
-        system.add_link(link)
+        system.add_link(link, {"FrmErrCnt": ("framing_errors", "decode_errors"), "TmoCnt": ("timeouts",)})
 
     def value(address: str) -> object:
         row = table.find(address)
         assert table.status[row] == StatusCode.Good, address
         return table.value(row)
 
+    def refresh() -> None:
+        for _ in system.refresh():
+            pass
+
     before = clock.now()
-    system.refresh()
+    refresh()
     assert value(f"{place}/_/_/_/twGWAY1/LnkCnt") == 2
     assert value(f"{place}/_/_/rtu-1/LCCH1/ChLiv") is False
     assert before <= table.sample(table.find(f"{place}/_/_/_/twGWAY1/SmpCnt")).source_time <= clock.now()
@@ -145,13 +149,21 @@ def test_the_gateways_own_points_follow_its_counters_and_links(plant: Plant, tab
     plant.links[0].up()
     plant.links[0].count("decode_errors", 3)
     cursor = table.journal.cursor("test")
-    system.refresh()
+    plant.links[0].count("framing_errors", 2)
+    plant.links[0].error("the scale is unknown", "dso1/north/PS01/MV1/F05/_/MMXU1/Hz")
+    refresh()
     assert value(f"{place}/_/_/_/twGWAY1/SmpCnt") == 7
     assert value(f"{place}/_/_/rtu-1/LCCH1/ChLiv") is True
-    assert value(f"{place}/_/_/rtu-1/LCCH1/FerCh") == 3
+    assert value(f"{place}/_/_/rtu-1/LCCH1/FerCh") == 5
+    assert value(f"{place}/_/_/rtu-1/twLINK1/FrmErrCnt") == 5
+    assert value(f"{place}/_/_/rtu-1/twLINK1/ConnCnt") == 1
+    assert value(f"{place}/_/_/rtu-1/twLINK1/TmoCnt") == 0
+    assert value(f"{place}/_/_/rtu-1/twLINK1/LastErr") == "dso1/north/PS01/MV1/F05/_/MMXU1/Hz: the scale is unknown"
     assert value(f"{place}/_/_/ied/LCCH1/ChLiv") is False
     changed = sorted(table.address(int(row)).rpartition("/")[2] for chunk in cursor.take() for row in chunk.rows)
-    assert changed == ["ChLiv", "FerCh", "SmpCnt"], "what stays costs nothing downstream"
+    assert changed == ["ChLiv", "ConnCnt", "FerCh", "FrmErrCnt", "LastErr", "SmpCnt"], (
+        "what stays costs nothing downstream"
+    )
 
 
 def test_the_gateway_does_not_claim_a_synchronised_clock_without_the_kernel(
@@ -159,5 +171,5 @@ def test_the_gateway_does_not_claim_a_synchronised_clock_without_the_kernel(
 ) -> None:
     monkeypatch.setattr("twin_gateway.system_points.ctypes.CDLL", lambda _name: object())
     place = gateway_place("dso1", "gw1")
-    SystemPoints(table, place, dict).refresh()
+    assert not list(SystemPoints(table, place, dict).refresh()), "it has no links"
     assert table.value(table.find(f"{place}/_/_/_/LTMS1/TmSyn")) == 0

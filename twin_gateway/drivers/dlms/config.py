@@ -441,5 +441,15 @@ SPEC = ProtocolSpec(
     check=_check,
     check_device=_check_device,
     secret_fields=frozenset({"password", "keys"}),
+    counters={
+        "TmoCnt": ("timeouts",),
+        "FrmErrCnt": ("frame_errors", "frame_losses", "misaddressed_apdus"),
+        "SecErrCnt": ("security_errors", "push_security_errors"),
+        "ErrCnt": ("apdu_errors", "push_errors", "profile_errors", "log_errors"),
+        "RdCnt": ("polls",),
+        "RefCnt": ("refused_attributes",),
+        "ClkSynCnt": ("clock_sets",),
+        "ClkSynFailCnt": ("clock_set_errors",),
+    },
 )
 """The protocol as mapping files and the gateway see it."""

@@ -260,5 +260,22 @@ SPEC = ProtocolSpec(
     command_source=_command_source,
     cdcs=_cdcs,
     check=_check,
+    counters={
+        "TmoCnt": ("timeouts", "t0_timeouts", "t1_timeouts"),
+        "FrmErrCnt": ("framing_errors", "unexpected_control_frames"),
+        "SeqErrCnt": ("sequence_errors",),
+        "ErrCnt": ("asdu_errors",),
+        "UnkTypCnt": ("unknown_type",),
+        "UnkCACnt": ("unknown_common_address",),
+        "UnkIOACnt": ("unknown_address",),
+        "GITms": ("gi_ms",),
+        "GICnt": ("interrogations_confirmed",),
+        "GIFailCnt": ("interrogations_refused", "interrogations_unanswered"),
+        "CntRqCnt": ("counter_interrogations_confirmed",),
+        "CntRqFailCnt": ("counter_interrogations_refused", "counter_interrogations_unanswered"),
+        "ClkSynCnt": ("clock_commands_confirmed",),
+        "ClkSynFailCnt": ("clock_commands_refused", "clock_commands_unanswered"),
+        "WinCnt": ("window_closed",),
+    },
 )
 """The protocol as mapping files and the gateway see it."""

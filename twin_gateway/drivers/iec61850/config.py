@@ -121,5 +121,13 @@ SPEC = ProtocolSpec(
     unalias=_unalias,
     command_source=_command_source,
     check_device=_check_device,
+    counters={
+        "TmoCnt": ("timeouts",),
+        "ErrCnt": ("report_errors", "value_errors", "poll_errors"),
+        "RptCnt": ("reports",),
+        "RptLosCnt": ("report_losses", "buffer_losses"),
+        "GIFailCnt": ("interrogations_refused",),
+        "MdlDifCnt": ("model_differences",),
+    },
 )
 """The protocol as mapping files and the gateway see it."""

@@ -156,5 +156,10 @@ SPEC = ProtocolSpec(
     cdcs=_cdcs,
     check=_check,
     check_device=_check_device,
+    counters={
+        "ErrCnt": ("goose_errors", "member_errors"),
+        "FrmErrCnt": ("frames_missed", "frames_dropped"),
+        "SeqErrCnt": ("disordered_frames", "states_missed"),
+    },
 )
 """The protocol as mapping files and the gateway see it."""
