@@ -21,8 +21,10 @@ from twin_gateway.drivers.dlms.hdlc import (
     Frame,
     FrameReader,
     Parameters,
+    Unacknowledged,
     information_control,
     ready_control,
+    unacknowledged_after,
 )
 
 _MOST_OCTETS = 1 << 20
@@ -37,7 +39,7 @@ class _Link:
     received: int = 0
     assembly: list[bytes] = field(default_factory=list)
     queue: list[tuple[bytes, bool]] = field(default_factory=list)
-    unacknowledged: list[tuple[int, bytes, bool]] = field(default_factory=list)
+    unacknowledged: Unacknowledged = field(default_factory=list)
 
 
 class HdlcStation:
@@ -71,13 +73,7 @@ class HdlcStation:
                 asked = Parameters.decode(frame.information)
             except MalformedApduError:
                 return unnumbered(DM)
-            most = self._largest
-            granted = Parameters(
-                min(asked.receive_octets, most.send_octets),
-                min(asked.send_octets, most.receive_octets),
-                min(asked.receive_window, most.send_window),
-                min(asked.send_window, most.receive_window),
-            )
+            granted = self._largest.lowered(asked)
             self._links[who] = _Link(granted)
             return unnumbered(UA, granted.encode())
         if frame.control & ~POLL == DISC:
@@ -111,11 +107,7 @@ class HdlcStation:
 
     @staticmethod
     def _acknowledge(link: _Link, number: int) -> None:
-        numbers = [sent for sent, _, _ in link.unacknowledged]
-        if number in numbers:
-            del link.unacknowledged[: numbers.index(number)]
-        elif number == link.sent:
-            link.unacknowledged = []
+        link.unacknowledged = unacknowledged_after(link.unacknowledged, link.sent, number)
 
     @staticmethod
     def _answer(link: _Link, who: tuple[Address, Address]) -> bytes:

@@ -31,6 +31,7 @@ from twin_gateway.drivers.dlms.ciphering import (
     Counter,
     Key,
     Protection,
+    counter_of,
 )
 from twin_gateway.drivers.dlms.clock import decode_date_time
 from twin_gateway.drivers.dlms.errors import DlmsError, MalformedApduError, SecurityError
@@ -48,6 +49,7 @@ from twin_gateway.simulate.dlms_meter import (
 
 _DENIED, _UNDEFINED, _NOT_AVAILABLE, _UNMATCHED, _BAD_BLOCK = 3, 4, 11, 12, 19
 _MOST_OCTETS = 1 << 20
+_LEAST_PDU_OCTETS = 64
 _DEDICATED = frozenset({0xD0, 0xD1, 0xD3, GENERAL_DED})
 _OFFERED = (
     Conformance.BLOCK_TRANSFER_GET
@@ -155,7 +157,7 @@ class ServerAssociation:
             return b"\xd8\x01\x01"
         if self._cipher is None:
             return self._serve(apdu)
-        number = _counter_of(apdu)
+        number = counter_of(apdu)
         if number <= self._meter.last_counter:
             return self._stale()
         plain = self._cipher.unprotect(apdu)
@@ -192,7 +194,7 @@ class ServerAssociation:
         if ciphered:
             if access.encryption is None or access.authentication is None or len(request.title) != 8:
                 return AssociationResponse(1, 3, request.context).encode()
-            number = _counter_of(user)
+            number = counter_of(user)
             if number <= self._meter.last_counter:
                 return self._stale()
             keys = access.encryption, access.authentication
@@ -206,6 +208,8 @@ class ServerAssociation:
         self._conformance = Conformance(initiate.conformance) & self._offered()
         self._client_pdu_size = initiate.pdu_size or 0xFFFF
         self._pdu_size = min(self._client_pdu_size, access.pdu_size)
+        if self._pdu_size < _LEAST_PDU_OCTETS:
+            return AssociationResponse(1, 1, request.context).encode()
         self._general = None
         if self._conformance & Conformance.GENERAL_BLOCK_TRANSFER:
             self._general = ServerBlocks(access.block_window, self._pdu_size)
@@ -448,21 +452,3 @@ class ServerAssociation:
             self._meter.switch(method == 2)
             return b"\x00\x00"
         return bytes((_UNDEFINED, 0))
-
-
-def _counter_of(apdu: bytes) -> int:
-    """Invocation counter of a ciphered APDU, before anything is known of its authenticity."""
-    at = 1
-    if apdu[:1] in {bytes((GENERAL_GLO,)), bytes((GENERAL_DED,))}:
-        title, at = read_length(apdu, 1)
-        at += title
-    elif apdu[:1] == bytes((GENERAL_CIPHERING,)):
-        for _ in range(5):
-            _, at = read_octets(apdu, at)
-        choice = apdu[at : at + 2]
-        at += {b"\1\0": 3, b"\1\2": 2}.get(choice, 1)
-        if choice == b"\1\2":
-            for _ in range(2):
-                _, at = read_octets(apdu, at)
-    at = read_length(apdu, at)[1]
-    return int.from_bytes(apdu[at + 1 : at + 5], "big")

@@ -111,7 +111,7 @@ def test_one_unreadable_value_in_a_list_does_not_cost_the_others(pair, run_steps
 
 
 def test_a_list_that_breaks_off_between_its_blocks_does_not_cost_all_values(pair, run_steps):
-    both = pair(pdu_size=60).open()
+    both = pair(pdu_size=64).open()
 
     def breaks_off(apdu):
         if apdu[1] == 2:
@@ -339,6 +339,17 @@ def test_random_replies_only_ever_raise_dlms_errors(pair, run_steps, answer, mod
 
 class _EnoughError(Exception):
     """The meter has said enough."""
+
+
+@pytest.mark.parametrize("octets", [0, 1, 12, 30, 48, 63, 64, 100])
+def test_the_simulated_meter_serves_no_client_whose_apdus_are_too_short_for_blocks(pair, octets):
+    both = pair(Mechanism.HLS_GMAC, profile_columns=[ENERGY.logical_name], profile_rows=9)
+    both.client.limits.pdu_size = octets
+    if 0 < octets < 64:
+        with pytest.raises(AssociationError):
+            both.open()
+    else:
+        assert len(both.open().do(both.client.get(PROFILE))) == 9
 
 
 @given(apdu=st.binary(max_size=80), mode=st.sampled_from(MODES))

@@ -36,6 +36,29 @@ PLAIN_OF_GLO = {glo: plain for plain, glo in GLO_OF.items()} | {0x2E: 0x0E, 0xCA
 PLAIN_OF_DED = {ded: plain for plain, ded in DED_OF.items()} | {0xD2: 0xC2}
 
 
+def counter_of(apdu: bytes) -> int:
+    """Invocation counter of a ciphered APDU, before anything is known of its authenticity.
+
+    Raises:
+        MalformedApduError: not a whole ciphered APDU.
+    """
+    at = 1
+    if apdu[:1] in (b"\xdb", b"\xdc"):
+        _, at = read_octets(apdu, at)
+    elif apdu[:1] == b"\xdd":
+        for _ in range(5):
+            _, at = read_octets(apdu, at)
+        choice = apdu[at : at + 2]
+        at += {b"\1\0": 3, b"\1\2": 2}.get(choice, 1)
+        if choice == b"\1\2":
+            for _ in range(2):
+                _, at = read_octets(apdu, at)
+    _, at = read_length(apdu, at)
+    if at + 5 > len(apdu):
+        raise MalformedApduError("ciphered APDU is truncated")
+    return int.from_bytes(apdu[at + 1 : at + 5], "big")
+
+
 class Key:
     """One 128-bit key with its cached cipher; never shows the key itself.
 

@@ -152,6 +152,24 @@ class Frame:
         return b"\x7e" + head + check_sequence(head) + b"\x7e"
 
 
+Unacknowledged = list[tuple[int, bytes, bool]]
+"""I frames that were sent: number, information, whether more of the same APDU follow."""
+
+
+def unacknowledged_after(sent: Unacknowledged, next_number: int, received_number: int) -> Unacknowledged:
+    """What remains of the frames sent when the other side says what it expects next; a number of none changes nothing.
+
+    Args:
+        sent: frames that were not acknowledged so far, in order.
+        next_number: number of the next new frame.
+        received_number: N(R) of the other side.
+    """
+    numbers = [number for number, _, _ in sent]
+    if received_number in numbers:
+        return sent[numbers.index(received_number) :]
+    return [] if received_number == next_number else sent
+
+
 def information_control(sent: int, received: int, poll: bool) -> int:
     """Control octet of an I frame."""
     return received << 5 | (POLL if poll else 0) | sent << 1
@@ -268,6 +286,15 @@ class Parameters:
     receive_octets: int = DEFAULT_INFORMATION
     send_window: int = 1
     receive_window: int = 1
+
+    def lowered(self, other: Parameters) -> Parameters:
+        """What holds for this side: each may only lower what the other says; its receiving is our sending."""
+        return Parameters(
+            min(self.send_octets, other.receive_octets),
+            min(self.receive_octets, other.send_octets),
+            min(self.send_window, other.receive_window),
+            min(self.receive_window, other.send_window),
+        )
 
     def encode(self) -> bytes:
         """The information field of SNRM or UA."""

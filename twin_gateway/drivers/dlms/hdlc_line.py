@@ -20,8 +20,10 @@ from twin_gateway.drivers.dlms.hdlc import (
     Frame,
     FrameReader,
     Parameters,
+    Unacknowledged,
     information_control,
     ready_control,
+    unacknowledged_after,
 )
 
 
@@ -64,7 +66,7 @@ class HdlcLine:
         self._sent = 0  # V(S): number of the next new I frame
         self._received = 0  # V(R): number expected next
         self._queue: list[tuple[bytes, bool]] = []
-        self._unacknowledged: list[tuple[int, bytes, bool]] = []
+        self._unacknowledged: Unacknowledged = []
         self._assembly: list[bytes] = []
         self._assembled = 0
         self._tries = 0
@@ -162,12 +164,8 @@ class HdlcLine:
 
     def _acknowledge(self, number: int) -> bool:
         """Drops the frames before `number`; whether any of ours remains unacknowledged."""
-        numbers = [sent for sent, _, _ in self._unacknowledged]
-        before = len(numbers)
-        if number in numbers:
-            del self._unacknowledged[: numbers.index(number)]
-        elif number == self._sent:
-            self._unacknowledged = []
+        before = len(self._unacknowledged)
+        self._unacknowledged = unacknowledged_after(self._unacknowledged, self._sent, number)
         self.progress += before > len(self._unacknowledged)
         return bool(self._unacknowledged)
 
@@ -196,15 +194,7 @@ class HdlcLine:
     def _accepted(self, frame: Frame) -> None:
         if self.ready:
             return  # the answer to a repeated SNRM
-        granted = Parameters.decode(frame.information)
-        proposed = self._proposed
-        # Each side may only lower what the other proposed; its receiving is our sending.
-        self.parameters = Parameters(
-            min(granted.receive_octets, proposed.send_octets),
-            min(granted.send_octets, proposed.receive_octets),
-            min(granted.receive_window, proposed.send_window),
-            min(granted.send_window, proposed.receive_window),
-        )
+        self.parameters = self._proposed.lowered(Parameters.decode(frame.information))
         self.ready, self._our_turn, self._last = True, True, b""
         self._sent = self._received = 0
 

@@ -10,8 +10,8 @@ from typing import Any, NoReturn
 from twin_gateway.drivers.capture import Carrier, Flow
 from twin_gateway.drivers.contract import Link, LinkLost
 from twin_gateway.drivers.dlms import obis
-from twin_gateway.drivers.dlms.axdr import Value, read_length
-from twin_gateway.drivers.dlms.ciphering import GENERAL_GLO, Ciphering
+from twin_gateway.drivers.dlms.axdr import Value
+from twin_gateway.drivers.dlms.ciphering import GENERAL_GLO, Ciphering, counter_of
 from twin_gateway.drivers.dlms.config import DlmsConfig, Push
 from twin_gateway.drivers.dlms.contact import Contact
 from twin_gateway.drivers.dlms.errors import DlmsError, MalformedApduError, SecurityError
@@ -237,7 +237,7 @@ class PushReceiver:
             return -1, apdu
         if apdu[0] != GENERAL_GLO:
             raise SecurityError("an unprotected push from a device with keys")
-        counter = _counter_of(apdu)
+        counter = counter_of(apdu)
         if counter <= self._counter:
             raise SecurityError(f"a push with counter {counter}, after {self._counter}: repeated")
         cipher.peer_title = self._title
@@ -279,15 +279,6 @@ class PushReceiver:
 def push_time(notification: Notification, values: Mapping[Attribute, Value]) -> Value:
     """The time octets of a notification: its own, or the clock among what was pushed; None without any."""
     return notification.time or values.get(Attribute(obis.CLOCK, obis.CLOCK_LN, 2))
-
-
-def _counter_of(apdu: bytes) -> int:
-    """Invocation counter in a general-glo APDU, before anything is known of its authenticity."""
-    length, at = read_length(apdu, 1)
-    _, at = read_length(apdu, at + length)
-    if at + 5 > len(apdu):
-        raise MalformedApduError("ciphered APDU is truncated")
-    return int.from_bytes(apdu[at + 1 : at + 5], "big")
 
 
 async def _addresses(host: str) -> list[str]:
