@@ -11,9 +11,6 @@ from twin_gateway.drivers.coap.driver import target_of
 from twin_gateway.drivers.coap.linkformat import LinkFormatError, parse
 from twin_gateway.mapping.check import check
 
-PSK = {"identity": "gateway", "key": "00112233"}
-TLS = {"ca": "ca.pem", "certificate": "c.pem", "key": "k.pem"}
-
 
 def test_durations_carry_their_unit_and_become_seconds() -> None:
     config = CoapConfig(uri="coap://a", timeout="500 ms", poll="2 min", keepalive="1 h")
@@ -82,23 +79,6 @@ def test_what_is_no_coap_uri_is_no_alias(alias: str) -> None:
 )
 def test_fields_that_contradict_each_other_are_problems(fields: dict[str, object], wrong: list[str]) -> None:
     assert [field for field, _ in SPEC.check(None, fields)] == wrong
-
-
-@pytest.mark.parametrize(
-    ("section", "wrong"),
-    [
-        ({"uri": "coaps://a"}, ["uri"]),
-        ({"uri": "coaps://a", "psk": PSK}, []),
-        ({"uri": "coaps://a", "tls": TLS}, []),
-        ({"uri": "coaps://a", "psk": PSK, "tls": TLS}, ["tls"]),
-        ({"uri": "coap://a", "psk": PSK}, ["psk"]),
-        ({"uri": "coap://a", "tls": TLS}, ["tls"]),
-        ({"uri": "coap://a", "endpoint": "a"}, ["uri"]),
-        ({"uri": "coaps://a", "psk": PSK, "proxy": "coap://b"}, ["proxy"]),
-    ],
-)
-def test_sections_that_contradict_themselves_are_problems(section: dict[str, object], wrong: list[str]) -> None:
-    assert [field for field, _ in SPEC.check_device(CoapConfig.model_validate(section))] == wrong
 
 
 def test_a_secured_device_without_a_key_is_told_what_to_add(tmp_path: Path) -> None:

@@ -97,6 +97,9 @@ def test_size_and_number_are_limited() -> None:
     with pytest.raises(RefusedError) as refused:
         directory.register({"ep": "a"}, b"</x>," * 10_000, SENSOR)
     assert refused.value.code == 413
+    with pytest.raises(RefusedError) as refused:
+        directory.register({"ep": "a"}, b",".join([b"</x>"] * 501), SENSOR)
+    assert refused.value.code == 413
     registered(directory, "a")
     registered(directory, "b")
     with pytest.raises(RefusedError) as refused:
@@ -189,6 +192,49 @@ def test_a_request_that_is_repeated_is_carried_out_once() -> None:
     assert asked.datagram(message.encode()) == asked.datagram(message.encode())
     (known,) = asked.directory
     assert known.name == "a"
+
+
+def posted(name: str, message_id: int = 1) -> bytes:
+    message = aiocoap.Message(code=aiocoap.POST, uri=f"coap://x/rd?ep={name}", payload=b"</x>")
+    message.mtype, message.mid, message.remote = aiocoap.CON, message_id, None
+    return bytes(message.encode())
+
+
+def test_a_restarted_device_that_counts_from_the_beginning_is_no_duplicate(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = Asked()
+    asked.datagram(posted("a"))
+    asked.datagram(posted("b"))
+    assert [known.name for known in asked.directory] == ["a", "b"], "the same number, another request"
+    now = time.monotonic()
+    (first,) = asked.directory.endpoints({"ep": "a"})
+    asked.directory.remove(asked.directory.find("a").location, SENSOR)  # type: ignore[union-attr]  # it is there
+    monkeypatch.setattr(subject.time, "monotonic", lambda: now + 248)
+    asked.datagram(posted("a"))
+    assert asked.directory.endpoints({"ep": "a"}) != [first], "RFC 7252 4.8.2: the same octets, four minutes later"
+
+
+def test_one_address_does_not_fill_the_directory_and_mapped_endpoints_always_have_a_place() -> None:
+    directory = Directory(most=4, most_of_one=2)
+    directory.expect("ours")
+    for name in ("a", "b"):
+        registered(directory, name)
+    with pytest.raises(RefusedError, match="2 endpoints of this address") as refused:
+        registered(directory, "c")
+    assert refused.value.code == 503
+    for name in ("d", "e"):
+        registered(directory, name, ("192.0.2.8", 1))
+    with pytest.raises(RefusedError, match="holds 4 endpoints"):
+        registered(directory, "f", ("192.0.2.9", 1))
+    assert registered(directory, "ours").name == "ours"
+
+
+def test_one_address_does_not_push_out_the_transfers_of_others() -> None:
+    asked = Asked(rate=1000)
+    part = b"</x>" + b" " * 12
+    assert asked(aiocoap.POST, "/rd?ep=a", part, block1=(0, True, 0)).code == aiocoap.CONTINUE
+    for number in range(100):
+        asked(aiocoap.POST, f"/rd?ep=x{number}", part, ("192.0.2.8", 1), block1=(0, True, 0))
+    assert asked(aiocoap.POST, "/rd?ep=a", b"", block1=(1, False, 0)).code == aiocoap.CREATED
 
 
 def test_one_address_gets_its_rate_and_no_more() -> None:

@@ -174,7 +174,15 @@ def test_a_mapping_names_objects() -> None:
     [
         ({}, "either a uri or an endpoint"),
         ({"uri": "coap://a", "endpoint": "b"}, "either a uri or an endpoint"),
-        ({"uri": "coaps://a"}, "either psk or tls"),
+        ({"uri": "coaps://a"}, "coaps needs a key: add psk: {identity: NAME"),
+        (
+            {
+                "uri": "coaps://a",
+                "psk": {"identity": "i", "key": "00"},
+                "tls": {"ca": "a", "certificate": "c", "key": "k"},
+            },
+            "either a psk or certificates",
+        ),
         ({"uri": "coap://a", "psk": {"identity": "i", "key": "00"}}, "only coaps://"),
         ({"uri": "coaps://a", "psk": {"identity": "i", "key": "00"}, "proxy": "coap://p"}, "DTLS ends at the proxy"),
     ],

@@ -18,6 +18,8 @@ Endpoint = tuple[str, int]
 
 MAX_NAME = 63
 MAX_LINKS_OCTETS = 16_384
+MAX_LINKS = 500
+"""Most resources of one endpoint that are kept."""
 MAX_PARAMETERS = 16
 DEFAULT_LIFETIME = 90_000
 LONGEST_LIFETIME = 31 * 86_400
@@ -75,15 +77,15 @@ class Directory:
     Attributes:
         listening: address of the listener; None while there is none.
         handle: takes a datagram of a registered device that reached another socket than the listener's.
-        most: registrations at a time; more are refused.
+        most, most_of_one: registrations at a time, and of one address; more are refused unless a mapping names them.
         told: called with the name of a new endpoint that no mapping names, and what it offers.
         woken: called for an endpoint of that name when it prolongs its registration.
     """
 
-    def __init__(self, most: int = 1_000) -> None:
+    def __init__(self, most: int = 1_000, most_of_one: int = 100) -> None:
         self.listening: Endpoint | None = None
         self.handle: Callable[[bytes, Endpoint, Callable[[bytes], None]], None] | None = None
-        self.most = most
+        self.most, self.most_of_one = most, most_of_one
         self.told: Callable[[Registration], None] | None = None
         self.woken: dict[str, Callable[[], None]] = {}
         self._by_name: dict[str, Registration] = {}
@@ -129,8 +131,13 @@ class Directory:
         if "base" in parameters and not _is_base_of(parameters["base"], source):
             raise RefusedError("an endpoint registers itself only, at the address it sends from")
         known = self._by_name.get(name)
-        if known is None and len(self._by_name) >= self.most:
-            raise RefusedError(f"the directory holds {self.most} endpoints already", 503)
+        if known is None and name not in self._expected:
+            # Whoever fills the directory must not keep out the devices that the gateway is there for.
+            strangers = [each for each in self._by_name.values() if each.name not in self._expected]
+            if len(strangers) >= self.most:
+                raise RefusedError(f"the directory holds {self.most} endpoints already", 503)
+            if sum(each.address[0] == source[0] for each in strangers) >= self.most_of_one:
+                raise RefusedError(f"the directory holds {self.most_of_one} endpoints of this address already", 503)
         if known is not None and known.address[0] != source[0]:
             # First come, first remembered (RFC 9176 7.5): a name is nobody else's before its lifetime is over.
             raise RefusedError("another address has registered this name", 403)
@@ -283,9 +290,12 @@ def _links(payload: bytes) -> tuple[WebLink, ...]:
     if len(payload) > MAX_LINKS_OCTETS:
         raise RefusedError("too many links", 413)
     try:
-        return tuple(linkformat.parse(payload))
+        links = tuple(linkformat.parse(payload))
     except LinkFormatError as error:
         raise RefusedError(str(error)) from error
+    if len(links) > MAX_LINKS:
+        raise RefusedError("too many links", 413)
+    return links
 
 
 def _further(parameters: Mapping[str, str]) -> dict[str, str]:

@@ -21,9 +21,9 @@ from .directory import DIRECTORY, MAX_LINKS_OCTETS, Directory, Endpoint, Refused
 from .directory_settings import DirectorySettings
 
 CONTENT_LINKS = 40
-_ANSWERS_KEPT = 2_000
+_ANSWERS_KEPT, _ANSWERS_KEPT_S = 2_000, 247.0  # RFC 7252 4.8.2: EXCHANGE_LIFETIME
 _SOURCES_KEPT = 2_000
-_TRANSFERS = 64
+_TRANSFERS, _TRANSFERS_OF_ONE = 64, 4
 _TRANSFER_S = 60.0
 _BLOCK = 1024
 _SWEEP_S = 1.0
@@ -64,7 +64,7 @@ class DirectoryListener(asyncio.DatagramProtocol):
         self._settings = settings
         self._directory = directory
         self._transport: asyncio.DatagramTransport | None = None
-        self._answers: OrderedDict[tuple[Endpoint, int], bytes] = OrderedDict()
+        self._answers: OrderedDict[tuple[Endpoint, int, int], tuple[float, bytes]] = OrderedDict()
         self._budget: OrderedDict[str, tuple[float, float]] = OrderedDict()
         self._transfers: OrderedDict[tuple[Endpoint, str], _Transfer] = OrderedDict()
         self._message_id = 0
@@ -92,6 +92,7 @@ class DirectoryListener(asyncio.DatagramProtocol):
             sock.close()
             raise
         self._directory.most = self._settings.max_endpoints
+        self._directory.most_of_one = self._settings.max_endpoints_per_address
         self._directory.listening = sock.getsockname()[:2]
         self._directory.handle = self.handle
         self._sweeper = asyncio.create_task(self._sweep(), name="resource directory")
@@ -110,9 +111,11 @@ class DirectoryListener(asyncio.DatagramProtocol):
         while True:
             await asyncio.sleep(_SWEEP_S)
             self._directory.expire()
-            long_ago = time.monotonic() - _TRANSFER_S
-            while self._transfers and next(iter(self._transfers.values())).began < long_ago:
-                self._transfers.popitem(last=False)
+            now = time.monotonic()
+            for key in [key for key, each in self._transfers.items() if each.began < now - _TRANSFER_S]:
+                del self._transfers[key]
+            while self._answers and next(iter(self._answers.values()))[0] < now - _ANSWERS_KEPT_S:
+                self._answers.popitem(last=False)
 
     def connection_made(self, transport: Any) -> None:
         """The socket is open."""
@@ -143,10 +146,13 @@ class DirectoryListener(asyncio.DatagramProtocol):
             self.counters["malformed"] += 1
             return
         self.counters["requests"] += 1
-        key = (source, request.mid)
-        known = self._answers.get(key)
-        if known is None:
-            known = self._answers[key] = self._answered(request, source)
+        # The same octets once more: a device that was restarted begins with the same number and another request.
+        key, now = (source, request.mid, hash(datagram)), time.monotonic()
+        at, known = self._answers.get(key, (0.0, b""))
+        if not known or at < now - _ANSWERS_KEPT_S:
+            self._answers.pop(key, None)
+            known = self._answered(request, source)
+            self._answers[key] = now, known
             if len(self._answers) > _ANSWERS_KEPT:
                 self._answers.popitem(last=False)
         answer(known)
@@ -229,6 +235,9 @@ class DirectoryListener(asyncio.DatagramProtocol):
             return bytes(transfer.body)
         if len(request.payload) != block.size:
             raise RefusedError("a block of another size than it says")
+        of_one = [each for each in self._transfers if each[0][0] == source[0]]
+        if len(of_one) >= _TRANSFERS_OF_ONE:
+            del self._transfers[of_one[0]]
         if len(self._transfers) >= _TRANSFERS:
             self._transfers.popitem(last=False)
         self._transfers[key] = transfer

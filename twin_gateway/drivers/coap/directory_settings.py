@@ -17,7 +17,8 @@ class DirectorySettings(BaseModel):
     Attributes:
         host, port: where to listen.
         separate_network: listen on the network although registrations are not protected.
-        max_endpoints: most registrations at a time.
+        max_endpoints, max_endpoints_per_address: most registrations at a time, and most of one address. Endpoints that
+            a mapping names always have a place.
         rate: requests a second taken from one address.
     """
 
@@ -27,6 +28,7 @@ class DirectorySettings(BaseModel):
     port: int = Field(default=5683, ge=0, le=65_535)
     separate_network: bool = False
     max_endpoints: int = Field(default=1_000, ge=1, le=100_000)
+    max_endpoints_per_address: int = Field(default=100, ge=1, le=100_000)
     rate: int = Field(default=20, ge=1, le=10_000)
 
     @model_validator(mode="after")

@@ -10,6 +10,7 @@ MAX_LINKS = 10_000
 """Most links of one document."""
 
 _TARGET = re.compile(r"\s*<([^<>]*)>")
+_COMMA = re.compile(r"\s*,")
 _PARAMETER = re.compile(r"""\s*;\s*([!#$&+.^_`|~0-9A-Za-z*-]+)(?:\s*=\s*("(?:[^"\\]|\\.)*"|[^\s;,"]*))?""")
 
 
@@ -59,8 +60,9 @@ def parse(payload: bytes) -> list[WebLink]:
     except UnicodeDecodeError as error:
         raise LinkFormatError("links are not UTF-8") from error
     links: list[WebLink] = []
+    text = text.strip()
     at = 0
-    while text[at:].strip():
+    while at < len(text):
         match = _TARGET.match(text, at)
         if match is None or len(links) >= MAX_LINKS:
             raise LinkFormatError(f"no link at character {at}" if match is None else "too many links")
@@ -73,10 +75,10 @@ def parse(payload: bytes) -> list[WebLink]:
             parameters.setdefault(parameter[1], value)
             at = parameter.end()
         links.append(WebLink(match[1], parameters))
-        rest = text[at:].lstrip()
-        if not rest:
+        if at == len(text):
             break
-        if not rest.startswith(","):
+        comma = _COMMA.match(text, at)
+        if comma is None:
             raise LinkFormatError(f"no comma between links at character {at}")
-        at = len(text) - len(rest) + 1
+        at = comma.end()
     return links

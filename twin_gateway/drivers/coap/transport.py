@@ -13,6 +13,7 @@ sockets is `RcvbufErrors` in /proc/net/snmp.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import socket
 import struct
@@ -279,6 +280,11 @@ class _Pool(_DatagramClientSocketpoolSimple6):  # type: ignore[misc]  # aiocoap 
                 sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
                 sock.bind(wire.local)
             sock.connect(address)
+            if wire.local is not None:
+                # What came before it was connected may be another device's; whoever sent it will repeat it.
+                with contextlib.suppress(BlockingIOError):
+                    while True:
+                        sock.recv(1)
             wire.connected(Flow(Carrier.UDP, sock.getsockname()[:2], sock.getpeername()[:2]))
             ready = self._loop.create_future()
             kind_of_peer = _Peer if session is None else _SecurePeer
