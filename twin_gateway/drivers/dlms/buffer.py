@@ -16,15 +16,19 @@ from twin_gateway.drivers.dlms.clock import MeterTime, zone_time
 from twin_gateway.drivers.dlms.contact import Contact
 from twin_gateway.drivers.dlms.errors import DlmsError, MalformedApduError
 from twin_gateway.drivers.dlms.obis import Attribute
-from twin_gateway.drivers.dlms.positions import Position, row_key
+from twin_gateway.drivers.dlms.positions import MOST_RECENT, RECENT, Position, row_key
 from twin_gateway.drivers.dlms.services import by_entry, by_range
 
-BUFFER, CAPTURE_OBJECTS, CAPTURE_PERIOD, ENTRIES_IN_USE, PROFILE_ENTRIES = 2, 3, 4, 7, 8
+BUFFER, CAPTURE_OBJECTS, CAPTURE_PERIOD, SORT_METHOD, ENTRIES_IN_USE, PROFILE_ENTRIES = 2, 3, 4, 5, 7, 8
+_NEWEST_FIRST = 2
+"""Sort method of a buffer whose row 1 is the newest."""
 LONGEST_PIECE = timedelta(days=1)
 """Longer spans are read in several requests, so that a reading or a command never waits for a month of rows."""
 ROWS_A_PIECE = 200
 MOST_ROWS = 10_000
 """Rows taken of a buffer that can only be read by number."""
+_TWICE = timedelta(hours=2)
+"""From the beginning of the hour that comes twice to its end."""
 _SET_BACK = timedelta(seconds=60)
 """A position so far ahead of the meter's clock means that the clock was set back."""
 
@@ -38,12 +42,14 @@ class Shape:
         clock: column of the time; -1 when there is none.
         period: seconds between two rows; 0 when rows come with events, or when it is unknown.
         capacity: rows kept; 0 when unknown.
+        newest_first: row 1 is the newest.
     """
 
     captured: list[Attribute]
     clock: int = -1
     period: int = 0
     capacity: int = 0
+    newest_first: bool = False
 
 
 def captured_of(capture_objects: Value) -> list[Attribute]:
@@ -64,15 +70,16 @@ def captured_of(capture_objects: Value) -> list[Attribute]:
     return captured
 
 
-def shape_of(capture_objects: Value, period: object = 0, capacity: object = 0) -> Shape:
-    """The shape from capture_objects, capture_period and profile_entries; the latter two may be refusals.
+def shape_of(capture_objects: Value, period: object = 0, capacity: object = 0, sort: object = 0) -> Shape:
+    """The shape from capture_objects, capture_period, profile_entries and sort_method; the latter may be refusals.
 
     Raises:
         MalformedApduError: not a list of capture objects.
     """
     captured = captured_of(capture_objects)
     clock = Attribute(obis.CLOCK, obis.CLOCK_LN, 2)
-    return Shape(captured, captured.index(clock) if clock in captured else -1, _natural(period), _natural(capacity))
+    at = captured.index(clock) if clock in captured else -1
+    return Shape(captured, at, _natural(period), _natural(capacity), sort == _NEWEST_FIRST)
 
 
 def _natural(value: object) -> int:
@@ -92,12 +99,12 @@ class Piece:
     """What one reading brought.
 
     Attributes:
-        rows: new ones, in the order of the buffer.
+        rows: new ones, the oldest first if the buffer is sorted by time.
         bad: rows that could not be read.
         known: rows left out, as they were delivered before.
         again: rows of a time that was delivered before with other content; they are among `rows`.
         more: whether older rows are still to come after this piece.
-        lost: the span whose rows the meter had overwritten before they could be read.
+        lost: the span whose rows were not read: overwritten before, or too many.
     """
 
     rows: list[Row] = field(default_factory=list)
@@ -128,7 +135,7 @@ def new_rows(buffer: Value, shape: Shape, position: Position, rules: Rules, afte
     """The rows of a buffer that were not delivered before; they count as delivered from here on.
 
     Args:
-        buffer: rows as decoded.
+        buffer: rows as decoded; null-data is no rows.
         shape: of the profile.
         position: its position; the rows are added to its recent ones, `until` is left alone.
         rules: see there.
@@ -137,13 +144,11 @@ def new_rows(buffer: Value, shape: Shape, position: Position, rules: Rules, afte
     Raises:
         MalformedApduError: the buffer is no array.
     """
-    if not isinstance(buffer, list):
-        raise MalformedApduError("profile buffer is not an array")
     piece = Piece()
     previous: datetime | None = None
     above: list[Value] | None = None
     seen: Counter[str] = Counter()
-    for cells in buffer:
+    for cells in _oldest_first(_array(buffer), shape, rules):
         if not isinstance(cells, list) or len(cells) <= shape.clock:
             piece.bad += 1
             continue
@@ -173,6 +178,29 @@ def new_rows(buffer: Value, shape: Shape, position: Position, rules: Rules, afte
         else:
             piece.known += 1
     return piece
+
+
+def _array(buffer: Value) -> list[Value]:
+    if buffer is None:
+        return []
+    if not isinstance(buffer, list):
+        raise MalformedApduError("profile buffer is not an array")
+    return buffer
+
+
+def _oldest_first(buffer: list[Value], shape: Shape, rules: Rules) -> list[Value]:
+    """The rows by rising time where the meter sends the newest first: the order tells equal local times apart."""
+    if len(buffer) < 2:
+        return buffer
+    first, last = (_time_of(buffer[at], shape, rules) for at in (0, -1))
+    return buffer[::-1] if first is not None and last is not None and first > last else buffer
+
+
+def remembered(period: int, overlap: timedelta) -> int:
+    """How many rows must be remembered one by one so that none of a profile comes twice."""
+    if not period:
+        return RECENT
+    return max(RECENT, min(MOST_RECENT, (_TWICE + overlap) // timedelta(seconds=period) + 2))
 
 
 class Buffer:
@@ -205,30 +233,36 @@ class Buffer:
             OSError: the connection ended.
         """
         position, shape = self.position, self.shape
-        now = contact.meter_now
+        asked, now = datetime.now(UTC), contact.meter_now
         if position.until is not None and position.until > now + _SET_BACK:
             contact.link.count("clock_set_back")
-            position.until = now - self._overlap
+            # It may have been set back as long ago as the last reading, and has captured rows since.
+            position.until = now - (max(asked - position.read, timedelta(0)) if position.read else self._depth)
         start = self._start(now)
-        lost = self._overwritten(start, now)
+        lost = self._overwritten(start)
         kind = _selection(contact)
+        after = None
         if kind == "range":
             end = min(start + self._span(), now + timedelta(seconds=1))
             zone = self._rules.zone
             bounds = by_range(start.astimezone(zone), end.astimezone(zone), self._rules.sign)
             buffer = await contact.get(Attribute(obis.PROFILE, self.name, BUFFER), bounds)
-            after = None
         else:
-            end = now
-            buffer = await self._by_entry(contact, start) if kind == "entry" else await self._whole(contact)
-            after = start - timedelta(microseconds=1)
+            end, after = now, start - timedelta(microseconds=1)
+            if kind == "entry":
+                buffer, behind = await self._by_entry(contact, start)
+                if behind is not None and position.until is not None:
+                    lost = position.until, behind
+            else:
+                buffer = await contact.get(Attribute(obis.PROFILE, self.name, BUFFER))
         piece = new_rows(buffer, shape, position, self._rules, after)
         piece.more, piece.lost = end < now, lost
         newest = max((row.time.utc for row in piece.rows if row.time.utc is not None), default=None)
         # A piece of the past that was read is done with, also when nothing was captured in it.
-        reached = end if piece.more else newest
-        if reached is not None and (position.until is None or reached > position.until):
-            position.until = reached
+        for reached in (end if piece.more else newest, lost[1] if lost is not None else None):
+            if reached is not None and (position.until is None or reached > position.until):
+                position.until = reached
+        position.read = asked
         return piece
 
     def _start(self, now: datetime) -> datetime:
@@ -238,44 +272,44 @@ class Buffer:
         local = start.astimezone(zone)
         if local.replace(fold=0).utcoffset() != local.replace(fold=1).utcoffset():
             # Within the hour that comes twice: the order of rows tells which, so it is read from before it.
-            start -= timedelta(hours=2)
+            start -= _TWICE
         if self.shape.period and self.shape.capacity:
             # Nothing older is there any more; asking for it would only take time.
             start = max(start, now - timedelta(seconds=self.shape.period * (self.shape.capacity + 1)))
         return start
 
-    def _overwritten(self, start: datetime, now: datetime) -> tuple[datetime, datetime] | None:
+    def _overwritten(self, start: datetime) -> tuple[datetime, datetime] | None:
         until = self.position.until
         if until is None or not self.shape.period or start <= until:
             return None
-        lost = until, start
-        self.position.until = start
-        return lost
+        return until, start
 
     def _span(self) -> timedelta:
         if not self.shape.period:
             return LONGEST_PIECE
         return max(min(LONGEST_PIECE, timedelta(seconds=self.shape.period * ROWS_A_PIECE)), self._overlap * 2)
 
-    async def _by_entry(self, contact: Contact, start: datetime) -> list[Value]:
-        """Rows from `start` on, found from the newest back, returned in the order of the buffer."""
-        attribute = Attribute(obis.PROFILE, self.name, BUFFER)
-        high = _natural(await contact.get(Attribute(obis.PROFILE, self.name, ENTRIES_IN_USE)))
-        rows: list[Value] = []
-        while high > 0 and len(rows) < MOST_ROWS:
-            low = max(1, high - ROWS_A_PIECE + 1)
-            part = await contact.get(attribute, by_entry(low, high))
-            if not isinstance(part, list):
-                raise MalformedApduError("profile buffer is not an array")
-            rows = part + rows
-            first = _time_of(part[0], self.shape, self._rules) if part else None
-            if not part or (first is not None and first < start):
-                break
-            high = low - 1
-        return rows
+    async def _by_entry(self, contact: Contact, start: datetime) -> tuple[Value, datetime | None]:
+        """Rows from `start` on, found from the newest back, in the order of the buffer.
 
-    async def _whole(self, contact: Contact) -> Value:
-        return await contact.get(Attribute(obis.PROFILE, self.name, BUFFER))
+        Behind them, if there are too many to read all: the time of the oldest of them.
+        """
+        attribute, newest_first = Attribute(obis.PROFILE, self.name, BUFFER), self.shape.newest_first
+        used = _natural(await contact.get(Attribute(obis.PROFILE, self.name, ENTRIES_IN_USE)))
+        rows: list[Value] = []
+        read = 0
+        while read < used:
+            count = min(ROWS_A_PIECE, used - read)
+            low = read + 1 if newest_first else used - read - count + 1
+            part = _array(await contact.get(attribute, by_entry(low, low + count - 1)))
+            rows = rows + part if newest_first else part + rows
+            read += count
+            oldest = _time_of(part[-1 if newest_first else 0], self.shape, self._rules) if part else None
+            if not part or (oldest is not None and oldest < start):
+                break
+            if read >= MOST_ROWS and read < used:
+                return rows, oldest
+        return rows, None
 
 
 def _time_of(cells: Value, shape: Shape, rules: Rules) -> datetime | None:
@@ -299,8 +333,9 @@ async def shape_from(contact: Contact, name: bytes) -> Shape:
         DlmsError: its columns cannot be read.
         OSError: the connection ended.
     """
-    wanted = [Attribute(obis.PROFILE, name, n) for n in (CAPTURE_OBJECTS, CAPTURE_PERIOD, PROFILE_ENTRIES)]
-    objects, period, capacity = await contact.get_many(wanted)
+    wanted = [CAPTURE_OBJECTS, CAPTURE_PERIOD, PROFILE_ENTRIES, SORT_METHOD]
+    answers = await contact.get_many([Attribute(obis.PROFILE, name, number) for number in wanted])
+    objects, *others = answers
     if isinstance(objects, DlmsError):
         raise objects
-    return shape_of(objects, period, capacity)
+    return shape_of(objects, *others)

@@ -44,7 +44,6 @@ from twin_gateway.drivers.dlms.positions import Positions, file_of
 from twin_gateway.drivers.dlms.profile import ProfileReader
 from twin_gateway.drivers.dlms.push import PushReceiver, push_time
 from twin_gateway.drivers.dlms.reading import Reading
-from twin_gateway.drivers.dlms.scales import Scale
 from twin_gateway.drivers.dlms.session import ReplyTimeoutError, Session, SessionClosedError
 
 _log = logging.getLogger(__name__)
@@ -116,14 +115,10 @@ class DlmsDriver:
             self._identity = Identity(file_of(contact.link.data_directory, "meter", self._name))
         return self._identity
 
-    def _scale_of(self, point: BoundPoint) -> Scale | None:
-        # Not bound to one reading: every change of points makes another.
-        return self._reading.scale_for(point)
-
     def _readers(self, link: Link) -> tuple[ProfileReader, LogReader]:
         positions = self._positions_of(link)
         if self._profiles is None:
-            self._profiles = ProfileReader(positions, self._scale_of)
+            self._profiles = ProfileReader(positions, lambda: self._reading)
         if self._logs is None:
             self._logs = LogReader(positions)
         return self._profiles, self._logs
@@ -218,6 +213,8 @@ class DlmsDriver:
             if now >= next_profile:
                 more = await profiles.read(contact, list(self._points.values()))
                 next_profile = loop.time() + (_BACKLOG_S if more else config.profile_poll)
+                if profiles.waits:
+                    next_profile = min(next_profile, next_poll)  # the scalers come with it
             due = [next_poll, next_clock, next_profile, next_log, session.last_exchange + config.keep_alive]
             if self._positions_of(link).flush(link.kept_until()):
                 due.append(loop.time() + _SAVE_EVERY_S)
@@ -305,15 +302,17 @@ class DlmsDriver:
 
     async def _learn(self, contact: Contact) -> None:
         """What is read once in an association, beside the registers: which meter it is, and what it pushes."""
-        if await self._identity_of(contact).check(contact):
+        identity = self._identity_of(contact)
+        if await identity.check(contact):
             # Another meter: its rows begin anew, and its registers may count in other units.
             self._positions_of(contact.link).forget()
             self._reading.forget_scalers(another_meter=True)
             self._profiles = self._logs = None
+            identity.keep()
         if self._push is not None:
             cipher = contact.session.association.ciphering
             title = cipher.peer_title if cipher is not None else b""
-            await self._push.learn(contact, title, self._identity_of(contact).device_name)
+            await self._push.learn(contact, title, identity.device_name)
 
     def _pushed(self, notification: Notification, values: Mapping[Attribute, Value]) -> None:
         """Takes what the meter has sent; it was authentic and its columns are known."""
@@ -402,7 +401,7 @@ class DlmsDriver:
             return Outcome(StatusCode.BadNotSupported, AddCause.NOT_SUPPORTED, "link", f"a meter cannot {service}")
         try:
             refused = await self._clock.set(contact)
-        except (OSError, TimeoutError) as error:
+        except (OSError, TimeoutError, DlmsError) as error:
             text = f"no answer of the meter ({error}); whether its clock was set is unknown"
             return Outcome(StatusCode.BadTimeout, AddCause.TIME_LIMIT_OVER, "device", text, sent=True)
         if refused:

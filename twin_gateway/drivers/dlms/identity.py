@@ -34,6 +34,8 @@ class Identity:
     async def check(self, contact: Contact) -> bool:
         """Reads serial number and logical device name; whether it is another meter than before.
 
+        One that is another stands on disk only after keep(): what is known of the old one is to be forgotten first.
+
         Raises:
             OSError: the connection ended.
         """
@@ -48,10 +50,15 @@ class Identity:
             text = f"The meter behind {contact.name} was replaced: serial number {serial} instead of {self.serial}"
             contact.link.event("D03", text, severity=600)
             contact.link.count("replacements")
-        if (serial or self.serial, name or self.device_name) != (self.serial, self.device_name):
-            self.serial, self.device_name = serial or self.serial, name or self.device_name
-            keep_json(self._path, {"serial": self.serial, "device_name": self.device_name})
+        seen = serial or self.serial, name or self.device_name
+        changed, (self.serial, self.device_name) = seen != (self.serial, self.device_name), seen
+        if changed and not replaced:
+            self.keep()
         return replaced
+
+    def keep(self) -> None:
+        """Puts on disk which meter it is."""
+        keep_json(self._path, {"serial": self.serial, "device_name": self.device_name})
 
 
 def rolled_over(before: float, after: float) -> bool:

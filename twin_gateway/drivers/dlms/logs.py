@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from address_space import clock as ticks
-from twin_gateway.drivers.dlms import obis
+from twin_gateway.drivers.dlms import obis, quality
 from twin_gateway.drivers.dlms.axdr import Value
 from twin_gateway.drivers.dlms.buffer import Buffer, Piece, Row, Rules, Shape, shape_from
 from twin_gateway.drivers.dlms.contact import Contact
@@ -82,6 +82,8 @@ class LogReader:
         try:
             shape = await shape_from(contact, name)
         except AccessError as error:
+            if quality.keeps_value(error.code):
+                raise
             # Not every meter of a model has every log.
             contact.link.count("logs_absent")
             contact.link.error(f"event log {obis.text(name)} is not there: {error}")

@@ -20,6 +20,8 @@ _log = logging.getLogger(__name__)
 RECENT = 64
 """Rows of a profile remembered one by one, so that one that is read again is not delivered again: with rows every
 quarter of an hour, those of sixteen hours. In memory about 13 KiB a profile."""
+MOST_RECENT = 2048
+"""The same at most, for profiles with many rows an hour."""
 RECENT_EVENTS = 256
 """The same of an event log: as many may come within what one reading overlaps another."""
 
@@ -32,18 +34,20 @@ class Position:
         until: everything up to this meter time was read; None before the first reading.
         recent: keys of the rows delivered last, in the order of their delivery.
         limit: how many of them are remembered.
+        read: when it was read last, by the gateway's clock; None when that is not known.
     """
 
     until: datetime | None = None
     recent: dict[str, None] = field(default_factory=dict)
     limit: int = RECENT
+    read: datetime | None = None
 
     def add(self, key: str) -> bool:
         """Remembers a row; whether it is new."""
         if key in self.recent:
             return False
         self.recent[key] = None
-        if len(self.recent) > self.limit:
+        while len(self.recent) > self.limit:
             del self.recent[next(iter(self.recent))]
         return True
 
@@ -112,10 +116,8 @@ class Positions:
             try:
                 # Before rows were remembered one by one, the time alone was kept.
                 text, recent = (kept, []) if isinstance(kept, str) else (kept["until"], kept["recent"])
-                until = datetime.fromisoformat(text) if text is not None else None
-                if until is not None and until.tzinfo is None:
-                    raise ValueError("a time without a zone")
-                self._known[name] = Position(until, dict.fromkeys(map(str, recent[-RECENT_EVENTS:])))
+                read = _moment(kept.get("read")) if isinstance(kept, dict) else None
+                self._known[name] = Position(_moment(text), dict.fromkeys(map(str, recent[-MOST_RECENT:])), read=read)
             except (ValueError, KeyError, TypeError) as error:
                 _log.warning("%s: the position of %s cannot be used (%s); it is read again", path, name, error)
 
@@ -157,6 +159,17 @@ class Positions:
 
     def _content(self) -> dict[str, Any]:
         return {
-            name: {"until": at.until.isoformat() if at.until else None, "recent": list(at.recent)}
+            name: {
+                "until": at.until.isoformat() if at.until else None,
+                "read": at.read.isoformat() if at.read else None,
+                "recent": list(at.recent),
+            }
             for name, at in self._known.items()
         }
+
+
+def _moment(text: str | None) -> datetime | None:
+    moment = datetime.fromisoformat(text) if text is not None else None
+    if moment is not None and moment.tzinfo is None:
+        raise ValueError("a time without a zone")
+    return moment

@@ -6,13 +6,14 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
+from typing import Protocol
 
 from address_space import clock as ticks
 from address_space.point import Batch
 from twin_gateway.drivers.contract import BoundPoint
 from twin_gateway.drivers.dlms import obis, quality
 from twin_gateway.drivers.dlms.axdr import BitString, Value
-from twin_gateway.drivers.dlms.buffer import BUFFER, Buffer, Piece, Row, Rules, Shape, new_rows, shape_from
+from twin_gateway.drivers.dlms.buffer import BUFFER, Buffer, Piece, Row, Rules, Shape, new_rows, remembered, shape_from
 from twin_gateway.drivers.dlms.config import attribute_of
 from twin_gateway.drivers.dlms.contact import Contact, Site
 from twin_gateway.drivers.dlms.errors import DlmsError
@@ -113,17 +114,33 @@ class _Profile:
     columns: Columns
 
 
+class Scales(Protocol):
+    """What is known of the scales of points."""
+
+    def scale_for(self, point: BoundPoint) -> Scale | None:
+        """The scale of a point; None where there is none."""
+        ...
+
+    def awaits_scaler(self, point: BoundPoint) -> bool:
+        """Whether it is only not known yet."""
+        ...
+
+
 class ProfileReader:
     """The load profiles of one device.
 
     Args:
         positions: of the device, on disk.
-        scale_for: the scale of a point, None while it is not known.
+        scales: the scales of its points as they are now.
+
+    Attributes:
+        waits: a profile was left for the next time, as the scaler of a register in it is not known yet.
     """
 
-    def __init__(self, positions: Positions, scale_for: Callable[[BoundPoint], Scale | None]) -> None:
+    def __init__(self, positions: Positions, scales: Callable[[], Scales]) -> None:
         self._positions = positions
-        self._scale_for = scale_for
+        self._scales = scales
+        self.waits = False
         self._profiles: dict[bytes, _Profile] = {}
 
     def forget_columns(self) -> None:
@@ -136,8 +153,12 @@ class ProfileReader:
         Raises:
             OSError: the connection ended.
         """
-        more = False
+        more, self.waits, scales = False, False, self._scales()
         for name, wanted in profiles_of(points).items():
+            # A row that is taken is done with: none before all of it can be understood.
+            if any(scales.awaits_scaler(point) for point in wanted):
+                self.waits = True
+                continue
             try:
                 more |= await self._read(contact, name, wanted)
             except DlmsError as error:
@@ -158,7 +179,7 @@ class ProfileReader:
         return piece.more
 
     def _made(self, contact: Contact, name: bytes, shape: Shape, points: list[BoundPoint]) -> _Profile:
-        columns = columns_of(shape, points)
+        columns, overlap = columns_of(shape, points), _OVERLAP + timedelta(seconds=2 * shape.period)
         for point in columns.missing:
             text = f"{point.address}: profile {obis.text(name)} does not capture {point.fields['obis']}"
             contact.link.event("mapping", text, severity=500, address=point.address)
@@ -166,10 +187,10 @@ class ProfileReader:
         buffer = Buffer(
             name,
             shape,
-            self._positions.get(name),
+            self._positions.get(name, remembered(shape.period, overlap)),
             Rules(contact.zone, config.deviation_sign, config.null_repeats),
             depth=timedelta(seconds=config.profile_depth),
-            overlap=_OVERLAP + timedelta(seconds=2 * shape.period),
+            overlap=overlap,
         )
         return _Profile(buffer, columns)
 
@@ -186,13 +207,16 @@ class ProfileReader:
                 site.link.error(f"pushed rows of {attribute} cannot be read: {error}")
 
     def pushed(self, site: Site, name: bytes, rows: Value) -> bool:
-        """Takes rows that the meter pushed; False when the columns of this profile are not known yet.
+        """Takes rows that the meter pushed; False when its columns or scalers are not known yet: they are read later.
 
         Raises:
             MalformedApduError: they are no rows.
         """
         profile = self._profiles.get(name)
         if profile is None or profile.buffer.shape.clock < 0:
+            return False
+        scales = self._scales()
+        if any(scales.awaits_scaler(point) for _, point in profile.columns.points):
             return False
         rules = Rules(site.zone, site.config.deviation_sign, site.config.null_repeats)
         # `until` stays: what lies between it and these rows is still to be read.
@@ -205,7 +229,7 @@ class ProfileReader:
             first, last = (moment.isoformat(timespec="seconds") for moment in piece.lost)
             text = (
                 f"Rows of profile {obis.text(profile.buffer.name)} of meter {site.name} from {first} to {last} "
-                "were overwritten before they could be read"
+                "were overwritten before they could be read, or are too many"
             )
             link.event("D08", text, severity=650)
             link.count("profile_losses")
@@ -215,7 +239,8 @@ class ProfileReader:
             link.count("profile_rows_again", piece.again)
         if piece.known:
             link.count("profile_rows_known", piece.known)
-        scales = [self._scale_for(point) for _, point in columns.points]
+        known = self._scales()
+        scales = [known.scale_for(point) for _, point in columns.points]
         batch = rows_to_batch(piece.rows, columns, scales, site.config.status_bits or "")
         if len(batch.rows):
             link.publish(batch)
