@@ -307,6 +307,17 @@ async def test_the_capture_process_has_neither_root_nor_a_capability_left(tmp_pa
         assert status["NoNewPrivs"].strip() == "1"
 
 
+async def test_the_capture_process_gets_no_secret_and_imports_nothing_from_the_working_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("METER_KEY", "00112233")
+    (tmp_path / "struct.py").write_text("raise SystemExit('not the real one')")
+    monkeypatch.chdir(tmp_path)
+    async with Bed(tmp_path) as bed:
+        (child,) = bed.children()
+        assert b"METER_KEY" not in Path(f"/proc/{child}/environ").read_bytes()
+
+
 async def test_an_interface_that_does_not_exist_is_said(tmp_path: Path) -> None:
     path = tmp_path / "bus.yaml"
     path.write_text(MAPPING.replace("{extra}", "").replace("{idle}", "10 s").replace("interface: lo", "interface: no9"))

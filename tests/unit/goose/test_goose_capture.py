@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import socket
 import struct
+import threading
 from collections.abc import AsyncIterator
 
 import pytest
@@ -103,6 +104,40 @@ def test_the_other_end_that_is_gone_ends_it(ends: tuple[socket.socket, socket.so
     assert not capture(ends[0])._send()
 
 
+def test_the_last_word_comes_behind_what_was_half_sent(ends: tuple[socket.socket, socket.socket]) -> None:
+    ends[0].setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+    it = capture(ends[0])
+    for _ in range(1000):
+        it.take(made(1, 0), (), truncated=False)
+    assert it._send()
+    assert it._out
+    received = bytearray()
+
+    def read() -> None:
+        ends[1].setblocking(True)
+        while part := ends[1].recv(1 << 16):
+            received.extend(part)
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    it.refuse("Network is down")
+    ends[0].shutdown(socket.SHUT_RDWR)
+    reader.join(20)
+    found = records(bytes(received))
+    assert found[-1] == (Kind.REFUSED, b"Network is down")
+    assert {octets for kind, octets in found if kind is Kind.FRAME} == {made(1, 0)}
+
+
+def test_a_last_word_that_nobody_reads_is_not_waited_for(
+    ends: tuple[socket.socket, socket.socket], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(process, "_FAREWELL_S", 0.1)
+    it = capture(ends[0])
+    for _ in range(10_000):
+        it.take(made(1, 0), (), truncated=False)
+    it.refuse("Network is down")
+
+
 def run_filter(program: list[tuple[int, int, int, int]], octets: bytes) -> bool:
     """What the kernel does with the few instructions that are used."""
     at, register = 0, 0
@@ -169,6 +204,46 @@ async def test_a_service_that_refuses_is_an_os_error(service: str) -> None:
         await CaptureChannel.open("lo", [(MAC, 1)], lambda *_: None, service=service)
 
 
+@pytest.mark.parametrize("number", [0, 100, 199])
+async def test_a_fault_in_what_takes_the_records_ends_the_channel(tmp_path, number: int) -> None:
+    heard: list[bytes] = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readline()
+        writer.write(READY + b"".join(HEAD.pack(Kind.FRAME, 2, 0) + b"ab" for _ in range(200)))
+        await reader.read()
+        writer.close()
+
+    def take(_kind: Kind, octets: bytes, _moment: int) -> None:
+        heard.append(octets)
+        if len(heard) > number:
+            raise KeyError(number)
+
+    path = str(tmp_path / "service.sock")
+    async with await asyncio.start_unix_server(serve, path):
+        with pytest.raises(KeyError):
+            channel = await CaptureChannel.open("lo", [(MAC, 1)], take, service=path)
+            async with asyncio.timeout(20):
+                await channel.closed
+    assert len(heard) == number + 1
+
+
+async def test_a_service_that_takes_no_connection_is_not_waited_for(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("twin_gateway.drivers.iec61850.goose.channel._READY_S", 0.3)
+    path = str(tmp_path / "service.sock")
+    with socket.socket(socket.AF_UNIX) as deaf, contextlib.ExitStack() as others:
+        deaf.bind(path)
+        deaf.listen(0)
+        for _ in range(4):
+            other = others.enter_context(socket.socket(socket.AF_UNIX))
+            other.setblocking(False)
+            with contextlib.suppress(BlockingIOError):
+                other.connect(path)
+        async with asyncio.timeout(20):
+            with pytest.raises(OSError, match=r"\w"):
+                await CaptureChannel.open("lo", [(MAC, 1)], lambda *_: None, service=path)
+
+
 async def test_a_service_that_is_not_there_is_an_os_error(tmp_path) -> None:
     with pytest.raises(OSError, match=r"\w"):
         await CaptureChannel.open("lo", [(MAC, 1)], lambda *_: None, service=str(tmp_path / "none"))
@@ -183,9 +258,6 @@ def test_it_works_on_the_event_loop_that_the_gateway_runs_on(tmp_path) -> None:
         writer.write(READY + b"".join(HEAD.pack(Kind.FRAME, 2, 0) + b"ab" for _ in range(500)))
         await reader.read()
         writer.close()
-
-    def take(_kind: Kind, octets: bytes, _moment: int) -> None:
-        heard.append(octets)
 
     async def listen() -> None:
         path = str(tmp_path / "service.sock")

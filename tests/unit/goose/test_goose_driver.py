@@ -111,10 +111,13 @@ class Bed:
     task: asyncio.Task[None] | None = None
     request: dict[str, Any] = field(default_factory=dict)
     writer: asyncio.StreamWriter | None = None
+    slow: asyncio.Event | None = None
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.request = json.loads(await reader.readline())
         self.writer = writer
+        if self.slow is not None:
+            await self.slow.wait()
         writer.write(HEAD.pack(Kind.READY, 0, 0))
         with contextlib.suppress(asyncio.CancelledError):
             await reader.read()
@@ -421,6 +424,78 @@ async def test_points_come_and_go_while_the_messages_go_on(make: Make) -> None:
     await bed.driver.update(PointChange(removed=[all_points[TR]]))
     await bed.heard(5, 0, trip(False))
     assert bed.link.value(TR) == 1.0
+
+
+async def test_points_that_are_there_lose_neither_their_time_nor_their_supervision_when_others_come(make: Make) -> None:
+    all_points = points()
+    bed = await make(all_points[:2])
+    await bed.heard(4, 0, trip(False))
+    await bed.heard(5, 0, trip(True), at=AT + timedelta(seconds=7))
+    await bed.driver.update(PointChange(added=[all_points[HZ]], removed=[all_points[TR]]))
+    await bed.heard(5, 1, trip(True), at=AT + timedelta(seconds=7))
+    assert bed.link.last[REC] == (1.0, 0, ticks(AT))
+    assert bed.link.last[HZ][0] == 50.0
+    await bed.heard(5, 2, trip(True), at=AT + timedelta(seconds=7), live=100)
+    await bed.driver.update(PointChange(added=[all_points[TR]], removed=[all_points[HZ]]))
+    await until(lambda: bed.link.counters["subscription_losses"] == 1)
+    assert status_of(bed.link.last[REC][1]).name == "UncertainNoCommunicationLastUsableValue"
+    assert status_of(bed.link.last[HZ][1]).name == "Good"
+
+
+async def test_points_that_change_while_the_capture_starts_are_not_forgotten(make: Make) -> None:
+    all_points = points()
+    bed = await make(all_points[:1], listen=False)
+    bed.slow = asyncio.Event()
+    bed.task = asyncio.create_task(bed.driver.run(bed.link))
+    await until(lambda: bed.request)
+    await bed.driver.update(PointChange(added=[all_points[HZ]], removed=[all_points[TR]]))
+    bed.slow.set()
+    await until(lambda: bed.driver._running)
+    await bed.heard(4, 0, trip(True))
+    assert bed.link.value(HZ) == 50.0
+    assert TR not in bed.link.last
+
+
+async def test_a_publisher_of_another_configuration_is_no_silent_one(make: Make) -> None:
+    bed = await make(idle="300 ms")
+    for sequence in range(12):
+        await bed.heard(4, sequence, trip(True), revision=4)
+        await asyncio.sleep(0.05)
+    assert bed.link.ups
+    assert not bed.task.done()
+    with pytest.raises(LinkLost, match="no publisher has been heard"):
+        await asyncio.wait_for(bed.task, 20)
+
+
+async def test_who_was_never_heard_is_an_event_where_no_point_shows_it(make: Make) -> None:
+    bed = await make(points()[:3], idle="300 ms")
+    await until(lambda: bed.link.events)
+    await asyncio.sleep(0.6)
+    assert bed.link.events == ["D05 trip: no message since listening began"]
+    assert not bed.task.done()
+
+
+async def test_points_that_grow_old_sooner_are_kept_fresh_more_often(make: Make) -> None:
+    often, never = [
+        await make([point(0, *VALUES[0][::2], ref=VALUES[0][1], stale_after=after)]) for after in (0.2, None)
+    ]
+    for sequence in range(24):
+        for bed in (often, never):
+            await bed.heard(4, sequence, trip(False))
+        await asyncio.sleep(0.05)
+    assert often.link.batches >= 6
+    assert never.link.batches == 1
+
+
+async def test_an_intruder_is_told_again_after_a_while(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    bed = await make()
+    await bed.heard(4, 0, trip(False), live=60_000)
+    await bed.heard(5, 0, trip(True), source="02:00:00:00:00:66")
+    await bed.heard(5, 1, trip(True), source="02:00:00:00:00:66")
+    assert len(bed.link.events) == 1
+    monkeypatch.setattr("twin_gateway.drivers.iec61850.goose.driver._TELL_AGAIN_S", 0.0)
+    await bed.heard(5, 2, trip(True), source="02:00:00:00:00:66")
+    assert [event[:3] for event in bed.link.events] == ["D09", "D09"]
 
 
 async def test_a_point_that_the_data_set_does_not_hold_is_a_configuration_error(make: Make) -> None:

@@ -19,6 +19,8 @@ _SLICE = 64
 _READY_S = 20.0
 _END_S = 2.0
 _CHANNEL_OCTETS = 1 << 20
+_ENVIRONMENT = ("PATH", "LD_LIBRARY_PATH", "LANG", "LC_ALL")
+"""What the capture process gets of the gateway's environment, where secrets may stand."""
 
 Receiver = Callable[[Kind, bytes, int], None]
 """Takes one record: its kind, its octets and the time of receipt in nanoseconds since 1970."""
@@ -65,15 +67,15 @@ class CaptureChannel(asyncio.Protocol):
         """
         channel = CaptureChannel(receive)
         loop = asyncio.get_running_loop()
+        request = {"interface": interface, "streams": [(mac.hex(), app_id) for mac, app_id in streams]}
         try:
-            if service is None:
-                await loop.create_unix_connection(lambda: channel, sock=await channel._start())
-            else:
-                await loop.create_unix_connection(lambda: channel, service)
-            request = {"interface": interface, "streams": [(mac.hex(), app_id) for mac, app_id in streams]}
-            if channel._transport is not None:
-                channel._transport.write(json.dumps(request).encode() + b"\n")
             async with asyncio.timeout(_READY_S):
+                if service is None:
+                    await loop.create_unix_connection(lambda: channel, sock=await channel._start())
+                else:
+                    await loop.create_unix_connection(lambda: channel, service)
+                if channel._transport is not None:
+                    channel._transport.write(json.dumps(request).encode() + b"\n")
                 either: set[asyncio.Future[Any]] = {channel.ready, channel.closed}
                 await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
             if channel.closed.done():
@@ -94,13 +96,17 @@ class CaptureChannel(asyncio.Protocol):
             # The end of the socket ends it: it needs neither signals nor to be told.
             self._process = await asyncio.create_subprocess_exec(
                 sys.executable,
+                "-P",  # nothing from the working directory: it runs with rights
                 "-m",
                 _MODULE,
                 str(theirs.fileno()),
                 stdin=asyncio.subprocess.DEVNULL,
                 pass_fds=(theirs.fileno(),),
                 start_new_session=True,
-                env={**os.environ, "PYTHONPATH": os.pathsep.join(entry for entry in sys.path if entry)},
+                env={
+                    **{name: os.environ[name] for name in _ENVIRONMENT if name in os.environ},
+                    "PYTHONPATH": os.pathsep.join(entry for entry in sys.path if entry),
+                },
             )
         finally:
             theirs.close()
@@ -148,6 +154,16 @@ class CaptureChannel(asyncio.Protocol):
         self._take()
 
     def _take(self) -> None:
+        try:
+            self._take_slice()
+        except Exception as error:
+            # A fault of ours: whoever waits for the end gets it; without this reading would stay paused for ever.
+            if not self.closed.done():
+                self.closed.set_exception(error)
+            if self._transport is not None:
+                self._transport.close()
+
+    def _take_slice(self) -> None:
         buffer, at = self._buffer, 0
         for _ in range(_SLICE):
             if self.closed.done() or len(buffer) - at < HEAD.size:

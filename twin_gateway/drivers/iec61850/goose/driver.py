@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import struct
 from collections.abc import Collection, Mapping, Sequence
 from types import MappingProxyType
@@ -35,6 +36,7 @@ from .subscription import Subscription, joined
 _LOOK_S = 0.5
 _SOONEST_S = 0.01
 _TOLD_AT_MOST = 256
+_TELL_AGAIN_S = 3600.0
 _SECURITY: Final[Mapping[str, str]] = MappingProxyType({"foreign_frames": "D09", "simulated_frames": "D06"})
 
 
@@ -45,8 +47,9 @@ class GooseDriver:
         self._name = name
         self._config = config
         self._points = {point.row: point for point in points}
-        self._running: _Listening | None = None
-        self._told: set[str] = set()
+        self._listening: _Listening | None = None
+        self._running: _Listening | None = None  # the same, once the capture is ready
+        self._told: dict[str, float] = {}
         self._kept: dict[str, Subscription] = {}
 
     async def run(self, link: Link) -> None:
@@ -63,20 +66,25 @@ class GooseDriver:
         if not streams:
             raise LinkLost("; ".join(str(data) for data in found.values() if isinstance(data, ModelError)))
         link.connected(Flow(Carrier.ETHERNET))
+        self._listening = listening
         try:
-            channel = await CaptureChannel.open(config.interface, streams, listening.receive, service=config.capture)
-        except OSError as error:
-            raise LinkLost(f"no GOOSE from {config.interface}: {error}") from error
-        self._running = listening
-        watch = asyncio.create_task(listening.watch())
-        try:
-            await asyncio.wait({watch, channel.closed}, return_when=asyncio.FIRST_COMPLETED)
-            raise LinkLost(channel.closed.result() if channel.closed.done() else await watch)
+            try:
+                open_ = CaptureChannel.open(config.interface, streams, listening.receive, service=config.capture)
+                channel = await open_
+            except OSError as error:
+                raise LinkLost(f"no GOOSE from {config.interface}: {error}") from error
+            self._running = listening
+            watch = asyncio.create_task(listening.watch())
+            try:
+                await asyncio.wait({watch, channel.closed}, return_when=asyncio.FIRST_COMPLETED)
+                raise LinkLost(channel.closed.result() if channel.closed.done() else await watch)
+            finally:
+                self._running = None
+                watch.cancel()
+                await asyncio.gather(watch, return_exceptions=True)
+                await channel.close()
         finally:
-            self._running = None
-            watch.cancel()
-            await asyncio.gather(watch, return_exceptions=True)
-            await channel.close()
+            self._listening = None
 
     async def execute(self, command: DeviceCommand) -> Outcome:
         """Refuse: whoever subscribes has nothing to command."""
@@ -89,8 +97,8 @@ class GooseDriver:
             self._points.pop(point.row, None)
         for point in change.added:
             self._points[point.row] = point
-        if self._running is not None:
-            self._running.arrange(self._points.values())
+        if self._listening is not None:
+            self._listening.arrange(self._points.values())
 
     async def discover(self) -> Sequence[DiscoveredPoint]:
         """Every value of the data sets that are heard.
@@ -116,7 +124,7 @@ class _Listening:
         link: Link,
         config: GooseConfig,
         found: Mapping[str, DataSet | ModelError],
-        told: set[str],
+        told: dict[str, float],
         kept: dict[str, Subscription],
     ) -> None:
         self._link, self._config, self._told = link, config, told
@@ -198,11 +206,12 @@ class _Listening:
 
     def _judged(self, subscription: Subscription, judgement: Judgement) -> None:
         link, name = self._link, subscription.name
-        if judgement.taken in (Taken.STATE, Taken.REPETITION):
+        if judgement.taken is not Taken.NOT:
             self._heard = self._loop.time()
+            link.up()
+        if judgement.taken in (Taken.STATE, Taken.REPETITION):
             if subscription.stream is not None and subscription.stream.deadline < self._looks_at:
                 self._wake.set()
-            link.up()
             link.count("goose_states" if judgement.taken is Taken.STATE else "goose_repetitions")
         if judgement.counter:
             link.count(judgement.counter)
@@ -212,7 +221,9 @@ class _Listening:
             if code is not None:
                 # By its kind, not by its text: whoever sends such messages could make up ever new ones.
                 text = f"{name}: {judgement.reason}"
-                self._tell(code, text, 700 if code == "D09" else 400, key=f"{name} {judgement.counter}")
+                self._tell(
+                    code, text, 700 if code == "D09" else 400, key=f"{name} {judgement.counter}", again=_TELL_AGAIN_S
+                )
         if judgement.missed:
             link.count("frames_missed", judgement.missed)
         if judgement.lost:
@@ -262,6 +273,8 @@ class _Listening:
                     if not subscription.supervised and subscription.may_tell("D05", now):
                         self._link.event("D05", text, severity=800)
                     self._publish(subscription.lost())
+                elif subscription.never_heard(now, config.idle) and not subscription.supervised:
+                    self._tell("D05", f"{subscription.name}: no message since listening began", 800)
                 self._tell_losses(subscription)
                 self._publish(self._items(subscription))
             silent = self._heard is not None and now - self._heard >= config.idle
@@ -278,9 +291,10 @@ class _Listening:
     def _note(self, text: str) -> None:
         self._link.error(text)
 
-    def _tell(self, code: str, text: str, severity: int, *, key: str = "") -> None:
-        """An event, once for each key or text; of very many different ones only the first."""
-        what = key or text
-        if what not in self._told and len(self._told) < _TOLD_AT_MOST:
-            self._told.add(what)
+    def _tell(self, code: str, text: str, severity: int, *, key: str = "", again: float = math.inf) -> None:
+        """An event, once in `again` seconds for each key or text; of very many different ones only the first."""
+        what, now = key or text, self._loop.time()
+        known = what in self._told
+        if now - self._told[what] >= again if known else len(self._told) < _TOLD_AT_MOST:
+            self._told[what] = now
             self._link.event(code, text, severity=severity)

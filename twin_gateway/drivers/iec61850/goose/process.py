@@ -26,6 +26,7 @@ MAX_LINE = 65_536
 _ETHERTYPE, _EVERY_TYPE = 0x88B8, 3
 _MAX_FRAME = 1600
 _QUEUE_OCTETS = 1 << 20
+_FAREWELL_S = 1.0
 _AT_ONCE = 64
 _FOREIGN_EVERY = 1_000_000_000
 _STATISTICS_EVERY = 1.0
@@ -194,6 +195,13 @@ class Capture:
             self._out += HEAD.pack(Kind.DROPPED, 8, time.time_ns()) + self.dropped.to_bytes(8, "big")
             self.dropped = 0
 
+    def refuse(self, reason: str) -> None:
+        """Say why it ends, behind what waits to be sent: the other end may have half a record."""
+        text = reason.encode()[:1000]
+        self._channel.settimeout(_FAREWELL_S)
+        with contextlib.suppress(OSError):
+            self._channel.sendall(self._out + HEAD.pack(Kind.REFUSED, len(text), 0) + text)
+
     def _send(self) -> bool:
         """Write what the channel takes; False when its other end is gone."""
         if self._out:
@@ -244,9 +252,7 @@ def main(arguments: Sequence[str]) -> int:
     try:
         capture.run()
     except OSError as error:
-        text = str(error).encode()[:1000]
-        with contextlib.suppress(OSError):
-            channel.send(HEAD.pack(Kind.REFUSED, len(text), 0) + text)
+        capture.refuse(str(error))
         return 1
     return 0
 

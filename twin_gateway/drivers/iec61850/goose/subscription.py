@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import replace
 
 import numpy as np
+import numpy.typing as npt
 
 from address_space import clock
 from address_space.catalogue import ValueType
@@ -26,6 +28,8 @@ from .stream import Judgement, Stream, Taken
 _NOT_MAPPED = int(Quality.INVALID | Quality.CONFIGURATION_ERROR)
 _FLAGS = np.uint32(~TIME_MASK & 0xFFFF_FFFF)
 _REFRESH_S = 1.0
+_Rows = npt.NDArray[np.int32]
+_Places = npt.NDArray[np.intp]
 _TELL_EVERY_S = 1.0
 
 
@@ -57,7 +61,7 @@ class Subscription:
         self._items: list[BoundPoint] = []
         self._said: dict[str, int | str | None] = {}
         self._decoder = ReadDecoder(Plan((), ()))
-        self._refreshes = False
+        self._refresh = math.inf
         self._payload: bytes | None = None
         self._columns: Columns | None = None
         self._published = 0.0
@@ -79,13 +83,22 @@ class Subscription:
         self._items = [point for point in mine if point.fields.get("item") is not None]
         self._points = [point for point in mine if point.fields.get("item") is None]
         self._said.clear()
-        self._payload = self._columns = None
-        self._refreshes = any(point.stale_after for point in self._points)
+        self._payload = None
+        old = [point.stale_after for point in self._points if point.stale_after]
+        self._refresh = min(_REFRESH_S, min(old) / 2) if old else math.inf
+        if self._columns is not None:
+            # Those that stay keep their times, and are lost with the others when nothing comes any more.
+            self._columns = _of_rows(self._columns, {point.row for point in self._points})
         if self.data is None:
             return []
         plan, self._broken = self.data.plan(self._points)
         self._decoder = ReadDecoder(plan)
         return self._broken
+
+    def never_heard(self, now: float, within: float) -> bool:
+        """Whether nobody has ever been heard, and there was time enough."""
+        stream = self.stream
+        return stream is not None and stream.state < 0 and not stream.misfit and now - self.started >= within
 
     def may_tell(self, code: str, now: float) -> bool:
         """Whether an event of this code may be told now: at most one a second, whatever the network brings."""
@@ -126,7 +139,7 @@ class Subscription:
             return judgement, None if misfit_before else self._misfit()
         if judgement.taken is Taken.NOT:
             return judgement, None
-        recent = not self._refreshes or now - self._published < _REFRESH_S
+        recent = now - self._published < self._refresh
         if judgement.taken is Taken.REPETITION and again and recent:
             return judgement, None
         self._published = now
@@ -182,14 +195,14 @@ class Subscription:
         at, word = _time(octets[message.time : message.time + 8])
         before = self._columns if followed else None
         own = found.times != 0
-        if before is not None and len(before.rows) == len(found.rows):
-            same = (before.values == found.values) & ((before.quality ^ found.quality) & _FLAGS == 0) & ~own
-            old_time, old_quality = before.times, before.quality
-        else:
-            same = np.zeros(len(found.rows), np.bool_)
-            old_time, old_quality = found.times, found.quality
-        times = np.where(own, found.times, np.where(same, old_time, at))
-        quality = np.where(own, found.quality, np.where(same, old_quality, found.quality | np.uint32(word)))
+        times = np.where(own, found.times, at)
+        quality = np.where(own, found.quality, found.quality | np.uint32(word))
+        if before is not None:
+            here, there = _common(found.rows, before.rows)
+            alike = (before.values[there] == found.values[here]) & ~own[here]
+            alike &= (before.quality[there] ^ found.quality[here]) & _FLAGS == 0
+            here, there = here[alike], there[alike]
+            times[here], quality[here] = before.times[there], before.quality[there]
         old_texts = {sample.row: sample for sample in before.texts} if before is not None else {}
         texts = [
             sample if sample.source_time else _dated(sample, old_texts.get(sample.row), at, word)
@@ -217,6 +230,24 @@ class Subscription:
         quality = columns.quality & ~np.uint32(Quality.QUESTIONABLE) | word
         texts = [replace(sample, quality=sample.quality & ~1 | _NOT_MAPPED) for sample in columns.texts]
         return Batch(columns.rows, columns.values, quality, columns.times, texts=texts)
+
+
+def _common(first: _Rows, second: _Rows) -> tuple[_Places, _Places]:
+    """Where the rows that are in both lie in each; most often both are equal."""
+    if np.array_equal(first, second):
+        everywhere = np.arange(len(first))
+        return everywhere, everywhere
+    _, here, there = np.intersect1d(first, second, assume_unique=True, return_indices=True)
+    return here, there
+
+
+def _of_rows(columns: Columns, rows: set[int]) -> Columns:
+    """The samples of these rows."""
+    kept = np.isin(columns.rows, list(rows))
+    texts = [sample for sample in columns.texts if sample.row in rows]
+    return Columns(
+        columns.rows[kept], columns.values[kept], columns.quality[kept], columns.times[kept], texts, columns.errors
+    )
 
 
 def joined(first: Batch | None, second: Batch | None) -> Batch | None:
