@@ -70,6 +70,7 @@ def build_plant(
             on_state=on_state,
             spread=spread,
         )
+        supervisor.way = device.config.way
         supervisor.certificates = getattr(getattr(device.config, "tls", None), "certificates", ())
         plant.links.append(supervisor)
         plant.aliases += [(alias, point.address) for point in device.points for alias in point.aliases]

@@ -48,6 +48,11 @@ class ModbusConfig(DeviceConfig):
     poll: Seconds = 1.0
     timeout: Seconds = 3.0
 
+    @property
+    def way(self) -> str:
+        """Units behind one address are lost together."""
+        return f"{self.host}:{self.port}"
+
 
 class ModbusDriver:
     """Driver of one device; see `twin_gateway.drivers.contract.Driver` for its obligations."""
@@ -94,14 +99,15 @@ class ModbusDriver:
             if (task := asyncio.current_task()) is not None and task.cancelling():
                 raise asyncio.CancelledError  # the library loses a cancellation that meets an answer
             link.up()
-            if answer.isError():
+            bits = point.fields["table"] in {"coil", "discrete"}
+            if answer.isError() or len(answer.bits if bits else answer.registers) < size:
                 link.count("read_errors")
-                link.error(f"the device refuses to read: {answer}", point.address)
+                link.error(f"the device refuses to read, or gives something else: {answer}", point.address)
                 values[point.row] = (0.0, Quality.INVALID | Quality.FAILURE)
-            elif point.fields["table"] in {"coil", "discrete"}:
+            elif bits:
                 values[point.row] = (answer.bits[0] + (point.cdc in {"DPC", "DPS"}), 0)
             else:
-                octets = struct.pack(f">{size}H", *answer.registers)
+                octets = struct.pack(f">{size}H", *answer.registers[:size])
                 values[point.row] = (struct.unpack(code, octets)[0], 0)
         link.publish(Batch.of(list(values), [v for v, _ in values.values()], [int(q) for _, q in values.values()]))
 

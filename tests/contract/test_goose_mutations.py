@@ -104,7 +104,7 @@ async def service(folder: Path) -> AsyncIterator[tuple[str, Send]]:
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readline()
-        writer.write(HEAD.pack(Kind.READY, 0, 0))
+        writer.write(HEAD.pack(Kind.READY, 0))
         writers.append(writer)
         with contextlib.suppress(asyncio.CancelledError):
             await reader.read()
@@ -113,7 +113,7 @@ async def service(folder: Path) -> AsyncIterator[tuple[str, Send]]:
 
     def send(frame: bytes) -> None:
         for writer in writers:
-            writer.write(HEAD.pack(Kind.FRAME, len(frame), 0) + frame)
+            writer.write(HEAD.pack(Kind.FRAME, len(frame)) + frame)
 
     path = folder / "goose.sock"
     server = await asyncio.start_unix_server(serve, path)

@@ -17,7 +17,8 @@ import numpy as np
 from ledger import Ledger
 from pace import TICK_S, begin, obey, ready
 
-K = 12
+K = 64
+"""Frames in flight; the gateway is told the same. Of one-object frames 12 would be too few on a busy machine."""
 BUFFER = 400_000
 _PER_ASDU = 30
 _CONTROLS = {0x07: 0x0B, 0x13: 0x23, 0x43: 0x83}

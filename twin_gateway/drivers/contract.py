@@ -71,6 +71,11 @@ class DeviceConfig(BaseModel):
 
     display_name: str | None = None
 
+    @property
+    def way(self) -> str:
+        """What several devices may be reached over, and be lost together (a concentrator): the same text for each."""
+        return ""
+
 
 @dataclass(frozen=True, slots=True)
 class BoundPoint:

@@ -67,6 +67,7 @@ class LinkSupervisor(LinkServices):
         ring: the last octets on the wire.
         kept: says until when (ticks) what was published is on disk; without a history nothing is waited for.
         certificates: files of its TLS whose expiry is supervised.
+        way: what it shares with other links, see `DeviceConfig`.
         announces: it tells of losses by events of its own; False while the supervision of devices does so.
     """
 
@@ -92,6 +93,7 @@ class LinkSupervisor(LinkServices):
         self.flapping = False
         self.announces = True
         self.certificates: tuple[Path, ...] = ()
+        self.way = ""
         self.last_change = clock.now()
         self._table = table
         self._events = events

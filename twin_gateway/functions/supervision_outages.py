@@ -14,6 +14,7 @@ from twin_gateway.functions.contract import TwinContext
 from twin_gateway.functions.slices import in_slices
 from twin_gateway.functions.supervision_devices import Device, DeviceIndex, SupervisedLink
 from twin_gateway.functions.supervision_settings import SupervisionSettings
+from twin_gateway.functions.supervision_ways import Ways
 from twin_gateway.twin.rules import DeviceState
 from twin_gateway.twin.supervision.roots import RootCauses
 
@@ -57,6 +58,9 @@ class Outages:
             link for link in links.values() if link.address not in settings.retired
         ]
         self._roots = RootCauses(grace_s=settings.child_grace)
+        self._ways = Ways(self._current, gateway, hold=settings.child_grace)
+        for place in self._ways.by_place:  # conditions have a source that can be browsed
+            context.table.tree.add_container(place)
         self._started = monotonic()
         self._look_due = 0.0
         self._alarmed: set[str] = set()
@@ -67,12 +71,13 @@ class Outages:
         self.find_parents()
 
     def find_parents(self) -> None:
-        """Devices hang from their link, links from the gateway; the settings put more in between."""
+        """Devices hang from their link, links from the gateway; shared ways and the settings put more in between."""
         address = {name: link.address for name, link in self._links.items()}
         parents = dict.fromkeys(address.values(), self._gateway) if self._gateway else {}
         for device in self._index.order:
             if device.place != address.get(device.link):
                 parents[device.place] = address[device.link]
+        parents |= dict.fromkeys(self._ways.by_place, self._gateway) | self._ways.place_of
         for child, parent in self._settings.parents.items():
             parents[address.get(child, child)] = address.get(parent, parent)
         self._roots.parents.update(parents)
@@ -94,7 +99,9 @@ class Outages:
         reasons = {node: f"unreachable because of {root}" for node, root in outage.suppressed.items()}
         reasons |= dict.fromkeys(outage.waiting, "not back yet after the recovery of what it hangs from")
         await asyncio.sleep(0)
-        await in_slices(self._tell_roots(outage.roots))
+        held = self._ways.held(self._now())
+        roots = {node: children for node, children in outage.roots.items() if node not in held}
+        await in_slices(self._tell_roots(roots, reasons))
         changed = (down ^ self.down) | {node for node in reasons if self.reasons.get(node) != reasons[node]}
         self.down, self.reasons = down, reasons
         return changed
@@ -118,6 +125,7 @@ class Outages:
         down = {link.address for link in self._current if self._is_down(link, settled=settled)}
         if self._gateway and len(self._current) > 2 and len(down) == len(self._current):
             down.add(self._gateway)
+        down.update(self._ways.down(down, self._now()))
         await asyncio.sleep(0)
         heard, lost = self._reach()
         self.heard = frozenset(np.nonzero(heard)[0].tolist())
@@ -140,12 +148,16 @@ class Outages:
         lost = mine & (quality & np.uint32(Quality.COMM_LOST) != 0)
         return np.bincount(owner[mine], minlength=count), np.bincount(owner[lost], minlength=count)
 
-    def _tell_roots(self, roots: Mapping[str, int]) -> Iterator[None]:
+    def _tell_roots(self, roots: Mapping[str, int], reasons: Mapping[str, str]) -> Iterator[None]:
         alarms, links, devices = self._context.alarms, self._by_address, self._index.devices
+        ways = self._ways.by_place
         for node, children in roots.items():
             yield
             if node == self._gateway:
                 text = f"The gateway reaches none of its {children} links and devices"
+            elif node in ways:
+                behind = len(ways[node].links)
+                text = f"Nothing answers behind {ways[node].name}: {behind} links are unreachable; {ways[node].reason}"
             elif node in links:
                 text = f"Link {links[node].name} is down: {links[node].reason or 'no connection'}"
                 if children:
@@ -165,5 +177,6 @@ class Outages:
             device = devices.get(node)
             if device is not None and device.flapping.check(self._now()):
                 continue
-            alarms.clear("D01", node, f"Link {links[node].name} is up" if node in links else "Reachable again")
+            up = f"Link {links[node].name} is up" if node in links else "Reachable again"
+            alarms.clear("D01", node, reasons.get(node, up))
             self._alarmed.discard(node)

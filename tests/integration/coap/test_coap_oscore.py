@@ -15,6 +15,7 @@ from peers.coap.rig import PEER, Peer, Recorder, free_port, point, running
 from address_space.catalogue import ValueType
 from address_space.ports import Verb
 from address_space.quality import StatusCode
+from twin_gateway.drivers.coap import oscore
 from twin_gateway.drivers.coap.config import CoapConfig
 from twin_gateway.drivers.coap.driver import CoapDriver
 from twin_gateway.drivers.contract import BoundPoint, DeviceCommand, LinkLost
@@ -42,16 +43,19 @@ def protected(port: int, *points: BoundPoint, **more: Any) -> CoapDriver:
     return CoapDriver("sensor", config, points)
 
 
+def written(path: str) -> BoundPoint:
+    control = {"model": "direct", "method": "put"}
+    return BoundPoint(3, "g/a/s/v/b/e/GGIO1/AnOut", "APC", ValueType.DOUBLE, {"path": path}, control)
+
+
 async def test_resources_are_read_observed_and_written(tmp_path: Path, recorder: Recorder) -> None:
     large = point(2, "/large", cdc="VSS", value_type=ValueType.STRING)
-    written = BoundPoint(
-        3, "g/a/s/v/b/e/GGIO1/AnOut", "APC", ValueType.DOUBLE, {"path": "/echo"}, {"model": "direct", "method": "put"}
-    )
+    echoed = written("/echo")
     async with server(tmp_path / "peer") as port:
-        device = protected(port, point(1, "/value"), large, written)
+        device = protected(port, point(1, "/value"), large, echoed)
         async with running(device, recorder):
             await recorder.until(lambda: {1, 2, 3} <= set(recorder.last) and recorder.counters["notifications"] >= 3)
-            outcome = await device.execute(DeviceCommand(Verb.OPERATE, written, 42.5, "c1"))
+            outcome = await device.execute(DeviceCommand(Verb.OPERATE, echoed, 42.5, "c1"))
             await recorder.until(lambda: recorder.last[3][0] == 42.5)
     assert outcome.status == StatusCode.Good, outcome
     assert recorder.last[2][0] == "x" * 3000
@@ -95,3 +99,27 @@ async def test_a_wrong_secret_ends_in_bounded_time_with_a_sentence(tmp_path: Pat
         assert time.monotonic() - began < 4.0
     assert recorder.ups == 0
     assert recorder.counters["oscore_errors"] >= 1
+
+
+async def test_a_disk_that_is_full_ends_the_association_and_leaves_no_socket(
+    tmp_path: Path, recorder: Recorder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(_path: Path, _data: bytes) -> None:
+        raise OSError(28, "No space left on device")
+
+    async with server(tmp_path / "peer") as port:
+        device = protected(port, point(1, "/value"))
+        task = asyncio.create_task(device.run(recorder))
+        await recorder.until(lambda: recorder.counters["notifications"] >= 1)
+        session = device._session
+        assert session is not None
+        keys, client = session.client.protection, session.client
+        assert keys is not None
+        monkeypatch.setattr(oscore, "write_whole", full)
+        keys.sender_sequence_number = keys._reserved = keys._reserved  # the block is used up
+        outcome = await device.execute(DeviceCommand(Verb.OPERATE, written("/echo"), 1.0, "c1"))
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        assert client.lost.done() and client.receive_buffer == 0, "the socket is closed"
+    assert (outcome.status, outcome.sent) == (StatusCode.BadNoCommunication, False)
+    assert "No space left" in outcome.text

@@ -192,6 +192,24 @@ async def test_garbage_instead_of_frames_ends_the_connection_in_one_sentence(dlm
         await asyncio.sleep(0.05)
 
 
+async def test_a_meter_that_associates_and_answers_nothing_more_stays_within_the_share_of_the_silent_ones(dlms, link):
+    """As behind a concentrator that associates in the place of its meters."""
+    suspects = []
+
+    def associates_only(apdu, handle):
+        if apdu[0] != 0xC0:
+            return handle()
+        suspects.append(driver._pace._host._suspects_in)
+        return b""
+
+    async with Rig(associates_only) as rig:
+        driver = dlms.Driver("m", dlms.config(rig.port, timeout=0.2), [position(dlms)])
+        for _ in range(3):
+            with pytest.raises(LinkLost, match="no answer"):
+                await driver.run(link)
+    assert suspects == [0, 1, 1]
+
+
 async def test_a_host_gets_no_more_requests_at_a_time_than_said():
     pace, under_way, most = pace_of("host", 3, 0.0), 0, 0
     assert pace_of("host", 3, 0.0)._host is pace._host

@@ -61,6 +61,7 @@ class Link:
         self.counters: Counter[str] = Counter(connects=1)
         self.reason, self.flapping, self.announces, self.last_change = "", False, True, 0
         self.driver: object = None
+        self.way = ""
         self.served: list[LinkService] = []
 
     async def serve(self, service: LinkService) -> Outcome:

@@ -13,6 +13,7 @@ from twin_gateway.drivers.dlms.ciphering import Key
 from twin_gateway.drivers.dlms.counters import (
     BLOCK,
     HIGHEST_HINT,
+    LOW,
     CounterStore,
     CounterStoreError,
     counter_key,
@@ -205,6 +206,33 @@ async def test_a_failing_disk_gives_no_numbers_and_leaves_no_half_line(path, mon
         counter.next()
     await counter.ensure()
     assert counter.next() > 0
+    store.close()
+
+
+async def test_a_disk_that_is_full_for_a_while_costs_no_association_and_no_numbers(path, monkeypatch, caplog):
+    store = CounterStore(path)
+    counter = store.counter("k", 1)
+    await counter.ensure()
+    used = [counter.next() for _ in range(BLOCK - LOW + 1)]
+
+    def full(_fd):
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", full)
+        for _ in range(LOW - 10):
+            await counter.ensure()
+            used.append(counter.next())
+    assert caplog.text.count("No space left") == 1
+    await counter.ensure()
+    used += [counter.next() for _ in range(2 * LOW)]
+    assert used == list(range(1, len(used) + 1))
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", full)
+        with pytest.raises(OSError, match="space"):
+            while True:
+                await counter.ensure()
+                counter.next()
     store.close()
 
 

@@ -1,6 +1,6 @@
 """From raw answers to samples: scaler, unit, quality, positions, texts, profile rows, command outcomes."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -8,10 +8,12 @@ from address_space.catalogue import ValueType
 from address_space.ports import Outcome, Verb
 from address_space.quality import Quality, StatusCode, status_of
 from twin_gateway.drivers.contract import BoundPoint, DeviceCommand
-from twin_gateway.drivers.dlms import disconnector
+from twin_gateway.drivers.dlms import disconnector, obis
 from twin_gateway.drivers.dlms.axdr import BitString
+from twin_gateway.drivers.dlms.clock import MeterTime
 from twin_gateway.drivers.dlms.config import SPEC, DlmsConfig
 from twin_gateway.drivers.dlms.errors import AccessError, ActionError, MalformedApduError, ServiceError
+from twin_gateway.drivers.dlms.obis import Attribute
 from twin_gateway.drivers.dlms.quality import of_access_result
 from twin_gateway.drivers.dlms.reading import Reading
 from twin_gateway.drivers.dlms.scales import UnitMismatchError, scale_of
@@ -141,6 +143,27 @@ def test_each_attribute_is_asked_for_once():
     points = [point(0, "1-0:1.8.0"), point(1, "1-0:1.8.0"), point(2, "1-0:1.6.0")]
     numbers = [str(attribute) for attribute in Reading(points, UTC, 1).attributes]
     assert numbers == ["3/1-0:1.8.0/2", "4/1-0:1.6.0/2", "4/1-0:1.6.0/5"]
+
+
+ENERGY = Attribute(3, obis.parse("1-0:1.8.0"), 2)
+
+
+def test_a_push_that_was_overtaken_by_a_reading_does_not_look_like_a_reset():
+    reading, _ = read([point(0, "1-0:1.8.0")], [5000], [[0, 30]])
+    reading.pushed({ENERGY: 4999}, None, NOW)
+    reading.batch([5001], NOW)
+    assert not reading.take_drops()
+    reading.batch([17], NOW)
+    assert [(drop.before, drop.after) for drop in reading.take_drops()] == [(5001, 17)]
+
+
+def test_a_meter_that_only_pushes_is_watched_by_its_pushes_in_the_order_of_their_times():
+    reading = Reading([point(0, "1-0:1.8.0")], UTC, 1)
+    reading.restore_scalers({"3/1-0:1.8.0/3": [0, 30]})
+    for minutes, raw in ((0, 5000), (30, 5002), (15, 5001), (45, 17)):
+        time = MeterTime(NOW + timedelta(minutes=minutes))
+        reading.pushed({ENERGY: raw}, time, NOW)
+    assert [(drop.before, drop.after) for drop in reading.take_drops()] == [(5002, 17)]
 
 
 # --- commands ----------------------------------------------------------------------------------------------------

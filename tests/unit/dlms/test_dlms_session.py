@@ -30,7 +30,10 @@ ENERGY, VOLTAGE = (Attribute(3, obis.parse(code), 2) for code in ("1-0:1.8.0", "
 async def meter_that(answers):
     """The port of a meter that gives the octets of `answers(client, apdu)`, each as one APDU."""
 
+    served = {}
+
     async def serve(reader, writer):
+        served[asyncio.current_task()] = writer
         deframer = Deframer()
         with contextlib.suppress(ConnectionError):
             while data := await reader.read(4096):
@@ -43,7 +46,10 @@ async def meter_that(answers):
         yield server.sockets[0].getsockname()[1]
     finally:
         server.close()
-        await asyncio.sleep(0.01)
+        for writer in served.values():
+            writer.close()
+        await asyncio.gather(*served)
+        await asyncio.sleep(0)
 
 
 async def test_a_command_does_not_wait_behind_a_reading_that_waits_for_its_turn_at_the_host():
@@ -61,6 +67,33 @@ async def test_a_command_does_not_wait_behind_a_reading_that_waits_for_its_turn_
             assert not reading.done()
         assert await reading is False
         session.abort()
+
+
+async def test_a_reading_that_waits_for_a_command_leaves_its_place_at_the_host_to_others():
+    association = ServerAssociation(Meter("1", {}), Access(16))
+    mute = []
+
+    def answers(client, apdu):
+        return [] if mute else [association.handle(client, apdu)]
+
+    async with meter_that(answers) as port:
+        host = Host(1)
+        session = await Session.connect(
+            Peer("127.0.0.1", port, 16, 1), LogicalNameAssociation(), pace=Pace(host), answer_within=2.0
+        )
+        mute.append(True)
+        action = session.association.action(Attribute(70, SWITCH.logical_name, 1), encode(Tag.INT8, 0))
+        command = asyncio.create_task(session.do(action, command=Progress(), turn=0.5))
+        await asyncio.sleep(0.02)
+        reading = asyncio.create_task(session.do(session.association.get(SWITCH)))
+        await asyncio.sleep(0.02)
+        async with asyncio.timeout(0.5), Pace(host):  # another meter at the same concentrator
+            pass
+        assert not command.done() and not reading.done()
+        session.abort()
+        for task in (command, reading):
+            with pytest.raises(ConnectionError):
+                await task
 
 
 def station_with_short_names(objects):

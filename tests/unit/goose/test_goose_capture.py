@@ -35,7 +35,7 @@ class Raw:
 def records(octets: bytes) -> list[tuple[Kind, bytes]]:
     found = []
     while octets:
-        kind, length, _ = HEAD.unpack_from(octets)
+        kind, length = HEAD.unpack_from(octets)
         found.append((Kind(kind), octets[HEAD.size : HEAD.size + length]))
         octets = octets[HEAD.size + length :]
     return found
@@ -180,15 +180,15 @@ async def service(tmp_path, request) -> AsyncIterator[str]:
         yield path
 
 
-READY = HEAD.pack(Kind.READY, 0, 0)
+READY = HEAD.pack(Kind.READY, 0)
 
 
 @pytest.mark.parametrize(
     ("service", "reason"),
     [
-        (READY + HEAD.pack(Kind.FRAME, 60_000, 0), "60000 octets"),
-        (READY + HEAD.pack(99, 0, 0), "kind 99"),
-        (READY + HEAD.pack(Kind.REFUSED, 3, 0) + b"why", "why"),
+        (READY + HEAD.pack(Kind.FRAME, 60_000), "60000 octets"),
+        (READY + HEAD.pack(99, 0), "kind 99"),
+        (READY + HEAD.pack(Kind.REFUSED, 3) + b"why", "why"),
     ],
     indirect=["service"],
     ids=["too-long", "unknown", "refused"],
@@ -198,7 +198,7 @@ async def test_what_is_no_record_ends_the_channel(service: str, reason: str) -> 
         await CaptureChannel.open("lo", [(MAC, 1)], lambda *_: None, service=service)
 
 
-@pytest.mark.parametrize("service", [HEAD.pack(Kind.REFUSED, 2, 0) + b"no"], indirect=True)
+@pytest.mark.parametrize("service", [HEAD.pack(Kind.REFUSED, 2) + b"no"], indirect=True)
 async def test_a_service_that_refuses_is_an_os_error(service: str) -> None:
     with pytest.raises(OSError, match="no"):
         await CaptureChannel.open("lo", [(MAC, 1)], lambda *_: None, service=service)
@@ -210,11 +210,11 @@ async def test_a_fault_in_what_takes_the_records_ends_the_channel(tmp_path, numb
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readline()
-        writer.write(READY + b"".join(HEAD.pack(Kind.FRAME, 2, 0) + b"ab" for _ in range(200)))
+        writer.write(READY + b"".join(HEAD.pack(Kind.FRAME, 2) + b"ab" for _ in range(200)))
         await reader.read()
         writer.close()
 
-    def take(_kind: Kind, octets: bytes, _moment: int) -> None:
+    def take(_kind: Kind, octets: bytes) -> None:
         heard.append(octets)
         if len(heard) > number:
             raise KeyError(number)
@@ -255,16 +255,14 @@ def test_it_works_on_the_event_loop_that_the_gateway_runs_on(tmp_path) -> None:
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         assert b"010ccd010001" in await reader.readline()
-        writer.write(READY + b"".join(HEAD.pack(Kind.FRAME, 2, 0) + b"ab" for _ in range(500)))
+        writer.write(READY + b"".join(HEAD.pack(Kind.FRAME, 2) + b"ab" for _ in range(500)))
         await reader.read()
         writer.close()
 
     async def listen() -> None:
         path = str(tmp_path / "service.sock")
         async with await asyncio.start_unix_server(serve, path):
-            channel = await CaptureChannel.open(
-                "lo", [(MAC, 1)], lambda _, octets, __: heard.append(octets), service=path
-            )
+            channel = await CaptureChannel.open("lo", [(MAC, 1)], lambda _, octets: heard.append(octets), service=path)
             await until(lambda: len(heard) == 500)
             await channel.close()
 

@@ -118,14 +118,14 @@ class Bed:
         self.writer = writer
         if self.slow is not None:
             await self.slow.wait()
-        writer.write(HEAD.pack(Kind.READY, 0, 0))
+        writer.write(HEAD.pack(Kind.READY, 0))
         with contextlib.suppress(asyncio.CancelledError):
             await reader.read()
         writer.close()
 
     def send(self, *frames: bytes, kind: Kind = Kind.FRAME) -> None:
         assert self.writer is not None
-        self.writer.write(b"".join(HEAD.pack(kind, len(each), 0) + each for each in frames))
+        self.writer.write(b"".join(HEAD.pack(kind, len(each)) + each for each in frames))
 
     async def listen(self) -> None:
         self.task = asyncio.create_task(self.driver.run(self.link))
@@ -357,7 +357,7 @@ async def test_twenty_thousand_damaged_frames_are_counted_one_by_one(make: Make)
                 case _:
                     octets[chance.randrange(len(octets))] ^= 1 << chance.randrange(8)
         before = bed.link.counters.copy()
-        listening.receive(Kind.FRAME, bytes(octets), 0)
+        listening.receive(Kind.FRAME, bytes(octets))
         quiet += before == bed.link.counters
         if number % 500 == 0:
             await asyncio.sleep(0)

@@ -200,8 +200,8 @@ async def test_every_control_asdu_is_counted_once_or_taken():
     quiet = Connection(controlling=True, limits=Limits(), on_asdus=lambda _connection, _asdus: None)
     association = Association(CONFIG, quiet, link, intake, Gauges())
     for _ in range(max(1, FRAMES // 10)):
-        octets = mutated(whole(chance), chance)
-        if octets[:1] <= b"\x28" or octets[0] in FILE_TYPES:
+        octets = mutated(chance.choice((whole, whole_file))(chance), chance)
+        if octets[:1] <= b"\x28" or octets[0] == FileType.DIRECTORY:  # a directory that is announced is an event
             continue
         before = link.counters.total()
         association.take(octets)

@@ -15,7 +15,7 @@ from twin_gateway.drivers.contract import BoundPoint, DeviceCommand
 from twin_gateway.drivers.iec61850 import control
 from twin_gateway.drivers.iec61850.association import Association
 from twin_gateway.drivers.iec61850.control import DIRECT_NORMAL, SBO_ENHANCED, SBO_NORMAL, Controllable, Controls
-from twin_gateway.drivers.iec61850.errors import MmsBusy, MmsProtocolError, MmsTimeout
+from twin_gateway.drivers.iec61850.errors import MmsBusy, MmsNotSent, MmsProtocolError, MmsTimeout, MmsTooLarge
 
 P = PrimitiveType
 OPER = StructureType([("ctlVal", P("boolean"))])
@@ -39,7 +39,7 @@ class Device:
     async def request(self, service, timeout=None, *, turn=None):
         name = next(part for part in ("SBOw", "Oper", "Cancel", "SBO", "stVal") if part.encode() in service)
         delay, answer = self.answers.get(name, (0, SUCCESS))
-        if isinstance(answer, MmsBusy):
+        if isinstance(answer, MmsBusy | MmsNotSent | MmsTooLarge):
             raise answer
         self.asked.append(name)
         await asyncio.sleep(delay)
@@ -71,6 +71,25 @@ async def test_a_busy_association_drops_the_command_unsent():
     outcome, asked = await operate({"Oper": (0, MmsBusy("5 requests"))}, DIRECT_NORMAL)
     assert (outcome.status, outcome.gate, outcome.sent) == (StatusCode.BadResourceUnavailable, "link", False)
     assert asked == []
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [
+        (MmsNotSent("closed by the peer"), StatusCode.BadNoCommunication),
+        (MmsTooLarge("9"), StatusCode.BadInvalidArgument),
+    ],
+)
+async def test_a_command_that_never_left_is_not_told_as_sent(error, status):
+    outcome, asked = await operate({"Oper": (0, error)}, DIRECT_NORMAL)
+    assert (outcome.status, outcome.sent, asked) == (status, False, [])
+
+
+async def test_a_request_on_an_association_that_is_over_is_not_sent():
+    association = Association()
+    association.abort("closed by the peer")
+    with pytest.raises(MmsNotSent, match="closed by the peer"):
+        await association.request(b"")
 
 
 async def test_a_device_that_takes_too_long_to_select_is_not_operated_and_gets_its_selection_back():

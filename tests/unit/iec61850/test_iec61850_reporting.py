@@ -21,10 +21,10 @@ from peers.waiting import until
 from peers.wire_notes import WireNotes
 
 from address_space import clock
-from twin_gateway.drivers.iec61850 import services
+from twin_gateway.drivers.iec61850 import blocks, reporting, services
 from twin_gateway.drivers.iec61850.config import Iec61850Config
 from twin_gateway.drivers.iec61850.entries import Entry, EntryStore
-from twin_gateway.drivers.iec61850.errors import DataAccessError
+from twin_gateway.drivers.iec61850.errors import DataAccessError, MmsReject, ServiceError
 from twin_gateway.drivers.iec61850.plan import Signal
 from twin_gateway.drivers.iec61850.report import ReportDecoder
 from twin_gateway.drivers.iec61850.reporting import Reporting
@@ -67,6 +67,7 @@ class Device:
     def __init__(self):
         self.written = []
         self.refused = set()
+        self.refusal = DataAccessError(3)
         self.blocks = {}
 
     def block(self, name):
@@ -89,7 +90,7 @@ class Device:
     async def write(self, _link, name, value, *_args, **_options):
         block, _, attribute = f"{name.domain}/{name.item}".rpartition("$")
         if attribute in self.refused:
-            raise DataAccessError(3)
+            raise self.refusal
         self.written.append((block[-2:], attribute))
         self.block(block)[attribute] = value
 
@@ -134,15 +135,22 @@ class Bench:
             blocks=[of for of in model.blocks if of.buffered][: self.blocks], data_sets=model.data_sets,
             type_of=model.type_of,
         )  # fmt: skip
+        self.ended = []
         self.reporting = Reporting(
-            SimpleNamespace(local_address="127.0.0.1", pdu_size=65_000), model, link=self.link,
+            SimpleNamespace(local_address="127.0.0.1", pdu_size=65_000, abort=self.ended.append), model, link=self.link,
             config=Iec61850Config(host="x", data_sets=False), decoder=self.decoder, entries=self.entries,
-            delivered=self.delivered, tell=lambda code, text, _address: self.link.event(code, text),
+            delivered=self.delivered, tell=self.tell,
             read_plan=self.read_plan,
         )  # fmt: skip
         self.sequence = 0
         for block in self.device.blocks.values():
             block["RptEna"] = BoolData(False)  # as a device does when an association ends
+
+    def tell(self, code, text, _address):
+        told = f"{code} {text}" in self.link.events
+        if not told:
+            self.link.event(code, text)
+        return not told
 
     async def read_plan(self, _decoder):
         self.link.samples.append("read")
@@ -153,18 +161,20 @@ class Bench:
 
     def report(
         self, value, entry, reason=CHANGE, *, instance=1, sequence=None, overflow=False, time=None, segment=None,
-        more=False,
+        more=False, revision=1, report_id=None,
     ):  # fmt: skip
         members = MODEL.data_sets[SET]
         place = members.index(COUNT)
         bits = (1 << (31 - place)).to_bytes(4, "big")
         at = START + 10_000_000 * entry if time is None else time
         parts = [
-            VisibleStringData(f"{BLOCK}{instance}"), BitStringData(b"\x7b\xc0" if segment else b"\x7b\x80", 6),
+            VisibleStringData(report_id or f"{BLOCK}{instance}"),
+            BitStringData(b"\x7b\xc0" if segment else b"\x7b\x80", 6),
             UIntData(self.sequence if sequence is None else sequence),
         ]  # fmt: skip
         self.sequence = (self.sequence if sequence is None else sequence) + 1
-        tail = [VisibleStringData(SET), BoolData(overflow), OctetStringData(entry.to_bytes(8, "big")), UIntData(1)]
+        tail = [VisibleStringData(SET), BoolData(overflow), OctetStringData(entry.to_bytes(8, "big"))]
+        tail.append(UIntData(revision))
         if segment:
             tail += [UIntData(segment[0]), BoolData(segment[1])]
         tail += [
@@ -380,3 +390,92 @@ async def test_replay_and_what_follows_it_stay_apart_when_they_are_read_at_once(
     of.report(3, 4, GI, more=True)
     of.report(4, 5)
     assert (of.link.samples, of.link.batches) == (["late 2", "late 3", "3", "4"], 2)
+
+
+async def test_block_that_another_association_holds_is_taken_when_it_is_free(bench):
+    of = bench(last=bytes(7) + b"\x01")
+    of.device.block(f"{BLOCK}1")["RptEna"] = BoolData(
+        True
+    )  # of our own association that was lost, and no other instance
+    signals = [Signal(0, f"{COUNT}$stVal", f"{COUNT}$q", f"{COUNT}$t")]
+    assert await of.reporting.arrange(signals, {0: COUNT}) == set()
+    assert await of.reporting.take_free() == set()
+    assert (of.device.written, of.reporting.wanting) == ([], True)
+    of.device.block(f"{BLOCK}1")["RptEna"] = BoolData(False)
+    assert await of.reporting.take_free() == {0}
+    assert of.device.attributes() == ["ResvTms", "EntryID", "RptEna"]
+    assert (of.reporting.rows, of.reporting.wanting) == ({0}, False)
+    await of.reporting.interrogate(only_new=True)
+    await of.reporting.interrogate(only_new=True)
+    assert of.device.attributes().count("GI") == 1
+
+
+@pytest.mark.parametrize("refusal", [DataAccessError(3), ServiceError(2, 0), MmsReject(0xA1, 3)])
+async def test_device_that_refuses_to_enable_leaves_the_points_to_polling(bench, refusal):
+    of = bench()
+    of.device.refused, of.device.refusal = {"RptEna"}, refusal
+    signals = [Signal(0, f"{COUNT}$stVal", f"{COUNT}$q", f"{COUNT}$t")]
+    assert await of.reporting.arrange(signals, {0: COUNT}) == set()
+    assert of.link.counters["blocks_refused"] == 1
+    assert of.reporting.wanting
+
+
+@pytest.mark.parametrize("refusal", [DataAccessError(7), ServiceError(2, 0), MmsReject(0xA1, 3)])
+async def test_entry_id_of_a_size_that_the_device_does_not_take_loses_entries_and_not_the_block(bench, refusal):
+    of = bench(last=bytes(3) + b"\x05")
+    of.device.refused, of.device.refusal = {"EntryID"}, refusal
+    await of.arrange()
+    assert of.device.attributes() == ["ResvTms", "RptEna"]
+    assert of.link.counters["buffer_losses"] == 1
+
+
+async def test_report_of_another_revision_is_not_taken_and_everything_is_read_anew(bench):
+    of = bench()
+    await of.arrange()
+    await of.reporting.interrogate()
+    of.report(0, 1, GI)
+    of.report(1, 2, revision=2)
+    text = f"{BLOCK}1: configuration revision 2 instead of 1"
+    assert (of.link.samples, of.ended) == (["0"], [f"{text}; the model is read anew"])
+    assert of.link.events == [f"D03 {text}"]
+    assert of.entries.get(f"{BLOCK}1").entry_id == (1).to_bytes(8, "big")
+    of.make()  # the block still says 1
+    await of.arrange()
+    of.report(2, 3, revision=2)
+    assert (of.link.samples, of.ended) == (["0", "late 2"], [])
+
+
+async def test_report_id_is_what_the_block_says_at_each_association(bench):
+    of = bench()
+    await of.arrange()
+    await of.reporting.interrogate()
+    of.report(0, 1, GI)
+    of.make()
+    of.device.block(f"{BLOCK}1")["RptID"] = VisibleStringData("other")
+    await of.arrange()
+    of.report(1, 2, report_id="other")
+    of.report(2, 3)
+    assert of.link.samples == ["0", "late 1"]
+    assert of.link.counters["reports_unknown"] == 1
+
+
+async def test_interrogation_that_is_taken_and_not_answered_does_not_keep_the_values_late_for_ever(bench, monkeypatch):
+    monkeypatch.setattr(reporting, "_QUIET", 0.01)
+    monkeypatch.setattr(reporting, "_ANSWER_LIMIT", 0.05)
+    of = bench()
+    await of.arrange()
+    await of.reporting.interrogate()
+    of.report(1, 2)
+    await until(lambda: "read" in of.link.samples)
+    of.report(2, 3)
+    assert of.link.samples == ["late 1", "read", "2"]
+    assert of.link.counters["interrogations_unanswered"] == 1
+
+
+async def test_unbuffered_block_is_asked_for_nothing_that_only_buffered_ones_have(bench):
+    of = bench()
+    block = next(of for of in read_scl(BAY).blocks if not of.buffered)
+    of.device.block(block.name)["OptFlds"] = BitStringData(b"\0\0", 6)
+    state = await blocks.read_state(None, MODEL, block)
+    await blocks.enable(None, state, None, blocks.Enabled(), integrity=60, reserve=60, keep=False)
+    assert of.device.block(block.name)["OptFlds"].value == b"\x78\x80"

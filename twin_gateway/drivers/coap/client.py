@@ -337,7 +337,11 @@ class Client:
             return
         message = self.message(path, accept)
         message.opt.observe = 1
-        outer, _ = self._outer(message)
+        try:
+            outer, _ = self._outer(message)
+        except OscoreError:
+            self._count("oscore_errors", 1)
+            return  # the device will find out by its next confirmable notification
         outer.token = token
         outer.mtype = aiocoap.NON
         self._interface.token_interface.send_message(outer, lambda: None)

@@ -150,6 +150,11 @@ class CoapConfig(DeviceConfig):
     queue: int = Field(default=10_000, ge=16, le=1_000_000)
 
     @property
+    def way(self) -> str:
+        """Devices behind one proxy are lost together."""
+        return self.proxy or ""
+
+    @property
     def base(self) -> str:
         """What stands before the path in sources and aliases."""
         return self.uri if self.endpoint is None else f"{ENDPOINT_SCHEME}://{quote(self.endpoint, safe=':')}"

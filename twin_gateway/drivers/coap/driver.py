@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+import contextlib
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 from urllib.parse import urlsplit
 
@@ -69,27 +70,37 @@ class CoapDriver:
             resource.restart()
         known = None if self._config.endpoint is None else await self._registered()
         target = target_of(self._config) if known is None else self._target_of(known)
-        protection = None
-        if self._config.oscore is not None:
-            protection = await asyncio.to_thread(SecurityContext, self._config.oscore, link.data_directory)
-        client = await Client.open(target, link, protection)
-        link.count("receive_buffer_octets", client.receive_buffer - self._receive_buffer)  # the counter shows the last
-        self._receive_buffer = client.receive_buffer
-        waking = Waking(self._config.awake, known.heard) if known is not None and known.sleeps else None
-        session = self._session = Session(client, self._config, self._resources, link, waking)
+        async with self._protection(link) as protection:
+            client = await Client.open(target, link, protection)
+            # The counter shows the last one.
+            link.count("receive_buffer_octets", client.receive_buffer - self._receive_buffer)
+            self._receive_buffer = client.receive_buffer
+            waking = Waking(self._config.awake, known.heard) if known is not None and known.sleeps else None
+            session = self._session = Session(client, self._config, self._resources, link, waking)
+            try:
+                async with asyncio.TaskGroup() as group:
+                    follower = group.create_task(self._follow(session, known))
+                    group.create_task(_until_end(session, follower))
+            except BaseExceptionGroup as failed:
+                # The first fault is what ended the association; the others followed from it.
+                raise failed.exceptions[0] from None
+            finally:
+                self._session = None
+                session.close()
+                await client.close()
+
+    @contextlib.asynccontextmanager
+    async def _protection(self, link: Link) -> AsyncIterator[SecurityContext | None]:
+        """The OSCORE context of an association, where the device has one; its files are kept off the event loop."""
+        if self._config.oscore is None:
+            yield None
+            return
+        context = await asyncio.to_thread(SecurityContext, self._config.oscore, link.data_directory)
         try:
-            async with asyncio.TaskGroup() as group:
-                follower = group.create_task(self._follow(session, known))
-                group.create_task(_until_end(session, follower))
-        except BaseExceptionGroup as failed:
-            # The first fault is what ended the association; the others followed from it.
-            raise failed.exceptions[0] from None
+            await asyncio.to_thread(context.reserve)
+            yield context
         finally:
-            self._session = None
-            session.close()
-            await client.close()
-            if protection is not None:
-                protection.close()
+            await asyncio.to_thread(context.close)
 
     async def _registered(self) -> Registration:
         """The registration of the endpoint; waits a while for it."""
@@ -186,8 +197,7 @@ class CoapDriver:
         """Add and remove points without reconnecting."""
         rows = {point.row for point in change.removed}
         for key, resource in list(self._resources.items()):
-            for row in rows:
-                resource.remove(row)
+            resource.remove(rows)
             if not resource.feeds:
                 del self._resources[key]
             if not resource.observe and self._session is not None:

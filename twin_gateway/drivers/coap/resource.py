@@ -226,9 +226,9 @@ class Resource:
         self.feeds.append(Feed(point, selector))
         self.observe = self.observe or bool(fields.get("observe", True))
 
-    def remove(self, row: int) -> None:
-        """Feed a point no more."""
-        self.feeds = [feed for feed in self.feeds if feed.point.row != row]
+    def remove(self, rows: set[int]) -> None:
+        """Feed these points no more."""
+        self.feeds = [feed for feed in self.feeds if feed.point.row not in rows]
         self.observe = any(bool(feed.point.fields.get("observe", True)) for feed in self.feeds)
 
     def restart(self) -> None:

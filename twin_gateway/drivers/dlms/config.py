@@ -246,6 +246,11 @@ class DlmsConfig(DeviceConfig):
         return {**models().get(data["model"], {}), **data}
 
     @property
+    def way(self) -> str:
+        """Meters behind one concentrator or modem are lost together; those that only push are not called there."""
+        return "" if self.push is not None and self.push.only else f"{self.host}:{self.port}"
+
+    @property
     def ciphered(self) -> bool:
         """Whether everything is ciphered."""
         return self.security in {"hls-gmac", "hls-ecdsa"}

@@ -27,6 +27,8 @@ BLOCK = 1000
 """Numbers reserved at a time."""
 LOW = 64
 """A new block is reserved when fewer numbers than this are left."""
+_LEAST = 4
+"""No request takes more numbers than this."""
 HIGHEST_HINT = LAST_COUNTER - (1 << 28)
 """A hint above this is refused: it is not authenticated and would leave the key with too few numbers."""
 _COMPACT_LINES = 20_000
@@ -178,12 +180,19 @@ class CounterStore:
             CounterExhaustedError: the key is used up.
             OSError: the disk failed; nothing may be used then.
         """
-        start = max(at_least, self._next.get(key, 0))
+        before = self._next.get(key, 0)
+        start = max(at_least, before)
         end = start + BLOCK
         if end > LAST_COUNTER:
             raise CounterExhaustedError("the invocation counter of this key is used up; the meter needs a new key")
         self._next[key] = end
-        await self._reserve(key, end)
+        try:
+            await self._reserve(key, end)
+        except BaseException:
+            if self._next[key] == end:
+                # Nobody got these numbers, nor any behind them.
+                self._next[key] = before
+            raise
         return start, end
 
     async def _reserve(self, key: str, end: int) -> None:
@@ -245,12 +254,13 @@ def _write(descriptor: int, data: bytes) -> None:
 class StoredCounter(Counter):
     """An invocation counter whose numbers are on disk before they are used."""
 
-    __slots__ = ("_key", "_store")
+    __slots__ = ("_failing", "_key", "_store")
 
     def __init__(self, store: CounterStore, key: str, value: int) -> None:
         super().__init__(value, value)
         self._store = store
         self._key = key
+        self._failing = False
 
     @property
     def short(self) -> bool:
@@ -262,10 +272,21 @@ class StoredCounter(Counter):
 
         Raises:
             CounterExhaustedError: the key is used up.
-            OSError: they could not be written.
+            OSError: they could not be written, and those reserved before are nearly used up.
         """
         if self.short:
-            start, end = await self._store.take(self._key, self.value)
+            try:
+                start, end = await self._store.take(self._key, self.value)
+            except OSError as error:
+                if self.limit - self.value < _LEAST:
+                    raise
+                if not self._failing:
+                    _log.warning(
+                        "no invocation counters can be reserved (%s); %d are left", error, self.limit - self.value
+                    )
+                self._failing = True
+                return
+            self._failing = False
             if start != self.limit:
                 # Not the continuation of what is left: after a hint, or another link had the key meanwhile.
                 self.value = start

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import TypeVar
 
@@ -168,17 +167,31 @@ class Session:
             ReplyTimeoutError: no answer. The session is then closed: a late answer could be taken for another.
             DlmsError: what the service raises.
         """
+        within = within or self._answer_within
         try:
-            # The place at the host first: a reading that waits for one must not keep a command from its turn.
-            async with self._pace if command is None else nullcontext():
-                async with asyncio.timeout(turn):
-                    await self._turn.acquire()
-                try:
-                    return await self._run(steps, within or self._answer_within, command or Progress())
-                finally:
-                    self._turn.release()
+            if command is None:
+                return await self._in_its_place(steps, within)
+            async with asyncio.timeout(turn):
+                await self._turn.acquire()
+            try:
+                return await self._run(steps, within, command)
+            finally:
+                self._turn.release()
         finally:
             steps.close()
+
+    async def _in_its_place(self, steps: Steps[T], within: float) -> T:
+        """Waits for a place at the host without a turn, and for a turn without a place.
+
+        Who waits for a place must not hold up a command, nor who waits for a command's end the other meters.
+        """
+        while True:
+            async with self._pace:
+                if not self._turn.locked():
+                    async with self._turn:
+                        return await self._run(steps, within, Progress())
+            async with self._turn:
+                pass
 
     async def _run(self, steps: Steps[T], within: float, progress: Progress) -> T:
         wire = self._wire

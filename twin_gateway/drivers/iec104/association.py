@@ -98,7 +98,8 @@ class Association:
         link = self._link
         try:
             if octets[0] in FILE_TYPES:
-                self.transfer.take(octets)
+                if not self.transfer.take(octets):
+                    link.count("unexpected_asdus")
                 return
             asdu = decode(octets, datetime.now(UTC).year)
         except AsduError as problem:

@@ -280,7 +280,7 @@ class Iec104Driver:
     async def _read(self, association: Association, link: Link) -> None:
         """Read what no interrogation answers, once the first is over."""
         await association.interrogated.wait()
-        await association.reads.keep(self._config, self._points.values, link)
+        await association.reads.keep(self._config, lambda: self._index, link)
 
     def traffic(self, connection: Connection, sent: bool, octets: bytes) -> None:
         """Octets of one read or write."""

@@ -63,12 +63,10 @@ class FileTransfer:
 
     Attributes:
         announced: called with the lines of a directory that came unasked; may be None.
-        dropped: messages that nobody waited for, or too many of them.
     """
 
     def __init__(self, send: Callable[[bytes], bool], patience: float, originator: int = 0) -> None:
         self.announced: Callable[[Directory], None] | None = None
-        self.dropped = 0
         self._send_octets, self._patience, self._originator = send, patience, originator
         self._busy = asyncio.Lock()
         self._about: tuple[int, int, int] | None = None  # common address, object address, name of file
@@ -79,26 +77,26 @@ class FileTransfer:
 
     # -- what comes in ------------------------------------------------------------------------------------------
 
-    def take(self, octets: bytes) -> None:
-        """Take an ASDU of file transfer. Raises AsduError when it is none."""
+    def take(self, octets: bytes) -> bool:
+        """Take an ASDU of file transfer; False when nobody waits for it. Raises AsduError when it is none."""
         message = decode_file(octets, datetime.now(UTC).year)
         if isinstance(message, Directory):
             if message.cause == Cause.SPONTANEOUS and self.announced is not None:
                 self.announced(message)
-            elif self._about is not None and self._about[0] == message.common_address and not self._about[2]:
-                self._put(message)
-            else:
-                self.dropped += 1
-        elif self._about != (message.common_address, message.address, message.name):
-            self.dropped += 1
-        elif message.type != FileType.SEGMENT:
-            self._put(message)
-        elif message.section == self._open and len(message.data) <= self._room:
-            self._section += message.data
-            self._room -= len(message.data)
-        else:
+                return True
+            if self._about is None or self._about[0] != message.common_address or self._about[2]:
+                return False
+            return self._put(message)
+        if self._about != (message.common_address, message.address, message.name):
+            return False
+        if message.type != FileType.SEGMENT:
+            return self._put(message)
+        if message.section != self._open or len(message.data) > self._room:
             self._room = -1  # more than announced, or of another section: the checksum need not be looked at
-            self.dropped += 1
+            return False
+        self._section += message.data
+        self._room -= len(message.data)
+        return True
 
     def fail(self, problem: Exception) -> None:
         """The link is gone: whoever waits is told."""
@@ -107,11 +105,12 @@ class FileTransfer:
                 self._arrived.get_nowait()
             self._arrived.put_nowait(problem)
 
-    def _put(self, message: FileMessage | Directory) -> None:
+    def _put(self, message: FileMessage | Directory) -> bool:
         try:
             self._arrived.put_nowait(message)
         except asyncio.QueueFull:
-            self.dropped += 1
+            return False
+        return True
 
     # -- procedures ---------------------------------------------------------------------------------------------
 

@@ -18,6 +18,7 @@ from twin_gateway.drivers.contract import BoundPoint, DeviceLine, Link
 from twin_gateway.drivers.iec104.codec import Asdu, Information, encode
 from twin_gateway.drivers.iec104.columns import Columns
 from twin_gateway.drivers.iec104.config import common_address_of
+from twin_gateway.drivers.iec104.points import PointIndex
 from twin_gateway.drivers.iec104.times import NO_TIME
 from twin_gateway.drivers.iec104.types import BY_NAME, MAX_ADDRESS, TYPES, AsduError, Cause
 
@@ -96,7 +97,9 @@ class Reads:
                 return await asyncio.shield(answer)
         finally:
             del self.waiting[key]
-            answer.cancel()
+            if not answer.done():  # whoever has joined is told as well; nobody having done so is no fault
+                answer.set_exception(TimeoutError())
+                answer.exception()
 
     async def ask(self, about: str) -> tuple[Outcome, Sequence[DeviceLine]]:
         """One object, `station/address`, for a person: value, type and quality as lines."""
@@ -125,7 +128,7 @@ class Reads:
                 waiting.set_exception(problem)
                 waiting.exception()  # whoever waits sees it; nobody waiting is no fault
 
-    async def keep(self, config: Any, points: Callable[[], Iterable[BoundPoint]], link: Link) -> None:
+    async def keep(self, config: Any, index: Callable[[], PointIndex], link: Link) -> None:
         """Read every object whose points have a `read` interval, one after the other, until cancelled.
 
         What does not answer is a time-out of the link and the last error of its point, and is asked again when due.
@@ -133,11 +136,12 @@ class Reads:
         loop = asyncio.get_running_loop()
         due: list[tuple[float, int]] = []
         wanted: dict[int, tuple[float, str]] = {}
+        seen: PointIndex | None = None
         while True:
-            wanted = _wanted(config, points())
-            planned = {key for _, key in due}
-            for key in wanted.keys() - planned:
-                heapq.heappush(due, (loop.time(), key))
+            if seen is not (seen := index()):
+                wanted = _wanted(config, seen.points)
+                for key in wanted.keys() - {key for _, key in due}:
+                    heapq.heappush(due, (loop.time(), key))
             if not due or due[0][0] > loop.time():
                 # points may be added at any time; a second is soon enough to notice
                 await asyncio.sleep(min(1.0, due[0][0] - loop.time()) if due else 1.0)

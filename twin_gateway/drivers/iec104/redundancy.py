@@ -179,6 +179,8 @@ class Group:
             self._news.clear()
             ready = [channel for channel in self.channels if channel.ready]
             now = self._loop.time()
+            if not ready:
+                patience = None
             if ready:
                 if patience is None:
                     patience = now + HEAD_START_S
@@ -221,8 +223,10 @@ class Group:
         finally:
             self.active = None
             use.cancel()
-            with suppress(asyncio.CancelledError, LinkLost):
-                await use
+            await asyncio.wait((use,))  # it ends by our cancelling; one of ourselves meanwhile stays one of ourselves
+            problem = None if use.cancelled() else use.exception()
+            if problem is not None and not isinstance(problem, LinkLost):
+                raise problem
         if not channel.renewing:
             await self._gone(channel)
 
@@ -252,7 +256,7 @@ class Group:
             channel.reset()
             try:
                 connection = await self._connect(channel)
-            except OSError as problem:
+            except (OSError, ValueError) as problem:  # ValueError: a name that no host can have
                 self._failed(channel, problem)
             else:
                 began = self._loop.time()
@@ -279,7 +283,7 @@ class Group:
         return None if after is None or self._settings.tls is None else after * random.uniform(0.9, 1.1)  # noqa: S311
 
     async def _connect(self, channel: Channel) -> Connection:
-        """A new connection to the channel's address. Raises OSError."""
+        """A new connection to the channel's address. Raises OSError, or ValueError for what is no name of a host."""
         settings, (host, port) = self._settings, channel.address
 
         def on_started(connection: Connection, on: bool) -> None:
@@ -342,7 +346,7 @@ class Group:
         self._show()
         self._news.set()
 
-    def _failed(self, channel: Channel, problem: OSError) -> None:
+    def _failed(self, channel: Channel, problem: OSError | ValueError) -> None:
         reason = why(str(problem)) or type(problem).__name__
         if isinstance(problem, ssl.SSLError):
             self._link.count("tls_errors")

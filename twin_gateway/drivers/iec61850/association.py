@@ -28,6 +28,7 @@ from .errors import (
     MmsBusy,
     MmsConnectionError,
     MmsError,
+    MmsNotSent,
     MmsProtocolError,
     MmsReject,
     MmsTimeout,
@@ -308,7 +309,7 @@ class Association(asyncio.Protocol):
         Raises:
             MmsTooLarge: the device takes no message of that size; nothing was sent.
             MmsBusy: its turn did not come in time; nothing was sent.
-            MmsConnectionError: the association is over.
+            MmsConnectionError: the association is over; `MmsNotSent` when it was before.
             MmsTimeout: no answer in time; the answer is ignored when it comes.
             ServiceError, MmsReject: the server refused.
         """
@@ -323,7 +324,7 @@ class Association(asyncio.Protocol):
             raise MmsBusy(f"{len(self._pending)} requests were under way for {turn or 0:g} s") from None
         try:
             if self.closed.done():
-                raise MmsConnectionError(self.closed.result())
+                raise MmsNotSent(self.closed.result())
             invoke_id = next(self._ids) & 0x7FFF_FFFF
             future: asyncio.Future[pdu.ConfirmedResponse] = self._loop.create_future()
             self._pending[invoke_id] = future
@@ -378,6 +379,10 @@ class Association(asyncio.Protocol):
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(asyncio.shield(self.closed), _CLOSE_WAIT)
         self._fail("closed by us")
+
+    def abort(self, reason: str) -> None:
+        """End the association at once."""
+        self._fail(reason)
 
     # -- the end -------------------------------------------------------------------------------------------------
 

@@ -25,7 +25,15 @@ from . import services
 from .association import Association
 from .discovery import object_name
 from .entries import Entry
-from .errors import OBJECT_NON_EXISTENT, DataAccessError, MmsConnectionError, MmsError, MmsTimeout
+from .errors import (
+    OBJECT_NON_EXISTENT,
+    DataAccessError,
+    MmsConnectionError,
+    MmsError,
+    MmsReject,
+    MmsTimeout,
+    ServiceError,
+)
 from .model import Model, ReportBlock
 
 # data change, quality change, integrity, general interrogation (bit 0 is reserved)
@@ -191,7 +199,7 @@ async def enable(
     async def put(attribute: str, value: IECData, *, optional: bool = False) -> bool:
         try:
             await services.write(link, object_name(f"{name}${attribute}"), value)
-        except DataAccessError:
+        except (DataAccessError, MmsReject, ServiceError):
             if not optional:
                 raise
             return False
@@ -214,8 +222,8 @@ async def enable(
     if not _has(state.triggers, needed) and await put("TrgOps", TRIGGERS, optional=True):
         state.triggers = TRIGGERS
     wanted = OPTIONS.value if block.buffered else bytes((OPTIONS.value[0] & ~0x03, *OPTIONS.value[1:]))
-    if not _has(state.options, wanted) and await put("OptFlds", OPTIONS, optional=True):
-        state.options = OPTIONS
+    if not _has(state.options, wanted) and await put("OptFlds", BitStringData(wanted, 6), optional=True):
+        state.options = BitStringData(wanted, 6)
     period = int(integrity * 1000)
     # devices round; what is about right is left alone
     how.scans = state.integrity is not None and abs(state.integrity - period) <= period // 10
@@ -255,7 +263,7 @@ async def release(link: Association, block: ReportBlock, data_set: str | None = 
     for attribute, value in writes:
         try:
             await services.write(link, object_name(f"{block.name}${attribute}"), value)
-        except DataAccessError:
+        except (DataAccessError, MmsReject, ServiceError):
             continue
 
 

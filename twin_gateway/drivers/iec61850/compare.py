@@ -13,7 +13,7 @@ from . import services
 from .association import Association
 from .discovery import chunks, object_name
 from .errors import DataAccessError, MmsConnectionError, MmsError, MmsTimeout
-from .model import Model
+from .model import CONTROL_BLOCKS, Model
 from .plan import leaves_with_types
 
 MAX_DIFFERENCES = 500
@@ -132,15 +132,12 @@ def _objects(of: StructureType) -> dict[str, dict[str, str]]:
     """Leaves with their types of each data object: `ST$Pos` -> `ST$Pos$stVal` -> `bit-string`."""
     found: dict[str, dict[str, str]] = {}
     for constraint, inside in of.components:
-        if not isinstance(inside, StructureType) or constraint in _BLOCKS:
+        if not isinstance(inside, StructureType) or constraint in CONTROL_BLOCKS:
             continue
         for name, kind in inside.components:
             described = leaves_with_types(f"{constraint}${name}", kind)
             found[f"{constraint}${name}"] = {leaf: _described(of) for leaf, of in described}
     return found
-
-
-_BLOCKS = frozenset({"BR", "RP", "LG", "GO", "GS", "MS", "US"})
 
 
 def _described(of: object) -> str:

@@ -42,8 +42,10 @@ from .errors import (
     MmsBusy,
     MmsConnectionError,
     MmsError,
+    MmsNotSent,
     MmsProtocolError,
     MmsTimeout,
+    MmsTooLarge,
     ModelError,
 )
 from .model import Model
@@ -332,7 +334,11 @@ class Controls:
         if isinstance(error, MmsBusy):
             text = f"not sent: the association is busy ({error})"
             return Outcome(StatusCode.BadResourceUnavailable, AddCause.NONE, "link", text, command.command_id)
-        if isinstance(error, ModelError):
+        if isinstance(error, MmsNotSent):
+            text = f"not sent: the link was lost ({error})"
+            cause = AddCause.ABORTION_BY_COMMUNICATION_LOSS
+            return Outcome(StatusCode.BadNoCommunication, cause, "link", text, command.command_id)
+        if isinstance(error, ModelError | MmsTooLarge):
             return _outcome(command, AddCause.INCONSISTENT_PARAMETERS, str(error))
         if isinstance(error, MmsProtocolError):
             return _unknown(command, AddCause.UNKNOWN, f"the answer cannot be read: {error}")

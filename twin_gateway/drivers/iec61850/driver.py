@@ -41,6 +41,7 @@ from .session import Session
 
 _SAVE_EVERY = 1.0
 _GOODBYE = 1.5
+_FIRST_RETRY, _LAST_RETRY = 5.0, 80.0
 _CERTIFICATE_WARNING = 30 * 86_400.0
 """Seconds before the end of a certificate at which it is told, as of those in files."""
 
@@ -126,6 +127,7 @@ class Iec61850Driver(ServedDevice):
             await session.arrange(self._points.values())
             tasks.append(asyncio.create_task(self._poll(session)))
             tasks.append(asyncio.create_task(self._scan(session)))
+            tasks.append(asyncio.create_task(self._take_free(session)))
             await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
             for task in tasks:
                 if task.done() and task is not watch:
@@ -178,6 +180,14 @@ class Iec61850Driver(ServedDevice):
             await asyncio.sleep(self._config.integrity)
             with contextlib.suppress(MmsTimeout):
                 await session.scan()
+
+    @staticmethod
+    async def _take_free(session: Session) -> None:
+        """Ask again, ever less often, for report blocks that were not free: it may be our own lost association."""
+        wait = _FIRST_RETRY
+        while True:
+            await asyncio.sleep(wait)
+            wait = _FIRST_RETRY if await session.take_free() else min(2 * wait, _LAST_RETRY)
 
     async def _poll(self, session: Session) -> None:
         loop = asyncio.get_running_loop()

@@ -2,6 +2,7 @@
 
 MmsError
 ├── MmsConnectionError   the association was refused or lost
+│   └── MmsNotSent       it was lost before the request left
 ├── MmsTimeout           no answer in time
 ├── MmsBusy              no turn in time: nothing was sent
 ├── MmsTooLarge          a request that the device would not take: nothing was sent
@@ -36,6 +37,7 @@ __all__ = [
     "MmsBusy",
     "MmsConnectionError",
     "MmsError",
+    "MmsNotSent",
     "MmsProtocolError",
     "MmsReject",
     "MmsTimeout",
@@ -49,6 +51,10 @@ _T = TypeVar("_T")
 
 OBJECT_NON_EXISTENT = 10
 """DataAccessError code of an attribute that the device does not have."""
+
+
+class MmsNotSent(MmsConnectionError):  # noqa: N818 - named for what happened
+    """The association was over before the request was sent."""
 
 
 class MmsBusy(MmsError):  # noqa: N818 - named like its siblings in the codec

@@ -30,8 +30,8 @@ _FLOOR_HOLDS = 10.0
 _TOLD_AGAIN = 5.0
 """Seconds between two events of losses of one block; the counters count each."""
 
-Tell = Callable[[str, str, str], None]
-"""Tells an event once: code, text, address."""
+Tell = Callable[[str, str, str], bool]
+"""Tells an event once: code, text, address; False when that was done before."""
 
 
 @dataclass(slots=True)
@@ -93,6 +93,7 @@ class Intake:
         delivered: dict[str, DeliveredEntries],
         tell: Tell,
         repair: Callable[[Running], None],
+        renew: Callable[[str], None],
     ) -> None:
         """Take nothing yet.
 
@@ -103,6 +104,7 @@ class Intake:
             delivered: what has been delivered of each buffered block (by its name without number), likewise.
             tell: see `Tell`.
             repair: has a block that lost reports delivered anew.
+            renew: ends the association for a reason, so that the next one begins with reading the model.
         """
         self.running: dict[str, Running] = {}
         self._link = link
@@ -111,6 +113,7 @@ class Intake:
         self._delivered = delivered
         self._tell = tell
         self._repair = repair
+        self._renew = renew
         self._loop = asyncio.get_running_loop()
         self._columns: list[Columns] = []
         self._late_columns = False
@@ -133,6 +136,8 @@ class Intake:
             self._take(running, report)
 
     def _take(self, running: Running, report: Report) -> None:
+        if report.revision is not None and not self._fits(running, report.revision):
+            return
         running.last = self._loop.time()
         block = running.state.block
         self._link.count("reports")
@@ -157,9 +162,20 @@ class Intake:
                 running.replayed.set()
         if report.sequence is not None:
             self._check_sequence(running, report)
-        if report.revision is not None and report.revision != running.state.revision:
-            text = f"{block.name}: configuration revision {report.revision} instead of {running.state.revision}"
-            self._tell("D03", text, "")
+
+    def _fits(self, running: Running, revision: int) -> bool:
+        """Whether a report is of the data set as it was read.
+
+        A device whose blocks say another revision than their reports, also after everything has been read anew, is
+        taken at its data set.
+        """
+        if revision == running.state.revision:
+            return True
+        text = f"{running.state.block.name}: configuration revision {revision} instead of {running.state.revision}"
+        if not self._tell("D03", text, ""):
+            return True
+        self._renew(f"{text}; the model is read anew")
+        return False
 
     def _late(self, running: Running, report: Report) -> bool:
         if not running.replaying:

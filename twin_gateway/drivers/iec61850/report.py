@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from address_space.point import TextSample
+
 from . import values as mms
 from .errors import MmsProtocolError
 from .layout import Columns, Layout
@@ -274,6 +276,15 @@ class ReadDecoder:
         layout = Layout(octets, found, self.plan, base=start, included=range(members), first=0)
         self._layouts = [layout, *self._layouts[: _LAYOUTS_ALIKE - 1]]
         return layout.columns(octets)
+
+    def refused(self, word: int) -> Columns:
+        """What a refusal of the whole read says: the last values with the quality `word`."""
+        plan = self.plan
+        numbers = np.nonzero(~plan.text)[0]
+        values = np.where(plan.seen[numbers], plan.last_value[numbers], 0.0)
+        texts = [TextSample(int(row), "", word) for row in plan.rows[plan.text]]
+        quality = np.full(len(numbers), word, np.uint32)
+        return Columns(plan.rows[numbers], values, quality, np.zeros(len(numbers), np.int64), texts, 1)
 
 
 class _Header:

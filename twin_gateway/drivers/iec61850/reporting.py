@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Callable, Coroutine, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from address_space import clock
@@ -23,6 +24,8 @@ from .plan import Plan, Signal
 from .report import ReadDecoder, ReportDecoder, Subscription
 
 _QUIET, _QUIET_BEFORE_LAST, _REPLAY_LIMIT = 0.3, 1.0, 5.0
+_ANSWER_LIMIT, _ANSWER_AT_LAST = 5.0, 120.0
+"""Seconds without a report after which an interrogation counts as not answered, and with reports, but no answer."""
 
 
 class Reporting:
@@ -30,6 +33,7 @@ class Reporting:
 
     Attributes:
         rows: rows that blocks deliver at present.
+        wanting: others have blocks that would deliver more.
         intake: of what their reports bring.
     """
 
@@ -60,6 +64,9 @@ class Reporting:
             read_plan: reads what a block cannot be interrogated for.
         """
         self.rows: set[int] = set()
+        self.wanting = False
+        self._signals: Sequence[Signal] = ()
+        self._objects: Mapping[int, str] = {}
         self._association = association
         self._model = model
         self._link = link
@@ -69,7 +76,13 @@ class Reporting:
         self._tell = tell
         self._read_plan = read_plan
         self.intake = Intake(
-            link=link, decoder=decoder, entries=entries, delivered=delivered, tell=tell, repair=self._repair
+            link=link,
+            decoder=decoder,
+            entries=entries,
+            delivered=delivered,
+            tell=tell,
+            repair=self._repair,
+            renew=association.abort,
         )
         self._loop = asyncio.get_running_loop()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -90,18 +103,34 @@ class Reporting:
         """
         covered: set[int] = set()
         for name, running in tuple(self.intake.running.items()):
-            running.plan = self._plan(running.state.data_set, signals, covered)
+            plan = self._plan(running.state.data_set, signals, covered)
+            plan.remember(running.plan)
+            running.plan = plan
             if running.plan.signals:
                 self._subscribe(running)
                 covered |= {signal.row for signal in running.plan.signals}
             else:
                 await self._give_back(name)
+        self.rows = covered
+        self._signals, self._objects = signals, objects
+        await self._take_free(first=True)
+        return self.rows
+
+    async def take_free(self) -> set[int]:
+        """Take blocks that others had when it was tried before; rows that they bring (raises as `arrange`)."""
+        before = set(self.rows)
+        await self._take_free(first=False)
+        return self.rows - before
+
+    async def _take_free(self, *, first: bool) -> None:
         states = await blocks.all_states(self._association, self._model) if self._model.blocks else []
+        signals, covered = self._signals, set(self.rows)
         brings = {
             name: {signal.row for signal in self._plan(name, signals, covered).signals}
             for name in dict.fromkeys(state.data_set for state in states)
             if name in self._model.data_sets
         }
+        wanting: set[int] = set()
         while brings:
             # the data set that brings most; one that brings nothing new is not taken
             name = max(brings, key=lambda of: len(brings[of] - covered))
@@ -112,11 +141,13 @@ class Reporting:
             some = blocks.candidates(states, name, address, self._entries.get)
             if await self._take_one(states, some, self._plan(name, signals, covered)):
                 covered |= rows
-        if self._makes:
+            else:
+                wanting |= rows
+        if self._makes and first:
             await self._delete_left_over()
-            covered |= await self._make(states, signals, objects, covered)
+            covered |= await self._make(states, signals, self._objects, covered)
         self.rows = covered
-        return covered
+        self.wanting = bool(wanting - covered)
 
     def _plan(self, data_set: str, signals: Sequence[Signal], covered: set[int]) -> Plan:
         """What a data set brings of the signals that nothing else delivers."""
@@ -272,9 +303,14 @@ class Reporting:
 
     # -- interrogating -------------------------------------------------------------------------------------------
 
-    async def interrogate(self) -> None:
-        """Have every value of every block delivered anew (MmsConnectionError, MmsTimeout: the association failed)."""
-        await asyncio.gather(*(self._interrogate(running) for running in tuple(self.intake.running.values())))
+    async def interrogate(self, *, only_new: bool = False) -> None:
+        """Have every value of every block, or of those just taken, delivered anew.
+
+        Raises:
+            MmsConnectionError, MmsTimeout: the association failed.
+        """
+        some = [of for of in self.intake.running.values() if not (only_new and of.interrogated)]
+        await asyncio.gather(*(self._interrogate(running) for running in some))
 
     async def _interrogate(self, running: Running) -> None:
         if running.replaying and running.waits:
@@ -283,6 +319,8 @@ class Reporting:
         try:
             if running.how.interrogable:
                 await blocks.interrogate(self._association, running.state.block)
+                if running.replaying:
+                    self._beside(partial(self._answered, running))
                 return
         except (MmsConnectionError, MmsTimeout):
             raise
@@ -290,6 +328,29 @@ class Reporting:
             self._link.count("interrogations_refused")
         running.replaying = False
         await self._read_plan(ReadDecoder(running.plan))
+
+    async def _answered(self, running: Running) -> None:
+        """Read what a block does not send although it took the interrogation: nothing of it would ever be live."""
+        asked = self._loop.time()
+        while running.replaying and self.intake.running.get(running.state.block.name) is running:
+            now = self._loop.time()
+            if now - max(asked, running.last) >= _ANSWER_LIMIT or now - asked >= _ANSWER_AT_LAST:
+                self._link.count("interrogations_unanswered")
+                running.replaying = False
+                await self._read_plan(ReadDecoder(running.plan))
+                return
+            await asyncio.sleep(_QUIET)
+
+    def _beside(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Do it beside the association; the end of that ends it too."""
+
+        async def guarded() -> None:
+            with contextlib.suppress(MmsError):
+                await work()
+
+        task = asyncio.create_task(guarded())
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     async def _replayed(self, running: Running) -> None:
         """Wait until the buffer has been replayed, or the old entries would overtake the answer to the interrogation.
@@ -324,15 +385,12 @@ class Reporting:
 
         async def work() -> None:
             try:
-                with contextlib.suppress(MmsError):
-                    await self._interrogate(running)
+                await self._interrogate(running)
             finally:
                 running.repairing = False
 
         running.repairing = True
-        task = asyncio.create_task(work())
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        self._beside(work)
 
     # -- the end -------------------------------------------------------------------------------------------------
 

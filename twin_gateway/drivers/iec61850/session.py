@@ -18,7 +18,7 @@ from .control import Controllable, Controls, control_model_name, controllable
 from .delivered import DeliveredEntries
 from .discovery import chunks, object_name, read_constants
 from .entries import EntryStore
-from .errors import MmsConnectionError, MmsError, MmsTimeout, ModelError
+from .errors import MmsConnectionError, MmsError, MmsTimeout, ModelError, ServiceError
 from .model import Model
 from .plan import Plan, Signal, leaves
 from .points import Reference, Source, resolve, scaling
@@ -26,6 +26,10 @@ from .report import ReadDecoder, ReportDecoder
 from .reporting import Reporting
 
 _NOT_MAPPED = int(Quality.INVALID | Quality.CONFIGURATION_ERROR)
+_NOT_DELIVERED = int(Quality.INVALID | Quality.FAILURE)
+_ABSENT = frozenset({2, 7})
+"""Error classes of MMS that say that there is no such variable or no right to it: definition, access."""
+_MOST_TOLD = 10_000
 _LEAF_SIZE = 24
 """Octets of a leaf in a response; texts are longer, see `_size`."""
 
@@ -169,6 +173,19 @@ class Session:
         async with self._arranging:
             await self._reporting.scan()
 
+    async def take_free(self) -> bool:
+        """Have blocks deliver that others had before, in place of polls; False when there are none.
+
+        Raises:
+            MmsConnectionError, MmsTimeout: the association failed.
+        """
+        async with self._arranging:
+            if not self._reporting.wanting or not await self._reporting.take_free():
+                return False
+            self._arrange_polls({signal.row for signal in self._resolved.signals} - self._reporting.rows)
+            await self._reporting.interrogate(only_new=True)
+            return True
+
     async def interrogate(self) -> None:
         """Have every value delivered anew.
 
@@ -215,6 +232,8 @@ class Session:
             if await self._read_plan(decoder):
                 continue
             # the answer may not fit, or one variable spoils it for all: from now on they are asked in halves
+            if decoder not in self._polls:
+                continue  # arranged anew, or divided by another reading meanwhile
             self._polls.remove(decoder)
             halves = self._halves(decoder)
             self._polls += halves
@@ -224,7 +243,10 @@ class Session:
     def _halves(self, decoder: ReadDecoder) -> list[ReadDecoder]:
         members = [(name, kind) for name in decoder.plan.members if (kind := self.model.type_of(name)) is not None]
         middle = len(members) // 2
-        return [ReadDecoder(Plan(half, decoder.plan.signals)) for half in (members[:middle], members[middle:])]
+        halves = [Plan(half, decoder.plan.signals) for half in (members[:middle], members[middle:])]
+        for half in halves:
+            half.remember(decoder.plan)
+        return [ReadDecoder(half) for half in halves]
 
     async def _read_plan(self, decoder: ReadDecoder) -> bool:
         """Read and publish; False when the device refused it as a whole and it can be divided."""
@@ -235,8 +257,9 @@ class Session:
             self._reporting.intake.publish(decoder.decode(*await services.read_raw(self._association, names)))
         except MmsConnectionError:
             raise
-        except MmsTimeout:
+        except MmsTimeout as error:
             self._link.count("timeouts")
+            self._note_all(decoder, f"cannot be read: {error}")
         except MmsError as error:
             if len(names) > 1:
                 self._link.count("polls_divided")
@@ -244,9 +267,16 @@ class Session:
             text = f"cannot read {decoder.plan.members[0]}: {error}"
             self._link.count("poll_errors")
             self._tell("D03", text, "")
-            for signal in decoder.plan.signals:
-                self._link.error(text, self._points[signal.row].address if signal.row in self._points else "")
+            self._note_all(decoder, text)
+            absent = not isinstance(error, ServiceError) or error.error_class in _ABSENT
+            self._reporting.intake.publish(decoder.refused(_NOT_MAPPED if absent else _NOT_DELIVERED))
         return True
+
+    def _note_all(self, decoder: ReadDecoder, text: str) -> None:
+        for signal in decoder.plan.signals:
+            point = self._points.get(signal.row)
+            if point is not None:
+                self.note(text, point.address)
 
     # -- the end -------------------------------------------------------------------------------------------------
 
@@ -262,8 +292,10 @@ class Session:
         """Give all report blocks back, as far as the association still works."""
         await self._reporting.release()
 
-    def _tell(self, code: str, text: str, address: str) -> None:
-        """An event once, not again at every reconnection."""
-        if (address, text) not in self._told and len(self._told) < 10_000:
-            self._told.add((address, text))
-            self._link.event(code, text, severity=600, address=address)
+    def _tell(self, code: str, text: str, address: str) -> bool:
+        """An event once, not again at every reconnection; False when it was told before."""
+        if (address, text) in self._told or len(self._told) >= _MOST_TOLD:
+            return False
+        self._told.add((address, text))
+        self._link.event(code, text, severity=600, address=address)
+        return True

@@ -22,8 +22,8 @@ _CHANNEL_OCTETS = 1 << 20
 _ENVIRONMENT = ("PATH", "LD_LIBRARY_PATH", "LANG", "LC_ALL")
 """What the capture process gets of the gateway's environment, where secrets may stand."""
 
-Receiver = Callable[[Kind, bytes, int], None]
-"""Takes one record: its kind, its octets and the time of receipt in nanoseconds since 1970."""
+Receiver = Callable[[Kind, bytes], None]
+"""Takes one record: its kind and its octets."""
 
 
 class CaptureChannel(asyncio.Protocol):
@@ -168,7 +168,7 @@ class CaptureChannel(asyncio.Protocol):
         for _ in range(_SLICE):
             if self.closed.done() or len(buffer) - at < HEAD.size:
                 break
-            number, length, moment = HEAD.unpack_from(buffer, at)
+            number, length = HEAD.unpack_from(buffer, at)
             if length > MAX_FRAME + 4:
                 self._end(f"a record of {length} octets")
                 break
@@ -176,7 +176,7 @@ class CaptureChannel(asyncio.Protocol):
                 break
             body = bytes(buffer[at + HEAD.size : at + HEAD.size + length])
             at += HEAD.size + length
-            self._record(number, body, moment)
+            self._record(number, body)
         else:
             # More may be waiting: read nothing until it has been looked at.
             self._pause(True)
@@ -193,7 +193,7 @@ class CaptureChannel(asyncio.Protocol):
         self._paused = paused
         (transport.pause_reading if paused else transport.resume_reading)()
 
-    def _record(self, number: int, body: bytes, moment: int) -> None:
+    def _record(self, number: int, body: bytes) -> None:
         try:
             kind = Kind(number)
         except ValueError:
@@ -205,7 +205,7 @@ class CaptureChannel(asyncio.Protocol):
             if not self.ready.done():
                 self.ready.set_result(None)
         else:
-            self._receive(kind, body, moment)
+            self._receive(kind, body)
 
     def _end(self, reason: str) -> None:
         if not self.closed.done():

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import cache, partial
 from pathlib import Path
 
 from open61850.mms.types import MmsType, PrimitiveType
@@ -116,9 +117,10 @@ def data_sets(config: GooseConfig) -> dict[str, DataSet | ModelError]:
         except ModelError as error:
             fault = str(error)
     found: dict[str, DataSet | ModelError] = {}
+    model_of = cache(partial(read_scl, Path(config.scl or "")))  # one reading for all data sets of an IED
     for name, subscription in config.subscriptions.items():
         try:
-            found[name] = _data_set(subscription, blocks.get(subscription.control_block), config.scl)
+            found[name] = _data_set(subscription, blocks.get(subscription.control_block), config.scl, model_of)
         except ModelError as error:
             found[name] = ModelError(fault or str(error))
     return found
@@ -147,7 +149,9 @@ def _blocks(path: Path) -> dict[str, GooseControlBlock]:
     return {block.gocb_ref: block for ied in ieds for block in ied.goose_controls}
 
 
-def _data_set(said: GooseSubscription, block: GooseControlBlock | None, scl: str | None) -> DataSet:
+def _data_set(
+    said: GooseSubscription, block: GooseControlBlock | None, scl: str | None, model_of: Callable[[str], Model]
+) -> DataSet:
     address = block.address if block is not None else None
     destination = said.destination or (address.mac if address is not None else None)
     app_id = said.app_id if said.app_id is not None else address.app_id if address is not None else None
@@ -159,8 +163,8 @@ def _data_set(said: GooseSubscription, block: GooseControlBlock | None, scl: str
     members: Sequence[tuple[str, MmsType]]
     if said.members:
         members = [(_variable(text), PrimitiveType("unknown")) for text in said.members]
-    elif block is not None and scl is not None:
-        model = read_scl(Path(scl), block.ied_name)
+    elif block is not None:
+        model = model_of(block.ied_name)
         members = _members(model, data_set)
     else:
         raise ModelError(f"nothing says what the data set of {said.control_block} holds")

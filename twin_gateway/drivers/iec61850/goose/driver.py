@@ -168,7 +168,7 @@ class _Listening:
                     self._tell("D03", f"{point.address}: {text}", 600)
             self._publish(self._items(subscription))
 
-    def receive(self, kind: Kind, octets: bytes, _moment: int) -> None:
+    def receive(self, kind: Kind, octets: bytes) -> None:
         """Take one record of the capture process."""
         link = self._link
         if kind is Kind.DROPPED and len(octets) == 8:

@@ -20,20 +20,19 @@ from collections.abc import Sequence
 from enum import IntEnum
 from typing import Any
 
-HEAD = struct.Struct(">BHQ")
-"""Head of a record on the channel: kind, octets that follow, nanoseconds since 1970 (of receipt by the kernel)."""
+HEAD = struct.Struct(">BH")
+"""Head of a record on the channel: kind, octets that follow."""
 MAX_LINE = 65_536
 _ETHERTYPE, _EVERY_TYPE = 0x88B8, 3
 _MAX_FRAME = 1600
 _QUEUE_OCTETS = 1 << 20
 _FAREWELL_S = 1.0
 _AT_ONCE = 64
-_FOREIGN_EVERY = 1_000_000_000
+_FOREIGN_EVERY_S = 1.0
 _STATISTICS_EVERY = 1.0
 _MEMBERSHIP, _MULTICAST, _AUXILIARY, _STATISTICS, _IGNORE_OUTGOING = 1, 0, 8, 6, 23
 _SOL_PACKET, _OUTGOING, _VLAN_VALID = 263, 4, 0x10
 _ATTACH_FILTER = 26
-_TIMESTAMP = 35  # SO_TIMESTAMPNS: a kernel that runs on 64 bits gives two 64-bit numbers
 _RECEIVE_OCTETS = 1 << 20
 _NOBODY = 65_534
 _NO_NEW_PRIVILEGES = 38
@@ -81,7 +80,6 @@ def open_socket(interface: str, destinations: Sequence[bytes]) -> socket.socket:
         head = struct.pack("@HP", len(program) // 8, ctypes.addressof(memory))
         opened.setsockopt(socket.SOL_SOCKET, _ATTACH_FILTER, head)
         opened.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE_OCTETS)
-        opened.setsockopt(socket.SOL_SOCKET, _TIMESTAMP, 1)
         opened.setsockopt(_SOL_PACKET, _AUXILIARY, 1)
         with contextlib.suppress(OSError):  # before Linux 4.20; what goes out is then seen by its type
             opened.setsockopt(_SOL_PACKET, _IGNORE_OUTGOING, 1)
@@ -129,8 +127,8 @@ class Capture:
 
     def __init__(self, channel: socket.socket, raw: socket.socket, wanted: frozenset[tuple[bytes, bytes]]) -> None:
         self._channel, self._raw, self._wanted = channel, raw, wanted
-        self._out = bytearray(HEAD.pack(Kind.READY, 0, time.time_ns()))
-        self._foreign_at = 0
+        self._out = bytearray(HEAD.pack(Kind.READY, 0))
+        self._foreign_at = -_FOREIGN_EVERY_S
         self._statistics_at = 0.0
         self.dropped = 0
 
@@ -163,25 +161,23 @@ class Capture:
 
     def take(self, octets: bytes, ancillary: Sequence[tuple[int, int, bytes]], *, truncated: bool) -> None:
         """Queue one frame."""
-        at, tag = time.time_ns(), b""
+        tag = b""
         for level, kind, data in ancillary:
             if level == _SOL_PACKET and kind == _AUXILIARY and len(data) >= 18:
                 status, tci = struct.unpack_from("=I", data)[0], struct.unpack_from("=H", data, 16)[0]
                 if status & _VLAN_VALID:
                     tag = struct.pack(">HH", 0x8100, tci)
-            elif level == socket.SOL_SOCKET and kind == _TIMESTAMP and len(data) == 16:
-                seconds, nanoseconds = struct.unpack("=qq", data)
-                at = seconds * 1_000_000_000 + nanoseconds
         if (octets[:6], octets[14:16]) not in self._wanted:
-            if at - self._foreign_at < _FOREIGN_EVERY:
+            now = time.monotonic()
+            if now - self._foreign_at < _FOREIGN_EVERY_S:
                 return
-            self._foreign_at = at
+            self._foreign_at = now
         kind = Kind.OVERSIZED if truncated else Kind.FRAME
         body = b"" if truncated else octets[:12] + tag + octets[12:]
         if len(self._out) + HEAD.size + len(body) > _QUEUE_OCTETS:
             self.dropped += 1
             return
-        self._out += HEAD.pack(kind, len(body), at)
+        self._out += HEAD.pack(kind, len(body))
         self._out += body
 
     def _statistics(self) -> None:
@@ -192,7 +188,7 @@ class Capture:
         _packets, lost = struct.unpack("=II", self._raw.getsockopt(_SOL_PACKET, _STATISTICS, 8))
         self.dropped += lost
         if self.dropped and len(self._out) < _QUEUE_OCTETS:
-            self._out += HEAD.pack(Kind.DROPPED, 8, time.time_ns()) + self.dropped.to_bytes(8, "big")
+            self._out += HEAD.pack(Kind.DROPPED, 8) + self.dropped.to_bytes(8, "big")
             self.dropped = 0
 
     def refuse(self, reason: str) -> None:
@@ -200,7 +196,7 @@ class Capture:
         text = reason.encode()[:1000]
         self._channel.settimeout(_FAREWELL_S)
         with contextlib.suppress(OSError):
-            self._channel.sendall(self._out + HEAD.pack(Kind.REFUSED, len(text), 0) + text)
+            self._channel.sendall(self._out + HEAD.pack(Kind.REFUSED, len(text)) + text)
 
     def _send(self) -> bool:
         """Write what the channel takes; False when its other end is gone."""
@@ -245,7 +241,7 @@ def main(arguments: Sequence[str]) -> int:
     except (OSError, KeyError, TypeError, ValueError) as error:
         text = str(error).encode()[:1000]
         with contextlib.suppress(OSError):
-            channel.sendall(HEAD.pack(Kind.REFUSED, len(text), 0) + text)
+            channel.sendall(HEAD.pack(Kind.REFUSED, len(text)) + text)
         return 1
     channel.setblocking(False)
     capture = Capture(channel, raw, wanted)
