@@ -154,7 +154,6 @@ class DlmsDriver:
             if isinstance(error, ReplyTimeoutError):
                 link.count("timeouts")
             raise LinkLost(_refusal_text(error)) from error
-        self._pace.suspect = False
         self._link, self._session, self._odd = link, session, {}
         self._contact = contact = Contact(self._name, self._config, link, self._zone, session)
         try:
@@ -163,6 +162,8 @@ class DlmsDriver:
                 reader.forget_columns()
             link.up()
             await self._learn(contact)
+            # Not before: a concentrator may associate in the place of a meter that is dead.
+            self._pace.suspect = False
             await self._serve(contact)
         except (SessionClosedError, ReplyTimeoutError) as error:
             if isinstance(error, ReplyTimeoutError):

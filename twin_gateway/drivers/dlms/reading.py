@@ -63,6 +63,8 @@ class _Entry:
     scale: Scale | None = None
     counts: bool = False
     raw: float = math.nan
+    polled: bool = False
+    counted_at: int = 0
 
 
 @dataclass(slots=True)
@@ -143,6 +145,7 @@ class Reading:
             old = known.get(entry.point.row)
             if old is not None and old.attribute == entry.attribute:
                 entry.last, entry.last_text, entry.raw = old.last, old.last_text, old.raw
+                entry.polled, entry.counted_at = old.polled, old.counted_at
 
     # --- scalers -------------------------------------------------------------------------------------------------
 
@@ -153,7 +156,7 @@ class Reading:
         for entry in self._entries:
             entry.scale = None
             if another_meter:
-                entry.raw = math.nan
+                entry.raw, entry.polled, entry.counted_at = math.nan, False, 0
 
     def _wanted_scalers(self) -> list[Attribute]:
         wanted = {entry.scaler: None for entry in self._entries if entry.kind is Kind.NUMBER}
@@ -233,6 +236,11 @@ class Reading:
             samples.texts.append(TextSample(entry.point.row, text, word | more, moment))
             return
         number, more = self._number(entry, raw, now, pushed)
+        if entry.counts and not more and isinstance(raw, int | float):
+            if pushed:
+                self._note_pushed_count(entry, raw, moment)
+            else:
+                self._note_count(entry, raw)
         samples.rows.append(entry.point.row)
         samples.numbers.append(number)
         samples.words.append(word | more)
@@ -241,7 +249,15 @@ class Reading:
     def _note_count(self, entry: _Entry, raw: float) -> None:
         if raw < entry.raw:
             self.drops.append(Drop(entry.point, entry.raw, raw))
-        entry.raw = raw
+        entry.raw, entry.polled = raw, True
+
+    def _note_pushed_count(self, entry: _Entry, raw: float, moment: int) -> None:
+        # Pushes may be overtaken, by a reading or by each other: only a meter that is never read is watched by them.
+        if entry.polled or moment < entry.counted_at:
+            return
+        if raw < entry.raw:
+            self.drops.append(Drop(entry.point, entry.raw, raw))
+        entry.raw, entry.counted_at = raw, moment
 
     def take_drops(self) -> list[Drop]:
         """Registers that counted less than before, each once."""
@@ -299,8 +315,6 @@ class Reading:
                 if scale is None:
                     return entry.last, quality.CONFIGURATION
                 entry.last = scale(raw)
-                if entry.counts:
-                    self._note_count(entry, raw)
                 return entry.last, 0
             if isinstance(raw, BitString) and raw.length <= 32:
                 entry.last = float(int.from_bytes(raw.octets, "big") >> (-raw.length % 8))
