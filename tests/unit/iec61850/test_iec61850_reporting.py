@@ -479,3 +479,14 @@ async def test_unbuffered_block_is_asked_for_nothing_that_only_buffered_ones_hav
     state = await blocks.read_state(None, MODEL, block)
     await blocks.enable(None, state, None, blocks.Enabled(), integrity=60, reserve=60, keep=False)
     assert of.device.block(block.name)["OptFlds"].value == b"\x78\x80"
+
+
+async def test_entry_that_was_buffered_for_an_earlier_data_set_is_lost_and_not_read_as_one_of_the_present(bench):
+    of = bench(last=bytes(7) + b"\x01")
+    of.device.block(f"{BLOCK}1")["ConfRev"] = UIntData(2)
+    await of.arrange()
+    assert of.device.attributes() == ["ResvTms", "RptEna"]  # the entry of the last time means nothing now
+    of.report(1, 2, revision=1)
+    of.report(2, 3, revision=2)
+    assert (of.link.samples, of.ended) == (["late 2"], [])
+    assert of.link.counters["buffer_losses"] == 1

@@ -136,9 +136,9 @@ class Intake:
             self._take(running, report)
 
     def _take(self, running: Running, report: Report) -> None:
-        if report.revision is not None and not self._fits(running, report.revision):
-            return
         running.last = self._loop.time()
+        if report.revision is not None and not self._fits(running, report, report.revision):
+            return
         block = running.state.block
         self._link.count("reports")
         late = self._late(running, report)
@@ -163,15 +163,19 @@ class Intake:
         if report.sequence is not None:
             self._check_sequence(running, report)
 
-    def _fits(self, running: Running, revision: int) -> bool:
+    def _fits(self, running: Running, report: Report, revision: int) -> bool:
         """Whether a report is of the data set as it was read.
 
         A device whose blocks say another revision than their reports, also after everything has been read anew, is
-        taken at its data set.
+        taken at its data set; only what it had buffered under an earlier one cannot be read any more.
         """
-        if revision == running.state.revision:
+        now, name = running.state.revision, running.state.block.name
+        if revision == now:
             return True
-        text = f"{running.state.block.name}: configuration revision {revision} instead of {running.state.revision}"
+        text = f"{name}: configuration revision {revision} instead of {now}"
+        if running.replaying and revision < now and not report.reasons & REASON_GENERAL_INTERROGATION:
+            self.lost(running, f"{text}, the entry was of another data set", "buffer_losses")
+            return False
         if not self._tell("D03", text, ""):
             return True
         self._renew(f"{text}; the model is read anew")
