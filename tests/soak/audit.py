@@ -8,7 +8,7 @@ not (CoAP), or the keeper itself was killed, a fault must explain it.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -23,6 +23,7 @@ SETTLE_MS = 10_000
 """How long after its end a fault may still show: time-outs of the protocol, a new connection, an interrogation."""
 _BEFORE_MS = 1_500
 """How long before a fault what is lost by it may have been sent: it was under way, in buffers of the system."""
+_RECENT_MS = 5_000
 _ANSWER_MS = 6_000
 """How long an answer to an interrogation may be under way through a slow wire."""
 _FUTURE_MS = 2_000
@@ -66,10 +67,18 @@ class Report:
 
 
 class Windows:
-    """The times in which faults of some kinds or places may show."""
+    """The times in which faults of some kinds or places may show.
 
-    def __init__(self, faults: Iterable[Fault], before: float, after: float) -> None:
-        self._spans = sorted((fault.began - before, fault.ended + after) for fault in faults)
+    Args:
+        faults: these.
+        before, after: how long (ms) before and after each.
+        lag: how long at most what came just before the fault had been under way; it delays what was sent before.
+    """
+
+    def __init__(
+        self, faults: Iterable[Fault], before: float, after: float, lag: Callable[[float], float] = lambda _: 0.0
+    ) -> None:
+        self._spans = sorted((fault.began - before - lag(fault.began), fault.ended + after) for fault in faults)
 
     def hold(self, times: npt.NDArray[np.float64]) -> Mask:
         found = np.zeros(len(times), bool)
@@ -143,9 +152,20 @@ class Audit:
             self.report.counted[f"sent by {subject.name}"] = len(subject.sent.events)
         self.report.counted["faults"] = len(faults)
 
-    def _windows(self, subject: Subject, *more: str, settle: float = SETTLE_MS) -> Windows:
+    def _windows(self, subject: Subject, *more: str, got: Array | None = None) -> Windows:
         touched = {subject.name, EVERYTHING, *more}
-        return Windows([fault for fault in self._faults if fault.of in touched], _BEFORE_MS, settle)
+        faults = [fault for fault in self._faults if fault.of in touched]
+        if got is None:
+            return Windows(faults, _BEFORE_MS, SETTLE_MS)
+        received = got["received"]
+        place = subject.sent.index(got["point"].astype(np.int64), got["value"].astype(np.int64))
+        true = subject.sent.events["true"][np.maximum(place, 0)].astype(np.float64)
+
+        def lag(began: float) -> float:
+            recent = (place >= 0) & (received <= began) & (received > began - _RECENT_MS)
+            return float((received - true)[recent].max(initial=0.0))
+
+        return Windows(faults, _BEFORE_MS, SETTLE_MS, lag)
 
     def _of_kind(self, kind: str, before: float, after: float, name: str = "") -> Windows:
         chosen = [fault for fault in self._faults if fault.kind == kind and name in ("", fault.of)]
@@ -247,12 +267,15 @@ class Audit:
             text += f"; sent with {event['tag']} at {event['true']}"
         return text
 
-    def missing(self, lives: Mapping[str, list[Array]], since: float, until: float) -> dict[str, Array]:
+    def missing(
+        self, lives: Mapping[str, list[Array]], since: float, until: float, drops: Mapping[str, int]
+    ) -> dict[str, Array]:
         """Events that no life of the subscriber was told, of each device; outside of faults there may be none.
 
         Args:
             lives: what `live` gave for each life, by device.
             since, until: the time in which it was subscribed, ms.
+            drops: datagrams of a device that the system dropped.
         """
         found = {}
         for subject in self._subjects:
@@ -263,10 +286,13 @@ class Audit:
             events = subject.sent.events
             true = events["true"].astype(np.float64)
             absent = ~told & (true >= since) & (true <= until)
-            inside = self._windows(subject).hold(true)
+            inside = self._windows(subject, got=np.concatenate(lives[subject.name])).hold(true)
             self.report.explained[f"not live ({subject.name})"] += int((absent & inside).sum())
             lost = events[absent & ~inside]
-            self._lost(f"not live ({subject.name})", lost)
+            if len(lost) <= drops.get(subject.name, 0):
+                self.report.explained[f"dropped by the system ({subject.name})"] += len(lost)
+            else:
+                self._lost(f"not live ({subject.name})", lost)
             found[subject.name] = events[absent & inside]
         return found
 
@@ -276,7 +302,7 @@ class Audit:
 
     def kept(self, subject: Subject, absent: Array, points: Array, values: Array, sources: Array) -> None:
         """What was not live must be in the history, once; `points`, `values`, `sources` is what the history gave."""
-        inside = (values >= 1) & ~np.isnan(values)
+        inside = values >= 1
         points, values, sources = points[inside].astype(np.int64), values[inside].astype(np.int64), sources[inside]
         place = subject.sent.index(points, values)
         events = subject.sent.events[np.maximum(place, 0)]
@@ -324,7 +350,7 @@ class Audit:
         following[same] = true[nearest[same]]
         superseded = following - true < _CONFLATED_MS
         absent = ~told & (true >= since) & (true <= until)
-        inside = self._windows(subject, BROKER).hold(true)
+        inside = self._windows(subject, BROKER, got=got).hold(true)
         self.report.explained[f"superseded at once (mqtt, {subject.name})"] += int(
             (absent & ~inside & superseded).sum()
         )

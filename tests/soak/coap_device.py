@@ -11,7 +11,7 @@ import aiocoap
 import numpy as np
 from pace import TICK_S, begin, obey, ready
 
-MAX_AGE_S = 4
+MAX_AGE_S = 30
 
 
 def main() -> None:
@@ -23,12 +23,11 @@ def main() -> None:
     observers: dict[int, tuple[bytes, tuple[str, int]]] = {}
     message_id, sequence = 0, time.time_ns() // 1_000_000_000 & 0xFFFFFF  # a device that restarts goes on
 
-    def content(kind: int, token: bytes, mid: int, number: int) -> bytes:
+    def content(kind: int, token: bytes, mid: int, number: int, observed: bool) -> bytes:
         head = bytes((kind | len(token), 0x45)) + mid.to_bytes(2, "big") + token
         # Observe (6), Content-Format (12) text, Max-Age (14)
-        return (
-            head + b"\x63" + sequence.to_bytes(3, "big") + b"\x60" + b"\x21" + bytes((MAX_AGE_S,)) + b"\xff%d" % number
-        )
+        order = b"\x63" + sequence.to_bytes(3, "big") + b"\x60" if observed else b"\xc0"
+        return head + order + b"\x21" + bytes((MAX_AGE_S,)) + b"\xff%d" % number
 
     def send(octets: bytes, to: tuple[str, int]) -> None:
         with contextlib.suppress(BlockingIOError, ConnectionError):  # datagrams get lost
@@ -63,7 +62,7 @@ def main() -> None:
                 observers.pop(point, None)
             sequence = sequence + 1 & 0xFFFFFF
             number = int(ledger.state(np.array([point]), time.time_ns() // 1_000_000)[0])
-            send(content(0x60, request.token, request.mid, number), source)
+            send(content(0x60, request.token, request.mid, number, request.opt.observe == 0), source)
         points = pace.due()
         if len(points):
             numbers = ledger.change(points, 0, pace.now()[1])
@@ -72,7 +71,7 @@ def main() -> None:
                 if point in observers:
                     message_id = message_id + 1 & 0xFFFF
                     token, to = observers[point]
-                    send(content(0x50, token, message_id, number), to)
+                    send(content(0x50, token, message_id, number, True), to)
 
 
 if __name__ == "__main__":

@@ -35,6 +35,7 @@ async def kill_device(field: Field, device: Device) -> None:
     await asyncio.sleep(2)
     device.process.start()
     await device.process.ready()
+    device.process.order(rest=False)
 
 
 async def freeze_device(_field: Field, device: Device) -> None:
@@ -97,10 +98,9 @@ async def disk_full(field: Field, _device: Device) -> None:
 
 
 async def kill_gateway(field: Field, _device: Device) -> None:
-    assert field.client is not None
     field.gateway.end()
+    await field.bereave()
     field.gateway.start()
-    await asyncio.to_thread(field.client.end)
     await field.attend()
 
 

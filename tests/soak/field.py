@@ -34,11 +34,11 @@ opcua: {{port: {opcua}, anonymous: observe, key_bits: 2048}}
 http: {{port: {http}}}
 mqtt: {{port: {broker}, reconnect_min: 0.2, reconnect_max: 1.0, ack_timeout: 5.0}}
 links: {{retry_first: 0.3, retry_most: 1.0}}
-history: {{reserve_mb: 0}}
+history: {{reserve_mb: 0, memory_mb: 128}}
 log: {{level: INFO}}
 """
 _DEVICES = {
-    "iec104": "protocol: iec104, host: 127.0.0.1, port: {port}, t1: 4 s, t2: 1 s, t3: 3 s, t0: 4 s",
+    "iec104": "protocol: iec104, host: 127.0.0.1, port: {port}, t1: 4 s, t2: 1 s, t3: 3 s, t0: 4 s, k: 64, w: 32",
     "iec61850": "protocol: iec61850, host: 127.0.0.1, port: {port}, ied: SOAK, idle: 3 s, integrity: 600 s",
     "coap": "protocol: coap, uri: 'coap://127.0.0.1:{port}', ack_timeout: 0.5 s, timeout: 4 s, keepalive: 3 s",
     "dlms": "protocol: dlms, host: 127.0.0.1, push: {{listen: '127.0.0.1:{port}', only: true, rate: 6000, silence: 5 s,"
@@ -248,6 +248,8 @@ class Field:
         await self.mqtt.ready()
         self.gateway.start()
         await self.attend()
+        for device in self.devices.values():
+            device.process.order(rest=False)
 
     def _write(self) -> None:
         ports = {"opcua": self.gateway.opcua, "http": self.gateway.http, "broker": self.broker.port}
@@ -275,6 +277,13 @@ class Field:
         )
         self.client.start()
         await self.client.ready()
+
+    async def bereave(self) -> None:
+        """The gateway has been killed: its client takes what is still under way, then goes."""
+        assert self.client is not None
+        client = self.client
+        await until(lambda: not client.running, what="the client notices that the gateway is gone")
+        client.end()
 
     async def leave(self) -> None:
         """The client goes as it should; what it got is in its file."""

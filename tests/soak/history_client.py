@@ -18,10 +18,10 @@ def _time(ms: float) -> datetime:
 async def read(
     client: Client, nodes: list[str], begin: float, end: float
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    """Values of some nodes between two times (ms since 1970).
+    """Good values of some nodes between two times (ms since 1970).
 
     Returns:
-        Positions in `nodes`, values (NaN for none) and source times (ms).
+        Positions in `nodes`, values and source times (ms).
     """
     details = ua.ReadRawModifiedDetails(
         IsReadModified=False, StartTime=_time(begin), EndTime=_time(end), NumValuesPerNode=_VALUES, ReturnBounds=False
@@ -44,9 +44,9 @@ async def read(
             for (n, _), result in zip(waiting, results, strict=True):
                 result.StatusCode.check()
                 for value in result.HistoryData.DataValues:
-                    number = value.Value.Value if value.Value is not None else None
-                    source = value.SourceTimestamp.replace(tzinfo=UTC).timestamp() * 1000
-                    found.append((n, float("nan") if number is None else float(number), source))
+                    if value.StatusCode is None or value.StatusCode.value == 0:
+                        source = value.SourceTimestamp.replace(tzinfo=UTC).timestamp() * 1000
+                        found.append((n, float(value.Value.Value), source))
                 if result.ContinuationPoint:
                     further.append((n, result.ContinuationPoint))
             waiting = further

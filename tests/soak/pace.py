@@ -22,14 +22,14 @@ class Pace:
 
     Attributes:
         clock_ms: how far the device's clock is ahead.
-        rests: nothing changes any more.
+        rests: nothing changes, as before the first order.
     """
 
     def __init__(self, points: int, rate: float) -> None:
         self._points, self._rate = points, rate
         self._next, self._owed, self._last = 0, 0.0, time.monotonic()
         self.clock_ms = 0
-        self.rests = False
+        self.rests = True
 
     def _flow(self) -> None:
         now = time.monotonic()

@@ -26,6 +26,7 @@ from soak.audit import Audit, Sent, Subject
 from soak.faults import log, schedule, strike
 from soak.field import Field
 from soak.ledger import GOT, SENT, read
+from soak.wires import DatagramWire
 
 MINUTES = float(os.environ.get("TWIN_SOAK_MINUTES", "5"))
 RATE = float(os.environ.get("TWIN_SOAK_RATE", "5000"))
@@ -127,7 +128,8 @@ async def _audit(field: Field, folder: Path, faults: list[Any], since: float, un
     for life in range(1, field.lives + 1):
         for name, got in audit.live("opcua", read(folder / f"opcua-{life}.got", GOT)).items():
             lives[name].append(got)
-    absent = audit.missing(lives, since, until)
+    drops = {name: device.wire.drops for name, device in field.devices.items() if isinstance(device.wire, DatagramWire)}
+    absent = audit.missing(lives, since, until, drops)
     mirrored = audit.live("mqtt", read(folder / "mqtt.got", GOT), "broker")
     async with Client(f"opc.tcp://127.0.0.1:{field.gateway.opcua}", timeout=60) as client:
         for subject in subjects:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
+from pathlib import Path
 from typing import Any
 
 _CHUNK = 65_536
@@ -157,13 +158,16 @@ class DatagramWire(Wire):
         self._near: Any = None
         self._far: dict[tuple[str, int], asyncio.DatagramTransport] = {}
         self._silent = False
+        self._drops: dict[tuple[int, str], int] = {}
 
     async def start(self) -> None:
         loop = asyncio.get_running_loop()
         self._near, _ = await loop.create_datagram_endpoint(lambda: _Ear(self._up), local_addr=("127.0.0.1", 0))
-        self.port = self._near.get_extra_info("sockname")[1]
+        self.port = self._port_of(self._near)
+        self._watch = asyncio.create_task(self._watch_drops())
 
     async def stop(self) -> None:
+        self._watch.cancel()
         for each in (self._near, *self._far.values()):
             each.close()
         await asyncio.sleep(0)
@@ -173,6 +177,25 @@ class DatagramWire(Wire):
 
     def speak(self) -> None:
         self._silent = False
+
+    @property
+    def drops(self) -> int:
+        """Datagrams that the system has dropped so far because nobody read them in time, on both sides of the wire."""
+        return sum(self._drops.values())
+
+    async def _watch_drops(self) -> None:
+        while True:
+            ports = {self.port, self.device, *(port for _, port in self._far), *map(self._port_of, self._far.values())}
+            for line in Path("/proc/net/udp").read_text().splitlines()[1:]:
+                fields = line.split()
+                port = int(fields[1].rpartition(":")[2], 16)
+                if port in ports and int(fields[-1]):
+                    self._drops[port, fields[9]] = int(fields[-1])  # a socket is known by its inode
+            await asyncio.sleep(0.2)
+
+    @staticmethod
+    def _port_of(transport: Any) -> int:
+        return int(transport.get_extra_info("sockname")[1])
 
     def _up(self, octets: bytes, source: tuple[str, int]) -> None:
         self._pass(self._forward, octets, source)
