@@ -156,8 +156,8 @@ class Outages:
             if node == self._gateway:
                 text = f"The gateway reaches none of its {children} links and devices"
             elif node in ways:
-                behind = len(ways[node].links)
-                text = f"Nothing answers behind {ways[node].name}: {behind} links are unreachable; {ways[node].reason}"
+                way = ways[node]
+                text = f"Nothing answers behind {way.name}: {len(way.links)} links are unreachable; {way.reason}"
             elif node in links:
                 text = f"Link {links[node].name} is down: {links[node].reason or 'no connection'}"
                 if children:
