@@ -10,6 +10,7 @@ from peers.waiting import until
 
 from address_space.addcause import AddCause
 from address_space.quality import Quality, StatusCode
+from twin_gateway.drivers.iec61850 import driver
 from twin_gateway.drivers.iec61850.association import Association, Peer
 from twin_gateway.drivers.iec61850.blocks import all_states
 from twin_gateway.drivers.iec61850.discovery import read_model
@@ -121,6 +122,28 @@ async def test_block_is_free_again_for_others_when_the_driver_stops(peer, tmp_pa
             await bed.ready()
             assert bed.link.counters["blocks_enabled"] == 2
             assert bed.link.counters["blocks_refused"] == 0
+
+
+async def test_gateway_for_which_no_instance_is_left_polls_until_one_is(peer, tmp_path, monkeypatch):
+    monkeypatch.setattr(driver, "_FIRST_RETRY", 0.2)
+    point = "LD0/MMXU1.TotW"  # in the data set of one block only, with three instances
+
+    def bed(number):
+        return Bed(port_of(peer), tmp_path / str(number), only={point}, data_sets=False)
+
+    async with bed(1) as first, bed(2) as second:
+        await asyncio.gather(first.ready(point), second.ready(point))
+        async with bed(3) as third:
+            await third.ready(point)
+            fourth = bed(4)
+            async with fourth:
+                await fourth.ready(point)
+                assert fourth.link.counters["blocks_enabled"] == 0
+                third.task.cancel()
+                await until(
+                    lambda: fourth.link.counters["blocks_enabled"] == 1, what="the instance that has become free"
+                )
+                await until(lambda: fourth.link.counters["reports"] > 0, what="its report")
 
 
 async def test_second_gateway_takes_another_instance_of_the_block(peer, tmp_path):
