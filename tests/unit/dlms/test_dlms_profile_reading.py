@@ -226,3 +226,26 @@ async def test_a_replaced_meter_is_known_only_once_what_was_kept_of_the_old_one_
     assert await again.check(meter)
     again.keep()
     assert not await Identity(path).check(meter)
+
+
+@pytest.mark.parametrize("period", [1 << 63, 900])
+@pytest.mark.parametrize(
+    "now",
+    [
+        datetime(1, 1, 1, tzinfo=UTC),
+        datetime(2026, 11, 23, 12, tzinfo=UTC),
+        datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC),
+    ],
+)
+async def test_times_and_periods_beyond_reason_cost_an_error_at_most(tmp_path, reading, period, year):
+    now = datetime(year, 1, 1, tzinfo=UTC) if year < 9999 else datetime.max.replace(tzinfo=UTC)
+    meter = Meter(now, period=period, capacity=1 << 62)
+    meter.shape[3] = CAPTURED
+    profiles = reader(tmp_path, reading)
+    await profiles.read(meter, [POINT])
+    assert meter.counters["profile_errors"] == (year != 2026)
+    last = encode_date_time(datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC))
+    meter.meter_now = datetime(2026, 11, 23, 12, tzinfo=UTC)
+    await profiles.read(meter, [POINT])
+    assert profiles.pushed(meter, NAME, [[last, 1], [None, 2]])
+    assert meter.values[-1] == 1.0 and meter.counters["profile_rows_unreadable"] == 1

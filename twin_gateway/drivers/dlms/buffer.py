@@ -29,6 +29,8 @@ MOST_ROWS = 10_000
 """Rows taken of a buffer that can only be read by number."""
 _TWICE = timedelta(hours=2)
 """From the beginning of the hour that comes twice to its end."""
+_LONGEST_PERIOD_S = 10 * 366 * 86_400
+_LONGEST_BUFFER_S = 100 * 366 * 86_400
 _SET_BACK = timedelta(seconds=60)
 """A position so far ahead of the meter's clock means that the clock was set back."""
 
@@ -40,7 +42,7 @@ class Shape:
     Attributes:
         captured: its columns.
         clock: column of the time; -1 when there is none.
-        period: seconds between two rows; 0 when rows come with events, or when it is unknown.
+        period: seconds between two rows; 0 when rows come with events, or when it is unknown or beyond reason.
         capacity: rows kept; 0 when unknown.
         newest_first: row 1 is the newest.
     """
@@ -79,7 +81,10 @@ def shape_of(capture_objects: Value, period: object = 0, capacity: object = 0, s
     captured = captured_of(capture_objects)
     clock = Attribute(obis.CLOCK, obis.CLOCK_LN, 2)
     at = captured.index(clock) if clock in captured else -1
-    return Shape(captured, at, _natural(period), _natural(capacity), sort == _NEWEST_FIRST)
+    seconds = _natural(period)
+    return Shape(
+        captured, at, seconds if seconds <= _LONGEST_PERIOD_S else 0, _natural(capacity), sort == _NEWEST_FIRST
+    )
 
 
 def _natural(value: object) -> int:
@@ -154,7 +159,7 @@ def new_rows(buffer: Value, shape: Shape, position: Position, rules: Rules, afte
             continue
         cell = cells[shape.clock]
         if cell is None and previous is not None and shape.period:
-            time: MeterTime | None = MeterTime(previous + timedelta(seconds=shape.period))
+            time = _next(previous, shape.period)
         else:
             time = zone_time(cell, rules.zone, rules.sign, previous)
         if time is None or time.utc is None:
@@ -178,6 +183,13 @@ def new_rows(buffer: Value, shape: Shape, position: Position, rules: Rules, afte
         else:
             piece.known += 1
     return piece
+
+
+def _next(moment: datetime, period: int) -> MeterTime | None:
+    try:
+        return MeterTime(moment + timedelta(seconds=period))
+    except OverflowError:
+        return None
 
 
 def _array(buffer: Value) -> list[Value]:
@@ -232,6 +244,12 @@ class Buffer:
             DlmsError: the meter refused or answered nonsense.
             OSError: the connection ended.
         """
+        try:
+            return await self._read(contact)
+        except OverflowError as error:
+            raise MalformedApduError(f"the meter's clock is beyond reason: {error}") from error
+
+    async def _read(self, contact: Contact) -> Piece:
         position, shape = self.position, self.shape
         asked, now = datetime.now(UTC), contact.meter_now
         if position.until is not None and position.until > now + _SET_BACK:
@@ -275,7 +293,8 @@ class Buffer:
             start -= _TWICE
         if self.shape.period and self.shape.capacity:
             # Nothing older is there any more; asking for it would only take time.
-            start = max(start, now - timedelta(seconds=self.shape.period * (self.shape.capacity + 1)))
+            kept = min(self.shape.period * (self.shape.capacity + 1), _LONGEST_BUFFER_S)
+            start = max(start, now - timedelta(seconds=kept))
         return start
 
     def _overwritten(self, start: datetime) -> tuple[datetime, datetime] | None:
