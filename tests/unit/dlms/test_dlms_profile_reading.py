@@ -229,14 +229,7 @@ async def test_a_replaced_meter_is_known_only_once_what_was_kept_of_the_old_one_
 
 
 @pytest.mark.parametrize("period", [1 << 63, 900])
-@pytest.mark.parametrize(
-    "now",
-    [
-        datetime(1, 1, 1, tzinfo=UTC),
-        datetime(2026, 11, 23, 12, tzinfo=UTC),
-        datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC),
-    ],
-)
+@pytest.mark.parametrize("year", [1, 2026, 9999])
 async def test_times_and_periods_beyond_reason_cost_an_error_at_most(tmp_path, reading, period, year):
     now = datetime(year, 1, 1, tzinfo=UTC) if year < 9999 else datetime.max.replace(tzinfo=UTC)
     meter = Meter(now, period=period, capacity=1 << 62)
