@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+import aiocoap
 import pytest
 from peers.coap.rig import PEER, Peer, Recorder, free_port, point, running
 
@@ -90,6 +91,25 @@ async def test_a_server_that_lost_its_window_is_answered_with_its_echo(tmp_path:
     ):
         await recorder.until(lambda: 1 in recorder.last and recorder.counters["notifications"] >= 1)
     assert recorder.counters["echo_requests"] == 1
+
+
+async def test_a_forged_notification_ends_nothing(tmp_path: Path, recorder: Recorder) -> None:
+    async with (
+        server(tmp_path / "peer") as port,
+        running(device := protected(port, point(1, "/value")), recorder),
+    ):
+        await recorder.until(lambda: recorder.counters["notifications"] >= 1)
+        session = device._session
+        assert session is not None
+        client, (observation,) = session.client, session._observations.values()
+        forged = aiocoap.Message(code=aiocoap.CHANGED, payload=b"x" * 20, observe=99_999)
+        forged.opt.oscore = b"\x01\x7f"
+        forged.mtype, forged.mid, forged.token = aiocoap.NON, 9, observation._token
+        client._interface.token_interface.message_interface._received_datagram(client._remote, forged.encode())
+        assert recorder.counters["oscore_errors"] == 1
+        seen = recorder.counters["notifications"]
+        await recorder.until(lambda: recorder.counters["notifications"] >= seen + 3)
+    assert recorder.counters["requests"] == 1, "no need to register anew"
 
 
 async def test_a_wrong_secret_ends_in_bounded_time_with_a_sentence(tmp_path: Path, recorder: Recorder) -> None:

@@ -6,8 +6,9 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
-from aiocoap import Message
+from aiocoap import CONTENT, NON, Message
 from peers.coap.rig import Recorder, free_port, point
+from peers.coap.rig import running as running_device
 from peers.waiting import patient
 
 from twin_gateway.drivers.coap.client import Client
@@ -67,14 +68,9 @@ async def raw() -> AsyncIterator[RawDevice]:
 @contextlib.asynccontextmanager
 async def running(raw: RawDevice, recorder: Recorder, **config: Any) -> AsyncIterator[asyncio.Task[None]]:
     settings = {"uri": f"coap://127.0.0.1:{raw.port}", "timeout": 1.0, "keepalive": None, **config}
-    task = asyncio.create_task(CoapDriver("sensor", CoapConfig(**settings), [point(1, "/t")]).run(recorder))
-    try:
+    async with running_device(CoapDriver("sensor", CoapConfig(**settings), [point(1, "/t")]), recorder) as task:
         await recorder.until(lambda: 1 in recorder.last)
         yield task
-    finally:
-        task.cancel()
-        with contextlib.suppress(asyncio.CancelledError, LinkLost):
-            await task
 
 
 async def test_older_notifications_are_dropped_and_counted_also_where_the_number_wraps(
@@ -220,3 +216,95 @@ async def test_a_command_is_refused_and_never_sent(raw: RawDevice) -> None:
     assert not outcome.good
     assert not outcome.sent
     assert raw.requests == []
+
+
+async def test_a_notification_whose_blocks_do_not_come_is_asked_for_again(raw: RawDevice, recorder: Recorder) -> None:
+    async with running(raw, recorder):
+        token = raw.requests[0].token
+        more = Message(code=CONTENT, payload=b"x" * 64, observe=2, block2=(0, True, 2))
+        more.mtype, more.mid, more.token = NON, 9, token
+        raw.text = b"5"  # what follows is no block of it: it has changed already
+        raw.send(more.encode())
+        await recorder.until(lambda: recorder.last[1][0] == 5)
+    assert recorder.counters["block_errors"] == 1
+
+
+class Stream(asyncio.Protocol):
+    """A device on TCP (RFC 8323): answers each GET with `21` and Observe 1, then says what a test wants."""
+
+    def connection_made(self, transport: Any) -> None:
+        self.transport = transport
+        self.token = b""
+        transport.write(b"\x00\xe1")
+
+    def data_received(self, data: bytes) -> None:
+        while data:
+            length, token = data[0] >> 4, data[0] & 0x0F
+            extended = {13: 1, 14: 2}.get(length, 0)
+            length = length if not extended else int.from_bytes(data[1 : 1 + extended], "big") + (13, 269)[extended - 1]
+            frame, data = data[1 + extended : 2 + extended + token + length], data[2 + extended + token + length :]
+            if frame[0] == 1:
+                self.token = frame[1 : 1 + token]
+                self.say(b"\x61\x01\xff21")
+
+    def say(self, rest: bytes, code: int = 0x45) -> None:
+        size = len(rest)
+        head = (
+            bytes((size << 4 | len(self.token),))
+            if size < 13
+            else bytes((0xF0 | len(self.token),)) + (size - 65805).to_bytes(4, "big")
+        )
+        self.transport.write(head + bytes((code,)) + self.token + rest)
+
+
+@contextlib.asynccontextmanager
+async def stream(recorder: Recorder) -> AsyncIterator[tuple[Stream, asyncio.Task[None]]]:
+    devices: list[Stream] = []
+
+    def made() -> Stream:
+        devices.append(Stream())
+        return devices[-1]
+
+    server = await asyncio.get_running_loop().create_server(made, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    config = CoapConfig(uri=f"coap+tcp://127.0.0.1:{port}", timeout=2.0, keepalive=None)
+    try:
+        async with running_device(CoapDriver("sensor", config, [point(1, "/t")]), recorder) as task:
+            await recorder.until(lambda: 1 in recorder.last)
+            yield devices[0], task
+    finally:
+        server.close()
+        await server.wait_closed()
+
+
+async def test_a_device_that_closes_its_tcp_connection_is_said_to_have_done_so(recorder: Recorder) -> None:
+    async with stream(recorder) as (device, task):
+        device.transport.close()
+        with pytest.raises(LinkLost, match="the device closed the connection"):
+            await task
+
+
+async def test_a_damaged_stream_costs_one_count_and_the_connection(recorder: Recorder) -> None:
+    async with stream(recorder) as (device, task):
+        device.token = b""
+        device.say(b"\xb1\xff")  # a path that is not UTF-8
+        with pytest.raises(LinkLost):
+            await task
+    assert recorder.counters["malformed_datagrams"] == 1
+
+
+async def test_a_notification_larger_than_the_limit_is_counted_and_the_connection_stays(recorder: Recorder) -> None:
+    async with stream(recorder) as (device, task):
+        device.say(b"\x61\x02\xff" + b"x" * 70_000)
+        device.say(b"\x61\x03\xff22")
+        await recorder.until(lambda: recorder.last[1][0] == 22)
+        assert not task.done()
+    assert recorder.counters["block_errors"] == 1
+
+
+async def test_requests_of_a_device_on_tcp_are_ignored_and_counted(recorder: Recorder) -> None:
+    async with stream(recorder) as (device, task):
+        for _ in range(20):
+            device.say(b"\xb1x", code=1)
+        await recorder.until(lambda: recorder.counters["requests_ignored"] == 20)
+        assert not task.done()

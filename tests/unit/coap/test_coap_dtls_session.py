@@ -51,6 +51,10 @@ def test_damaged_datagrams_are_dropped_or_end_the_handshake() -> None:
     assert ended < 300
 
 
+def test_an_empty_datagram_says_nothing() -> None:
+    assert session().receive(b"") == []
+
+
 def test_files_that_are_missing_are_named(tmp_path: object) -> None:
     files = TlsConfig(ca=f"{tmp_path}/ca.pem", certificate=f"{tmp_path}/c.pem", key=f"{tmp_path}/k.pem")
     with pytest.raises(OSError, match="tls: the certificate, key, ca or crl cannot be used"):

@@ -144,3 +144,22 @@ def test_a_point_that_the_payload_lacks_leaves_the_others_alone() -> None:
 )
 def test_observe_numbers_are_ordered_on_their_circle(old: int, new: int, later: bool) -> None:
     assert newer(old, new) is later
+
+
+@pytest.mark.parametrize(
+    ("payload", "form", "text"),
+    [
+        (b"007", 0, "007"),
+        (b"1.10", 0, "1.10"),
+        (b"on", 0, "on"),
+        (b"0x10", None, "0x10"),
+        (b"true", 50, "true"),
+        (b'"1.10"', 50, "1.10"),
+    ],
+)
+def test_a_text_point_has_what_the_device_wrote(payload: bytes, form: int | None, text: str) -> None:
+    made = Resource(Key("/version", None), None)
+    made.add(BoundPoint(0, "p0", "VSS", ValueType.STRING, {"path": "/version"}))
+    live, _, errors = take(made, Response(205, payload, form, None, NOW, 1.0, observed=True))
+    assert errors == []
+    assert [sample.text for sample in live.texts] == [text]

@@ -302,8 +302,7 @@ class Client:
                         answer = self.protection.opened(answer, bound)
                     except OscoreError as error:
                         self._count("oscore_errors", 1)
-                        receive(error)
-                        return False
+                        return receive(error) and not happened.is_last
                 if echo_allowed and answer.code == _UNAUTHORIZED and answer.opt.echo is not None:
                     self._count("echo_requests", 1)
                     again = asking.copy()

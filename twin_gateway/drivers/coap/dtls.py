@@ -64,6 +64,7 @@ class Session:
         self.established = False
         context = SSL.Context(SSL.DTLS_METHOD)
         context.set_min_proto_version(_DTLS_1_2)
+        context.set_options(SSL.OP_NO_RENEGOTIATION)  # a lost association begins with a new one
         if security.key is not None:
             context.set_cipher_list(_PSK_SUITES)
             self._set_key(context, security.identity, security.key)
@@ -114,6 +115,8 @@ class Session:
         Raises:
             DtlsError: the other side refused the handshake or ended the association.
         """
+        if not datagram:
+            return []
         self._connection.bio_write(datagram)
         if not self.established:
             self._shake()

@@ -11,6 +11,7 @@ import aiocoap
 from twin_gateway.drivers.contract import LinkLost
 
 from .client import Client, Receive, Response, response_of, say
+from .oscore import OscoreError
 from .transport import Count
 
 _ORDER_SECONDS = 128.0  # RFC 7641 3.4: older than this, the number says nothing any more
@@ -28,7 +29,18 @@ class Observation:
     Older notifications that arrive late are dropped and counted (`notifications_reordered`); over TCP order is given.
     """
 
-    def __init__(self, client: Client, path: str, accept: int | None, receive: Receive, count: Count) -> None:
+    def __init__(
+        self,
+        client: Client,
+        path: str,
+        accept: int | None,
+        receive: Receive,
+        count: Count,
+        *,
+        incomplete: Callable[[], None] = lambda: None,
+    ) -> None:
+        """An observation that is not registered yet; `incomplete` hears of notifications that lack blocks."""
+        self._incomplete = incomplete
         self._client = client
         self._path = path
         self._accept = accept
@@ -99,6 +111,8 @@ class Observation:
     def _notified(self, happened: aiocoap.Message | Exception, token: bytes) -> bool:
         if token != self._token:
             return False
+        if isinstance(happened, OscoreError):
+            return True  # RFC 8613 8.4: whoever sent it, the observation is as it was
         if isinstance(happened, Exception):
             self.active = False
             return False
@@ -121,7 +135,10 @@ class Observation:
         if block is not None and block.more:
             self._fetch_rest(happened)
         else:
-            self._receive(response_of(happened, bytes(happened.payload)))
+            try:
+                self._receive(response_of(happened, bytes(happened.payload)))
+            except ValueError:
+                self._count("block_errors", 1)
         return self.active
 
     def _fetch_rest(self, first: aiocoap.Message) -> None:
@@ -136,5 +153,6 @@ class Observation:
                 self._receive(await self._client.complete(self._path, self._accept, first))
         except (TimeoutError, ValueError):
             self._count("block_errors", 1)
+            self._incomplete()
         except LinkLost:
             pass  # the client itself has been told, and its owner ends the association

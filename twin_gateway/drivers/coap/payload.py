@@ -36,11 +36,13 @@ class Reading:
         value: number, boolean, text or octets, as the device sent it.
         unit: SenML unit symbol, None when the payload says nothing.
         time: seconds since 1970 UTC, None when the payload gives no time.
+        text: what the device wrote where it wrote plain text; `value` is what that could mean.
     """
 
     value: senml.Scalar
     unit: str | None = None
     time: float | None = None
+    text: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +90,7 @@ class Document:
         """
         self._records: list[senml.Record] | None = None
         self._tree: object = None
+        self._text: str | None = None
         self._octets: dict[tlv.Path, bytes] | None = None
         self._asked = asked
         if len(payload) > senml.MAX_PAYLOAD:
@@ -104,7 +107,8 @@ class Document:
             elif content_format == OCTETS and len(asked) >= 3:
                 self._octets = {asked: payload}
             elif content_format == TEXT:
-                self._tree = _from_text(payload)
+                self._text = _text_of(payload)
+                self._tree = _from_text(self._text)
             elif content_format == JSON:
                 self._tree = senml.json_value(payload)
             elif content_format == CBOR:
@@ -128,7 +132,7 @@ class Document:
             return self._from_records(self._records, selector)
         if selector.name is not None:
             raise PayloadError(f"not a SenML pack, so it has no record {selector.name!r}")
-        return [Reading(_scalar(_walk(self._tree, selector.pointer or "")))]
+        return [self._reading(_walk(self._tree, selector.pointer or ""), None)]
 
     def _of_object(self, selector: Selector) -> list[Reading]:
         """The readings of a resource, with the unit that its object tells or has."""
@@ -152,7 +156,10 @@ class Document:
             raise PayloadError(f"resource {text}: {error}") from error
         if self._asked != path:
             raise PayloadError(f"the payload is one value and not object instance {path[0]}/{path[1]}")
-        return [Reading(_scalar(self._tree), about.unit)]
+        return [self._reading(self._tree, about.unit)]
+
+    def _reading(self, value: object, unit: str | None) -> Reading:
+        return Reading(_scalar(value), unit, None, self._text)
 
     def _told_unit(self, path: tlv.Path) -> str | None:
         """What resource 5701 of the same object instance says of the unit of its values."""
@@ -220,11 +227,14 @@ def _guess(payload: bytes, *, senml_wanted: bool) -> int:
     return SENML_JSON if payload.lstrip()[:1] in (b"[", b"{") else SENML_CBOR
 
 
-def _from_text(payload: bytes) -> object:
+def _text_of(payload: bytes) -> str:
     try:
-        text = payload.decode("utf-8").strip()
+        return payload.decode("utf-8").strip()
     except UnicodeDecodeError as error:
         raise PayloadError("text is not UTF-8") from error
+
+
+def _from_text(text: str) -> object:
     if "_" in text:
         return text  # Python would read 1_000 as a number
     try:

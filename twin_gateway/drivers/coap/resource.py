@@ -127,7 +127,7 @@ class Feed:
         """(delivered value, quality word) of a reading."""
         point, value = self.point, reading.value
         if point.value_type is ValueType.STRING:
-            return (value.hex() if isinstance(value, bytes) else str(value)), 0
+            return _worded(reading), 0
         if isinstance(value, str):
             if value.lower() not in _WORDS:
                 raise PayloadError(f"{value[:40]!r} is no value of a {point.cdc}")
@@ -330,6 +330,16 @@ def resources_of(points: Iterable[BoundPoint], config: Any, known: dict[Key, Res
         if resource is None:
             resource = known[key] = Resource(key, config.poll)
         resource.add(point)
+
+
+def _worded(reading: Reading) -> str:
+    """A reading as text: what the device wrote, words of JSON for booleans, hexadecimal digits for octets."""
+    value = reading.value
+    if reading.text is not None:
+        return reading.text
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return value.hex() if isinstance(value, bytes) else str(value)
 
 
 def _ticks(seconds: float | None) -> int:

@@ -207,7 +207,12 @@ class Session:
             def received(response: Response) -> None:
                 self._receive(resource, response)
 
-            observation = Observation(self.client, path, accept, received, self._link.count)
+            def incomplete() -> None:
+                self._note(f"{path}: a notification came in blocks that could not be fetched")
+                self._forced.add(resource)
+                self._failed(resource)
+
+            observation = Observation(self.client, path, accept, received, self._link.count, incomplete=incomplete)
             self._observations[resource] = observation
         return await observation.register()
 

@@ -20,6 +20,7 @@ import struct
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import aiocoap
@@ -38,6 +39,7 @@ RECEIVE_BUFFER = 4 * 1024 * 1024
 _SO_MEMINFO = 55  # Linux: nine counters of the socket, the last one counts drops
 _MEMINFO_WORDS = 9
 _COAPS_PORT = 5684
+_MOST_UNREAD = 4 * 1024 * 1024  # octets that a device may leave unread in a TCP connection
 _log = logging.getLogger(__name__)
 
 Count = Callable[[str, int], None]
@@ -168,10 +170,10 @@ class _SecurePeer(_Peer):
 
     scheme = "coaps"
     uri_base = property(lambda self: "coaps://" + self.hostinfo)
-    session: dtls.Session
 
-    def __init__(self, ready: Callable[[], None], interface: Any, address: Endpoint) -> None:
+    def __init__(self, session: dtls.Session, ready: Callable[[], None], interface: Any, address: Endpoint) -> None:
         super().__init__(ready, interface, address)
+        self.session = session
         self._timer: asyncio.TimerHandle | None = None
         self._agreed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
@@ -287,7 +289,7 @@ class _Pool(_DatagramClientSocketpoolSimple6):  # type: ignore[misc]  # aiocoap 
                         sock.recv(1)
             wire.connected(Flow(Carrier.UDP, sock.getsockname()[:2], sock.getpeername()[:2]))
             ready = self._loop.create_future()
-            kind_of_peer = _Peer if session is None else _SecurePeer
+            kind_of_peer = _Peer if session is None else partial(_SecurePeer, session)
             _, peer = await self._loop.create_datagram_endpoint(
                 lambda: kind_of_peer(lambda: ready.set_result(None), self._message_interface, sockaddr), sock=sock
             )
@@ -300,13 +302,11 @@ class _Pool(_DatagramClientSocketpoolSimple6):  # type: ignore[misc]  # aiocoap 
         await ready
         peer.sock = sock
         peer.traffic = wire.traffic
-        if session is not None:
-            peer.session = session
-            try:
-                await peer.established(wire.timeout)
-            except BaseException:
-                await peer.shutdown()
-                raise
+        try:
+            await peer.established(wire.timeout)
+        except BaseException:
+            await peer.shutdown()
+            raise
         return peer  # type: ignore[no-any-return]  # aiocoap has no types
 
 
@@ -371,7 +371,14 @@ class _StreamPeer(TcpConnection):  # type: ignore[misc]  # aiocoap has no types
 
     def data_received(self, data: bytes) -> None:
         self.wire.traffic(False, data)
-        super().data_received(data)
+        try:
+            super().data_received(data)
+        except Exception as error:  # as for datagrams; what follows in the stream cannot be trusted any more
+            self.wire.count("malformed_datagrams", 1)
+            _log.debug("stream of %s cannot be used: %r", self.hostinfo, error)
+            self.abort("Failed to parse message")
+        if self._transport.get_write_buffer_size() > _MOST_UNREAD:
+            self._transport.abort()  # it asks (pings) and does not read the answers
 
 
 class _Shown:
@@ -402,6 +409,17 @@ class _Stream(TCPClient):  # type: ignore[misc]  # aiocoap has no types
     def send_message(self, message: aiocoap.Message, messageerror_monitor: Any) -> None:
         _leaves(message)
         super().send_message(message, messageerror_monitor)
+
+    def _dispatch_incoming(self, connection: Any, message: aiocoap.Message) -> None:
+        if message.code.is_request():
+            self._wire.count("requests_ignored", 1)
+            return
+        super()._dispatch_incoming(connection, message)
+
+    def _dispatch_error(self, connection: Any, error: Exception | None) -> None:
+        if error is None and self._tokenmanager is not None:
+            error = ConnectionResetError("the device closed the connection")
+        super()._dispatch_error(connection, error)
 
     async def _spawn_protocol(self, message: Any) -> Any:
         host, port = aiocoap.util.hostportsplit(message.unresolved_remote)
