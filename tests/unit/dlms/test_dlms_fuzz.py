@@ -21,7 +21,7 @@ from twin_gateway.drivers.dlms.acse import (
 from twin_gateway.drivers.dlms.association import Limits
 from twin_gateway.drivers.dlms.axdr import Tag, decode, encode
 from twin_gateway.drivers.dlms.block_transfer import GeneralBlock
-from twin_gateway.drivers.dlms.ciphering import Ciphering, Counter, Key, Protection
+from twin_gateway.drivers.dlms.ciphering import Ciphering, Counter, Key, Protection, counter_of
 from twin_gateway.drivers.dlms.clock import decode_date_time
 from twin_gateway.drivers.dlms.errors import DlmsError
 from twin_gateway.drivers.dlms.hdlc import LLC_RESPONSE, Address, Frame, FrameReader, Parameters, information_control
@@ -167,6 +167,7 @@ def decoders(octets):
     yield lambda: Parameters.decode(octets)
     yield lambda: decode_date_time(octets[:12])
     yield lambda: ciphering(OURS, THEIRS, _PROTECTIONS[0]).unprotect(octets)
+    yield lambda: counter_of(octets)
     yield lambda: Deframer(4096).feed(octets)
     yield lambda: reader.feed(octets)
     yield lambda: line.feed(octets)

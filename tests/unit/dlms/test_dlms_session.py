@@ -7,6 +7,7 @@ import pytest
 
 from twin_gateway.drivers.dlms import obis
 from twin_gateway.drivers.dlms.acse import PROPOSED_SHORT, AssociationRequest, Mechanism
+from twin_gateway.drivers.dlms.association import Limits
 from twin_gateway.drivers.dlms.axdr import Tag, encode
 from twin_gateway.drivers.dlms.errors import DlmsError
 from twin_gateway.drivers.dlms.hdlc import Address, Parameters
@@ -94,6 +95,35 @@ async def test_a_reading_that_waits_for_a_command_leaves_its_place_at_the_host_t
         for task in (command, reading):
             with pytest.raises(ConnectionError):
                 await task
+
+
+@pytest.mark.parametrize("window", [0, 3])
+async def test_a_meter_that_talks_of_other_things_does_not_put_its_answer_off(window):
+    association = ServerAssociation(Meter("1", {}), Access(16, block_window=window))
+    loop = asyncio.get_running_loop()
+    talking = []
+
+    def answers(client, apdu):
+        if apdu[0] != 0xC0:
+            return [association.handle(client, apdu)]
+        talking.append(asyncio.create_task(talk()))
+        return []
+
+    async def talk():
+        while not session.closed.done():
+            session._wire.data_received(frame(1, 16, b"\x0f\x00\x00\x00\x01\x00\x00"))
+            await asyncio.sleep(0.05)
+
+    async with meter_that(answers) as port:
+        client = LogicalNameAssociation(limits=Limits(block_window=window))
+        session = await Session.connect(Peer("127.0.0.1", port, 16, 1), client, pace=Pace(Host(1)), answer_within=0.3)
+        started = loop.time()
+        with pytest.raises(TimeoutError, match=r"within 0\.3 s"):
+            async with asyncio.timeout(5.0):
+                await session.do(session.association.get(SWITCH))
+        assert loop.time() - started < 3.0
+        assert client.counters.notifications >= 2
+        await asyncio.gather(*talking)
 
 
 def station_with_short_names(objects):
@@ -190,7 +220,7 @@ async def test_no_piece_of_the_password_is_captured_however_the_frames_cut_it(si
     wire.connection_made(transport)
     await wire.set_up(1.0)
     wire.send(request)
-    assert await wire.receive(1.0) == b"\x61\x00"
+    assert await wire.receive(1.0, asyncio.get_running_loop().time()) == b"\x61\x00"
     assert arrived[-1] == request
     kept = b" ".join(heard.octets)
     pieces = [PASSWORD[at : at + 2] for at in range(len(PASSWORD) - 1)]

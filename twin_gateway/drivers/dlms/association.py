@@ -24,7 +24,7 @@ from twin_gateway.drivers.dlms.acse import (
     release_request,
 )
 from twin_gateway.drivers.dlms.axdr import Tag, Value, encode
-from twin_gateway.drivers.dlms.block_transfer import HEADER_OCTETS, MOST_PASSED, WAIT, BlockTransfer, Steps
+from twin_gateway.drivers.dlms.block_transfer import HEADER_OCTETS, MOST_PASSED, PASSED, BlockTransfer, Steps
 from twin_gateway.drivers.dlms.ciphering import Ciphering
 from twin_gateway.drivers.dlms.errors import (
     ASSOCIATE_DIAGNOSTICS,
@@ -390,7 +390,7 @@ class Association(ABC):
                 passed += 1
                 if passed > MOST_PASSED:
                     raise MalformedApduError("the meter sends everything but the answer")
-                received = yield WAIT
+                received = yield PASSED
         except ServiceError:
             raise
         except DlmsError:

@@ -26,10 +26,12 @@ MOST_PASSED = 300
 
 WAIT = b""
 """Yielded instead of an APDU: nothing to send, the next received APDU is wanted."""
+PASSED: tuple[bytes, ...] = ()
+"""The same when the last APDU carried nothing on: the time that its answer may take runs on."""
 
 T = TypeVar("T")
 Outgoing = bytes | tuple[bytes, ...]
-"""What a step yields: an APDU, several that go out together, or WAIT."""
+"""What a step yields: an APDU, several that go out together, WAIT or PASSED."""
 Steps = Generator[Outgoing, bytes, T]
 """Steps of a service: yields what to send, is sent each APDU that comes back; silence is thrown in as TimeoutError."""
 
@@ -123,7 +125,7 @@ class BlockTransfer:
                 continue
             while received[:1] and received[0] in _NOTIFICATIONS:
                 self._pass_over()
-                received = yield WAIT
+                received = yield PASSED
             if received[:1] != b"\xe0":
                 return received
             answer = GeneralBlock.decode(received)
@@ -166,7 +168,7 @@ class BlockTransfer:
         while True:
             if received[:1] and received[0] in _NOTIFICATIONS:
                 self._pass_over()
-                received = yield WAIT
+                received = yield PASSED
                 continue
             if received[:1] != b"\xe0":
                 return received  # an exception-response, or the plain answer after all
@@ -181,10 +183,10 @@ class BlockTransfer:
                     return b"".join(parts)
                 if not block.data:
                     self._pass_over()
-                out: bytes = WAIT if block.streaming else self._acknowledge(expected - 1)
+                out: Outgoing = WAIT if block.streaming else self._acknowledge(expected - 1)
             elif block.streaming and not block.last:
                 self._pass_over()
-                out = WAIT  # lost or repeated: told at the end of the window
+                out = PASSED  # lost or repeated: told at the end of the window
             else:
                 self._bounded(f"general block {expected} stays lost")
                 out = self._acknowledge(expected - 1)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 from twin_gateway.drivers.dlms.association import Association
-from twin_gateway.drivers.dlms.block_transfer import Steps
+from twin_gateway.drivers.dlms.block_transfer import PASSED, Steps
 from twin_gateway.drivers.dlms.counters import StoredCounter
 from twin_gateway.drivers.dlms.errors import DlmsError
 from twin_gateway.drivers.dlms.hdlc import Address, Parameters
@@ -194,8 +194,9 @@ class Session:
                 pass
 
     async def _run(self, steps: Steps[T], within: float, progress: Progress) -> T:
-        wire = self._wire
+        wire, loop = self._wire, asyncio.get_running_loop()
         wire.forget()
+        since = 0.0
         try:
             if self._counter is not None and self._counter.short:
                 await self._counter.ensure()
@@ -204,8 +205,10 @@ class Session:
                 if out:
                     wire.send(*out if isinstance(out, tuple) else (out,))
                     progress.sent = True
+                if out != PASSED:
+                    since = loop.time()
                 try:
-                    reply = await wire.receive(within, more=not out)
+                    reply = await wire.receive(within, since, more=not out)
                 except ReplyTimeoutError as silence:
                     # Block transfer asks for what was lost; every other service gives up here.
                     out = steps.throw(silence)
@@ -214,7 +217,7 @@ class Session:
                     await self._counter.ensure()
                 out = steps.send(reply)
         except StopIteration as done:
-            self.last_exchange = asyncio.get_running_loop().time()
+            self.last_exchange = loop.time()
             value: T = done.value
             return value
         except (ReplyTimeoutError, asyncio.CancelledError):

@@ -201,13 +201,14 @@ class Wire(asyncio.Protocol):
         if self._line.ready:
             return
         self._write(self._line.open())
-        await self._wait(within, lambda: self._line.ready)
+        await self._wait(within, asyncio.get_running_loop().time(), lambda: self._line.ready)
 
-    async def receive(self, within: float, more: bool = False) -> bytes:
+    async def receive(self, within: float, since: float, more: bool = False) -> bytes:
         """The next APDU for us.
 
         Args:
-            within: seconds without anything new.
+            within: seconds without any part of an answer.
+            since: loop time from which they count.
             more: no question went out for this APDU; the line may have to ask for it.
 
         Raises:
@@ -217,15 +218,15 @@ class Wire(asyncio.Protocol):
         if not self._apdus:
             if more:
                 self._write(self._line.poll())
-            await self._wait(within, self._has_apdu)
+            await self._wait(within, since, self._has_apdu)
         return self._apdus.popleft()
 
     def _has_apdu(self) -> bool:
         return bool(self._apdus)
 
-    async def _wait(self, within: float, done: Callable[[], bool]) -> None:
+    async def _wait(self, within: float, since: float, done: Callable[[], bool]) -> None:
         loop = asyncio.get_running_loop()
-        deadline, progress = loop.time() + within, self._line.progress
+        deadline, progress = since + within, self._line.progress
         retry_after = self._retry_after
         while not done():
             if self.closed.done():
