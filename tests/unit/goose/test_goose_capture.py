@@ -120,7 +120,7 @@ def test_the_last_word_comes_behind_what_was_half_sent(ends: tuple[socket.socket
 
     reader = threading.Thread(target=read)
     reader.start()
-    it.refuse("Network is down")
+    it.refuse(OSError("Network is down"))
     ends[0].shutdown(socket.SHUT_RDWR)
     reader.join(20)
     found = records(bytes(received))
@@ -135,7 +135,7 @@ def test_a_last_word_that_nobody_reads_is_not_waited_for(
     it = capture(ends[0])
     for _ in range(10_000):
         it.take(made(1, 0), (), truncated=False)
-    it.refuse("Network is down")
+    it.refuse(OSError("Network is down"))
 
 
 def run_filter(program: list[tuple[int, int, int, int]], octets: bytes) -> bool:

@@ -15,7 +15,7 @@ from .frame import MAX_FRAME
 from .process import HEAD, Kind
 
 _MODULE = "twin_gateway.drivers.iec61850.goose.process"
-_SLICE = 64
+_SLICE = 32
 _READY_S = 20.0
 _END_S = 2.0
 _CHANNEL_OCTETS = 1 << 20
@@ -44,11 +44,6 @@ class CaptureChannel(asyncio.Protocol):
         self._loop = loop
         self.ready: asyncio.Future[None] = loop.create_future()
         self.closed: asyncio.Future[str] = loop.create_future()
-
-    @property
-    def pid(self) -> int:
-        """Process id of the capture process; 0 when it is a service's."""
-        return self._process.pid if self._process is not None else 0
 
     @staticmethod
     async def open(

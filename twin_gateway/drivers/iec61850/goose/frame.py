@@ -12,7 +12,6 @@ from ..errors import MmsProtocolError
 from ..tlv import header
 
 ETHERTYPE: Final = 0x88B8
-VLAN: Final = 0x8100
 MAX_FRAME = 1600
 """Octets of a frame that is read; Ethernet carries 1 518, with a VLAN tag 1 522."""
 _PDU: Final = 0x61

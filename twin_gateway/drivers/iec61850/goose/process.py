@@ -191,12 +191,11 @@ class Capture:
             self._out += HEAD.pack(Kind.DROPPED, 8) + self.dropped.to_bytes(8, "big")
             self.dropped = 0
 
-    def refuse(self, reason: str) -> None:
+    def refuse(self, reason: Exception) -> None:
         """Say why it ends, behind what waits to be sent: the other end may have half a record."""
-        text = reason.encode()[:1000]
         self._channel.settimeout(_FAREWELL_S)
         with contextlib.suppress(OSError):
-            self._channel.sendall(self._out + HEAD.pack(Kind.REFUSED, len(text)) + text)
+            self._channel.sendall(self._out + _refusal(reason))
 
     def _send(self) -> bool:
         """Write what the channel takes; False when its other end is gone."""
@@ -208,6 +207,11 @@ class Capture:
             except OSError:
                 return False
         return True
+
+
+def _refusal(reason: Exception) -> bytes:
+    text = str(reason).encode()[:1000]
+    return HEAD.pack(Kind.REFUSED, len(text)) + text
 
 
 def _request(channel: socket.socket) -> dict[str, Any] | None:
@@ -239,16 +243,15 @@ def main(arguments: Sequence[str]) -> int:
         raw = open_socket(interface, sorted({destination for destination, _ in wanted}))
         give_up_privileges()
     except (OSError, KeyError, TypeError, ValueError) as error:
-        text = str(error).encode()[:1000]
         with contextlib.suppress(OSError):
-            channel.sendall(HEAD.pack(Kind.REFUSED, len(text)) + text)
+            channel.sendall(_refusal(error))
         return 1
     channel.setblocking(False)
     capture = Capture(channel, raw, wanted)
     try:
         capture.run()
     except OSError as error:
-        capture.refuse(str(error))
+        capture.refuse(error)
         return 1
     return 0
 
