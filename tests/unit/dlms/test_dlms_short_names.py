@@ -42,6 +42,12 @@ def test_an_attribute_is_at_its_base_name_and_8_for_each_before_it(service, ask)
     assert value == 900 and sent == [bytes.fromhex("0501023018")]
 
 
+def test_reports_between_request_and_answer_are_passed_over(service, ask):
+    report = b"\x18\x00\x01\x02\x30\x08\x00\x11\x05"
+    value, _ = ask(service.get(Attribute(7, PROFILE.logical_name, 4)), report, b"\x0c\x01\x00\x06\x00\x00\x03\x84")
+    assert value == 900 and service.counters.notifications == 1 and service.in_step
+
+
 def test_rows_are_selected_by_parameterized_access(service, ask):
     value, sent = ask(service.get(PROFILE, b"\x02\x02\x00"), b"\x0c\x01\x00" + ROWS)
     assert value == list(range(50)) and sent == [bytes.fromhex("0501043008020200")]

@@ -41,13 +41,7 @@ from twin_gateway.drivers.dlms.errors import (
     TooLargeError,
 )
 from twin_gateway.drivers.dlms.obis import Attribute
-from twin_gateway.drivers.dlms.services import (
-    DATA_NOTIFICATION,
-    EVENT_NOTIFICATION,
-    EXCEPTION_RESPONSE,
-    invoke_of,
-    raise_if_refused,
-)
+from twin_gateway.drivers.dlms.services import EXCEPTION_RESPONSE, UNASKED, invoke_of, raise_if_refused
 
 _PROTECTION_OCTETS = 40
 """Ciphering adds at most this much to a request (tag, length, control, counter, authentication tag, margin)."""
@@ -377,7 +371,7 @@ class Association(ABC):
                 if blocks and received[:1] == b"\xe0":
                     received = yield from blocks.receive(received)
                 reply = self._plain(received)
-                if reply[0] in (DATA_NOTIFICATION, EVENT_NOTIFICATION):
+                if reply[0] in UNASKED:
                     self.counters.notifications += 1
                 else:
                     raise_if_refused(reply)
@@ -407,7 +401,7 @@ class Association(ABC):
         # An exception-response is never ciphered; it decides nothing but that the request failed.
         if self.ciphering is None or received[0] == EXCEPTION_RESPONSE:
             return received
-        if received[0] in (DATA_NOTIFICATION, EVENT_NOTIFICATION):
+        if received[0] in UNASKED:
             return received
         return self.ciphering.unprotect(received)
 

@@ -20,6 +20,8 @@ from twin_gateway.drivers.dlms.obis import CLOCK, CLOCK_LN, Attribute
 GET_REQUEST, SET_REQUEST, ACTION_REQUEST = 0xC0, 0xC1, 0xC3
 GET_RESPONSE, SET_RESPONSE, ACTION_RESPONSE = 0xC4, 0xC5, 0xC7
 DATA_NOTIFICATION, EVENT_NOTIFICATION = 0x0F, 0xC2
+UNASKED = frozenset({DATA_NOTIFICATION, EVENT_NOTIFICATION, 0x18})
+"""What a meter sends by itself; the last is the InformationReport of short names."""
 EXCEPTION_RESPONSE, CONFIRMED_SERVICE_ERROR = 0xD8, 0x0E
 
 NORMAL, BLOCK, LIST = 1, 2, 3
