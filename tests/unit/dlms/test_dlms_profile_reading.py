@@ -37,6 +37,7 @@ class Meter:
         self.session = SimpleNamespace(association=SimpleNamespace(can_select=True))
         self.link, self.counters, self.events, self.batches = self, Counter(), [], []
         self.empty = []
+        self.within = lambda moment, start, end: start <= moment <= end
 
     # what of the link is used
     def count(self, counter, by=1):
@@ -79,7 +80,7 @@ class Meter:
         else:
             at = [i for i in range(len(selection)) if selection[i : i + 2] == b"\x09\x0c"]
             start, end = (decode_date_time(selection[i + 2 : i + 14], self.zone).utc for i in at[-2:])
-            rows = [row for row in self.rows if start <= row[0] <= end]
+            rows = [row for row in self.rows if self.within(row[0], start, end)]
         octets = [[encode_date_time(moment.astimezone(self.zone)), value] for moment, value in rows]
         return octets or self.empty
 
@@ -242,3 +243,18 @@ async def test_times_and_periods_beyond_reason_cost_an_error_at_most(tmp_path, r
     await profiles.read(meter, [POINT])
     assert profiles.pushed(meter, NAME, [[last, 1], [None, 2]])
     assert meter.values[-1] == 1.0 and meter.counters["profile_rows_unreadable"] == 1
+
+
+async def test_a_meter_that_sends_its_whole_buffer_for_every_span_repeats_nothing_once_it_is_read(tmp_path, reading):
+    now = datetime(2026, 11, 23, 12, tzinfo=UTC)
+    meter = Meter(now)
+    meter.rows = [(now - timedelta(minutes=15 * i), 96 - i) for i in range(96, -1, -1)]
+    profiles = reader(tmp_path, reading)
+    await read_all(profiles, meter)
+    assert meter.values == [float(i) for i in range(97)]
+    meter.within = lambda _moment, _start, _end: True
+    for minutes in (15, 30, 45):
+        meter.meter_now = now + timedelta(minutes=minutes)
+        meter.rows.append((meter.meter_now, 1000 + minutes))
+        await read_all(profiles, meter)
+    assert meter.values[97:] == [1015.0, 1030.0, 1045.0]

@@ -15,6 +15,7 @@ from twin_gateway.drivers.dlms.ciphering import Ciphering, Key
 from twin_gateway.drivers.dlms.ciphering import Counter as Invocations
 from twin_gateway.drivers.dlms.config import DlmsConfig
 from twin_gateway.drivers.dlms.push import PushReceiver
+from twin_gateway.drivers.dlms.wrapper import frame
 
 EK, AK = bytes(range(16)), bytes(range(0xD0, 0xE0))
 FIRST, SECOND = b"TWM\0\0\0\0\1", b"TWM\0\0\0\0\2"
@@ -98,4 +99,19 @@ async def test_a_port_that_is_taken_is_told_at_once_and_had_as_soon_as_it_is_fre
     finally:
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
+        receiver.close()
+
+
+async def test_a_concentrator_is_not_cut_off_for_a_meter_that_nobody_knows(tmp_path):
+    delivered, link = [], Link()
+    receiver = receiver_of(tmp_path, delivered, meter_title=FIRST.hex())
+    await receiver.open(link)
+    _, writer = await asyncio.open_connection(*receiver._push.where)
+    try:
+        for number in range(30):
+            writer.write(frame(1, 1, message(FIRST, number)) + frame(2, 1, message(SECOND, number)))
+        await until(lambda: link.counters["push_strangers"] == 30)
+        assert len(delivered) == 30 and not writer.transport.is_closing()
+    finally:
+        writer.close()
         receiver.close()

@@ -259,8 +259,9 @@ class Buffer:
         start = self._start(now)
         lost = self._overwritten(start)
         kind = _selection(contact)
-        after = None
         if kind == "range":
+            # Some meters send all they have. Within two hours they may mean another local time than we do.
+            after = start - _TWICE
             end = min(start + self._span(), now + timedelta(seconds=1))
             zone = self._rules.zone
             bounds = by_range(start.astimezone(zone), end.astimezone(zone), self._rules.sign)

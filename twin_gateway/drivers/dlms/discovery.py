@@ -124,7 +124,7 @@ def _modes(items: list[Value]) -> dict[int, int]:
 
 
 def registers(objects: Sequence[MeterObject]) -> list[Attribute]:
-    """scaler_unit attributes of all registers that can be read, in order."""
+    """scaler_unit attributes of all registers, in order."""
     return [
         Attribute(item.class_id, item.name, 4 if item.class_id == obis.DEMAND_REGISTER else 3)
         for item in objects

@@ -187,7 +187,7 @@ class PushReceiver:
             self._link.count(f"push_{reason}")
 
     def take(self, apdu: bytes, flow: Flow, framed: bytes) -> bool:
-        """An APDU that was addressed to this device; False when it was refused."""
+        """An APDU that was addressed to this device; False when it was refused (not when it was too much)."""
         link = self._link
         if link is None:
             return False
@@ -199,7 +199,7 @@ class PushReceiver:
             counter, plain = self._opened(apdu, flow)
             # Only now: nobody else may use up what the meter may send.
             if not self._within_rate(link):
-                return False
+                return True
             notification = parse_notification(plain)
             values = self._values(notification)
         except DlmsError as error:

@@ -28,7 +28,7 @@ APDU_OCTETS = 0x8000
 IDLE_S = 60.0
 """A connection that says nothing for so long is closed."""
 STRIKES = 8
-"""A connection is closed after so many messages that nobody takes."""
+"""A connection is closed when so many more messages were taken by nobody than by anybody."""
 _NAME_AMONG = 8
 """The logical device name is one of so many first values that are sent."""
 STRANGERS = 100
@@ -244,6 +244,9 @@ class _Sender(asyncio.Protocol):
                 if self._strikes >= STRIKES:
                     self.end()
                     return
+            elif self._strikes:
+                # A concentrator brings what is for us beside what is not.
+                self._strikes -= 1
 
     def connection_lost(self, exc: Exception | None) -> None:
         if self._idle is not None:
