@@ -28,7 +28,7 @@ _ANSWER_MS = 6_000
 """How long an answer to an interrogation may be under way through a slow wire."""
 _FUTURE_MS = 2_000
 """Spec 8.4: a device's time so far ahead is replaced with the time of reception."""
-_CONFLATED_MS = 5_000
+_CONFLATED_MS = 10_000
 """Retained state shows the newest value; what was superseded so soon may be left out, or shown as it is twice."""
 _GATEWAY_KILL_MS = 500
 """docs/history.md: what the journals of a killed gateway held is gone; acknowledged, and in no history."""
@@ -148,6 +148,7 @@ class Audit:
     def __init__(self, subjects: list[Subject], faults: list[Fault]) -> None:
         self._subjects, self._faults = subjects, faults
         self.report = Report()
+        self._lag: dict[str, Callable[[float], float]] = {}
         for subject in subjects:
             self.report.counted[f"sent by {subject.name}"] = len(subject.sent.events)
         self.report.counted["faults"] = len(faults)
@@ -165,6 +166,7 @@ class Audit:
             recent = (place >= 0) & (received <= began) & (received > began - _RECENT_MS)
             return float((received - true)[recent].max(initial=0.0))
 
+        self._lag[subject.name] = lag
         return Windows(faults, _BEFORE_MS, SETTLE_MS, lag)
 
     def _of_kind(self, kind: str, before: float, after: float, name: str = "") -> Windows:
@@ -313,14 +315,16 @@ class Audit:
         wanted = subject.sent.index(absent["point"].astype(np.int64), absent["number"].astype(np.int64))
         self.report.explained[f"late, in the history ({subject.name})"] += int((times[wanted] > 0).sum())
         lost = absent[times[wanted] == 0]
-        for kind, before, after, name, why in (
-            ("kill", _DEVICE_KILL_MS, 50, subject.name, "gone with the killed device"),
-            ("gateway killed", _GATEWAY_KILL_MS, 50, "", "gone with the killed gateway"),
+        for kind, before, name, why in (
+            ("kill", _DEVICE_KILL_MS, subject.name, "gone with the killed device"),
+            ("gateway killed", _GATEWAY_KILL_MS, "", "gone with the killed gateway"),
         ):
-            explained = self._of_kind(kind, before, after, name)
-            begun = Windows([], 0, 0)
-            begun._spans = [(begin, begin + before + after) for begin, _ in explained._spans]
-            hit = begun.hold(lost["true"].astype(np.float64))
+            killed = [
+                Fault(fault.kind, fault.of, fault.began, fault.began)
+                for fault in self._faults
+                if fault.kind == kind and name in ("", fault.of)
+            ]
+            hit = Windows(killed, before, 50, self._lag[subject.name]).hold(lost["true"].astype(np.float64))
             self.report.explained[f"{why} ({subject.name})"] += int(hit.sum())
             lost = lost[~hit]
         if subject.buffers:

@@ -41,7 +41,7 @@ _DEVICES = {
     "iec104": "protocol: iec104, host: 127.0.0.1, port: {port}, t1: 4 s, t2: 1 s, t3: 3 s, t0: 4 s, k: 64, w: 32",
     "iec61850": "protocol: iec61850, host: 127.0.0.1, port: {port}, ied: SOAK, idle: 3 s, integrity: 600 s",
     "coap": "protocol: coap, uri: 'coap://127.0.0.1:{port}', ack_timeout: 0.5 s, timeout: 4 s, keepalive: 3 s",
-    "dlms": "protocol: dlms, host: 127.0.0.1, push: {{listen: '127.0.0.1:{port}', only: true, rate: 6000, silence: 5 s,"
+    "dlms": "protocol: dlms, host: 127.0.0.1, push: {{listen: '127.0.0.1:{port}', only: true, rate: 6000, silence: 7 s,"
     " columns: [{columns}]}}",
 }
 _LINES = {

@@ -36,7 +36,11 @@ SHARES = {"iec104": (0.58, 300), "iec61850": (0.26, 150), "coap": (0.12, 70), "d
 """Of the changes, and points."""
 _MEMORY = 0.05
 _SETTLED_S = 60.0
-_REST_S = 5.0
+_LONG_MINUTES = 20.0
+"""What a database keeps in memory grows for some minutes: flat is what a longer run must show."""
+_HISTORY_MIB = 300.0
+"""128 MiB of DuckDB, and the process around it."""
+_REST_S = 4.0
 
 pytestmark = [
     pytest.mark.timeout(MINUTES * 60 + 900),
@@ -110,8 +114,10 @@ async def test_a_feeder_under_faults_tells_its_clients_what_its_devices_sent(tmp
     print(text)
     assert not audit.report.differences, text
     assert "Traceback" not in (folder / "gateway.log").read_text(), field.gateway.complaint()
-    assert grown["service"][1] < _MEMORY, text
-    assert grown["history"][1] < _MEMORY, text
+    allowed = _MEMORY if MINUTES >= _LONG_MINUTES else 2 * _MEMORY
+    assert grown["service"][1] < allowed, text
+    assert grown["history"][0] < _HISTORY_MIB, text
+    assert MINUTES < _LONG_MINUTES or grown["history"][1] < _MEMORY, text
 
 
 async def _audit(field: Field, folder: Path, faults: list[Any], since: float, until: float) -> Audit:
