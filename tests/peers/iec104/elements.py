@@ -1,7 +1,8 @@
-"""What an element of each family may hold on the wire: value, extra and quality, each unlike its resting state."""
+"""What elements and time tags may hold on the wire, and what is meant by it."""
 
 from twin_gateway.drivers.iec104.types import Family
 
+# value, extra and quality, each unlike its resting state
 ELEMENTS = {
     Family.SINGLE: (1, 0, 0xB0),
     Family.DOUBLE: (2, 0, 0x40),
@@ -25,3 +26,10 @@ ELEMENTS = {
     Family.WORD16: (0x55AA, 0, 0),
     Family.EMPTY: (0, 0, 0),
 }
+
+
+def complete_cp24(hour_ms, received_ms, zone):
+    """UTC in ms of a time within the hour received at `received_ms` UTC: the latest that is at most 5 minutes ahead."""
+    offset = zone.from_utc(received_ms)[0] - received_ms
+    limit = received_ms + offset + 300_000
+    return limit - (limit - hour_ms) % 3_600_000 - offset

@@ -1,5 +1,7 @@
 """The part of a scripted 104 station that offers files: directory, sections, checksums, and what goes wrong."""
 
+import struct
+
 from twin_gateway.drivers.iec104.file_codec import (
     Call,
     Directory,
@@ -10,11 +12,22 @@ from twin_gateway.drivers.iec104.file_codec import (
     Verdict,
     checksum,
     decode_file,
-    encode_directory,
     encode_file,
 )
+from twin_gateway.drivers.iec104.times import encode_cp56
 
 SEGMENT, SECTION = 200, 1000
+
+
+def encode_directory(directory):
+    """F_DR_TA_1 of lines whose addresses follow each other."""
+    head = struct.pack("<BBBBH", 126, 0x80 | len(directory.entries), directory.cause, 0, directory.common_address)
+    octets = head + directory.entries[0].address.to_bytes(3, "little")
+    for entry in directory.entries:
+        status = entry.last << 5 | entry.folder << 6 | entry.active << 7
+        octets += struct.pack("<H", entry.name) + entry.length.to_bytes(3, "little") + bytes((status,))
+        octets += encode_cp56(entry.time.ms, entry.time.flags)
+    return octets
 
 
 class OfferedFiles:

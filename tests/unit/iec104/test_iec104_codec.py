@@ -8,7 +8,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from peers.iec104.elements import ELEMENTS
 
-from twin_gateway.drivers.iec104.codec import Asdu, Information, decode, encode, split
+from twin_gateway.drivers.iec104.codec import Asdu, Information, decode, encode
 from twin_gateway.drivers.iec104.times import Stamp, TagFlag
 from twin_gateway.drivers.iec104.types import TYPES, AsduError, TimeTag
 
@@ -143,10 +143,3 @@ def test_what_does_not_fit_is_not_encoded(asdu):
 
 def test_full_scale_is_sent_as_the_nearest_normalised_value():
     assert decode(encode(Asdu(9, 3, 1, (Information(1, 1.0),))), YEAR).objects[0].value == 32767 / 32768
-
-
-def test_objects_are_shared_out_to_as_few_asdus_as_they_fit_into():
-    objects = [Information(address, 1.0, 0, 0, Stamp(WALL, TagFlag(0), 7)) for address in range(1, 101)]
-    parts = split(objects, 36)
-    assert [len(part) for part in parts] == [16, 16, 16, 16, 16, 16, 4]
-    assert all(len(encode(Asdu(36, 20, 1, part))) <= 249 for part in parts)

@@ -6,12 +6,13 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from peers.iec104.elements import complete_cp24
 
 from address_space.quality import Quality, StatusCode, TimeFlag, status_of
 from twin_gateway.drivers.iec104.codec import Asdu, Information, decode, encode
 from twin_gateway.drivers.iec104.columns import decode_columns
 from twin_gateway.drivers.iec104.quality import QUALITY, TIME
-from twin_gateway.drivers.iec104.times import NO_TIME, Stamp, TagFlag, Zone, complete_cp24
+from twin_gateway.drivers.iec104.times import NO_TIME, Stamp, TagFlag, Zone
 from twin_gateway.drivers.iec104.types import MONITOR, AsduError, Family, TimeTag
 
 YEAR, RECEIVED = 2026, 1_780_000_000_000

@@ -1,6 +1,7 @@
 """ASDUs of file transfer: octets by hand, there and back, and what is refused."""
 
 import pytest
+from peers.iec104.files import encode_directory
 
 from twin_gateway.drivers.iec104.file_codec import (
     LONGEST_SEGMENT,
@@ -10,7 +11,6 @@ from twin_gateway.drivers.iec104.file_codec import (
     FileType,
     checksum,
     decode_file,
-    encode_directory,
     encode_file,
 )
 from twin_gateway.drivers.iec104.files import name_of, place_of

@@ -11,6 +11,7 @@ from collections import Counter
 import pytest
 from hypothesis import given, seed, settings
 from hypothesis import strategies as st
+from peers.iec104.files import encode_directory
 from peers.iec104.scripted import Recorder, point
 
 from address_space.catalogue import ValueType
@@ -26,7 +27,6 @@ from twin_gateway.drivers.iec104.file_codec import (
     FileMessage,
     FileType,
     decode_file,
-    encode_directory,
     encode_file,
 )
 from twin_gateway.drivers.iec104.file_transfer import FileTransfer

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import NamedTuple
 
 from twin_gateway.drivers.iec104.times import Stamp, decode_cp24, decode_cp56, encode_cp24, encode_cp56
@@ -326,22 +326,3 @@ def encode(asdu: Asdu) -> bytes:
     except (struct.error, OverflowError, ValueError, OSError) as problem:
         raise AsduError(f"{known.name} cannot be encoded: {problem}") from problem
     return b"".join(parts)
-
-
-def command(
-    type_number: int,
-    common_address: int,
-    element: Information,
-    *,
-    cause: int = 6,
-    originator: int = 0,
-    test: bool = False,
-) -> bytes:
-    """Encode a command or system ASDU of one object. Raises AsduError as `encode` does."""
-    return encode(Asdu(type_number, cause, common_address, (element,), test=test, originator=originator))
-
-
-def split(objects: Sequence[Information], type_number: int) -> list[tuple[Information, ...]]:
-    """Share objects of one type out to as few ASDUs (not sequences) as they fit into."""
-    per_asdu = min(127, (MAX_ASDU - 6) // (3 + TYPES[type_number].size))
-    return [tuple(objects[start : start + per_asdu]) for start in range(0, len(objects), per_asdu)]

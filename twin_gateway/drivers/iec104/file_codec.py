@@ -6,7 +6,7 @@ import struct
 from enum import IntEnum
 from typing import NamedTuple
 
-from twin_gateway.drivers.iec104.times import NO_FLAGS, Stamp, decode_cp56, encode_cp56
+from twin_gateway.drivers.iec104.times import Stamp, decode_cp56
 from twin_gateway.drivers.iec104.types import MAX_ADDRESS, AsduError, Cause
 
 LONGEST_SEGMENT = 236
@@ -241,40 +241,19 @@ def encode_file(message: FileMessage) -> bytes:
         if len(message.data) > LONGEST_SEGMENT:
             raise AsduError(f"a segment has at most {LONGEST_SEGMENT} octets")
         return (
-            _head(kind, 1, message, message.originator)
+            _HEAD.pack(
+                kind,
+                1,
+                message.cause & 0x3F | (0x40 if message.negative else 0),
+                message.originator,
+                message.common_address,
+            )
             + message.address.to_bytes(3, "little")
             + _BODY[kind].pack(*body)
             + message.data
         )
     except (struct.error, OverflowError, KeyError) as problem:
         raise AsduError(f"{NAMES[kind]} cannot be encoded: {problem}") from problem
-
-
-def encode_directory(directory: Directory) -> bytes:
-    """Encode lines of a directory whose addresses follow each other. Raises AsduError when they do not fit."""
-    entries = directory.entries
-    first = entries[0].address if entries else 0
-    if len(entries) > (249 - 9) // _LINE_OCTETS or [e.address for e in entries] != list(
-        range(first, first + len(entries))
-    ):
-        raise AsduError("these lines do not fit into one ASDU of a directory")
-    try:
-        lines = b"".join(
-            _LINE.pack(
-                entry.name,
-                entry.length.to_bytes(3, "little"),
-                (_LAST if entry.last else 0) | (_FOLDER if entry.folder else 0) | (_ACTIVE if entry.active else 0),
-            )
-            + encode_cp56(entry.time.ms, entry.time.flags or NO_FLAGS)
-            for entry in entries
-        )
-        return _head(FileType.DIRECTORY, 0x80 | len(entries), directory) + first.to_bytes(3, "little") + lines
-    except (struct.error, OverflowError) as problem:
-        raise AsduError(f"a directory cannot be encoded: {problem}") from problem
-
-
-def _head(kind: int, structure: int, of: FileMessage | Directory, originator: int = 0) -> bytes:
-    return _HEAD.pack(kind, structure, of.cause & 0x3F | (0x40 if of.negative else 0), originator, of.common_address)
 
 
 def checksum(octets: bytes) -> int:

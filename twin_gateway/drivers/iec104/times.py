@@ -165,14 +165,6 @@ def encode_cp24(hour_ms: int | None, flags: TagFlag = NO_FLAGS) -> bytes:
     return struct.pack("<HB", ms, minute)
 
 
-def complete_cp24(hour_ms: int, received_ms: int, zone: Zone) -> int:
-    """UTC in ms of a time within the hour received at `received_ms` UTC: the latest that is at most 5 minutes ahead."""
-    wall, _ = zone.from_utc(received_ms)
-    offset = wall - received_ms
-    limit = wall + _AHEAD
-    return limit - (limit - hour_ms) % _HOUR - offset
-
-
 # ---------------------------------------------------------------------------------------------------------------
 # Columns
 
