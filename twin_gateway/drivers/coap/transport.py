@@ -413,8 +413,8 @@ class _Stream(TCPClient):  # type: ignore[misc]  # aiocoap has no types
     def _dispatch_incoming(self, connection: Any, message: aiocoap.Message) -> None:
         if message.code.is_request():
             self._wire.count("requests_ignored", 1)
-            return
-        super()._dispatch_incoming(connection, message)
+        elif self._tokenmanager is not None:  # nobody waits for what comes while we close
+            super()._dispatch_incoming(connection, message)
 
     def _dispatch_error(self, connection: Any, error: Exception | None) -> None:
         if error is None and self._tokenmanager is not None:
