@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from twin_gateway.simulate.dlms_push import AUTHENTICATION, ENCRYPTION, TITLE
-
-SECRETS = {"METER_AK": AUTHENTICATION.hex(), "METER_EK": ENCRYPTION.hex()}
-"""Environment of the gateway: secrets do not stand in a mapping."""
+_TITLE = "54574d0000000001"
+SECRETS = {"METER_AK": "d0d1d2d3d4d5d6d7d8d9dadbdcdddedf", "METER_EK": "000102030405060708090a0b0c0d0e0f"}
+"""Environment of the gateway: secrets do not stand in a mapping. Title and keys are those of the simulated meter."""
 _MOST_A_MINUTE = 6000
 
 
@@ -13,7 +12,7 @@ def section(points: int) -> str:
     """Device section with `{port}` in it, where the gateway listens; `points` values come in each push."""
     columns = [f"'1/1-0:{number}.7.0/2'" for number in range(1, points + 1)]
     keys = "authentication: '${{METER_AK}}', encryption: '${{METER_EK}}'"
-    push = f"only: true, rate: {_MOST_A_MINUTE}, meter_title: '{TITLE.hex()}', columns: [{', '.join(columns)}]"
+    push = f"only: true, rate: {_MOST_A_MINUTE}, meter_title: '{_TITLE}', columns: [{', '.join(columns)}]"
     head = f"protocol: dlms, host: 127.0.0.1, security: hls-gmac, keys: {{{{{keys}}}}}"
     return f"{head}, push: {{{{listen: '127.0.0.1:{{port}}', {push}}}}}"
 
