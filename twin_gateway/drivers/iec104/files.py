@@ -75,7 +75,7 @@ class StationFiles:
         return Outcome(StatusCode.Good, text=f"{len(found)} files", sent=True), found
 
     async def fetch(self, name: str) -> Outcome:
-        """Fetch a file into `<data_directory>/files/<link>/`; the text says where it is."""
+        """Fetch a file into `<data_directory>/files/<link>/`; the text says where it is. Its end is told by the link."""
         place = place_of(name)
         if place is None or place[0] not in self._stations:
             return _none(StatusCode.BadNoMatch, f"{name!r} is no file of this link (station/address.kind)")
@@ -98,17 +98,14 @@ class StationFiles:
             path = await asyncio.to_thread(receptions[0].finish)
         except (FileRefused, OSError) as problem:
             self._link.count("file_errors")
-            text = f"File {name} could not be fetched: {problem}"
-            self._link.event("file", text, severity=300)
             lost = isinstance(problem, ConnectionError)
+            text = f"it could not be fetched: {problem}"
             return _none(StatusCode.BadNoCommunication if lost else StatusCode.Bad, text, sent=True)
         finally:
             for reception in receptions:
                 await asyncio.to_thread(reception.discard)  # of a finished one nothing is left
-        text = f"File {name}: {octets} octets in {path}"
         self._link.count("files")
-        self._link.event("file", text, severity=200)
-        return Outcome(StatusCode.Good, text=text, sent=True)
+        return Outcome(StatusCode.Good, text=f"{octets} octets in {path}", sent=True)
 
     def _file(self, station: int, entry: Entry) -> DeviceFile:
         return DeviceFile(name_of(station, entry), entry.length, ticks_of(entry.time, self._zone))
