@@ -62,7 +62,7 @@ class LinkSupervisor(LinkServices):
         address: address of the link's place, `<grid>/_sys/<gateway>/_/_/<link>`.
         counters: connects, losses, samples and whatever the driver counts.
         reason: why the link is down, one sentence; empty while it is up.
-        flapping: lost more than five times within ten minutes.
+        flapping: lost more than five times within the last ten minutes.
         last_errors: address of a point (empty for the link) -> time and text of its last error; the latest 1 000.
         ring: the last octets on the wire.
         kept: says until when (ticks) what was published is on disk; without a history nothing is waited for.
@@ -104,6 +104,8 @@ class LinkSupervisor(LinkServices):
         self._state = LinkState.DOWN
         self._losses: deque[float] = deque(maxlen=FLAPS_ALLOWED + 1)
         self._announced = False
+        self._fault = ""
+        self._calm: asyncio.TimerHandle | None = None
         self.last_errors: dict[str, tuple[int, str]] = {}
         self.ring = CaptureRing()
         self.kept: Callable[[], int] = clock.now
@@ -135,11 +137,13 @@ class LinkSupervisor(LinkServices):
         # The points stay as they are until the device has delivered them anew.
         self._change(LinkState.UP)
         if not self.flapping:
-            log.info("link %s is up", self._name)
-        if self._announced and not self.flapping:
-            if self.announces:
-                self._events.append(Event("D01", f"Link {self._name} is up", 300, self.address, state="inactive"))
-            self._announced = False
+            self._tell_up()
+
+    def _tell_up(self) -> None:
+        log.info("link %s is up", self._name)
+        if self._announced and self.announces:
+            self._events.append(Event("D01", f"Link {self._name} is up", 300, self.address, state="inactive"))
+        self._announced = False
 
     def publish(self, batch: Batch) -> None:
         """Put samples into the table."""
@@ -216,6 +220,8 @@ class LinkSupervisor(LinkServices):
                 await asyncio.sleep(wait * random.uniform(0.75, 1.25))  # noqa: S311
                 wait = min(wait * 2, self._backoff.most)
         finally:
+            if self._calm is not None:
+                self._calm.cancel()
             if isinstance(self.driver, RetiringDriver):
                 self.driver.retire()
             self._change(LinkState.STOPPED)
@@ -231,8 +237,11 @@ class LinkSupervisor(LinkServices):
             return why(str(error)) or type(error).__name__
         except Exception as error:  # a fault of one driver must not take the others down
             self.counters["driver_faults"] += 1
-            log.exception("link %s: the driver failed", self._name)
-            return f"driver fault: {type(error).__name__}: {error}"
+            reason = f"driver fault: {type(error).__name__}: {error}"
+            if reason != self._fault:  # it may come again with every attempt
+                log.exception("link %s: the driver failed", self._name)
+            self._fault = reason
+            return reason
         return "the association ended"
 
     def _lost(self, reason: str, *, was_up: bool) -> None:
@@ -254,7 +263,8 @@ class LinkSupervisor(LinkServices):
             self._events.append(Event("D01", text, 700, self.address, state="active"))
 
     def _note_flap(self) -> None:
-        now = asyncio.get_running_loop().time()
+        loop = asyncio.get_running_loop()
+        now = loop.time()
         self._losses.append(now)
         flapping = len(self._losses) > FLAPS_ALLOWED and now - self._losses[0] < FLAP_WINDOW_S
         if flapping and not self.flapping:
@@ -264,6 +274,15 @@ class LinkSupervisor(LinkServices):
                 self._events.append(Event("D01", text, 700, self.address, state="active"))
             self._announced = True
         self.flapping = flapping
+        if self._calm is not None:
+            self._calm.cancel()
+        self._calm = loop.call_at(self._losses[0] + FLAP_WINDOW_S, self._calmed) if flapping else None
+
+    def _calmed(self) -> None:
+        """No more than five losses are left within ten minutes."""
+        self.flapping, self._calm = False, None
+        if self._state is LinkState.UP:
+            self._tell_up()
 
     def _change(self, state: LinkState) -> None:
         if state is self._state:

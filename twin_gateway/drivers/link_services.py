@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -14,6 +15,8 @@ from twin_gateway.drivers.contract import DeviceFile, DeviceLine, DeviceTable, F
 
 if TYPE_CHECKING:
     from twin_gateway.drivers.contract import Driver
+
+log = logging.getLogger(__name__)
 
 LISTING_S = 120.0
 FETCHING_S = 3600.0
@@ -81,6 +84,10 @@ class LinkServices(ABC):
                 outcome = await self.driver.fetch_file(name)
         except TimeoutError:
             outcome = _too_long(FETCHING_S)
+        except Exception as error:  # whoever asked may have left: nobody else would say what came of it
+            log.exception("link %s: file %s", self.name, name)
+            reason = f"it could not be fetched: {type(error).__name__}: {error}"
+            outcome = Outcome(StatusCode.BadInternalError, AddCause.UNKNOWN, "link", reason, sent=True)
         text = f"File {name} was fetched: {outcome.text}" if outcome.good else f"File {name}: {outcome.text}"
         self.event("file", text, severity=200 if outcome.good else 400)
         return outcome

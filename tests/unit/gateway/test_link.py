@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 
 import pytest
+from peers.waiting import until
 
 from address_space.address import parse
 from address_space.catalogue import ValueType, classify
@@ -144,6 +145,33 @@ async def test_flapping_is_told_once(tmp_path: Path) -> None:
     texts = [event.text for event in cursor.take()]
     assert sum("flapping" in text for text in texts) == 1
     assert len(texts) < 2 * link.counters["losses"]
+
+
+async def test_a_link_that_flapped_and_stays_up_is_told_to_be_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("twin_gateway.drivers.link.FLAP_WINDOW_S", 1.0)
+    driver = Scripted(*[good] * 7, steady)
+    link, _table, events = build(tmp_path, driver, Backoff(0.001, 0.01, steady=0.0))
+    cursor = events.cursor("test")
+    task = asyncio.create_task(link.run())
+    try:
+        await until(lambda: link.flapping, 5)
+        await until(lambda: not link.flapping, 5)
+        assert link.state is LinkState.UP
+        assert [event.state for event in cursor.take()][-1] == "inactive"
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+async def test_a_fault_that_comes_with_every_attempt_is_logged_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    link, _table, _events = build(tmp_path, Scripted(faulty), Backoff(0.005, 0.005))
+    await run_for(link, 0.3)
+    assert link.counters["driver_faults"] > 2
+    assert sum("the driver failed" in record.message for record in caplog.records) == 1
 
 
 async def test_a_flapping_link_waits_longest_before_each_attempt(tmp_path: Path) -> None:

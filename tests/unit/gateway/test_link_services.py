@@ -169,6 +169,18 @@ async def test_file_or_list_that_takes_too_long_is_given_up(tmp_path: Path, monk
         assert (await link.fetch_file("rec1.dat")).status == StatusCode.BadTimeout
 
 
+async def test_file_whose_driver_fails_ends_with_an_event_all_the_same(tmp_path: Path) -> None:
+    class Torn(Filing):
+        async def fetch_file(self, name: str) -> Outcome:
+            raise ConnectionResetError("reset by peer")
+
+    async with running(tmp_path, Torn()) as (link, events):
+        cursor = events.cursor("test")
+        assert (await link.fetch_file("rec1.dat")).status == StatusCode.BadInternalError
+        (event,) = cursor.take()
+        assert event.text == "File rec1.dat: it could not be fetched: ConnectionResetError: reset by peer"
+
+
 async def test_files_and_lists_are_refused_where_there_are_none_and_while_the_link_is_down(tmp_path: Path) -> None:
     async with running(tmp_path, Plain()) as (link, _):
         assert (await link.list_files(""))[0].status == StatusCode.BadNotSupported
