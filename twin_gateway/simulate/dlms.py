@@ -310,7 +310,7 @@ class _Connection(asyncio.Protocol):
     def __init__(self, station: Station, hdlc: HdlcFile | None = None) -> None:
         self._station = station
         self._deframer = Deframer()
-        self._associations: dict[tuple[int, int], ServerAssociation | None] = {}
+        self._associations: dict[tuple[int, int], ServerAssociation] = {}
         self._transport: asyncio.Transport | None = None
         self._hdlc: HdlcStation | None = None
         if hdlc is not None:
@@ -340,11 +340,14 @@ class _Connection(asyncio.Protocol):
     def _answers(self, client: int, port: int, apdu: bytes) -> list[bytes] | None:
         """What a meter answers a client; None when there is no meter at the wPort or it keeps silent."""
         who = client, port
-        if not apdu or who not in self._associations:
+        association = self._associations.get(who)
+        if association is None or not apdu:
             # A new HDLC link (no APDU) starts anew, like a new connection.
-            self._associations[who] = self._station.association(port)
-        association = self._associations[who]
-        if association is None or association.silent:
+            association = self._station.association(port)
+            if association is None:
+                return None
+            self._associations[who] = association
+        if association.silent:
             return None
         return association.answers(client, apdu) if apdu else []
 
