@@ -69,7 +69,7 @@ async def test_a_file_of_several_sections_lies_in_the_folder_of_the_link(folder)
         assert [path.name for path in path.parent.iterdir()] == [path.name]
         assert offered.verdicts == [3, 3, 3, 1]
         assert outcome.text == f"{len(RECORD)} octets in {path}"
-        assert not [text for code, text in link.events if code == "file" and str(path) in text]  # the link tells its end
+        assert not [text for code, text in link.events if code == "file" and str(path) in text]
 
 
 async def test_a_section_with_a_wrong_checksum_is_asked_for_again(folder):

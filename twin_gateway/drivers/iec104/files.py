@@ -75,7 +75,7 @@ class StationFiles:
         return Outcome(StatusCode.Good, text=f"{len(found)} files", sent=True), found
 
     async def fetch(self, name: str) -> Outcome:
-        """Fetch a file into `<data_directory>/files/<link>/`; the text says where it is. Its end is told by the link."""
+        """Fetch a file into `<data_directory>/files/<link>/`; the text says where it is. The link tells its end."""
         place = place_of(name)
         if place is None or place[0] not in self._stations:
             return _none(StatusCode.BadNoMatch, f"{name!r} is no file of this link (station/address.kind)")
