@@ -266,6 +266,7 @@ class SimulatedIed:
             counter = switch.shown.replace(".Pos", ".OpCnt")
             with contextlib.suppress(SimulationError):  # the model has no counter
                 self.put(counter, int(self.value(counter)) + 1)
+        # not under the lock: the server holds its own while it calls us, and takes it to end a command
         device, _, item = switch.control.partition("/")
         controls = self._server.controls
         if controls is not None:

@@ -249,6 +249,8 @@ async def test_every_buffered_event_arrives_once_and_in_order_whoever_dies(tmp_p
             await peer.kill()
     lives.append(gateway)
     print(f"{events.number} events, {len(lives)} lives of the gateway, {CYCLES} of the device")
+    late = sum(line.get("late", False) for life in lives for line in life.said())
+    assert late >= 5 * CYCLES, "what only a buffer had was replayed"
     for life in lives:
         arrived = life.arrived()
         assert arrived == list(range(arrived[0], arrived[-1] + 1)), "once and in order in the journals of each life"

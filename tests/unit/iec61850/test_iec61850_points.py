@@ -127,12 +127,26 @@ def test_integer_form_is_scaled():
     found = source(model, "LD0/XXXX1.Do", "MV")
     base = "IEDLD0/XXXX1$CF$Do$"
     constants = {f"{base}sVC$scaleFactor": 0.1, f"{base}sVC$offset": 5.0, f"{base}units$SIUnit": 23}
+    constants[f"{base}units$multiplier"] = 0
     assert scaling(found, constants, "MV", "temperature") == (0.1, 5.0)
     kelvin = constants | {f"{base}units$SIUnit": 6}
     gain, bias = scaling(found, kelvin, "MV", "temperature")
     assert (gain, round(bias, 6)) == (0.1, -268.15)
     percent = constants | {f"{base}units$SIUnit": 1, f"{base}units$multiplier": -2}
     assert scaling(found, percent, "MV", "percent") == pytest.approx((0.1, 5.0))
+
+
+@pytest.mark.parametrize("refused", ["sVC$scaleFactor", "sVC$offset", "units$multiplier"])
+def test_point_whose_scale_the_device_has_and_does_not_give_is_not_taken_as_it_is(refused):
+    model = model_of(
+        MX=struct(Do=struct(mag=struct(i=INT), **STAMPS)),
+        CF=struct(Do=struct(units=struct(SIUnit=INT, multiplier=INT), sVC=struct(scaleFactor=F, offset=F))),
+    )
+    base = "IEDLD0/XXXX1$CF$Do$"
+    constants = {f"{base}{name}": 1 for name in ("sVC$scaleFactor", "sVC$offset", "units$multiplier")}
+    del constants[f"{base}{refused}"]
+    with pytest.raises(ModelError, match="scale of the value is not known"):
+        scaling(source(model, "LD0/XXXX1.Do", "MV"), constants, "MV", "temperature")
 
 
 def test_offer_of_the_demo_bay_is_complete(bay):

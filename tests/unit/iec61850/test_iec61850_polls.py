@@ -15,7 +15,7 @@ from address_space import clock
 from address_space.catalogue import ValueType
 from address_space.quality import Quality
 from twin_gateway.drivers.contract import BoundPoint
-from twin_gateway.drivers.iec61850 import services
+from twin_gateway.drivers.iec61850 import discovery, services
 from twin_gateway.drivers.iec61850.config import Iec61850Config
 from twin_gateway.drivers.iec61850.errors import MmsTimeout, ServiceError
 from twin_gateway.drivers.iec61850.report import ReportDecoder
@@ -78,9 +78,11 @@ class Bench:
         one = encode_data(StructureData([IntData(7), BitStringData(b"\0\0", 3), stamp]))
         return one * len(names), 0, len(one) * len(names)
 
-    @staticmethod
-    async def constants(_link, *_names):
-        return []
+    async def constants(self, _link, *names):
+        items = [name.item for name in names]
+        if (refusal := self.answer(items)) is not None:
+            raise refusal
+        return [IntData(0) for _ in names]
 
 
 @pytest_asyncio.fixture
@@ -118,3 +120,18 @@ async def test_reading_that_is_not_answered_is_the_last_error_of_its_points(benc
     await bench.session.poll()
     assert bench.link.counters["timeouts"] == 1
     assert bench.link.last_errors["a1"] == "cannot be read: no answer within 4 s"
+
+
+async def test_block_that_is_read_instead_of_interrogated_is_read_in_as_many_parts_as_it_takes(bench):
+    await bench.arrange()
+    bench.answer = lambda items: ServiceError(3, 0) if len(items) > 1 else None
+    bench.link.samples.clear()
+    await bench.session._read_all(bench.session._polls[0])
+    assert bench.link.samples == {0: (7.0, OK), 1: (7.0, OK)}
+
+
+async def test_constant_that_spoils_the_reading_of_all_is_found_and_left_out(bench):
+    wanted = [f"F07Q1LD0/MMXU1$CF$D{n}$units$multiplier" for n in range(9)]
+    bench.answer = lambda items: ServiceError(7, 3) if any("D4$" in item for item in items) else None
+    found = await discovery.read_constants(SimpleNamespace(pdu_size=65_000), wanted)
+    assert found == {name: 0 for name in wanted if "D4$" not in name}

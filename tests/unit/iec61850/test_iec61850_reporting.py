@@ -490,3 +490,21 @@ async def test_entry_that_was_buffered_for_an_earlier_data_set_is_lost_and_not_r
     of.report(2, 3, revision=2)
     assert (of.link.samples, of.ended) == (["late 2"], [])
     assert of.link.counters["buffer_losses"] == 1
+
+
+async def test_reports_that_cannot_be_read_for_ever_other_reasons_are_one_event_and_counted_each(bench):
+    of = bench()
+    await of.arrange()
+    for length in range(50):
+        of.reporting.intake.on_report(b"\x85" * (length + 1), 0, length + 1)
+    assert of.link.counters["report_errors"] == 50
+    assert of.link.events == ["D03 the device sends reports that cannot be read"]
+    assert of.link.last_errors[""].startswith("a report that cannot be read: ")
+
+
+async def test_block_whose_data_set_is_gone_is_left_alone(bench):
+    of = bench(last=bytes(7) + b"\x01")
+    of.device.block(f"{BLOCK}1")["DatSet"] = VisibleStringData("F07Q1LD0/LLN0$Deleted")
+    signals = [Signal(0, f"{COUNT}$stVal", f"{COUNT}$q", f"{COUNT}$t")]
+    assert await of.reporting.arrange(signals, {0: COUNT}) == set()
+    assert (of.device.written, of.reporting.wanting) == ([], False)

@@ -132,8 +132,18 @@ async def read_constants(link: Association, variables: Iterable[str]) -> dict[st
     """Values of configuration attributes; those that the device refuses are left out."""
     wanted = list(dict.fromkeys(variables))
     found: dict[str, bool | int | float | str] = {}
-    for group in chunks(link, ((variable, _CONSTANT_SIZE) for variable in wanted)):
-        results = await services.read(link, *(object_name(variable) for variable in group))
+    groups = chunks(link, ((variable, _CONSTANT_SIZE) for variable in wanted))
+    while groups:
+        group = groups.pop()
+        try:
+            results = await services.read(link, *(object_name(variable) for variable in group))
+        except (MmsConnectionError, MmsTimeout):
+            raise
+        except MmsError:
+            # the answer may not fit, or one variable spoils it for all
+            if len(group) > 1:
+                groups += [group[: len(group) // 2], group[len(group) // 2 :]]
+            continue
         for variable, result in zip(group, results, strict=True):
             value = None if isinstance(result, DataAccessError) else getattr(result, "value", None)
             if isinstance(value, bool | int | float | str):

@@ -51,6 +51,14 @@ def _kept_until(link: Link) -> int:
     return min(link.kept_until(), clock.now() - round(_SAVE_EVERY * clock.TICKS_PER_SECOND))
 
 
+def _offered(model: Model) -> list[DiscoveredPoint]:
+    return [
+        DiscoveredPoint({"ref": point.reference}, ".".join((point.function, *point.path)), point.cdc)
+        for domain in model.nodes
+        for point in points_of(model, domain)
+    ]
+
+
 class Iec61850Driver(ServedDevice):
     """Driver of one IED; see `twin_gateway.drivers.contract.Driver` for its obligations."""
 
@@ -82,7 +90,8 @@ class Iec61850Driver(ServedDevice):
         name = config.tls.server_name if config.tls is not None else None
         entries = self._entries
         if entries is None:
-            entries = self._entries = EntryStore(link.data_directory / f"{self._name}.entries.json")
+            path = link.data_directory / f"{self._name}.entries.json"
+            entries = self._entries = await asyncio.to_thread(EntryStore, path)
         session: Session | None = None
 
         def on_report(buffer: bytes, start: int, stop: int) -> None:
@@ -287,8 +296,4 @@ class Iec61850Driver(ServedDevice):
         session = self._session
         if session is None:
             raise LinkLost(f"no association with {self._name}")
-        return [
-            DiscoveredPoint({"ref": point.reference}, ".".join((point.function, *point.path)), point.cdc)
-            for domain in session.model.nodes
-            for point in points_of(session.model, domain)
-        ]
+        return await asyncio.to_thread(_offered, session.model)  # thousands of data objects take their time

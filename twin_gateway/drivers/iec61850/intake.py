@@ -128,7 +128,8 @@ class Intake:
             return
         except MmsProtocolError as error:
             self._link.count("report_errors")
-            self._tell("D03", f"a report that cannot be read: {error}", "")
+            # no two need be unreadable for the same reason: the event says it once, the last error says why
+            self._tell("D03", "the device sends reports that cannot be read", "")
             self._link.error(f"a report that cannot be read: {error}")
             return
         running = self.running.get(str(report.key))

@@ -41,6 +41,8 @@ _DOUBLE_POINTS = frozenset({"DPS", "DPC"})
 _SINGLE_POINTS = frozenset({"SPS", "SPC", "ACT", "ACD", "SPG"})
 _TEXTS = frozenset({"visible-string", "mms-string", "octet-string"})
 _PERCENT = "percent"
+_SCALES = frozenset({"multiplier", "scaleFactor", "offset", "pulsQty"})
+"""Roles of constants without which a number is wrong by orders of magnitude."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -240,17 +242,20 @@ def scaling(
 
     Args:
         source: the point.
-        constants: values of the device's configuration attributes by variable name; missing ones count as neutral.
+        constants: values of the device's configuration attributes by variable name.
         cdc: class of the point that is fed.
         quantity: physical quantity of the point, None where the catalogue does not know it.
 
     Raises:
-        ModelError: the device measures another quantity.
+        ModelError: the device measures another quantity, or does not give a scale that it has.
     """
     if cdc in _DOUBLE_POINTS and source.boolean:
         return 1.0, 1.0
     if cdc == "RAW" or source.text or source.boolean:
         return 1.0, 0.0
+    for role, name in source.constants:
+        if role in _SCALES and name not in constants:
+            raise ModelError(f"the device does not give {name}, so the scale of the value is not known")
     values = {role: float(constants[name]) for role, name in source.constants if name in constants}
     gain, bias = 1.0, 0.0
     if source.scaled:

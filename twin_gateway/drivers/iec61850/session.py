@@ -85,7 +85,7 @@ class Session:
             entries=entries,
             delivered=delivered,
             tell=self._tell,
-            read_plan=self._read_plan,
+            read_plan=self._read_all,
         )
 
     # -- arranging -----------------------------------------------------------------------------------------------
@@ -240,6 +240,14 @@ class Session:
             for half in halves:
                 await self._read_plan(half)
 
+    async def _read_all(self, decoder: ReadDecoder) -> None:
+        """Read and publish a plan of any size (raises as `poll`)."""
+        waiting = [decoder]
+        while waiting:
+            of = waiting.pop()
+            if not await self._read_plan(of):
+                waiting += self._halves(of)
+
     def _halves(self, decoder: ReadDecoder) -> list[ReadDecoder]:
         members = [(name, kind) for name in decoder.plan.members if (kind := self.model.type_of(name)) is not None]
         middle = len(members) // 2
@@ -264,10 +272,10 @@ class Session:
             if len(names) > 1:
                 self._link.count("polls_divided")
                 return False
-            text = f"cannot read {decoder.plan.members[0]}: {error}"
+            text = f"{decoder.plan.members[0]} cannot be read"
             self._link.count("poll_errors")
             self._tell("D03", text, "")
-            self._note_all(decoder, text)
+            self._note_all(decoder, f"{text}: {error}")
             absent = not isinstance(error, ServiceError) or error.error_class in _ABSENT
             self._reporting.intake.publish(decoder.refused(_NOT_MAPPED if absent else _NOT_DELIVERED))
         return True
