@@ -80,8 +80,9 @@ class SimulatedGoose:
                 self._members[block.gocb_ref] = [f"{member.domain}/{member.item}" for member in members]
                 self._stamp(self._members[block.gocb_ref])
                 values = self._values(block.gocb_ref)
-                self.publishers[block.gocb_ref] = Publisher(block.goose_control(source), values, self._now)
-        except SclError as error:
+                publisher = self.publishers[block.gocb_ref] = Publisher(block.goose_control(source), values, self._now)
+                publisher.frame(1)  # what cannot be encoded is said before anything is sent
+        except (SclError, ValueError) as error:
             raise SimulationError(str(error)) from error
         if not self.publishers:
             raise SimulationError(f"{self._ied.name} has no GOOSE control block")
@@ -237,11 +238,16 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         source = (given.source or address_of(given.interface)).replace("-", ":")
         goose = SimulatedGoose(given.file, given.ied, source=source)
-        with open_sender(given.interface) as sender:
-            publish(goose, sender)
-    except (SimulationError, OSError, ValueError) as error:
+    except (SimulationError, OSError) as error:
         print(f"{given.file}: {error}", file=sys.stderr)
         return 1
+    try:
+        sender = open_sender(given.interface)
+    except OSError as error:
+        print(f"{given.interface}: {error}", file=sys.stderr)
+        return 1
+    with sender:
+        publish(goose, sender)
     return 0
 
 

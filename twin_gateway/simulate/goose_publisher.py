@@ -76,7 +76,7 @@ class Publisher:
         self.faults = Faults()
         self.time_quality = SYNCHRONISED
         self.state = self.sequence = 0
-        self.due = 0.0
+        self.due = math.inf  # nothing before it begins
         self.sent = self.lost = 0
         self._clock = clock
         self._began = clock()

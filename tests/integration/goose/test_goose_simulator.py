@@ -23,7 +23,7 @@ from address_space.table import PointTable
 from twin_gateway.drivers.link import Backoff, LinkState, LinkSupervisor
 from twin_gateway.drivers.registry import create_driver
 from twin_gateway.mapping.check import check
-from twin_gateway.simulate.goose import open_sender
+from twin_gateway.simulate.goose import main, open_sender
 
 HERE = Path(__file__).parent
 BLOCK = "F07Q1LD0/LLN0$GO$gcbTrip"
@@ -195,3 +195,19 @@ async def test_the_driver_hears_every_fault_that_the_simulator_knows(tmp_path: P
     finally:
         running.cancel()
         await asyncio.gather(running, return_exceptions=True)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        (("--interface", "no9"), "no9: "),
+        (("--interface", "lo", "--source", "nowhere"), "bay.cid: "),
+        (("--interface", "lo", "--ied", "OTHER"), "OTHER"),
+    ],
+)
+def test_what_cannot_be_published_is_one_sentence(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...], reason: str
+) -> None:
+    assert main([str(with_goose(tmp_path / "bay.cid")), *arguments]) == 1
+    (said,) = capsys.readouterr().err.splitlines()
+    assert reason in said
