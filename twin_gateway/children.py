@@ -159,7 +159,14 @@ class Child:
     async def _read(self, process: asyncio.subprocess.Process) -> None:
         if process.stdout is None or self._on_line is None:
             return
-        while raw := await process.stdout.readline():
+        while True:
+            try:
+                raw = await process.stdout.readline()
+            except ValueError:  # nobody could take it; what follows it is read again
+                self._note(f"a line of more than {_LINE_LIMIT} octets on stdout was dropped\n".encode())
+                continue
+            if not raw:
+                return
             try:
                 line = json.loads(raw)
             except ValueError:
