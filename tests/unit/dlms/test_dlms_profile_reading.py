@@ -78,8 +78,7 @@ class Meter:
             low, high = (int.from_bytes(selection[at : at + 4], "big") for at in (4, 9))
             rows = self.rows[low - 1 : high]
         else:
-            at = [i for i in range(len(selection)) if selection[i : i + 2] == b"\x09\x0c"]
-            start, end = (decode_date_time(selection[i + 2 : i + 14], self.zone).utc for i in at[-2:])
+            start, end = (decode_date_time(selection[at : at + 12], self.zone).utc for at in (-28, -14))
             rows = [row for row in self.rows if self.within(row[0], start, end)]
         octets = [[encode_date_time(moment.astimezone(self.zone)), value] for moment, value in rows]
         return octets or self.empty
@@ -258,3 +257,22 @@ async def test_a_meter_that_sends_its_whole_buffer_for_every_span_repeats_nothin
         meter.rows.append((meter.meter_now, 1000 + minutes))
         await read_all(profiles, meter)
     assert meter.values[97:] == [1015.0, 1030.0, 1045.0]
+
+
+async def test_a_row_of_a_clock_that_is_a_little_ahead_waits_until_its_time_has_come(tmp_path, reading, monkeypatch):
+    """A time in the future would be replaced by that of reception, and an energy would belong to another period."""
+    now = datetime(2026, 11, 23, 12, tzinfo=UTC)
+    real = {"now": now - timedelta(seconds=30)}
+    monkeypatch.setattr(buffers, "datetime", type("D", (datetime,), {"now": classmethod(lambda _, __: real["now"])}))
+    meter = Meter(now, period=60, profile_depth="1 h")
+    meter.rows = [(now - timedelta(minutes=1), 1), (now, 2)]
+    profiles = reader(tmp_path, reading)
+    assert not await profiles.read(meter, [POINT]) and meter.values == [1.0]
+    real["now"], meter.meter_now = now, now + timedelta(seconds=30)
+    await read_all(profiles, meter)
+    assert meter.values == [1.0, 2.0]
+    # One that is hours ahead is told as wrong; its rows are not kept back for ever.
+    meter.meter_now = now + timedelta(days=1)
+    meter.rows.append((meter.meter_now, 3))
+    await read_all(profiles, meter)
+    assert meter.values == [1.0, 2.0, 3.0]

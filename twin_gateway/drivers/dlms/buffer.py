@@ -31,6 +31,8 @@ _TWICE = timedelta(hours=2)
 """From the beginning of the hour that comes twice to its end."""
 _LONGEST_PERIOD_S = 10 * 366 * 86_400
 _LONGEST_BUFFER_S = 100 * 366 * 86_400
+_AHEAD = timedelta(minutes=30)
+"""Rows of a clock that is no further ahead wait until their time has come: it would be replaced otherwise."""
 _SET_BACK = timedelta(seconds=60)
 """A position so far ahead of the meter's clock means that the clock was set back."""
 
@@ -262,6 +264,7 @@ class Buffer:
         if kind == "range":
             # Some meters send all they have. Within two hours they may mean another local time than we do.
             after = start - _TWICE
+            now = asked if asked < now < asked + _AHEAD else now
             end = min(start + self._span(), now + timedelta(seconds=1))
             zone = self._rules.zone
             bounds = by_range(start.astimezone(zone), end.astimezone(zone), self._rules.sign)
