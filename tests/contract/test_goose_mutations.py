@@ -32,7 +32,7 @@ from twin_gateway.mapping.check import check
 from twin_gateway.simulate.goose import open_sender
 from twin_gateway.simulate.goose_publisher import Publisher
 
-SECONDS = float(os.environ.get("TWIN_MUTATION_SECONDS", "3"))
+SECONDS = float(os.environ.get("TWIN_MUTATION_SECONDS", "2"))
 SEED = int(os.environ.get("TWIN_MUTATION_SEED", "1"))
 SHARE = 0.4
 STREAMS = 4
