@@ -124,6 +124,9 @@ class Transport(asyncio.Transport):
     def resume_reading(self):
         self.said.append("resume")
 
+    def is_closing(self):
+        return "abort" in self.said
+
     def write(self, data):
         pass
 
@@ -131,7 +134,7 @@ class Transport(asyncio.Transport):
         self.said.append("abort")
 
 
-async def flooded(messages, end=b""):
+async def flooded(messages, end=b"", *, closes=False):
     """An association that has read many reports at once; the numbers that it handed on, and how its reading went."""
     taken, pauses = [], []
     link = Association(lambda buffer, start, stop: taken.append(buffer[start:stop]), lambda: pauses.append(len(taken)))
@@ -142,6 +145,9 @@ async def flooded(messages, end=b""):
     reports = [pdu.wrap(protocol.information_report([UIntData(n)], list_name="RPT")) for n in range(messages)]
     link.data_received(b"".join(map(connected().encode, reports)) + end)
     link.data_received(connected().encode(reports[-1]))  # what a TLS layer still had
+    if closes:
+        link.eof_received()
+        link.connection_lost(None)
     turns = 0
     while link._backlog:
         await asyncio.sleep(0)
@@ -163,3 +169,9 @@ async def test_what_came_before_nonsense_is_handed_on():
     link, taken, pauses, said, _ = await flooded(5000, b"nonsense")
     assert (len(taken), pauses[-1], said) == (5000, 5000, ["pause", "abort"])
     assert "not a TPKT" in link.closed.result()
+
+
+async def test_what_a_peer_sent_before_it_closed_is_handed_on():
+    link, taken, _, said, _ = await flooded(5000, closes=True)
+    assert (len(taken), said) == (5001, ["pause", "abort"])
+    assert link.closed.result() == "closed by the peer"

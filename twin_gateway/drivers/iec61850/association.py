@@ -99,7 +99,7 @@ class Association(asyncio.Protocol):
         self._link = link
         self._on_report = on_report
         self._on_read = on_read
-        self._backlog = b""
+        self._backlog, self._end = b"", ""
         self._notices: list[NoticeSink] = []
         self._request_timeout = request_timeout
         self._cotp = Cotp()
@@ -207,7 +207,9 @@ class Association(asyncio.Protocol):
         self._decode(part)
         if self._backlog:
             self._loop.call_soon(self._go_on)
-        elif self._transport is not None:
+        elif self._end:
+            self._fail(self._end)
+        elif self._transport is not None and not self._transport.is_closing():
             self._transport.resume_reading()
 
     def _decode(self, data: bytes) -> None:
@@ -236,11 +238,18 @@ class Association(asyncio.Protocol):
 
     def eof_received(self) -> None:
         """The peer closed its side."""
-        self._fail("closed by the peer")
+        self._ended("closed by the peer")
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The socket is gone."""
-        self._fail(str(exc) if exc else "connection closed")
+        self._ended(str(exc) if exc else "connection closed")
+
+    def _ended(self, reason: str) -> None:
+        """The end counts when what came before it has been decoded."""
+        if self._backlog:
+            self._end = self._end or reason
+        else:
+            self._fail(reason)
 
     # -- decoding ------------------------------------------------------------------------------------------------
 
