@@ -38,9 +38,9 @@ done
 "$venv/bin/lint-imports"
 # Several processes share the cores: more threads in each for linear algebra only get in each other's way.
 export OPENBLAS_NUM_THREADS=1
-# Most of the time a test waits for a peer: two processes side by side take half the time.
+# Most of the time a test waits for a peer: three processes side by side take a third of the time on two cores.
 status=0
-"$venv/bin/python" -m pytest -n "${TWIN_TEST_PROCESSES:-2}" --dist loadfile --no-loadscope-reorder -q "$@" || status=$?
+"$venv/bin/python" -m pytest -n "${TWIN_TEST_PROCESSES:-3}" --dist loadfile --no-loadscope-reorder -q "$@" || status=$?
 if [ "$status" = 1 ]; then
   # Many tests run against real peers in real time, which a crowded machine can spoil. What failed beside others must
   # pass alone; what fails again is a failure.

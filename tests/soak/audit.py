@@ -163,8 +163,10 @@ class Audit:
         true = subject.sent.events["true"][np.maximum(place, 0)].astype(np.float64)
 
         def lag(began: float) -> float:
-            recent = (place >= 0) & (received <= began) & (received > began - _RECENT_MS)
-            return float((received - true)[recent].max(initial=0.0))
+            before = (place >= 0) & (received <= began)
+            recent = before & (received > began - _RECENT_MS)
+            newest = float(true[before].max(initial=began - SETTLE_MS))
+            return max(float((received - true)[recent].max(initial=0.0)), began - newest)
 
         self._lag[subject.name] = lag
         return Windows(faults, _BEFORE_MS, SETTLE_MS, lag)
