@@ -21,7 +21,7 @@ from twin_gateway.drivers.iec104.protection import IS_PROTECTION
 from twin_gateway.drivers.iec104.reads import Reads
 from twin_gateway.drivers.iec104.times import Zone
 
-GATHER_S, GATHER_LONG_S, MUCH = 0.002, 0.01, 32
+GATHER_S, GATHER_LONG_S, MUCH = 0.002, 0.01, 16
 """ASDUs gather this long, so that a batch is worth its fixed cost; the first after a pause goes at once.
 
 The longer time holds after a batch of so many ASDUs: the station sends thousands a second."""
