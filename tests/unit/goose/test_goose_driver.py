@@ -442,6 +442,16 @@ async def test_points_that_are_there_lose_neither_their_time_nor_their_supervisi
     assert status_of(bed.link.last[HZ][1]).name == "Good"
 
 
+async def test_a_point_that_comes_while_the_configuration_is_another_one_is_unusable_too(make: Make) -> None:
+    all_points = points()
+    bed = await make(all_points[:1])
+    await bed.heard(4, 0, trip(True))
+    await bed.heard(4, 1, trip(True), revision=4)
+    await bed.driver.update(PointChange(added=[all_points[HZ]]))
+    assert [status_of(bed.link.last[row][1]).name for row in (TR, HZ)] == ["BadConfigurationError"] * 2
+    assert bed.link.value(TR) == 1.0
+
+
 async def test_points_that_change_while_the_capture_starts_are_not_forgotten(make: Make) -> None:
     all_points = points()
     bed = await make(all_points[:1], listen=False)

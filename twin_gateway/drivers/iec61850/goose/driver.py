@@ -166,6 +166,8 @@ class _Listening:
                 for point, text in broken:
                     self._link.error(text, point.address)
                     self._tell("D03", f"{point.address}: {text}", 600)
+            if subscription.stream is not None and subscription.stream.misfit:
+                self._publish(subscription.misfit())
             self._publish(self._items(subscription))
 
     def receive(self, kind: Kind, octets: bytes) -> None:

@@ -136,7 +136,7 @@ class Subscription:
         judgement = stream.judge(frame, message, now)
         self.reason = judgement.reason
         if judgement.taken is Taken.MISFIT:
-            return judgement, None if misfit_before else self._misfit()
+            return judgement, None if misfit_before else self.misfit()
         if judgement.taken is Taken.NOT:
             return judgement, None
         recent = now - self._published < self._refresh
@@ -221,7 +221,7 @@ class Subscription:
         quality = columns.quality | np.uint32(flags)
         return Batch(columns.rows, columns.values, quality, columns.times, texts=texts)
 
-    def _misfit(self) -> Batch:
+    def misfit(self) -> Batch:
         """What came last, as of no use: the members are not those that the mapping means."""
         columns, self._payload = self._columns, None
         if columns is None:
@@ -229,7 +229,10 @@ class Subscription:
         word = np.uint32(_NOT_MAPPED)
         quality = columns.quality & ~np.uint32(Quality.QUESTIONABLE) | word
         texts = [replace(sample, quality=sample.quality & ~1 | _NOT_MAPPED) for sample in columns.texts]
-        return Batch(columns.rows, columns.values, quality, columns.times, texts=texts)
+        known = {*columns.rows.tolist(), *(sample.row for sample in columns.texts)}
+        others = self.unusable(point for point in self._points if point.row not in known)
+        shown = Batch(columns.rows, columns.values, quality, columns.times, texts=texts)
+        return joined(shown, others) or shown
 
 
 def _common(first: _Rows, second: _Rows) -> tuple[_Places, _Places]:
