@@ -135,3 +135,13 @@ async def test_constant_that_spoils_the_reading_of_all_is_found_and_left_out(ben
     bench.answer = lambda items: ServiceError(7, 3) if any("D4$" in item for item in items) else None
     found = await discovery.read_constants(SimpleNamespace(pdu_size=65_000), wanted)
     assert found == {name: 0 for name in wanted if "D4$" not in name}
+
+
+async def test_readings_that_are_arranged_anew_keep_the_last_values(bench):
+    await bench.arrange()
+    bench.session._arrange_polls({0, 1})
+    bench.answer = lambda items: ServiceError(7, 3)
+    for _ in range(2):
+        await bench.session.poll()
+    refused = int(Quality.INVALID | Quality.CONFIGURATION_ERROR)
+    assert bench.link.samples == {0: (7.0, refused), 1: (7.0, refused)}

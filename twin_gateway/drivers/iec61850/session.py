@@ -209,10 +209,13 @@ class Session:
         signals = [signal for signal in self._resolved.signals if signal.row in rows]
         objects = dict.fromkeys(self._resolved.objects[signal.row] for signal in signals)
         sizes = [(name, self._size(name)) for name in objects]
-        self._polls = []
+        before, self._polls = self._polls, []
         for group in chunks(self._association, sizes):
             kinds = [(name, self.model.type_of(name)) for name in group]
-            self._polls.append(ReadDecoder(Plan([(name, kind) for name, kind in kinds if kind is not None], signals)))
+            plan = Plan([(name, kind) for name, kind in kinds if kind is not None], signals)
+            for decoder in before:
+                plan.remember(decoder.plan)
+            self._polls.append(ReadDecoder(plan))
 
     def _size(self, name: str) -> int:
         kind = self.model.type_of(name)
