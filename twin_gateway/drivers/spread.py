@@ -20,7 +20,14 @@ class Spread:
 
     async def turn(self) -> None:
         """Wait for a turn; who is cancelled meanwhile has used it up."""
-        now = asyncio.get_running_loop().time()
-        self._next = max(self._next, now - 0.1) + self._gap
-        if self._next > now + self._gap:
-            await asyncio.sleep(self._next - self._gap - now)
+        loop = asyncio.get_running_loop()
+        now = loop.time()
+        at = max(self._next, now - 0.1)
+        self._next = at + self._gap
+        if at > now:
+            come = asyncio.Event()
+            handle = loop.call_at(at, come.set)  # the time itself, not a delay: nobody overtakes
+            try:
+                await come.wait()
+            finally:
+                handle.cancel()
