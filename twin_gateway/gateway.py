@@ -118,8 +118,7 @@ class Gateway:
         self.coap_directory = make_directory(section, self.events, self.place) if section is not None else None
         self.system = system_points.SystemPoints(self.table, self.place, self._counted)
         counters = {device.name: device.spec.counters for device in self._mapping.devices}
-        for link in self.plant.links:
-            self.system.add_link(link, counters[link.name])
+        self.system.add_links((link, counters[link.name]) for link in self.plant.links)
         self.conditions = ConditionBook(
             self.events,
             config.data_directory / "alarms.sqlite",

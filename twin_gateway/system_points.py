@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from address_space import clock
 from address_space.address import escape
-from address_space.point import Batch
+from address_space.point import Batch, TextSample
 from address_space.table import PointTable
 from twin_gateway.drivers.link import LinkSupervisor
 from twin_gateway.link_points import LinkPoints, new_points
@@ -18,6 +18,8 @@ def gateway_place(grid: str, gateway: str) -> str:
     return f"{grid}/_sys/{escape(gateway)}"
 
 
+_TOGETHER = 2000
+"""Values that are written at once."""
 PARTS = ("disk", "files", "history", "mqtt", "opcua", "tags", "trusted", "twin")
 """Parts of a gateway that have conditions of their own."""
 
@@ -45,15 +47,21 @@ class SystemPoints:
         self._table = table
         self._counters = counters
         names = sorted(counters())
-        self._gateway_rows = dict(zip(names, new_points(table, f"{place}/_/_/_/twGWAY1", names), strict=True))
-        (self._synchronised,) = new_points(table, f"{place}/_/_/_/LTMS1", ["TmSyn"])
-        self._links: list[LinkPoints] = []
+        self._gateway_rows = dict(
+            zip(names, new_points(table, [f"{place}/_/_/_/twGWAY1/{name}" for name in names]), strict=True)
+        )
+        (self._synchronised,) = new_points(table, [f"{place}/_/_/_/LTMS1/TmSyn"])
+        self._links: list[tuple[LinkPoints, int]] = []
         for part in PARTS:  # conditions have a source that can be browsed
             table.tree.add_container(part_place(place, part))
 
-    def add_link(self, link: LinkSupervisor, counters: Mapping[str, Sequence[str]]) -> None:
-        """Add the points of a link; `counters` as of `LinkPoints`."""
-        self._links.append(LinkPoints(self._table, link, counters))
+    def add_links(self, links: Iterable[tuple[LinkSupervisor, Mapping[str, Sequence[str]]]]) -> None:
+        """Add the points of links, all at once; with each its counters as of `LinkPoints`."""
+        made = [LinkPoints(link, counters) for link, counters in links]
+        first = new_points(self._table, [address for points in made for address in points.addresses()]).start
+        for points in made:
+            self._links.append((points, first))
+            first += points.size
 
     def refresh(self) -> Iterator[None]:
         """Bring all points up to date, in parts; unchanged values cost nothing downstream."""
@@ -61,11 +69,23 @@ class SystemPoints:
         rows = [*self._gateway_rows.values(), self._synchronised]
         values = [float(counters[name]) for name in self._gateway_rows]
         values.append(2.0 if clock_is_synchronised() else 0.0)
-        # These are the gateway's own observations: its clock is the device's clock.
-        self._table.ingest(Batch.of(rows, values, 0, clock.now()))
-        for link in self._links:
+        texts: list[TextSample] = []
+        for points, first in self._links:
+            for row, value in points.changed(first):
+                rows.append(row)
+                values.append(value)
+            error = points.changed_error()
+            if error is not None:
+                texts.append(TextSample(first + points.size - 1, error, 0, clock.now()))
+            if len(rows) > _TOGETHER:
+                self._write(rows, values, texts)
+                rows, values, texts = [], [], []
             yield
-            link.refresh()
+        self._write(rows, values, texts)
+
+    def _write(self, rows: list[int], values: list[float], texts: list[TextSample]) -> None:
+        # These are the gateway's own observations: its clock is the device's clock.
+        self._table.ingest(Batch.of(rows, values, 0, clock.now(), texts=texts))
 
 
 class _TimeX(ctypes.Structure):

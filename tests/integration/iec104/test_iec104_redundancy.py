@@ -264,7 +264,7 @@ async def test_the_points_of_the_link_show_whether_a_redundant_connection_stands
             "rtu", driver, table=table, events=EventJournal(), address=address, data_directory=tmp_path
         )
         system = SystemPoints(table, place, dict)
-        system.add_link(link, {})
+        system.add_links([(link, {})])
 
         def shown(name):
             list(system.refresh())
@@ -289,6 +289,6 @@ async def test_a_link_with_one_address_has_no_points_of_a_redundant_connection(t
     link = LinkSupervisor(
         "rtu", driver, table=table, events=EventJournal(), address="g/_sys/w/_/_/rtu", data_directory=tmp_path
     )
-    SystemPoints(table, "g/_sys/w", dict).add_link(link, {})
+    SystemPoints(table, "g/_sys/w", dict).add_links([(link, {})])
     assert table.find("g/_sys/w/_/_/rtu/LCCH1/ChLiv") >= 0
     assert table.find("g/_sys/w/_/_/rtu/LCCH1/RedChLiv") == -1

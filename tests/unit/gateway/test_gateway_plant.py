@@ -128,8 +128,8 @@ def test_the_gateways_own_points_follow_its_counters_and_links(plant: Plant, tab
     counted = {"LnkCnt": 2.0, "SmpCnt": 0.0}
     place = gateway_place("dso1", "gw1")
     system = SystemPoints(table, place, lambda: counted)
-    for link in plant.links:
-        system.add_link(link, {"FrmErrCnt": ("framing_errors", "decode_errors"), "TmoCnt": ("timeouts",)})
+    counters = {"FrmErrCnt": ("framing_errors", "decode_errors"), "TmoCnt": ("timeouts",)}
+    system.add_links((link, counters) for link in plant.links)
 
     def value(address: str) -> object:
         row = table.find(address)
