@@ -18,13 +18,14 @@ from twin_gateway.drivers.contract import DeviceCommand, LinkLost, Verb
 
 
 class RawDevice(asyncio.DatagramProtocol):
-    """Answers every GET with its text and Observe 1; sends what the test wants."""
+    """Answers every GET with its text and Observe 1, and notifies `at_once` behind it; sends what the test wants."""
 
     def __init__(self) -> None:
         self.requests: list[Message] = []
         self.peer: Any = None
         self.text = b"1"
         self.number = 1
+        self.at_once: tuple[bytes, ...] = ()
         self.transport: Any = None
 
     def connection_made(self, transport: Any) -> None:
@@ -38,6 +39,8 @@ class RawDevice(asyncio.DatagramProtocol):
         self.requests.append(request)
         if request.opt.observe != 1:
             self.send(self.content(self.number, request.token, 0x60, request.mid))
+            for more in self.at_once:
+                self.notify(self.number + 1, more)
 
     def content(self, number: int, token: bytes, kind: int = 0x50, message_id: int = 7) -> bytes:
         head = bytes((kind | len(token), 0x45)) + message_id.to_bytes(2, "big") + token
@@ -83,6 +86,16 @@ async def test_older_notifications_are_dropped_and_counted_also_where_the_number
         await recorder.until(lambda: recorder.last[1][0] == 4)
     assert recorder.seen[1] == [1, 2, 3, 4]
     assert recorder.counters["notifications_reordered"] == 3
+
+
+async def test_a_notification_right_behind_the_first_response_is_not_overwritten_by_it(
+    raw: RawDevice, recorder: Recorder
+) -> None:
+    raw.at_once = (b"2",)
+    async with running(raw, recorder):
+        await recorder.until(lambda: recorder.last[1][0] == 2)
+        await asyncio.sleep(0.1)
+    assert recorder.seen[1] in ([1, 2], [2])
 
 
 async def test_damaged_datagrams_cost_a_count_each_and_nothing_else(raw: RawDevice, recorder: Recorder) -> None:
@@ -273,6 +286,8 @@ async def stream(recorder: Recorder) -> AsyncIterator[tuple[Stream, asyncio.Task
             await recorder.until(lambda: 1 in recorder.last)
             yield devices[0], task
     finally:
+        for device in devices:
+            device.transport.abort()
         server.close()
         await server.wait_closed()
 
