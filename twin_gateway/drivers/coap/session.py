@@ -230,7 +230,9 @@ class Session:
             resource.heard = response.clock
             self._schedule(resource, time.monotonic() + (self._config.keepalive or _REFRESH_MOST))
             return
-        self._queue_up(resource, response)
+        observation = self._observations.get(resource)
+        if observation is None or not observation.overtaken:
+            self._queue_up(resource, response)
         if response.good:
             resource.failures = 0
             resource.heard = response.clock
