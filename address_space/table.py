@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from address_space import clock
 from address_space.catalogue import ValueType
+from address_space.imposed import Imposed
 from address_space.ingest import Scaling, occurrences, raw_of, repeated, resolve_time, values_of, well_formed
 from address_space.journal import Chunk, Journal
 from address_space.point import Batch, Point, PointProfile, Raw, Rows, Sample, Ticks, Words
@@ -68,6 +69,7 @@ class PointTable:
         self._lost_since: Ticks = np.empty(0, np.int64)  # made with the first loss; 0 where nothing is lost
         self._source_texts: list[str] = []
         self._source_text_ids: dict[str, int] = {}
+        self._imposed = Imposed()
         self._texts: dict[int, str] = {}
         self._text_numbers = itertools.count(1)
         self._display_names: dict[int, str] = {}
@@ -272,6 +274,7 @@ class PointTable:
             values = scaling.apply(self._profile[rows], types, values)
         raw, quality, bad = raw_of(values, types, quality)
         counters.not_a_number += bad
+        quality = self._imposed.over(rows, quality)
         status = status_column(quality)
         chunk = Chunk(rows, raw, status, source_time, received, quality)
         if batch.late:
@@ -346,6 +349,7 @@ class PointTable:
         quality = np.array([sample.quality for sample in samples], np.uint32)
         times = np.array([sample.source_time for sample in samples], np.int64)
         source_time, quality, replaced = resolve_time(times, quality, received)
+        quality = self._imposed.over(rows, quality)
         status = status_column(quality)
         self.counters.samples += len(samples)
         self.counters.time_replaced += replaced
@@ -392,6 +396,20 @@ class PointTable:
             return 0
         self._lost_times()[rows] = received
         return self._set_quality(rows, self.quality[rows] | np.uint32(Quality.COMM_LOST), received)
+
+    def impose(self, rows: Rows, flags: int, *, now: int | None = None) -> int:
+        """Add quality flags to whatever the devices say of some points, now and from now on (see `Imposed`).
+
+        Args:
+            rows: of the points, at least one.
+            flags: the flags that are added, all of them; 0 ends it.
+            now: time of the change in ticks.
+
+        Returns:
+            How many points changed their status.
+        """
+        words = self._imposed.change(rows, flags, self.quality[rows])
+        return self._set_quality(rows, words, clock.now() if now is None else now)
 
     def _lost_times(self) -> Ticks:
         missing = len(self) - len(self._lost_since)

@@ -29,7 +29,7 @@ from twin_gateway.functions.supervision_results import SupervisionResults
 from twin_gateway.functions.supervision_settings import SupervisionSettings
 from twin_gateway.functions.supervision_store import Maintenance, SupervisionStore
 from twin_gateway.sqlite import opened
-from twin_gateway.twin.rules import DeviceState
+from twin_gateway.twin.rules import DeviceState, Rule
 from twin_gateway.twin.supervision import clocks
 from twin_gateway.twin.supervision.conditions import DEVICE_RULES
 from twin_gateway.twin.supervision.revision import Approved
@@ -44,6 +44,8 @@ PUBLISHED = 4
 PAUSE_S = 0.02
 CERTIFICATES_S = 3600.0
 _S = DeviceState
+_OFF = 5
+"""Of Beh (IEC 61850-7-4)."""
 
 
 class Supervision:
@@ -253,6 +255,19 @@ class Supervision:
             device.found.pop(watched.row, None)
         if self._in_test(device) != before:
             self.remark(device.place)
+        self._impose(device)
+
+    def _impose(self, device: Device) -> None:
+        """Values of a device in test get quality `test`, of one that is off `outOfService` (spec 7.3, 8.2)."""
+        flags = Quality.TEST if self._in_test(device) else 0
+        if any(_is_off(rule, watched) for watched in device.found.values() for rule in watched.holding.values()):
+            flags |= Quality.OUT_OF_SERVICE
+        if flags == device.imposed:
+            return
+        device.imposed = int(flags)
+        rows = self.index.process_rows(device)
+        if len(rows):
+            self.context.table.impose(rows, device.imposed)
 
     def remark(self, place: str) -> None:
         """Tell the alarms of a device or place again, after test mode or maintenance has changed."""
@@ -380,3 +395,7 @@ def make_supervision(
 ) -> Supervision:
     """The supervision of all devices of a gateway; arguments as of `Supervision`."""
     return Supervision(context, settings, links, protocols, gateway=gateway, commands=commands)
+
+
+def _is_off(rule: Rule, watched: Watched) -> bool:
+    return rule.data == "Beh" and watched.value == _OFF

@@ -30,6 +30,8 @@ DEVICE_CLASSES = frozenset(
     | {"ITCI", "ITMI", "IHMI", "IARC", "CALH", "ISAF", "MMTR", "MMTN"}
 )
 """Logical nodes by which an equipment place is known as a device; so are places named as secondary devices are."""
+_OF_ITSELF = frozenset({"LPHD", "LLN0", "LTMS", "LTIM", "LCCH", "LGOS", "LSVS", "LTRK", "GSAL"})
+_STATES = frozenset({"Beh", "Mod", "Health"})
 _NAMES = re.compile(r"(IED|RTU|M)[0-9]+\Z")
 _MEASURANDS = frozenset({"MMXU", "MMXN", "MMDC"})
 REVISION_POINTS = {
@@ -81,6 +83,7 @@ class Device:
         meter: it is an energy meter: other limits of its clock, fewer results.
         critical: a protection device.
         found: points with findings, by row (see `Watched.holding`).
+        imposed: quality flags that its mode adds to its process values.
         member: the device as it was last seen by the roll-up.
         revisions: item -> row of the point that says it.
     """
@@ -90,6 +93,7 @@ class Device:
     meter: bool = False
     critical: bool = False
     found: dict[int, Watched] = field(default_factory=dict)
+    imposed: int = 0
     revisions: dict[str, int] = field(default_factory=dict)
     approved: Approved = field(default_factory=Approved)
     accepted: dict[str, str] = field(default_factory=dict)
@@ -112,6 +116,7 @@ class DeviceIndex:
         link_of_device: number of the link of each device, -1 for none.
         owner: number of the device of each row, -1 for none.
         owned: the rows that have one.
+        about: which rows tell of a device itself, not of the process.
         measurand: index into `movements` of each row, -1 for what is no measurand.
     """
 
@@ -126,6 +131,7 @@ class DeviceIndex:
         self._behind: dict[str, list[Device]] = {}
         self.owner: npt.NDArray[np.int32] = np.empty(0, np.int32)
         self.owned: npt.NDArray[np.intp] = np.empty(0, np.intp)
+        self.about: npt.NDArray[np.bool_] = np.empty(0, bool)
         self.measurand: npt.NDArray[np.int32] = np.empty(0, np.int32)
         self.measurand_rows: npt.NDArray[np.int32] = np.empty(0, np.int32)
         self.movements = Movements(0)
@@ -149,6 +155,7 @@ class DeviceIndex:
         if not len(rows):
             return
         self.link_of_row = np.concatenate([self.link_of_row, self._links_of(rows)])
+        self.about = np.concatenate([self.about, np.zeros(len(rows), bool)])
         place = self._equipment(rows)
         self._place = np.concatenate([self._place, place])
         measurands = [self.measurand_rows]
@@ -163,6 +170,8 @@ class DeviceIndex:
                 self._protecting |= set(self.link_of_row[bound].tolist())
             if ln_class in _MEASURANDS:
                 measurands.append(bound[table.value_type[bound] == ValueType.DOUBLE])
+            if ln_class in _OF_ITSELF or data in _STATES:
+                self.about[group] = True
             if ln_class not in DEVICE_CLASSES:
                 continue
             for row in bound.tolist():
@@ -245,6 +254,11 @@ class DeviceIndex:
         """Whose row it is."""
         number = int(self.owner[row]) if row < len(self.owner) else -1
         return self.order[number] if number >= 0 else None
+
+    def process_rows(self, device: Device) -> npt.NDArray[np.int32]:
+        """Rows of what a device delivers of the process: all but what it says of itself."""
+        own = self.owner == self.numbers[device.place]
+        return np.flatnonzero(own & ~self.about[: len(own)]).astype(np.int32)
 
     def telling(self) -> list[Device]:
         """Devices with findings."""

@@ -9,6 +9,7 @@ from types import SimpleNamespace
 import pytest
 from peers.twin.bench import ENGINEER, Bench, points
 
+from address_space.point import Sample
 from address_space.ports import Right
 from address_space.quality import Quality, StatusCode, TimeFlag
 from twin_gateway.drivers.contract import LinkService
@@ -104,6 +105,10 @@ async def rig(tmp_path: Path) -> AsyncIterator[Rig]:
     await made.start()
     yield made
     await made.function.store.close()
+
+
+def sample(rig: Rig, address: str) -> Sample:
+    return rig.bench.table.sample(rig.bench.table.find(address))
 
 
 def test_a_healthy_plant_has_no_alarm_and_is_ok(rig: Rig) -> None:
@@ -438,6 +443,38 @@ async def test_alarms_of_a_device_in_test_are_marked_and_it_leaves_the_roll_up(r
     await rig.write({f"{IED}/LPHD1/PhyHealth": 1})
     assert rig.bench.value(f"{PLACE}/TestCnt") == 1
     assert rig.bench.value(f"{PLACE}/St") == S.OK
+
+
+async def test_values_of_a_device_in_test_are_test_values_until_it_is_on_again(rig: Rig) -> None:
+    process, itself = f"{BAY}/QA1/XCBR1/Pos", f"{IED}/LPHD1/PhyHealth"
+    await rig.write({process: 2})
+    await rig.write({f"{IED}/LLN0/Beh": 3})
+    assert sample(rig, process).status == StatusCode.UncertainSimulatedValue
+    assert sample(rig, itself).status == StatusCode.Good
+    assert sample(rig, RTU_POINTS[0]).status == StatusCode.Good
+    await rig.write({process: 1})
+    assert (sample(rig, process).value, sample(rig, process).status) == (1, StatusCode.UncertainSimulatedValue)
+    await rig.write({f"{IED}/LLN0/Beh": 1})
+    assert (sample(rig, process).value, sample(rig, process).status) == (1, StatusCode.Good)
+
+
+async def test_values_of_a_device_that_is_off_are_out_of_service(rig: Rig) -> None:
+    process = f"{BAY}/_/MMXU1/TotW"
+    await rig.write({process: 5.0})
+    await rig.write({f"{IED}/LLN0/Beh": 5})
+    assert sample(rig, process).status == StatusCode.BadOutOfService
+    await rig.write({f"{IED}/LLN0/Beh": 1})
+    assert sample(rig, process).status == StatusCode.Good
+
+
+async def test_a_test_flag_of_the_device_itself_outlives_the_test_mode(rig: Rig) -> None:
+    process = f"{BAY}/QA1/XCBR1/Pos"
+    await rig.write({f"{IED}/LLN0/Beh": 3})
+    await rig.write({process: 2}, quality=int(Quality.TEST))
+    await rig.write({f"{IED}/LLN0/Beh": 1})
+    assert sample(rig, process).status == StatusCode.UncertainSimulatedValue
+    await rig.write({process: 2})
+    assert sample(rig, process).status == StatusCode.Good
 
 
 async def test_test_values_make_marked_alarms(rig: Rig) -> None:
