@@ -1,6 +1,7 @@
 """HDLC frames, and the line of the driver against the station of the simulator over a wire that loses and damages."""
 
 import random
+from collections import deque
 
 import pytest
 from hypothesis import given
@@ -179,6 +180,25 @@ def test_lost_and_frame_errors_are_repeated_and_no_request_arrives_twice(window,
         assert wire.ask(request) == [request[::-1]]
     assert wire.requests == requests
     assert wire.line.oddities["repeated_frames"] > 0
+
+
+@pytest.mark.parametrize("window", [1, 3])
+def test_a_late_answer_does_not_double_the_exchange_for_ever(window):
+    wire = Wire(window).open()
+    requests = [bytes((number,)) * 300 for number in range(1, 20)]
+    up, down, seen = deque([wire.line.send(requests[0])]), deque(), []
+    up.append(wire.line.expired())  # the answer is under way, only late
+    while len(seen) < len(requests):
+        while up:
+            down.append(wire.station.feed(up.popleft()))
+        assert down, "the exchange has stopped"
+        for apdu in wire.line.feed(down.popleft()):
+            seen.append(apdu)
+            up.append(wire.line.send(requests[len(seen) % len(requests)]))
+        up.append(wire.line.take_out())
+        up = deque(filter(None, up))
+    assert seen == [request[::-1] for request in requests]
+    assert wire.line.oddities["frame_losses"] <= 8
 
 
 def test_a_meter_may_only_lower_what_we_propose():

@@ -219,15 +219,21 @@ class HdlcLine:
         if not self.ready:
             return []
         self._acknowledge(frame.received_number)
+        ahead = (frame.sent_number - self._received) & 7
+        if ahead >= self.parameters.receive_window:
+            # Taken before, the answer to a question that was said twice. To answer each of the two answers would go on
+            # for ever; what we have said since is answered too, or said again after a silence.
+            self.oddities["frame_losses"] += 1
+            return []
         if frame.poll:
             self._our_turn = True
         apdus: list[bytes] = []
         whole = True
-        if frame.sent_number == self._received:
+        if not ahead:
             self._received = (self._received + 1) & 7
             whole = self._keep(frame, apdus)
         else:
-            # One was lost, or this one is a repetition: our N(R) tells the meter where to go on.
+            # One was lost: our N(R) tells the meter where to go on.
             self.oddities["frame_losses"] += 1
             whole = False
         if frame.poll and self._queue and not self._unacknowledged:
