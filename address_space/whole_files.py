@@ -31,6 +31,20 @@ def write_whole(path: Path, data: bytes, *, durable: bool = True) -> None:
         sync_directory(path.parent)
 
 
+def sync_file(path: Path) -> None:
+    """A file that was written without waiting for the disk, and its name, are on disk when it returns.
+
+    Raises:
+        OSError: it is not there, or the disk fails.
+    """
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+    sync_directory(path.parent)
+
+
 def sync_directory(directory: Path) -> None:
     """Names of files that were made or renamed are on disk when it returns."""
     descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)

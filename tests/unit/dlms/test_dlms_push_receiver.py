@@ -69,6 +69,37 @@ async def test_what_is_not_authentic_does_not_use_up_the_rate_of_the_meter(tmp_p
         receiver.close()
 
 
+async def test_the_counter_of_pushes_is_on_disk_soon_and_nobody_waits_for_it(tmp_path, monkeypatch):
+    delivered, link, synced = [], Link(), []
+    monkeypatch.setattr("twin_gateway.drivers.dlms.push.sync_file", lambda path: synced.append(path.read_bytes()))
+    receiver = receiver_of(tmp_path, delivered, meter_title=FIRST.hex())
+    await receiver.open(link)
+    try:
+        for counter in (7, 8, 9):
+            assert receiver.take(message(FIRST, counter), FLOW, b"")
+        assert not synced
+        await until(lambda: synced)
+        assert receiver.take(message(FIRST, 10), FLOW, b"")
+    finally:
+        receiver.close()
+    await until(lambda: len(synced) == 2)
+    assert [b'"counter": 9' in synced[0], b'"counter": 10' in synced[1]] == [True, True]
+
+
+async def test_a_disk_that_fails_is_told_when_the_counter_of_pushes_is_not_safe(tmp_path, monkeypatch):
+    def fails(_path):
+        raise OSError(5, "Input/output error")
+
+    delivered, link = [], Link()
+    monkeypatch.setattr("twin_gateway.drivers.dlms.push.sync_file", fails)
+    receiver = receiver_of(tmp_path, delivered, meter_title=FIRST.hex())
+    await receiver.open(link)
+    assert receiver.take(message(FIRST, 7), FLOW, b"")
+    receiver.close()
+    await until(lambda: link.errors)
+    assert "power failure" in link.errors[0] and link.counters["push_errors"] == 1
+
+
 async def test_another_meter_behind_the_device_begins_with_a_counter_of_its_own(tmp_path):
     delivered, link = [], Link()
     receiver = receiver_of(tmp_path, delivered)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NoReturn
 
+from address_space.whole_files import sync_file
 from twin_gateway.drivers.capture import Carrier, Flow
 from twin_gateway.drivers.contract import Link, LinkLost
 from twin_gateway.drivers.dlms import obis
@@ -20,6 +21,8 @@ from twin_gateway.drivers.dlms.obis import Attribute
 from twin_gateway.drivers.dlms.positions import keep_json, read_json, write_json
 from twin_gateway.drivers.dlms.push_listener import PushListener, listener_at
 
+_ON_DISK_S = 1.0
+"""How long after a push its counter is sent to the disk: a power failure lets no older push count twice."""
 _NAMES_S = 5.0
 """How long a name may take to become an address."""
 
@@ -55,6 +58,7 @@ class PushReceiver:
         self._allowance_at = 0.0
         self._flood_told = False
         self.heard = asyncio.Event()
+        self._sync: asyncio.TimerHandle | None = None
         kept = read_json(path, "what the meter pushes is known again after the next connection")
         self._counter = _whole(kept.get("counter"), -1)
         self._title = bytes.fromhex(push.meter_title) if push.meter_title else _octets(kept.get("title"))
@@ -101,6 +105,9 @@ class PushReceiver:
 
     def close(self) -> None:
         """Listens no more."""
+        if self._sync is not None:
+            self._sync.cancel()
+            self._to_disk()
         if self._listener is not None:
             self._listener.leave(self)
             self._listener = None
@@ -214,6 +221,8 @@ class PushReceiver:
                 link.count("push_errors")
                 link.error(f"a push was refused, as its counter cannot be kept: {error}")
                 return False
+            if self._sync is None:
+                self._sync = asyncio.get_running_loop().call_later(_ON_DISK_S, self._to_disk)
         self._refusal_told = False
         link.count("pushes")
         if notification.trailing and self._config.trailing_octets == "counted":
@@ -221,6 +230,18 @@ class PushReceiver:
         self._deliver(notification, values)
         self.heard.set()
         return True
+
+    def _to_disk(self) -> None:
+        """The counter outlives the process already; in a thread, so that nobody waits for the disk, the power too."""
+        self._sync = None
+        done = asyncio.get_running_loop().run_in_executor(None, sync_file, self._path)
+        done.add_done_callback(self._on_disk)
+
+    def _on_disk(self, done: asyncio.Future[None]) -> None:
+        error = None if done.cancelled() else done.exception()
+        if error is not None and self._link is not None:
+            self._link.count("push_errors")
+            self._link.error(f"the counter of pushes may not outlive a power failure: {error}")
 
     def _opened(self, apdu: bytes, flow: Flow) -> tuple[int, bytes]:
         """Counter (-1: none) and plain text.
