@@ -99,9 +99,12 @@ def check_depth(buffer: bytes, start: int, end: int, limit: int = MAX_PDU_DEPTH)
                 head += 1
             if head - position >= _MAX_TAG:
                 raise MmsProtocolError(f"tag of more than {_MAX_TAG} octets at {position}")
-        _, inner, stop = header(buffer, head, ends[-1])
+        inner = head + 2
+        stop = inner + buffer[head + 1] if inner <= ends[-1] else end + 1
+        if stop > ends[-1] or buffer[head + 1] & 0x80:  # a length of several octets, or one that is wrong
+            _, inner, stop = header(buffer, head, ends[-1])
         elements += 1
-        if tag & 0x20:
+        if tag & 0x20 and stop > inner:
             copied += stop - inner
             if len(ends) > limit:
                 raise MmsProtocolError(f"BER nested deeper than {limit} levels")
