@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from datetime import date
 from typing import Any, Literal
 
 from address_space.point import Point, PointProfile
@@ -107,6 +108,7 @@ class MappedDevice:
         place: grid, area and site as an address text, for points that are found at run time.
         points: in the order of the files.
         whole: `all:` requests.
+        files: SHA-256 (hex) of the content of every file that the section names, by field, as it was at the check.
     """
 
     name: str
@@ -118,11 +120,48 @@ class MappedDevice:
     col: int
     points: list[MappedPoint] = field(default_factory=list)
     whole: list[WholeModel] = field(default_factory=list)
+    files: dict[str, str] = field(default_factory=dict)
 
     @property
     def protocol(self) -> str:
         """Name of the protocol, `iec104`."""
         return self.spec.name
+
+
+@dataclass(frozen=True, slots=True)
+class Former:
+    """`was:` at a point or a place: the address it had before a move.
+
+    Attributes:
+        was: the former address, of a point or of a place.
+        address: the address now.
+        until: the last day on which the former address still leads to the new one; None: 400 days from the move.
+    """
+
+    was: str
+    address: str
+    until: date | None
+    file: str
+    line: int
+    col: int
+
+
+@dataclass(frozen=True, slots=True)
+class Retired:
+    """A tombstone under `retired:`: the address of a place, function or point that is not used again.
+
+    Attributes:
+        date: the day it was retired.
+        successor: the address that took its place; empty when there is none.
+    """
+
+    address: str
+    date: date
+    reason: str
+    successor: str
+    file: str
+    line: int
+    col: int
 
 
 @dataclass(slots=True)
@@ -132,11 +171,15 @@ class Mapping:
     Attributes:
         devices: in the order of the files.
         place_aliases: (alias, address of a place) pairs.
+        former: former addresses of moved points and places.
+        retired: tombstones by address.
         secrets_missing: a secret was not found and the check was told to go on: not fit to run with.
     """
 
     devices: list[MappedDevice] = field(default_factory=list)
     place_aliases: list[tuple[str, str]] = field(default_factory=list)
+    former: list[Former] = field(default_factory=list)
+    retired: dict[str, Retired] = field(default_factory=dict)
     secrets_missing: bool = False
 
     def points(self) -> Iterator[tuple[MappedDevice, MappedPoint]]:
