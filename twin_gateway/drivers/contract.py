@@ -65,7 +65,11 @@ class FieldSpec:
 
 
 class DeviceConfig(BaseModel):
-    """Base of a protocol's device section; fields that every device has. Durations are float seconds."""
+    """Base of a protocol's device section; fields that every device has. Durations are float seconds.
+
+    Attributes:
+        display_name: readable name of the device and its link.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 

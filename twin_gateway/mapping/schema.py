@@ -11,10 +11,14 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from pydantic import BaseModel
+
 from address_space import units
 from twin_gateway.drivers.contract import FieldKind, FieldSpec, ProtocolSpec
 from twin_gateway.drivers.registry import OWN_PROTOCOLS, protocol
 from twin_gateway.mapping.alarm_rule import CLASSES
+from twin_gateway.mapping.fields import GATES
+from twin_gateway.mapping.schema_text import field_texts, nested_models, summary
 
 Schema = dict[str, Any]
 
@@ -50,6 +54,18 @@ _ALARM: dict[str, Schema] = {
     "text": {"type": "string", "description": "what it is about, for people"},
     "acknowledge": {"type": "boolean", "description": "a person must acknowledge it"},
     "confirm": {"type": "boolean", "description": "a person must confirm it after that"},
+}
+_GATE: Schema = {"enum": list(GATES)}
+_CONTROL: dict[str, Schema] = {
+    "absent": {
+        "anyOf": [_GATE, {"type": "array", "items": _GATE}],
+        "description": "gates that the device has no point for: the switch for local and remote (Loc), the interlocking"
+        " (CILO), the position (Pos); they then let commands pass",
+    },
+    "feedback": {
+        "type": "boolean",
+        "description": "wait until the position shows the new state (true unless given), or trust the answer",
+    },
 }
 _COMMON: Schema = {
     "unit": {"description": "unit that the device delivers after scale, as in kW"},
@@ -159,14 +175,21 @@ def _points(name: str, *, complete: bool) -> Schema:
 def _add_protocol(definitions: Schema, spec: ProtocolSpec) -> None:
     name = spec.name
     properties: Schema = {**_COMMON, **_fields(spec.point_fields)}
-    symbols: Schema = {"if": _BRACED, "then": {}, "else": {"enum": [*units.symbols(), 1]}}
+    symbols: Schema = {"anyOf": [{"enum": [*units.symbols(), 1]}, _BRACED]}
     for key in ("unit", "display_unit"):
         properties[key] = {**symbols, **properties[key]}
     if spec.control_models:
         control: Schema = {
             "type": "object",
             "additionalProperties": False,
-            "properties": {"model": _chosen(spec.control_models), **_fields(spec.control_fields)},
+            "properties": {
+                key: _nullable(value)
+                for key, value in {
+                    "model": {**_chosen(spec.control_models), "description": "how the device takes commands"},
+                    **_CONTROL,
+                    **_fields(spec.control_fields),
+                }.items()
+            },
         }
         properties["control"] = {
             "description": "how the point is commanded",
@@ -206,16 +229,22 @@ def _add_protocol(definitions: Schema, spec: ProtocolSpec) -> None:
         **whether,
     }
     own = spec.config.model_json_schema(mode="validation")
+    nested = nested_models(spec.config)
     for key, value in own.get("$defs", {}).items():
-        definitions[f"{name}-{key}"] = _own(value, name)
-    fields = {key: _device_field(_own(value, name)) for key, value in own.get("properties", {}).items()}
+        part = _own(value, name)
+        if key in nested:
+            part["description"] = summary(nested[key])
+            part["properties"] = _described(part.get("properties", {}), nested[key])
+        definitions[f"{name}-{key}"] = part
+    properties = {key: _device_field(_own(value, name)) for key, value in own.get("properties", {}).items()}
+    fields = _described(properties, spec.config)
     definitions[f"{name}-device"] = {
         "type": "object",
         "required": ["protocol", *own.get("required", [])],
         "additionalProperties": False,
         "properties": {
             **fields,
-            "protocol": {"const": name},
+            "protocol": {"const": name, "description": "field protocol of the device"},
             "place": {"type": ["string", "number"], "description": "area/site, where it is not that of the file"},
             "at": {
                 "type": ["object", "null"],
@@ -254,9 +283,15 @@ def _field(spec: FieldSpec) -> Schema:
     return {**out, "description": spec.help} if spec.help else out
 
 
+def _described(properties: Schema, model: type[BaseModel]) -> Schema:
+    """The fields of a model with what its docstring says of each."""
+    texts = field_texts(model)
+    return {key: {**value, "description": texts[key]} if key in texts else value for key, value in properties.items()}
+
+
 def _chosen(choices: Iterable[str | None]) -> Schema:
     """One of some texts, or a text with braces that becomes one."""
-    return {"if": _BRACED, "then": {}, "else": {"enum": list(choices)}}
+    return {"anyOf": [{"enum": list(choices)}, _BRACED]}
 
 
 def _nullable(schema: Schema) -> Schema:
@@ -267,7 +302,8 @@ def _nullable(schema: Schema) -> Schema:
     elif isinstance(out.get("type"), list):
         out["type"] = [*out["type"], "null"]
     elif "enum" in out:
-        out["enum"] = [*out["enum"], None]
+        # Editors refuse a whole schema that has one enumeration with a value twice.
+        out["enum"] = [*out["enum"], *([None] if None not in out["enum"] else [])]
     elif "anyOf" in out:
         out["anyOf"] = [*out["anyOf"], {"type": "null"}]
     elif "if" in out and "then" in out and "properties" not in out["then"]:

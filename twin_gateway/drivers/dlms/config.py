@@ -75,7 +75,12 @@ class CurveKeys(BaseModel):
 
 
 class Keys(BaseModel):
-    """The two global keys of suites 0 and 1, hexadecimal; never shown."""
+    """The two global keys of suites 0 and 1, hexadecimal; never shown.
+
+    Attributes:
+        authentication: GAK, by reference: `${NAME}` or `file:PATH`.
+        encryption: GUEK, by reference too.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -165,6 +170,8 @@ class DlmsConfig(DeviceConfig):
         curve_keys: files with the keys of suite 1.
         pdu_size: longest APDU that we take, octets, proposed to the meter.
         block_window: blocks of general block transfer that we take in a row; 0 does not propose it.
+        password: of `security: lls`, by reference: `${NAME}` or `file:PATH`.
+        keys: the two global keys, for `hls-gmac` and wherever messages are ciphered.
         system_title: ours, where the meter wants a fixed one; made from the device name otherwise.
         dedicated_key: use a key of its own for each association; meters differ in how they do it.
         hls_key: key of the third pass of HLS when a dedicated key is used.

@@ -49,6 +49,7 @@ class Iec104Config(DeviceConfig):
     """Device section of `protocol: iec104`. Times are seconds; names of timers and windows are those of the standard.
 
     Attributes:
+        host, port: the device as the controlled station; 2404, with TLS 19998 unless said.
         common_address: one station of the link or several; points without their own belong to the first.
         redundant: further addresses of the same device, `host` or `host:port`. One connection carries user data, the
             others are kept, tested, and take over when it is lost.

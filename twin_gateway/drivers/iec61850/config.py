@@ -37,6 +37,7 @@ class Iec61850Config(DeviceConfig):
         integrity: how often a block sends everything.
         poll: how often is read what no report block delivers.
         reserve: how long a buffered block stays ours after a lost association.
+        connect_timeout: how long the transport connection and the association may take.
         timeout: how long an answer may take.
         idle: silence after which the device is asked for a sign of life.
         largest_file: octets of a file that is fetched from the device, at most.
