@@ -32,7 +32,7 @@ devices:
             <cursor>
           MMXU1/TotVAr:
             ioa: 1002
-            type:
+            type: <cursor>
           MMXU1/Hz: {ioa: 1003, type: M_ME_TF_1, obis: 1-0:14.7.0}
           MMXU1/TotPF: {ioa: 1004, type: M_ME_FT_1}
           MMXU1/TotVA: {ioa: 1005}
