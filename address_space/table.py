@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from address_space import clock
 from address_space.catalogue import ValueType
+from address_space.edits import Edit, EditKind, another_meaning, rescaled
 from address_space.imposed import Imposed
 from address_space.ingest import Scaling, occurrences, raw_of, repeated, resolve_time, values_of, well_formed
 from address_space.journal import Chunk, Journal
@@ -22,6 +23,8 @@ from address_space.tree import NO_NODE, AddressTree
 _NOT_TIME = np.uint32(~TIME_MASK & 0xFFFF_FFFF)
 _RECEIVED = np.uint32(TimeFlag.RECEIVED)
 _TEXT_SOURCE = 1 << 63
+SEMANTICS_CHANGED = 0x4000
+"""Bit of a StatusCode (Part 4, 7.39.1): what the value means has changed, its properties are to be read again."""
 
 
 @dataclass(slots=True)
@@ -39,6 +42,8 @@ class TableCounters:
 class PointTable:
     """Points are rows; drivers write batches; every accepted change goes once into the journal.
 
+    A row is never given to another point: one that is retired stays as it is, and is found no more.
+
     Columns (one entry a row): `raw` value bits uint64 (little-endian, the value in the low bytes, see `ValueType`),
     `status`, `source_time`, `received`, `quality`, `value_type`, `profile` number, `link` number, `source`.
     """
@@ -47,6 +52,12 @@ class PointTable:
         self.tree = AddressTree()
         self.journal: Journal[Chunk] = Journal(journal_capacity)
         self.late: Journal[Chunk] = Journal(100_000)
+        self.edits: Journal[Edit] = Journal()
+        """What became of points themselves: retired, or changed in what they are."""
+        self.edition = 0
+        """Counts the edits."""
+        self.retired = 0
+        """Rows that are no points any more."""
         self.counters = TableCounters()
         self.timestamp_readers = 0
         """Consumers that also want changes of the source time alone; while zero these are not journalled."""
@@ -95,10 +106,7 @@ class PointTable:
             [self.source_number(point.source) for point in points],
         )
         for row, point in enumerate(points, start):
-            if point.display_name:
-                self._display_names[row] = point.display_name
-            if point.display_names:
-                self._translations[row] = point.display_names
+            self._name(row, point)
         return rows
 
     def add_columns(
@@ -164,6 +172,98 @@ class PointTable:
             number = self._source_text_ids[source] = len(self._source_texts)
             self._source_texts.append(source)
         return _TEXT_SOURCE | number
+
+    # ---- what points are, changed at work -------------------------------------------------------------------------
+
+    def retire(self, rows: Rows, *, now: int | None = None) -> int:
+        """Take points out; who follows them is told BadNodeIdUnknown once. Returns how many there were.
+
+        Their addresses are free for new points, in rows of their own. `address` and `profile` still know what the rows
+        were, for what has not been read from the journals yet.
+        """
+        rows = np.unique(rows).astype(np.int32)
+        rows = rows[self.is_point(rows)]
+        if not len(rows):
+            return 0
+        moment = clock.now() if now is None else now
+        for row in rows.tolist():
+            for kept in (self._texts, self._display_names, self._translations):
+                kept.pop(row, None)
+        self.quality[rows] = np.uint32(Quality.NOT_INITIALISED | TimeFlag.RECEIVED)
+        self.status[rows] = StatusCode.BadNodeIdUnknown
+        self.source_time[rows] = self.received[rows] = moment
+        self.counters.changes += len(rows)
+        self._journal_state(rows, moment)
+        self._link[rows], self._source[rows] = 0, 0
+        self._link_rows.clear()
+        gone = self.tree.remove(self.node[rows])
+        self.retired += len(rows)
+        self._edited(Edit(EditKind.RETIRED, rows, gone))
+        return len(rows)
+
+    def is_point(self, rows: Rows) -> npt.NDArray[np.bool_]:
+        """Which rows are points and not retired."""
+        return np.asarray(self.tree.row[self.node[rows]] == rows)
+
+    def change(self, rows: Rows, points: Sequence[Point], *, now: int | None = None) -> None:
+        """Let points be something else at the same address: scale, unit, deadband, names, binding.
+
+        The present value is scaled anew. Where the meaning of the value changes (unit, range), the next thing that
+        followers get of it has the bit SemanticsChanged (Part 8, 5.2). The value of a former binding is old data.
+
+        Args:
+            rows: of the points, each once.
+            points: what they are from now on; the type of the value stays.
+            now: time of the change in ticks.
+
+        Raises:
+            ValueError: another address, or another type of the value; nothing is changed then.
+        """
+        for row, point in zip(rows.tolist(), points, strict=True):
+            if self.address(row) != point.address or self.value_type[row] != point.profile.value_type:
+                raise ValueError(f"{point.address} cannot be changed in row {row}: it is another point")
+        profiles = np.array([self.profile_number(point.profile) for point in points], np.uint32)
+        links = np.array([self.link_number(point.link) for point in points], np.uint16)
+        sources = np.array([self.source_number(point.source) for point in points], np.uint64)
+        raw, words, status = self.raw[rows], self.quality[rows], self.status[rows]
+        heard = words & np.uint32(Quality.NOT_INITIALISED) == 0
+        numbers = heard & (self.value_type[rows] != ValueType.STRING)
+        raw[numbers], words[numbers] = rescaled(
+            self._scaling,
+            self._profile[rows][numbers],
+            profiles[numbers],
+            (self.value_type[rows][numbers], raw[numbers], words[numbers]),
+        )
+        other = heard & ((links != self._link[rows]) | (sources != self._source[rows]))
+        words[other] |= np.uint32(Quality.OLD_DATA)
+        words[other & (words & np.uint32(Quality.INVALID) == 0)] |= np.uint32(Quality.QUESTIONABLE)
+        requalified = words != self.quality[rows]
+        status[requalified] = status_column(words[requalified])
+        means = another_meaning(self._profiles, self._profile[rows], profiles)
+        told = (raw != self.raw[rows]) | (status != self.status[rows]) | means
+        self._profile[rows], self._link[rows], self._source[rows] = profiles, links, sources
+        self.raw[rows], self.quality[rows], self.status[rows] = raw, words, status
+        self._link_rows.clear()
+        for row, point in zip(rows.tolist(), points, strict=True):
+            self._display_names.pop(row, None)
+            self._translations.pop(row, None)
+            self._name(row, point)
+        moment = clock.now() if now is None else now
+        for which, bit in ((told & ~means, 0), (means, SEMANTICS_CHANGED)):
+            if which.any():
+                self._journal_state(rows[which], moment, more=bit)
+        self.counters.changes += int(np.count_nonzero(told))
+        self._edited(Edit(EditKind.CHANGED, rows, np.empty(0, np.int32)))
+
+    def _name(self, row: int, point: Point) -> None:
+        if point.display_name:
+            self._display_names[row] = point.display_name
+        if point.display_names:
+            self._translations[row] = point.display_names
+
+    def _edited(self, edit: Edit) -> None:
+        self.edition += 1
+        self.edits.append(edit)
 
     # ---- reading --------------------------------------------------------------------------------------------------
 
@@ -408,6 +508,9 @@ class PointTable:
         Returns:
             How many points changed their status.
         """
+        rows = rows[self.is_point(rows)]
+        if not len(rows):
+            return 0
         words = self._imposed.change(rows, flags, self.quality[rows])
         return self._set_quality(rows, words, clock.now() if now is None else now)
 
@@ -469,7 +572,7 @@ class PointTable:
             self._journal_state(rows[changed], moment)
         return count
 
-    def _journal_state(self, rows: Rows, received: int, *, timestamp_only: bool = False) -> None:
+    def _journal_state(self, rows: Rows, received: int, *, timestamp_only: bool = False, more: int = 0) -> None:
         texts = self.value_type[rows] == ValueType.STRING
         for picked, is_text in ((rows[~texts], False), (rows[texts], True)):
             if len(picked):
@@ -477,7 +580,7 @@ class PointTable:
                     Chunk(
                         picked,
                         self.raw[picked],
-                        self.status[picked],
+                        self.status[picked] | np.uint32(more),
                         self.source_time[picked],
                         received,
                         self.quality[picked],

@@ -26,7 +26,10 @@ class AddressTree:
     A node is an integer. The text of its address is rebuilt from its parents; filler levels `_` are not nodes.
     Columns (numpy, one entry a node): parent, name id, level (1 to 6 place, 7 function, 8 data object, …), first
     child, next sibling, row of the point table (-1 for containers), 32-bit hash with its sort order.
-    About 33 bytes a node.
+    About 33 bytes a node. Nodes keep their numbers: one that is removed stays as an empty place that nothing finds.
+
+    Attributes:
+        edition: counts removals; what remembers nodes looks again when it is another one.
     """
 
     def __init__(self) -> None:
@@ -44,6 +47,9 @@ class AddressTree:
         self.data_objects: dict[str, int] = {}
         self.attributes: dict[str, int] = {}
         """Names of points that have passed the grammar -> their number, by what they are; few, they repeat."""
+        self.edition = 0
+        self._kept: set[int] = set()
+        self._gone: npt.NDArray[np.bool_] = np.empty(0, bool)  # made with the first removal
 
     def __len__(self) -> int:
         return len(self.parent)
@@ -76,7 +82,48 @@ class AddressTree:
             batch.container(address)
             self._join(batch)
             node = self.find(address)
+        self._kept.add(node)
         return node
+
+    def remove(self, points: npt.NDArray[np.int32]) -> npt.NDArray[np.int32]:
+        """Take points out, and the containers that only they needed; those of `add_container` stay.
+
+        What is gone is found and listed no more, but `address` still knows what it was called.
+
+        Args:
+            points: nodes that are points.
+
+        Returns:
+            The nodes that are gone; a point below which others stand is not among them, it is a container now.
+        """
+        gone = self.gone.copy()
+        below = np.bincount(self.parent[~gone & (self.parent >= 0)], minlength=len(self))
+        self.row[points] = NO_NODE
+        kept = np.zeros(len(self), bool)
+        kept[list(self._kept)] = True
+        front = np.unique(points)
+        parts = []
+        while len(front):
+            front = front[(below[front] == 0) & (self.row[front] < 0) & ~kept[front] & ~gone[front]]
+            gone[front] = True
+            parts.append(front.astype(np.int32))
+            above = self.parent[front]
+            above = above[above >= 0]
+            np.subtract.at(below, above, 1)
+            front = np.unique(above)
+        self._gone = gone
+        self._link_children()
+        stays = ~gone[self._order]
+        self._sorted_hash, self._order = self._sorted_hash[stays], self._order[stays]
+        self._cache.clear()
+        self.edition += 1
+        return np.concatenate(parts) if parts else np.empty(0, np.int32)
+
+    @property
+    def gone(self) -> npt.NDArray[np.bool_]:
+        """Which nodes are removed, one entry a node."""
+        missing = len(self) - len(self._gone)
+        return np.concatenate([self._gone, np.zeros(missing, bool)]) if missing else self._gone
 
     def name_number(self, name: str) -> int:
         """Number of an interned name; the caller has checked it."""
@@ -95,6 +142,8 @@ class AddressTree:
         name_id = np.concatenate([self.name_id, name_id])
         level = np.concatenate([self.level, level])
         keys = (parent.astype(np.int64) << 32) | name_id
+        gone = np.nonzero(self._gone)[0]
+        keys[gone] = np.iinfo(np.int64).min + gone  # nobody's twin
         merged = _points_that_are_containers(keys, level, row, start)
         if len(merged):
             keep = np.ones(len(keys), bool)
@@ -143,8 +192,9 @@ class AddressTree:
 
     def _link_children(self) -> None:
         count = len(self.parent)
-        order = np.argsort(self.parent, kind="stable").astype(np.int32)
-        parents = self.parent[order]
+        parent = np.where(self.gone, NO_NODE - 1, self.parent) if len(self._gone) else self.parent
+        order = np.argsort(parent, kind="stable").astype(np.int32)
+        parents = parent[order]
         self.first_child = np.full(count, NO_NODE, np.int32)
         self.next_sibling = np.full(count, NO_NODE, np.int32)
         if count < 2:
@@ -240,7 +290,7 @@ class AddressTree:
 
     def roots(self) -> list[int]:
         """The grid nodes."""
-        return [int(node) for node in np.nonzero(self.parent == NO_NODE)[0]]
+        return [int(node) for node in np.nonzero((self.parent == NO_NODE) & ~self.gone)[0]]
 
     def nodes_of_rows(self, rows: Sequence[int] | npt.NDArray[np.int32]) -> npt.NDArray[np.int32]:
         """Nodes of table rows, int32, same shape."""

@@ -26,6 +26,7 @@ class Access:
         self._policy = policy
         self._known: dict[tuple[Right, str], bool] = {}
         self._rows: dict[bytes, int] = {}
+        self._edition = 0
         self._until = 0.0
 
     def allows(self, right: Right, address: str) -> bool:
@@ -42,9 +43,15 @@ class Access:
             known = self._known[key] = self._policy.permits(self.caller, right, address)
         return known
 
-    def readable_rows(self) -> dict[bytes, int]:
-        """Rows of points that are known to be readable, by their NodeId on the wire; the reader fills it in."""
+    def readable_rows(self, edition: int = 0) -> dict[bytes, int]:
+        """Rows of points that are known to be readable, by their NodeId on the wire; the reader fills it in.
+
+        They are forgotten when the table has another `edition`: addresses may stand in other rows then.
+        """
         now = time.monotonic()
+        if edition != self._edition:
+            self._edition = edition
+            self._rows.clear()
         if now > self._until or len(self._rows) > _REMEMBER_MOST:
             self.forget()
             self._until = now + _REMEMBER_SECONDS

@@ -179,7 +179,8 @@ class AliasCategories:
                 yield pattern, row
         elif root.startswith(head) or head.startswith(root):
             for row in range(len(table)):
-                yield root + table.address(row), row
+                if not table.retired or table.find(table.address(row)) == row:
+                    yield root + table.address(row), row
 
     def _encoded(self, alias: str, addresses: Sequence[str]) -> Any:
         index = self._server.space.namespace

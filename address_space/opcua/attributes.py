@@ -111,7 +111,7 @@ def _values(
 def _read_points(server: InternalServer, access: Access, node_ids: list[bytes], stamps: int) -> bytes | None:
     """DataValues of points that may be read; None when anything else is among them."""
     # A NodeId that is known is whole, so nothing else can hide between the tails.
-    readable = access.readable_rows()
+    readable = access.readable_rows(server.space.table.edition)
     rows = list(map(readable.get, node_ids))
     if None in rows:
         for place, node_id in enumerate(node_ids):

@@ -15,7 +15,7 @@ _FUNCTION_LEVEL, _EQUIPMENT_LEVEL = 7, 6
 
 
 class Devices:
-    """Which places are devices; looked for again when the tree has grown.
+    """Which places are devices; looked for again when the tree has changed.
 
     A place with a logical node LPHD is a device. A place of level 6 with an LCCH below a reserved second level is a
     link of a gateway; its device is what has an LPHD among the points that the link delivers.
@@ -23,19 +23,24 @@ class Devices:
 
     def __init__(self, table: PointTable) -> None:
         self._table = table
-        self._size = 0
+        self._size = self._edition = 0
         self._physical: dict[int, int] = {}
         self._channels: dict[int, int] = {}
         self._of_links: dict[str, str] = {}
 
     def _look(self) -> None:
-        """Look at the nodes that have been added since; a tree only grows, and its nodes keep their numbers."""
+        """Look at the nodes that have been added since; at all of them after some were removed."""
         tree = self._table.tree
+        if self._edition != tree.edition:
+            self._size, self._edition = 0, tree.edition
+            self._physical.clear()
+            self._channels.clear()
         start, self._size = self._size, len(tree)
         if start == self._size:
             return
         self._of_links.clear()
-        functions = (start + np.nonzero(tree.level[start:] == _FUNCTION_LEVEL)[0]).astype(np.int32)
+        there = (tree.level[start:] == _FUNCTION_LEVEL) & ~tree.gone[start:]
+        functions = (start + np.nonzero(there)[0]).astype(np.int32)
         for place, function in self._having("LPHD", functions):
             self._physical.setdefault(place, function)
         for place, function in self._having("LCCH", functions):

@@ -23,7 +23,7 @@ from address_space.quality import StatusCode
 Octets = npt.NDArray[np.uint8]
 
 NO_VALUE = 0
-"""Layout without a value, for points that never had one."""
+"""Layout without a value, for points that never had one or are retired."""
 OVERFLOW_BIT: Final = 0x480
 """InfoType DataValue and the Overflow bit (Part 4, 7.39.1): the item's queue has lost samples."""
 
@@ -31,8 +31,10 @@ STATUS_CODE: Final = 19
 """Built-in type of values that are StatusCodes themselves (aggregates of quality)."""
 NULL_EXTENSION = b"\x00\x00\x00"
 NULL_ARRAY = b"\xff\xff\xff\xff"
-_WAITING = np.uint32(StatusCode.BadWaitingForInitialData)
-_CODE_MASK = np.uint32(0xFFFF_0000)
+_VALUELESS = np.uint32(StatusCode.BadWaitingForInitialData & StatusCode.BadNodeIdUnknown)
+_CODE_MASK = np.uint32(0xFFFF_0000 ^ StatusCode.BadWaitingForInitialData ^ StatusCode.BadNodeIdUnknown)
+"""Two codes at one comparison: BadWaitingForInitialData and BadNodeIdUnknown differ in two bits, and neither of the
+other two codes that differ from them in these bits only (0x8030, 0x8036) is ever that of a value."""
 _DATA_CHANGE = b"\x01\x00\x2b\x03\x01"
 _STATUS_CHANGE = b"\x01\x00\x34\x03\x01"
 
@@ -129,8 +131,8 @@ def _records(value_type: int, stamps: int, handles: Words | None, values: Values
 
 
 def layouts(types: Octets, status: Words) -> Octets:
-    """Layout of each record: its value type, or `NO_VALUE` where the point still waits for its first value."""
-    waiting = (status & _CODE_MASK) == _WAITING
+    """Layout of each record: its value type; `NO_VALUE` where the point waits for its first value, or is retired."""
+    waiting = (status & _CODE_MASK) == _VALUELESS
     return np.where(waiting, np.uint8(NO_VALUE), types) if waiting.any() else types
 
 

@@ -268,6 +268,7 @@ class InternalServer(StockInternalServer):
                 task.cancel()
                 await asyncio.gather(task, return_exceptions=True)
         self.time_task = self._model_task = None
+        self.model_watch.close()
         for each in self.sessions:
             await each.close_session(True)
         self.subscription_service.close()

@@ -95,6 +95,7 @@ class GridSpace:
         """How every NodeId of the grid begins on the wire."""
         self.rows: dict[bytes, tuple[int, str]] = {}
         """Identifiers of points on the wire -> (row, address), filled by `row_of`."""
+        self._edition = 0
         self.last_commands: dict[str, tuple[Mapping[str, Any], int]] = {}
         """Logical node -> (its last command, when it was known in ticks): see `members` for the fields."""
         self.history: HistoryFace | None = None
@@ -131,6 +132,9 @@ class GridSpace:
 
     def row_of(self, identifier: bytes) -> tuple[int, str] | None:
         """(row, address) of a point by its identifier on the wire; remembered in `rows`."""
+        if self._edition != self.table.edition:
+            self._edition = self.table.edition
+            self.rows.clear()
         known = self.rows.get(identifier)
         if known is not None:
             return known
@@ -253,6 +257,10 @@ class GridSpace:
         if node.part:
             return _PROPERTY
         return space_types.grid_type() if node.tree < 0 else self._type(node.tree, node.row, node.owner)
+
+    def type_of(self, tree: int, row: int, address: str) -> bytes:
+        """TypeDefinition on the wire of a place, function or point, also of one that has been removed."""
+        return self._type(tree, row, address).node_id
 
     def _type(self, tree: int, row: int, address: str) -> TypeOf:
         if row >= 0:

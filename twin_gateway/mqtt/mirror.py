@@ -127,6 +127,7 @@ class Mirror:
         """Mirror until cancelled; then say offline and leave. A broker that is away or misbehaves never ends it."""
         table, wake = self._table, self._wake.set
         self._changes = table.journal.cursor("mqtt", wake)
+        self._edits = table.edits.cursor("mqtt", wake)
         self._late = table.late.cursor("mqtt", wake)
         self._event_cursor = self._events.cursor("mqtt", wake)
         try:
@@ -135,7 +136,7 @@ class Mirror:
                 tasks.create_task(self._link.run(), name="mqtt link")
                 tasks.create_task(self._publish_forever(), name="mqtt mirror")
         finally:
-            for cursor in (self._changes, self._late, self._event_cursor):
+            for cursor in (self._changes, self._edits, self._late, self._event_cursor):
                 cursor.close()
 
     async def _publish_forever(self) -> None:
@@ -163,6 +164,7 @@ class Mirror:
 
     def _collect(self) -> None:
         self._extend()
+        self._collect_edits()
         self._refresh()
         self._collect_changes()
         self._collect_late()
@@ -178,6 +180,11 @@ class Mirror:
             self._refreshed_at = now
             for lane in self._lanes:
                 lane.everything_due()
+
+    def _collect_edits(self) -> None:
+        for edit in self._edits.take():
+            for lane in self._lanes:
+                lane.edited(edit)
 
     def _collect_changes(self) -> None:
         cursor = self._changes

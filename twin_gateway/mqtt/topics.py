@@ -9,6 +9,7 @@ import numpy as np
 from address_space.address import FILLER, escape
 from address_space.point import Rows
 from address_space.table import PointTable
+from address_space.tree import NO_NODE
 
 _MAX_POINT_TOPICS = 1 << 16
 _MAX_MEMBERS = 1 << 18
@@ -104,13 +105,29 @@ class Groups:
                 break
             node[above] = parent[node[above]]
         self.of_row = np.concatenate([self.of_row, node])
-        self._order = np.argsort(self.of_row, kind="stable").astype(np.int32)
+        self._arrange()
+        return np.unique(node)
+
+    def retired(self, rows: Rows) -> Rows:
+        """Leave out rows that are no points any more; returns the group of each."""
+        self._arrange()
+        return self.of_row[rows]
+
+    def stands_elsewhere(self, group: int) -> bool:
+        """Whether the place of a group has got another node, which tells of it: it was removed and came again."""
+        tree = self._table.tree
+        return tree.find(tree.address(group)) not in {group, NO_NODE}
+
+    def _arrange(self) -> None:
+        rows = np.arange(len(self.of_row), dtype=np.int32)
+        if self._table.retired:
+            rows = rows[self._table.is_point(rows)]
+        self._order = rows[np.argsort(self.of_row[rows], kind="stable")]
         self._sorted = self.of_row[self._order]
-        touched, counts = np.unique(self.of_row, return_counts=True)
+        _touched, counts = np.unique(self._sorted, return_counts=True)
         self.largest = int(counts.max(initial=0))
         self._layouts.clear()
         self._members = 0
-        return np.unique(node) if start else touched.astype(np.int32)
 
     def layout(self, group: int) -> GroupLayout:
         """Topic, rows and member names of a group."""
