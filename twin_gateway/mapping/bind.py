@@ -12,7 +12,7 @@ from twin_gateway.mapping.alarm_rule import ALARM_FIELDS, AlarmRule, RuleError, 
 from twin_gateway.mapping.field_error import FieldError, kind_of
 from twin_gateway.mapping.fields import COMMON, Check, NotTextError, point_table
 from twin_gateway.mapping.lines import Line
-from twin_gateway.mapping.model import MappedDevice, MappedPoint, Role
+from twin_gateway.mapping.model import Former, MappedDevice, MappedPoint, Role
 from twin_gateway.mapping.place import PlaceError, Places
 from twin_gateway.mapping.problem import did_you_mean, nearest
 from twin_gateway.mapping.read import BROKEN, Source
@@ -43,6 +43,7 @@ class Binder:
         self.table = point_table(device.spec)
         self.places = places
         self.profiles = profiles
+        self.former: list[Former] = []
         self._required = self.table.required
         self._meant: set[str | None] = set()
         self._checks = self.table.protocol
@@ -94,6 +95,12 @@ class Binder:
             alarm = self._rule(line, rest["alarm"], profile, tail)
             if alarm is None:
                 return None
+        aliases = rest.get("aliases", ())
+        if "was" in rest:
+            source, at = line.locate("was")
+            place = source.name, *source.where(at)
+            self.former += [Former(item.address, address, item.until, *place) for item in rest["was"]]
+            aliases = (*aliases, *(f"was:{item.address}" for item in rest["was"]))
         return MappedPoint(
             address,
             profile,
@@ -106,7 +113,7 @@ class Binder:
             rank,
             rest.get("share", False),
             rest.get("display_name", ()),
-            rest.get("aliases", ()),
+            aliases,
             line.source.name,
             row,
             col,

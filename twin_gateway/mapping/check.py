@@ -19,6 +19,7 @@ from twin_gateway.drivers.registry import fault_of, protocol, protocol_names
 from twin_gateway.mapping.device import DeviceReader
 from twin_gateway.mapping.expand import Expander
 from twin_gateway.mapping.field_error import kind_of
+from twin_gateway.mapping.life import check_life, read_retired
 from twin_gateway.mapping.model import MappedDevice
 from twin_gateway.mapping.model import Mapping as Mapped
 from twin_gateway.mapping.place import PlaceError, Places
@@ -29,7 +30,7 @@ from twin_gateway.mapping.unique import check_targets, check_unique
 
 VERSION: Final = 1
 _LAST: Final = sys.maxsize
-_TOP_KEYS: Final = ("mapping", "grid", "place", "templates", "devices")
+_TOP_KEYS: Final = ("mapping", "grid", "place", "templates", "devices", "retired")
 _SUFFIXES: Final = (".yaml", ".yml")
 _NOT_MAPPINGS: Final = tuple(f"{name}{suffix}" for name in ("gateway", "grid", "plates") for suffix in _SUFFIXES)
 """Configuration, grid model and nameplates have formats of their own."""
@@ -66,8 +67,12 @@ def check(
             with suppress(TooManyProblemsError):
                 _Devices(source, expander, DeviceReader(source, env, secrets_required=secrets_required)).read()
         mapping = expander.run()
+        for source in sources:
+            with suppress(TooManyProblemsError):
+                read_retired(source, mapping)
         named = {source.name: source for source in sources}
         check_unique(mapping, lambda problem: _add(named[problem.file], problem))
+        check_life(mapping, lambda problem: _add(named[problem.file], problem))
         if templates.complete and not any(source.errors for source in sources):
             check_targets(mapping, lambda problem: _add(named[problem.file], problem))
         mapping.secrets_missing = any(p.code == "TG604" for source in sources for p in source.problems)
@@ -187,8 +192,9 @@ def _top(source: Source, templates: Templates) -> None:
         )
     if root.get("templates") is not None:
         templates.add(source, root["templates"], root.value_at("templates"))
-    if "templates" not in root and "devices" not in root:
-        source.report(root.start, "TG202", "'devices' is missing", "a mapping file holds devices, templates or both")
+    if not any(key in root for key in ("templates", "devices", "retired")):
+        hint = "a mapping file holds devices, templates, tombstones under 'retired', or several of these"
+        source.report(root.start, "TG202", "'devices' is missing", hint)
 
 
 class _Devices:

@@ -13,8 +13,10 @@ from twin_gateway.drivers.registry import protocol
 from twin_gateway.mapping.bind import Binder, Shared
 from twin_gateway.mapping.field_error import FieldError, kind_of
 from twin_gateway.mapping.fields import alias_list
+from twin_gateway.mapping.former import FormerText, former_list, same_depth
+from twin_gateway.mapping.life import add_former_aliases
 from twin_gateway.mapping.lines import Drop, Line, LineReader, Several
-from twin_gateway.mapping.model import MappedDevice, MappedPoint, Mapping, Role, WholeModel
+from twin_gateway.mapping.model import Former, MappedDevice, MappedPoint, Mapping, Role, WholeModel
 from twin_gateway.mapping.pattern import PatternError, choices
 from twin_gateway.mapping.place import PlaceError, Places
 from twin_gateway.mapping.problem import did_you_mean
@@ -22,7 +24,7 @@ from twin_gateway.mapping.read import BROKEN, Map, Source, TooManyProblemsError
 from twin_gateway.mapping.template import Template, Templates, put
 from twin_gateway.mapping.whole import apply_scl
 
-_ENTRY_KEYS: Final = ("use", "with", "points", "all", "aliases")
+_ENTRY_KEYS: Final = ("use", "with", "points", "all", "aliases", "was")
 MAX_POINTS: Final = 2_000_000
 """Most points of one check: braces in templates multiply quickly."""
 
@@ -69,6 +71,9 @@ class Expander:
             if section.binder.sound and not section.source.given_up:
                 with suppress(TooManyProblemsError):
                     apply_scl(section.device, self.places, self.profiles, section.source.add)
+        for section in self.sections.values():
+            self.mapping.former += section.binder.former
+        add_former_aliases(self.mapping)
         with suppress(TooManyProblemsError):
             for template, lines in self.templates.trials():
                 self._try(template, lines.values())
@@ -109,6 +114,7 @@ class Expander:
             if name not in _ENTRY_KEYS:
                 hint = did_you_mean(name, _ENTRY_KEYS) or ("points stand under 'points:'" if "/" in name else "")
                 source.report(value.key_at(name), "TG201", f"no field '{name}' at a place", hint)
+        self._was(section, places, value)
         for levels in places:
             self._aliases(section, levels, value)
             self._entry(section, levels, value, at)
@@ -124,6 +130,26 @@ class Expander:
             return
         place = "/".join(levels)
         self.mapping.place_aliases.extend((alias, place) for alias in aliases)
+
+    def _was(self, section: Section, places: list[tuple[str, ...]], value: Map) -> None:
+        """The former addresses of one place; braces in its key count as many as those in the address."""
+        given = value.get("was")
+        if given is None or given is BROKEN:
+            return
+        source, at = section.source, value.value_at("was")
+        try:
+            for item in _spread(given, len(places)):
+                for levels, one in zip(places, item, strict=True):
+                    self._former(levels, former_list(one), (source.name, *source.where(at)))
+        except (FieldError, PatternError, PlaceError) as error:
+            source.report(at, error.code, f"was: {error}", error.hint)
+
+    def _former(self, levels: tuple[str, ...], items: Iterable[FormerText], where: tuple[str, int, int]) -> None:
+        for item in items:
+            address = self.places.function(levels, item.function) if item.function else "/".join(levels)
+            same_depth(item.address, address)
+            self.mapping.former.append(Former(item.address, address, item.until, *where))
+            self.mapping.place_aliases.append((f"was:{item.address}", address))
 
     def _entry(self, section: Section, levels: tuple[str, ...], body: Map, at: int) -> None:
         """The points of one place, or of the device section itself."""
@@ -275,6 +301,22 @@ class Expander:
         for line in chain.from_iterable(x.items if isinstance(x, Several) else (x,) for x in lines):
             full = line.key.count("/") > 4
             binder.bind(("g", "a", "s") if full else ("g", "a", "s", "v", "b"), line)
+
+
+def _spread(given: Any, count: int) -> Iterator[list[Any]]:
+    """The items of a `was:` at `count` places, each with its braces spread.
+
+    Raises:
+        PatternError: when the braces count differently.
+    """
+    for item in given if isinstance(given, list) else [given]:
+        text = item.get("address") if isinstance(item, dict) else item
+        texts = choices(text) if isinstance(text, str) else None
+        if texts is None:
+            texts = [text] if isinstance(text, str) else [text] * count
+        if len(texts) != count:
+            raise PatternError("TG308", f"{count} places but {len(texts)} former addresses in '{text}'")
+        yield [{**item, "address": one} if isinstance(item, dict) else one for one in texts]
 
 
 def _in_use(line: Line, source: Source, at: int, used: str) -> Line:

@@ -14,6 +14,7 @@ from address_space.address import parse
 from twin_gateway.drivers.contract import FieldKind, FieldSpec, ProtocolSpec
 from twin_gateway.durations import duration
 from twin_gateway.mapping.field_error import FieldError, bool_value, kind_of
+from twin_gateway.mapping.former import point_former_list
 from twin_gateway.mapping.problem import did_you_mean
 from twin_gateway.mapping.quantity import QuantityError, quantity
 from twin_gateway.mapping.read import Map, Seq
@@ -229,6 +230,7 @@ COMMON: dict[str, Check] = {
     "display_name": names_value,
     "display_unit": unit_value,
     "aliases": alias_list,
+    "was": point_former_list,
     "share": bool_value,
     "role": lambda value: choice_value(value, _ROLES),
     "device": text_value,

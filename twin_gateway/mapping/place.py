@@ -77,6 +77,20 @@ class Places:
                 self.check_level(segment, what)
         return (*base, *levels)
 
+    def function(self, levels: tuple[str, ...], key: str) -> str:
+        """The address of a function `MMXU2` or `QA1/XCBR1` below a place.
+
+        Raises:
+            PlaceError: when the key is no function, or has too many levels.
+        """
+        *own, function = key.split("/")
+        if self._name(function) is None:
+            raise PlaceError("TG401", f"'{function}' is no function", _FUNCTION_HINT)
+        for segment in own:
+            if segment != "_":
+                self.check_level(segment, "equipment")
+        return "/".join((*self._filled(levels, own, key, function), function))
+
     def complete(self, levels: tuple[str, ...], key: str) -> tuple[str, str, PointClass]:
         """The canonical address of a point key below a place of 3 to 6 levels, its function and data object, its class.
 

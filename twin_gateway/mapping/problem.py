@@ -53,6 +53,10 @@ CODES: dict[str, str] = {
     "TG407": "Two addresses differ only in upper and lower case.",
     "TG408": "Two addresses have the same browse path.",
     "TG409": "The data object has parts (phases) that must be named one by one.",
+    "TG410": "The address is retired; addresses are not used again.",
+    "TG411": "The former address is still mapped.",
+    "TG412": "The former address is not of the same kind or level as what it stands at.",
+    "TG413": "The time of a former address is over.",
     # TG5nn: points
     "TG501": "The protocol's type cannot carry the data object's kind of value.",
     "TG502": "The unit is not known.",
@@ -105,6 +109,18 @@ GRID_CODES: dict[str, str] = {
 }
 """Every code of a grid model, on top of `CODES`."""
 
+LIST_CODES: dict[str, str] = {
+    # TG80n: point lists
+    "TG801": "The file cannot be read as a table.",
+    "TG802": "The column map is not right, or does not fit the list.",
+    "TG803": "A cell that is needed is empty.",
+    "TG804": "The cell does not hold what its column asks for.",
+    "TG805": "A spreadsheet program has changed the cell: the value is lost.",
+    "TG806": "A row was left out.",
+    "TG807": "A command that belongs to no point.",
+}
+"""Every code of a point list, on top of `CODES`."""
+
 
 @dataclass(frozen=True, slots=True, order=True)
 class Problem:
@@ -133,7 +149,7 @@ class Problem:
             "code": self.code,
             "message": self.message,
             "hint": self.hint,
-            "about": CODES[self.code] if self.code in CODES else GRID_CODES[self.code],
+            "about": (CODES | GRID_CODES | LIST_CODES)[self.code],
         }
 
 

@@ -26,6 +26,8 @@ _PATTERNED: Schema = {"type": "string", "pattern": r"\{|^-?[0-9]+\.\.-?[0-9]+$"}
 _BRACED: Schema = {"type": "string", "pattern": r"\{"}
 _DURATION: Schema = {"type": "string", "pattern": r"^\s*[0-9.]+\s*(ms|s|min|h|d)\s*$|\{"}
 _ALIASES: Schema = {"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]}
+_DATE: Schema = {"type": "string", "pattern": r"^[0-9]{4}-[0-9]{2}-[0-9]{2}$"}
+_UNTIL: Schema = {**_DATE, "description": "last day on which the former address leads here; 400 days unless given"}
 _AMOUNT: Schema = {"anyOf": [{"type": "string"}, {"type": "number"}]}
 _SEVERITY: Schema = {
     "if": {"type": "string"},
@@ -55,6 +57,36 @@ _ALARM: dict[str, Schema] = {
     "acknowledge": {"type": "boolean", "description": "a person must acknowledge it"},
     "confirm": {"type": "boolean", "description": "a person must confirm it after that"},
 }
+
+
+def _former(more: dict[str, Schema] | None = None) -> Schema:
+    """A `was:`: an address, an address with its date, or a list of these."""
+    fields: dict[str, Schema] = {"address": {"type": "string"}, "until": _UNTIL, **(more or {})}
+    one: Schema = {"required": ["address"], "additionalProperties": False, "properties": fields}
+    return {**one, "type": ["string", "object", "array"], "items": {**one, "type": ["string", "object"]}}
+
+
+_FORMER: Schema = _former()
+_FORMER_PLACE: Schema = {
+    **_former({"function": {"type": "string", "description": "function at this place that had it, as in MMXU2"}}),
+    "description": "former address of this place, as in dso1/north/PS01/MV1/F05",
+}
+_RETIRED: Schema = {
+    "type": ["object", "null"],
+    "description": "tombstones: address in full -> when and why it was retired; it is not used again",
+    "additionalProperties": {
+        "type": "object",
+        "required": ["date", "reason"],
+        "additionalProperties": False,
+        "properties": {
+            "date": {**_DATE, "description": "the day, as in 2026-11-30"},
+            "reason": {"type": "string", "description": "why, for people"},
+            "successor": {"type": "string", "description": "address that took its place"},
+        },
+    },
+}
+ALARM_FIELDS: tuple[str, ...] = tuple(_ALARM)
+"""Fields of an alarm rule in the order in which they are written."""
 _GATE: Schema = {"enum": list(GATES)}
 _CONTROL: dict[str, Schema] = {
     "absent": {
@@ -86,6 +118,7 @@ _COMMON: Schema = {
     },
     "display_unit": {"description": "unit of the published value, where it is not the canonical one"},
     "aliases": {**_ALIASES, "description": "other names, as in 'mrid:…', 'rds:=C1.Q5', 'was:<former address>'"},
+    "was": {**_FORMER, "description": "former address of the point, as in dso1/north/PS01/MV1/F05/_/MMXU1/TotW"},
     "share": {"type": "boolean", "description": "the same protocol point feeds another address too"},
     "role": {"enum": ["read", "command", "backup", "verify"], "description": "what a binding in a list is for"},
     "device": {"type": "string", "description": "device of a binding in a list, where it is another one"},
@@ -146,6 +179,7 @@ def mapping_schema(names: Sequence[str] = OWN_PROTOCOLS) -> Schema:
             "place": {"type": ["string", "number"], "description": "area/site, levels 2 and 3, for every device below"},
             "templates": {"type": ["object", "null"], "additionalProperties": template},
             "devices": {"type": ["object", "null"], "additionalProperties": device},
+            "retired": _RETIRED,
         },
         "definitions": definitions,
     }
@@ -216,6 +250,7 @@ def _add_protocol(definitions: Schema, spec: ProtocolSpec) -> None:
         "points": {"type": ["object", "null"], "description": "point key -> where it comes from"},
         "all": {"type": "string", "description": "every other data object of this logical device, names kept"},
         "aliases": {**_ALIASES, "description": "other names of this place"},
+        "was": _FORMER_PLACE,
     }
     whether: Schema = {
         "if": {"required": ["use"]},
@@ -251,7 +286,7 @@ def _add_protocol(definitions: Schema, spec: ProtocolSpec) -> None:
                 "description": "voltage level/bay/equipment -> what is there",
                 "additionalProperties": {"$ref": f"#/definitions/{name}-place"},
             },
-            **{key: value for key, value in entry.items() if key != "aliases"},
+            **{key: value for key, value in entry.items() if key not in ("aliases", "was")},
         },
         **whether,
     }
