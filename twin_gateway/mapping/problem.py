@@ -121,6 +121,16 @@ LIST_CODES: dict[str, str] = {
 }
 """Every code of a point list, on top of `CODES`."""
 
+SCL_CODES: dict[str, str] = {
+    "TG731": "The text is not XML, or not SCL of a known edition; reading stopped here.",
+    "TG732": "Something of the SCL file is missing, occurs twice, or refers to what is not in the file.",
+    "TG733": "The file has a document type declaration or entities, which are not read.",
+    "TG734": "The SCL file is larger or deeper than the limit, or unfolds to more than it.",
+    "TG735": "Data of the SCL file that no point can be made of, or not at the place it says.",
+    "TG736": "The existing mapping file and what is imported do not agree.",
+}
+"""Codes of the import of SCL files."""
+
 
 @dataclass(frozen=True, slots=True, order=True)
 class Problem:
@@ -149,7 +159,7 @@ class Problem:
             "code": self.code,
             "message": self.message,
             "hint": self.hint,
-            "about": (CODES | GRID_CODES | LIST_CODES)[self.code],
+            "about": (CODES | GRID_CODES | LIST_CODES | SCL_CODES)[self.code],
         }
 
 
