@@ -1,0 +1,95 @@
+"""The command line's part for imports: mapping files and grid models out of what engineers already have."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from twin_gateway.mapping.problem import Problem
+
+import_app = typer.Typer(help="Make mapping files and grid models of what is there already.", no_args_is_help=True)
+Json = Annotated[bool, typer.Option("--json", help="Print what was found as JSON; the text then goes to --to only.")]
+To = Annotated[Path | None, typer.Option(help="File to write, a new one; standard output if not given.")]
+
+
+@import_app.command("csv")
+def import_csv(
+    file: Annotated[Path, typer.Argument(help="The point list, as a spreadsheet program exports it.")],
+    column_map: Annotated[
+        str, typer.Option("--map", help="A YAML file, or field=column,…; the columns' own names unless given.")
+    ] = "",
+    grid: Annotated[str, typer.Option(help="Level 1 of the addresses.")] = "",
+    place: Annotated[str, typer.Option(help="Area and site, north/PS01, of rows that do not say theirs.")] = "",
+    device: Annotated[str, typer.Option(help="Name of the device of rows that do not say theirs.")] = "",
+    host: Annotated[str, typer.Option(help="Host of that device.")] = "",
+    to: To = None,
+    partial: Annotated[
+        bool, typer.Option("--partial", help="Write the good rows although others have errors.")
+    ] = False,
+    templates: Annotated[bool, typer.Option(help="Make templates of bays that repeat.")] = True,
+    as_json: Json = False,
+) -> None:
+    """Make a mapping file of a 104 point list; every wrong cell is told with its line and column.
+
+    Nothing is written when there is an error, unless --partial is given. Exit code 1 when there is one.
+    """
+    from twin_gateway.engineering.column_map import default_map, map_of_text, read_map
+    from twin_gateway.engineering.emit import emit
+    from twin_gateway.engineering.list_import import import_list
+    from twin_gateway.engineering.repeat import make_templates
+
+    columns = (
+        map_of_text(column_map) if "=" in column_map else read_map(Path(column_map)) if column_map else default_map()
+    )
+    columns.grid, columns.place = grid or columns.grid, place or columns.place
+    columns.device = device or columns.device
+    if host and columns.device:
+        columns.devices.setdefault(columns.device, {})["host"] = host
+    found = import_list(file, columns, every=bool(column_map))
+    text = ""
+    if found.draft is not None and (partial or not found.errors):
+        if templates:
+            make_templates(found.draft)
+        text = emit(found.draft)
+    counts = {"points": found.points, "left_out": found.left_out, "faulty": found.faulty, "errors": found.errors}
+    _tell(found.problems, counts, as_json=as_json)
+    if not as_json:
+        rows = f"{found.points} points, {found.left_out} rows left out, {found.faulty} with errors"
+        written = "" if text else "; nothing is written" + (" (--partial writes the good rows)" if found.draft else "")
+        typer.echo(rows + written, err=True)
+    _write(text, to, quiet=as_json)
+    raise typer.Exit(1 if found.errors else 0)
+
+
+def _tell(problems: Sequence[Problem], counts: dict[str, int], *, as_json: bool) -> None:
+    """The problems on standard error, or everything as one JSON object on standard output."""
+    if as_json:
+        document = {"ok": not counts["errors"], **counts, "problems": [problem.as_json() for problem in problems]}
+        typer.echo(json.dumps(document, indent=2, ensure_ascii=False))
+        return
+    for problem in problems:
+        typer.echo(str(problem), err=True)
+
+
+def _write(text: str, to: Path | None, *, quiet: bool) -> None:
+    """Write a new file, or to standard output; never over a file that is there."""
+    if not text:
+        return
+    if to is None:
+        if not quiet:
+            typer.echo(text, nl=False)
+        return
+    try:
+        with to.open("x", encoding="utf-8") as file:
+            file.write(text)
+    except FileExistsError as error:
+        typer.echo(f"error: {to} is there already: remove it, or write to another file", err=True)
+        raise typer.Exit(1) from error
+    except OSError as error:
+        typer.echo(f"error: {to} cannot be written: {error.strerror}", err=True)
+        raise typer.Exit(1) from error
+    typer.echo(f"made {to}", err=True)
