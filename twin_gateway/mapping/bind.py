@@ -100,7 +100,7 @@ class Binder:
             source, at = line.locate("was")
             place = source.name, *source.where(at)
             self.former += [Former(item.address, address, item.until, *place) for item in rest["was"]]
-            aliases = (*aliases, *(f"was:{item.address}" for item in rest["was"]))
+            aliases = (*aliases, *(f"was:{item.address}" for item in rest["was"] if not item.over))
         return MappedPoint(
             address,
             profile,

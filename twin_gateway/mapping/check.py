@@ -37,7 +37,11 @@ _NOT_MAPPINGS: Final = tuple(f"{name}{suffix}" for name in ("gateway", "grid", "
 
 
 def check(
-    paths: Sequence[Path], *, environ: Mapping[str, str] | None = None, secrets_required: bool = True
+    paths: Sequence[Path],
+    *,
+    environ: Mapping[str, str] | None = None,
+    secrets_required: bool = True,
+    beside: Mapping[Path, Path] | None = None,
 ) -> tuple[Mapped | None, list[Problem]]:
     """Check mapping files and folders of them together.
 
@@ -45,6 +49,7 @@ def check(
         paths: files, or folders whose `.yaml` files are all taken (but `gateway.yaml`, `grid.yaml` and `plates.yaml`).
         environ: where `${NAME}` is looked up; the process environment unless given.
         secrets_required: whether a missing secret is an error (as it is for running) or only a warning.
+        beside: for files that are copies, the directory of the original: what they name may be left there.
 
     Returns:
         The mapping, None when there is any error; and all problems, sorted by file and line.
@@ -52,6 +57,8 @@ def check(
     with _without_collector():
         problems: list[Problem] = []
         sources = [read_file(path) for path in find_files(paths, problems)]
+        for source in sources:
+            source.beside = beside.get(source.path) if beside is not None else None
         templates, places = Templates(), Places()
         expander = Expander(templates, places)
         templates.complete = all(source.root is not None for source in sources) and not problems
@@ -67,6 +74,7 @@ def check(
             with suppress(TooManyProblemsError):
                 _Devices(source, expander, DeviceReader(source, env, secrets_required=secrets_required)).read()
         mapping = expander.run()
+        mapping.files = {source.path: source.digest for source in sources}
         for source in sources:
             with suppress(TooManyProblemsError):
                 read_retired(source, mapping)
@@ -252,6 +260,7 @@ class _Devices:
         line, col = source.where(at)
         levels = base if base is not None else ("g", "_", "_")
         device = MappedDevice(name, spec, config or DeviceConfig(), "/".join(levels), source.name, line, col)
+        device.files = {field: self.expander.digest(path) for field, path in self.reader.files.items()}
         if first is None:
             expander.add(device, source, at, body, levels, sound=sound)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import stat
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, Final
 
 from pydantic import ValidationError
@@ -48,10 +49,13 @@ class DeviceReader:
         self.environ = environ
         self.secrets_required = secrets_required
         self.stand_ins: set[Location] = set()
+        self.files: dict[str, Path] = {}
+        """Of the device last read: the files that it names, by field."""
 
     def config(self, name: str, section: Map, spec: ProtocolSpec) -> DeviceConfig | None:
         """The validated configuration of a device, None when something is wrong with it (and reported)."""
         self.stand_ins.clear()
+        self.files.clear()
         before = self.source.errors
         data = {
             key: self._resolve(value, section.marks[2 * i + 1], (key,), spec.secret_fields)
@@ -92,10 +96,17 @@ class DeviceReader:
         return value
 
     def _path(self, text: str, at: int, path: Location) -> str:
-        where = self.source.path.parent / text
+        where = self._beside(text)
         if not where.is_file():
             self.source.report(at, "TG607", f"{path[-1]}: no file '{text}' beside this one")
+        self.files[".".join(map(str, path))] = where
         return str(where)
+
+    def _beside(self, text: str) -> Path:
+        """A file that the mapping file names; a kept copy may have left it where it was."""
+        where = self.source.path.parent / text
+        other = self.source.beside
+        return where if other is None or where.exists() else other / text
 
     def _secret(self, value: Any, at: int, path: Location) -> Any:
         field = path[-1]
@@ -118,7 +129,7 @@ class DeviceReader:
         return self._missing(f"the environment variable {name} is {'empty' if value == '' else 'not set'}", at, path)
 
     def _file(self, text: str, at: int, path: Location) -> str:
-        where = self.source.path.parent / text
+        where = self._beside(text)
         try:
             status = where.stat()
             if not stat.S_ISREG(status.st_mode) or status.st_size > _MAX_SECRET:

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from hashlib import file_digest
 from itertools import chain
+from pathlib import Path
 from typing import Any, Final
 
 from twin_gateway.drivers.contract import DeviceConfig
@@ -51,6 +53,7 @@ class Expander:
         self.sections: dict[str, Section] = {}
         self.mapping = Mapping()
         self.left = MAX_POINTS
+        self._digests: dict[Path, str] = {}
         self.groups = 0
 
     def add(
@@ -60,6 +63,17 @@ class Expander:
         binder = Binder(device, self.places, self.profiles, sound=sound)
         self.sections[device.name] = Section(device, source, at, body, base, binder)
         self.mapping.devices.append(device)
+
+    def digest(self, path: Path) -> str:
+        """SHA-256 of a file that devices name, read once for all of them; empty when it cannot be read."""
+        if path not in self._digests:
+            try:
+                with path.open("rb") as file:
+                    self._digests[path] = file_digest(file, "sha256").hexdigest()
+            except OSError:
+                # Who needs the file says so where it is named.
+                self._digests[path] = ""
+        return self._digests[path]
 
     def run(self) -> Mapping:
         """Expand every device, then try the templates that nobody uses."""
@@ -149,7 +163,8 @@ class Expander:
             address = self.places.function(levels, item.function) if item.function else "/".join(levels)
             same_depth(item.address, address)
             self.mapping.former.append(Former(item.address, address, item.until, *where))
-            self.mapping.place_aliases.append((f"was:{item.address}", address))
+            if not item.over:
+                self.mapping.place_aliases.append((f"was:{item.address}", address))
 
     def _entry(self, section: Section, levels: tuple[str, ...], body: Map, at: int) -> None:
         """The points of one place, or of the device section itself."""
@@ -311,9 +326,7 @@ def _spread(given: Any, count: int) -> Iterator[list[Any]]:
     """
     for item in given if isinstance(given, list) else [given]:
         text = item.get("address") if isinstance(item, dict) else item
-        texts = choices(text) if isinstance(text, str) else None
-        if texts is None:
-            texts = [text] if isinstance(text, str) else [text] * count
+        texts: list[Any] = (choices(text) or [text]) if isinstance(text, str) else [text] * count
         if len(texts) != count:
             raise PatternError("TG308", f"{count} places but {len(texts)} former addresses in '{text}'")
         yield [{**item, "address": one} if isinstance(item, dict) else one for one in texts]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import date
+from datetime import UTC, date, datetime
 from typing import Any, Final
 
 from address_space.address import AddressError, parse
@@ -22,6 +22,11 @@ class FormerText:
     address: str
     until: date | None = None
     function: str = ""
+
+    @property
+    def over(self) -> bool:
+        """Whether its last day has passed (UTC): it leads nowhere any more."""
+        return self.until is not None and self.until < datetime.now(UTC).date()
 
 
 def former_list(value: Any) -> tuple[FormerText, ...]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import date
+from pathlib import Path
 from typing import Any, Literal
 
 from address_space.point import Point, PointProfile
@@ -173,6 +174,7 @@ class Mapping:
         place_aliases: (alias, address of a place) pairs.
         former: former addresses of moved points and places.
         retired: tombstones by address.
+        files: SHA-256 (hex) of every mapping file as it was read.
         secrets_missing: a secret was not found and the check was told to go on: not fit to run with.
     """
 
@@ -180,6 +182,7 @@ class Mapping:
     place_aliases: list[tuple[str, str]] = field(default_factory=list)
     former: list[Former] = field(default_factory=list)
     retired: dict[str, Retired] = field(default_factory=dict)
+    files: dict[Path, str] = field(default_factory=dict)
     secrets_missing: bool = False
 
     def points(self) -> Iterator[tuple[MappedDevice, MappedPoint]]:

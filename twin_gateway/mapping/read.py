@@ -11,6 +11,7 @@ from bisect import bisect_right
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from hashlib import sha256
 from pathlib import Path
 from typing import Any, Final
 
@@ -96,7 +97,8 @@ class Source:
     """One file as read: its name as the user gave it, its text, its content, and what is wrong with it so far.
 
     `root` is None when the content could not be read at all; then `problems` says why. `given_up`: there were so many
-    errors that the rest was not looked at. `begins` is the hint for a file without content.
+    errors that the rest was not looked at. `begins` is the hint for a file without content. `digest`: SHA-256 of the
+    octets read. `beside`: where files that it names are also looked for, when it is a copy that is kept elsewhere.
     """
 
     name: str
@@ -108,6 +110,8 @@ class Source:
     warnings: int = 0
     given_up: bool = False
     begins: str = "a mapping file begins with 'mapping: 1'"
+    digest: str = ""
+    beside: Path | None = None
     _seen: set[tuple[int, str]] = field(default_factory=set)
     _silenced: frozenset[str] = frozenset()
     _lines: list[int] | None = None
@@ -197,6 +201,7 @@ def read_file(path: Path, name: str | None = None, *, max_bytes: int = MAX_BYTES
 
 def read_bytes(data: bytes, source: Source) -> Source:
     """Read the content of a file into its source: encoding, then YAML."""
+    source.digest = sha256(data).hexdigest()
     if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
         source.add(Problem(source.name, 1, 1, "TG103", "the file is UTF-16", "save it as UTF-8"))
         return source
