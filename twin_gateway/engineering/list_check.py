@@ -19,6 +19,8 @@ from twin_gateway.mapping.problem import Problem
 _FIELD: Final = re.compile(r'"([a-z_]+)": ')
 _PLACES: Final = ("address", "point", "function", "data", "equipment", "bay", "level")
 _NAMES: Final = {"display_name": "name"}
+_OF_CODE: Final = {"TG506": "ioa", "TG507": "control_ioa", "TG508": "control_ioa"}
+"""Cells of problems that stand at the whole line."""
 
 
 @dataclass(slots=True)
@@ -66,6 +68,8 @@ def check_rows(
         if row is None:
             name = text.devices.get(problem.line, "")
             where = f"device '{name}': {problem.message}" if name else problem.message
+            if name:
+                hint = f"{hint}; " * bool(hint) + f"say it under 'devices: {{{name}: …}}' in the column map"
             problems.append(replace(problem, file=sheet.name, line=1, col=1, message=where, hint=hint))
             continue
         if problem.severity == "error":
@@ -111,6 +115,8 @@ def _points(text: _Text, points: list[tuple[str, Row]], indent: int) -> None:
 
 def _cell(row: Row, line: str, problem: Problem) -> Cell:
     """The cell that a column of the line was made of: the nearest field name in front of it."""
+    if _OF_CODE.get(problem.code) in row.cells:
+        return row.cells[_OF_CODE[problem.code]]
     body = line.find(": {")
     place = next((row.cells[name] for name in _PLACES if row.cells.get(name, Cell("", 0)).text), Cell("", row.at))
     if body < 0 or problem.col <= body:

@@ -69,7 +69,7 @@ def _import(sheet: Sheet, columns: ColumnMap, out: ListImport, *, every: bool) -
     devices = by_device(rows)
     sections = {name: _section(sheet, name, own, columns) for name, own in devices.items()}
     for name in columns.devices:
-        if name not in devices:
+        if name not in devices and not out.faulty:
             columns.report(f"no row is of the device '{name}' that the map describes")
     faulty, problems = check_rows(sheet, columns.grid, devices, sections)
     out.problems += problems

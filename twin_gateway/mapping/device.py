@@ -152,6 +152,8 @@ class DeviceReader:
             return spec.config.model_validate(data)
         except ValidationError as error:
             errors = error.errors(include_url=False, include_context=True)
+        # A default that follows from a field with a fault is no fault of its own.
+        errors = [item for item in errors if item["type"] != "default_factory_not_called"]
         faults = [item for item in errors if item["loc"][:1] == () or item["loc"][0] not in refused]
         real = [item for item in faults if not any(item["loc"][: len(p)] == p for p in self.stand_ins)]
         known = [*_fields_at(spec.config, ()), *MAPPING_KEYS]
