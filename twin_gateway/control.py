@@ -43,9 +43,13 @@ class ControlServer:
 
     def __init__(self, folder: Path, handlers: Mapping[str, Handler]) -> None:
         self._folder = folder
-        self._handlers = handlers
+        self._handlers = dict(handlers)
         self._server: asyncio.Server | None = None
         self._open = 0
+
+    def offer(self, handlers: Mapping[str, Handler]) -> None:
+        """Answer more requests than those given at first."""
+        self._handlers |= handlers
 
     async def start(self) -> None:
         """Listen.

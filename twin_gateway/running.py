@@ -33,6 +33,7 @@ from twin_gateway.logs import set_up_logging
 from twin_gateway.mapping.check import check
 from twin_gateway.mapping.model import Mapping
 from twin_gateway.plant import build_plant
+from twin_gateway.revisions import keep
 from twin_gateway.schemes import make_book
 from twin_gateway.security.users import UsersError, load_users
 
@@ -90,7 +91,9 @@ def run_gateway(path: Path, *, started: Callable[[Gateway], None] | None = None)
             users = load_users(config.users) if config.users.exists() or config.opcua.anonymous == "none" else {}
             raise_file_limit()
             stack.enter_context(locked(config.data_directory))
+            revision = keep(config.data_directory, mapping)
             gateway = Gateway(config, mapping, users, grid=grid)
+            gateway.control.offer(revision.handlers)
         except (ConfigError, UsersError, NameplateError, DirectoryInUseError, OSError) as error:
             return _complain(error)
         except sqlite3.Error as error:
@@ -148,7 +151,7 @@ def resolve_text(path: Path, text: str, *, as_json: bool) -> int:
         gateway=config.gateway,
         data_directory=config.data_directory,
     )
-    found = make_book(mapping, plant, table, config.authority).resolve(text)
+    found = make_book(mapping, plant.aliases, table, config.authority).resolve(text)
     if as_json:
         print(json.dumps(asdict(found)))  # noqa: T201 - the command line's own output
     else:

@@ -124,6 +124,23 @@ def add_former_aliases(mapping: Mapping) -> None:
                     point.aliases = (*point.aliases, alias)
 
 
+def forget_former(mapping: Mapping, gone: Iterable[str]) -> None:
+    """Take away the aliases of former addresses that lead nowhere any more, and of the points below them."""
+    ended = set(gone)
+    if not ended:
+        return
+    kept = {item.was for item in mapping.former} - ended
+
+    def leads(alias: str) -> bool:
+        was = alias.removeprefix("was:")
+        return was == alias or was in kept or not ended.intersection((was, *_above(was)))
+
+    for _, point in mapping.points():
+        if point.aliases:
+            point.aliases = tuple(alias for alias in point.aliases if leads(alias))
+    mapping.place_aliases = [(alias, place) for alias, place in mapping.place_aliases if leads(alias)]
+
+
 def check_life(mapping: Mapping, report: Report, today: date | None = None) -> None:
     """Report retired addresses in use, former addresses that are still mapped or claimed twice, and aliases run out."""
     _check_retired(mapping, report)
