@@ -156,7 +156,8 @@ class _Layout:
             out.end = value.end
             inner = next(self.events)
         if out.flow:
-            out.end = inner.end_mark.index
+            closed: Any = inner
+            out.end = closed.end_mark.index
         return out
 
     def note_comments(self) -> None:
