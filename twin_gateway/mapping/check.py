@@ -103,7 +103,7 @@ def run_check(paths: Sequence[Path], *, as_json: bool = False, environ: Mapping[
     Secrets that are not set here are warnings: files are often checked where the gateway does not run. A folder with a
     `gateway.yaml` is checked together with everything else that this gateway reads.
     """
-    mapping, problems = check(_as_configured(paths), environ=environ, secrets_required=False)
+    mapping, problems = check(as_configured(paths), environ=environ, secrets_required=False)
     errors = sum(problem.severity == "error" for problem in problems)
     points = mapping.point_count if mapping is not None else 0
     devices = len(mapping.devices) if mapping is not None else 0
@@ -130,7 +130,7 @@ def run_check(paths: Sequence[Path], *, as_json: bool = False, environ: Mapping[
     return 0
 
 
-def _as_configured(paths: Sequence[Path]) -> list[Path]:
+def as_configured(paths: Sequence[Path]) -> list[Path]:
     """The paths, and for a folder with a `gateway.yaml` what that gateway reads besides, as shared templates."""
     found = list(paths)
     for path in paths:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from twin_gateway import revisions
 from twin_gateway.control import ControlError
 from twin_gateway.mapping.check import check
 from twin_gateway.mapping.difference import difference
@@ -26,6 +27,19 @@ devices:
     host: 10.0.0.1
     common_address: 7
     at: {MV1/F05: {WAS points: {MMXU1/TotW: {ioa: IOA, type: M_ME_TF_1, unit: kW}}}}
+"""
+IED = """\
+mapping: 1
+grid: dso1
+place: north/PS01
+devices:
+  ied-f01:
+    protocol: iec61850
+    host: 10.0.0.1
+    scl: scl/F01Q1.cid
+    ied: F01Q1
+    tls: {ca: ca.pem, certificate: own.pem, key: own.key}
+    at: {MV1/F01: {points: {MMXU1/TotW: {ref: LD0/MMXU1.TotW}}}}
 """
 DEMO = Path(__file__).parents[3] / "mappings"
 TODAY = datetime(2026, 11, 23, 12, tzinfo=UTC)
@@ -76,32 +90,36 @@ def test_going_back_is_a_revision_of_its_own_with_the_same_hash(tmp_path: Path) 
     assert store.find(first.hash[:6]) == third
 
 
-def test_only_the_last_revisions_are_kept_with_their_files(tmp_path: Path) -> None:
+def test_only_the_last_revisions_are_kept_with_their_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert KEPT == 20
+    monkeypatch.setattr(revisions, "KEPT", 3)
     store = RevisionStore(tmp_path / "data")
-    for number in range(KEPT + 3):
+    for number in range(5):
         store.record(station(tmp_path / "files", 1 + number), reason="apply")
     kept = {item.hash for item in store.all()}
-    assert len(kept) == KEPT
+    assert len(kept) == 3
     assert {path.name for path in (tmp_path / "data" / FOLDER).iterdir() if path.is_dir()} == kept
 
 
 def test_scl_files_are_kept_and_keys_are_not(tmp_path: Path) -> None:
-    shutil.copytree(DEMO / "demo", tmp_path / "demo")
-    shutil.copytree(DEMO / "templates", tmp_path / "templates")
-    paths = [tmp_path / "templates", tmp_path / "demo"]
-    mapping, _ = check(paths, secrets_required=False)
-    assert mapping is not None
+    (tmp_path / "scl").mkdir()
+    shutil.copy(DEMO / "demo" / "scl" / "F01Q1.cid", tmp_path / "scl")
+    for name in ("ca.pem", "own.pem", "own.key"):
+        (tmp_path / name).write_text("not looked into", "utf-8")
+    path = tmp_path / "station.yaml"
+    path.write_text(IED, "utf-8")
+    mapping, problems = check([path], environ={})
+    assert mapping is not None, problems
     store = RevisionStore(tmp_path / "data")
     revision = store.record(mapping, reason="start")
     copies = {copy.name for copy, _ in store.contents(revision)}
-    assert {"ps01.yaml", "F01Q1.cid"} <= copies
-    assert not {name for name in copies if name.endswith((".pem", ".key"))}
-    kept, _ = store.check(revision, secrets_required=False)
+    assert copies == {"station.yaml", "F01Q1.cid"}
+    kept, _ = store.check(revision)
     assert kept is not None
     assert not difference(mapping, kept)
-    changed = tmp_path / "demo" / "scl" / "F01Q1.cid"
+    changed = tmp_path / "scl" / "F01Q1.cid"
     changed.write_text(changed.read_text("utf-8") + "<!-- another edition -->\n", "utf-8")
-    now, _ = check(paths, secrets_required=False)
+    now, _ = check([path], environ={})
     assert now is not None
     (device,) = difference(kept, now).devices
     assert [change.field for change in device.fields] == ["scl"]
