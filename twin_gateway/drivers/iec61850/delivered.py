@@ -7,7 +7,7 @@ by the contents, each delivered entry once.
 
 from __future__ import annotations
 
-from collections import OrderedDict, deque
+from collections import OrderedDict
 from dataclasses import dataclass
 
 from address_space.clock import TICKS_PER_SECOND
@@ -41,7 +41,7 @@ class DeliveredEntries:
     def __init__(self, kept: int = KEPT) -> None:
         self._kept = kept
         self._known: OrderedDict[Delivered, None] = OrderedDict()
-        self._by_digest: dict[int, deque[Delivered]] = {}
+        self._by_digest: dict[int, list[Delivered]] = {}  # nearly always one each
 
     def __len__(self) -> int:
         return len(self._known)
@@ -52,7 +52,7 @@ class DeliveredEntries:
             self._known.move_to_end(entry)
             return
         self._known[entry] = None
-        self._by_digest.setdefault(entry.digest, deque()).append(entry)
+        self._by_digest.setdefault(entry.digest, []).append(entry)
         if len(self._known) > self._kept:
             self._drop(next(iter(self._known)))
 

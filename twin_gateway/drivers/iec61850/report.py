@@ -27,8 +27,10 @@ _REFERENCES, _OVERFLOW, _ENTRY_ID, _CONFIGURATION, _SEGMENTS = 0x0400, 0x0200, 0
 _LAYOUTS_ALIKE = 8
 """Layouts of one length and one inclusion that are kept: they differ in the lengths of single values."""
 _LAYOUTS = 2048
-_LAYOUT_OCTETS = 1 << 20
-"""Octets of all messages of which layouts are kept; a layout needs some times as much."""
+_LAYOUT_OCTETS = 1 << 18
+"""Octets of all messages of which layouts are kept; a layout needs eight times as much. There is room for 2 000 members
+that change one at a time, not for reports that never come again as they are.
+"""
 _PLACES = 16
 """Places of the inclusion that are looked at in messages of one length."""
 
