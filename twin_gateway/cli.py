@@ -11,12 +11,14 @@ from typing import Annotated
 import typer
 
 from twin_gateway import __version__
-from twin_gateway.editor_cli import fmt
+from twin_gateway.editor_cli import explain, fmt
+from twin_gateway.export_cli import export_app
 from twin_gateway.grid_cli import grid_app
 from twin_gateway.history_cli import history_app
 from twin_gateway.import_cli import import_app
 from twin_gateway.inject_cli import app as inject_app
 from twin_gateway.link_cli import capture, links
+from twin_gateway.scl_cli import scl
 from twin_gateway.trust_cli import trust_app
 from twin_gateway.user_cli import users_app
 
@@ -32,8 +34,11 @@ app.add_typer(grid_app, name="grid")
 app.add_typer(history_app, name="history")
 app.add_typer(inject_app, name="inject")
 app.add_typer(import_app, name="import")
+app.add_typer(export_app, name="export")
+import_app.command("scl")(scl)
 app.command()(links)
 app.command()(capture)
+app.command()(explain)
 app.command()(fmt)
 
 ConfigFile = Annotated[Path, typer.Argument(help="The gateway's configuration file.")]

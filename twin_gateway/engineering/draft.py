@@ -121,14 +121,14 @@ class FileDraft:
         return sum(len(place.points) for device in self.devices for place in device.at)
 
 
-def at_key(vlevel: str, bay: str, equipment: str) -> tuple[str, str]:
+def at_key(vlevel: str, bay: str, equipment: str, *, apart: bool = False) -> tuple[str, str]:
     """At-key of levels 4 to 6 (`_` or empty where one does not apply), and what goes before the function in point keys.
 
     Primary equipment of a bay stands in the point key, as people write it; a name that could be read as a function,
-    and equipment without a bay and voltage level, in the at-key.
+    and equipment without a bay and voltage level, in the at-key; with `apart` (for secondary devices) always.
     """
     levels = [level or "_" for level in (vlevel, bay, equipment)]
-    inside = levels[2] != "_" and levels[:2] != ["_", "_"]
+    inside = not apart and levels[2] != "_" and levels[:2] != ["_", "_"]
     if inside and function_name(levels[2]) is None and not is_terminal(levels[2]):
         while levels[-2] == "_":
             del levels[-2]

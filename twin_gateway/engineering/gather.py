@@ -10,7 +10,6 @@ from twin_gateway.engineering.draft import PointDraft, Value
 
 _NUMBERED = re.compile(r"([A-Za-z]+)([1-9]\d{0,3})\Z")
 _FUNCTION_AND_DATA: Final = 2
-_FEWEST: Final = 2
 
 
 def gather(points: Sequence[PointDraft]) -> list[PointDraft]:
@@ -34,7 +33,7 @@ def _joined(points: Sequence[PointDraft]) -> PointDraft | None:
     """One line for all of these; None when they differ in more than the end of their keys."""
     first = points[0]
     stem, _, _ = first.key.rpartition("/")
-    if any(point.comment or point.key.rpartition("/")[0] != stem for point in points) or len(points) < _FEWEST:
+    if any(point.comment != first.comment or point.key.rpartition("/")[0] != stem for point in points):
         return None
     leaves = [point.key.rpartition("/")[2] for point in points]
     pattern = _braces(leaves, phases=stem.count("/") >= _FUNCTION_AND_DATA - 1)
@@ -47,7 +46,7 @@ def _joined(points: Sequence[PointDraft]) -> PointDraft | None:
         if column is None:
             return None
         fields[name] = column
-    return PointDraft(f"{stem}/{pattern}", fields)
+    return PointDraft(f"{stem}/{pattern}", fields, first.comment)
 
 
 def _braces(leaves: Sequence[str], *, phases: bool) -> str | None:

@@ -1,0 +1,175 @@
+"""Putting lines into the text of a mapping file without touching any that are there."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from twin_gateway.engineering.draft import DeviceDraft, PlaceDraft, PointDraft, Value
+from twin_gateway.engineering.emit import device_lines, place_lines, point_lines
+from twin_gateway.engineering.flow import flow, scalar
+from twin_gateway.mapping.read import BROKEN, Map, Source, read_bytes
+
+
+class EditError(ValueError):
+    """The text is laid out so that lines cannot be put in; `line` says where."""
+
+    def __init__(self, line: int, message: str) -> None:
+        super().__init__(message)
+        self.line = line
+
+
+class FileText:
+    """The text of one mapping file, and what it says.
+
+    Raises:
+        EditError: the text cannot be read.
+    """
+
+    def __init__(self, text: str) -> None:
+        self.read(text)
+
+    def read(self, text: str) -> None:
+        """Take a new text."""
+        source = read_bytes(text.encode(), Source("", Path()))
+        if source.root is None or any(problem.severity == "error" for problem in source.problems):
+            problem = source.problems[0]
+            raise EditError(problem.line, problem.message)
+        self.text, self.source, self.root = source.text, source, source.root
+
+    def line_of(self, offset: int) -> int:
+        """Line number, from 0, of an offset."""
+        return self.source.where(offset)[0] - 1
+
+    def add_device(self, device: DeviceDraft) -> None:
+        """Put a device behind the last one."""
+        devices = self.root.get("devices")
+        if not isinstance(devices, Map) or not devices:
+            self.read(self.text.rstrip("\n") + "\n\ndevices:\n" + "\n".join(device_lines(device)) + "\n")
+            return
+        if self._is_flow(devices):
+            raise EditError(self.line_of(devices.start) + 1, "'devices' is written on one line in braces: open it up")
+        indent = self._indent(devices)
+        self._insert(self._end(devices), ["", *device_lines(device, indent)])
+
+    def add_points(self, device: str, place: PlaceDraft, points: Sequence[PointDraft]) -> None:
+        """Put points behind those that a place of a device has; the place is made where there is none."""
+        path: tuple[str, ...] = ("devices", device)
+        section = self._opened(path)
+        if not place.key:
+            self._points(path, points)
+            return
+        path = (*path, "at")
+        if not isinstance(section.get("at"), Map):
+            indent = self._indent(section)
+            self._insert(self._end(section), [f"{' ' * indent}at:", *place_lines(place, indent + 2)])
+            return
+        at = self._opened(path)
+        if place.key not in at:
+            self._insert(self._end(at), place_lines(place, self._indent(at)))
+            return
+        self._opened((*path, place.key))
+        self._points((*path, place.key), points)
+
+    def _points(self, path: tuple[str, ...], points: Sequence[PointDraft]) -> None:
+        entry = self._walk(path)
+        indent = self._indent(entry)
+        if "points" not in entry:
+            self._insert(self._end(entry), [f"{' ' * indent}points:", *point_lines(points, indent + 2)])
+            return
+        inner = self._opened((*path, "points"))
+        self._insert(self._end(inner), point_lines(points, self._indent(inner)))
+
+    def _walk(self, path: tuple[str, ...]) -> Map:
+        found: Any = self.root
+        for step in path:
+            found = found[step]
+        return found  # type: ignore[no-any-return]  # the caller knows that it is a mapping
+
+    def _opened(self, path: tuple[str, ...]) -> Map:
+        """The mapping at a path in block style: opened up first where it is written in braces."""
+        *above, key = path
+        parent = self._walk(tuple(above))
+        inner = parent[key]
+        if not isinstance(inner, Map) or not inner:
+            raise EditError(self.line_of(parent.key_at(key)) + 1, f"'{key}' holds nothing: take it out")
+        if not self._is_flow(inner):
+            return inner
+        end = _closing(self.text, inner.start)
+        written = self.text[inner.start : end]
+        rest = self.text[end:].split("\n", 1)[0]
+        remark = rest.strip()
+        if re.search(r"(^|\s)#", written) or (remark and not remark.startswith("#")):
+            raise EditError(self.line_of(inner.start) + 1, f"'{key}' is written in braces: write one field a line")
+        indent = self._column(parent.key_at(key)) + 2
+        rows = "".join(f"\n{' ' * indent}{scalar(name)}: {flow(_plain(value))}" for name, value in inner.items())
+        before = self.text[: inner.start].rstrip(" \n")
+        self.read(f"{before}{f'  {remark}' if remark else ''}{rows}{self.text[end + len(rest) :]}")
+        return self._walk(path)
+
+    def _is_flow(self, of: Map) -> bool:
+        return self.text[of.start : of.start + 1] == "{"
+
+    def _indent(self, of: Map) -> int:
+        return self._column(of.marks[0])
+
+    def _column(self, offset: int) -> int:
+        return self.source.where(offset)[1] - 1
+
+    def _end(self, of: Map) -> int:
+        """Number of the line behind the last one of a block mapping, comments at its depth included."""
+        lines = self.text.split("\n")
+        indent = self._indent(of)
+        last = here = self.line_of(of.marks[-2])
+        while here + 1 < len(lines):
+            here += 1
+            row = lines[here]
+            depth = len(row) - len(row.lstrip(" "))
+            if not row.strip():
+                continue
+            if row.lstrip().startswith("#"):
+                if depth >= indent and here == last + 1:
+                    last = here
+                continue
+            if depth <= indent:
+                break
+            last = here
+        return last + 1
+
+    def _insert(self, at: int, new: Sequence[str]) -> None:
+        lines = self.text.split("\n")
+        lines[at:at] = new
+        text = "\n".join(lines)
+        self.read(text if text.endswith("\n") else text + "\n")
+
+
+def _plain(value: Any) -> Value:
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_plain(item) for item in value]
+    return None if value is BROKEN else value
+
+
+def _closing(text: str, start: int) -> int:
+    """Offset behind the brace that closes the one at an offset."""
+    depth, here, quote = 0, start, ""
+    while here < len(text):
+        char = text[here]
+        if quote:
+            if char == "\\" and quote == '"':
+                here += 1
+            elif char == quote:
+                quote = ""
+        elif char in "\"'" and text[here - 1] in " ,[{:":
+            quote = char
+        elif char in "{[":
+            depth += 1
+        elif char in "}]":
+            depth -= 1
+            if depth == 0:
+                return here + 1
+        here += 1
+    return len(text)
