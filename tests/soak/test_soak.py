@@ -35,9 +35,9 @@ EVERY_S = 30.0
 SHARES = {"iec104": (0.58, 300), "iec61850": (0.26, 150), "coap": (0.12, 70), "dlms": (0.04, 20)}
 """Of the changes, and points."""
 _MEMORY = 0.05
-_SETTLED_S = 60.0
 _LONG_MINUTES = 20.0
-"""What a database keeps in memory grows for some minutes: flat is what a longer run must show."""
+_SETTLED_S = 600.0 if MINUTES >= _LONG_MINUTES else 60.0
+"""Rings, caches and what a database keeps in memory fill up for some minutes: flat is what a longer run must show."""
 _HISTORY_MIB = 300.0
 """128 MiB of DuckDB, and the process around it."""
 _REST_S = 4.0
@@ -68,6 +68,8 @@ class Memory:
     async def stop(self) -> None:
         self._task.cancel()
         await asyncio.gather(self._task, return_exceptions=True)
+        lines = (f"{at:.1f} {pid} {name} {octets / (1 << 20):.2f}\n" for at, pid, name, octets in self.samples)
+        (self._field.folder / "memory.txt").write_text("".join(lines))
 
     def growth(self, name: str) -> tuple[float, float]:
         """(MiB, share by which it grew) of a process of the last life, once it had settled."""
