@@ -18,6 +18,7 @@ from twin_gateway.history_cli import history_app
 from twin_gateway.import_cli import import_app
 from twin_gateway.inject_cli import app as inject_app
 from twin_gateway.link_cli import capture, links
+from twin_gateway.plan_cli import plan
 from twin_gateway.scl_cli import scl
 from twin_gateway.trust_cli import trust_app
 from twin_gateway.user_cli import users_app
@@ -39,6 +40,7 @@ import_app.command("scl")(scl)
 app.command()(links)
 app.command()(capture)
 app.command()(explain)
+app.command()(plan)
 app.command()(fmt)
 
 ConfigFile = Annotated[Path, typer.Argument(help="The gateway's configuration file.")]

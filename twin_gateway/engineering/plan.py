@@ -104,7 +104,8 @@ def make_plan(old: Mapping, new: Mapping, grid: Grid | None = None) -> Plan:
     """The plan that leads from one checked mapping to another.
 
     Args:
-        old, new: before and after.
+        old: before.
+        new: after.
         grid: the grid model; its references to points are compared when it is given.
     """
     found = difference(old, new)
