@@ -9,17 +9,17 @@ from twin_gateway.drivers.registry import fault_of, protocol, protocol_names
 from twin_gateway.mapping.schema import ALARM_FIELDS
 
 Order = tuple[str, ...]
-TOP: Final[Order] = ("mapping", "grid", "place", "templates", "devices")
+TOP: Final[Order] = ("mapping", "grid", "place", "templates", "devices", "retired")
 DEVICE_FIRST: Final[Order] = ("protocol", "display_name", "place")
 DEVICE_LAST: Final[Order] = ("use", "with", "all", "points", "at")
 """Between them the fields of the driver, in the order of whoever wrote them."""
 TEMPLATE: Final[Order] = ("protocol", "params", "use", "with", "points")
-PLACE: Final[Order] = ("use", "with", "all", "aliases", "points")
+PLACE: Final[Order] = ("use", "with", "all", "aliases", "was", "points")
 ALARM: Final[Order] = ALARM_FIELDS
 _FIRST: Final[Order] = ("device", "role")
 _LAST: Final[Order] = (
     *("unit", "scale", "offset", "invert", "deadband", "stale_after", "display_unit", "share"),
-    *("control", "alarm", "display_name", "aliases"),
+    *("control", "alarm", "display_name", "aliases", "was"),
 )
 _CONTROL_FIRST: Final[Order] = ("ioa", "type", "model")
 

@@ -15,6 +15,7 @@ from twin_gateway.drivers.contract import DeviceConfig, ProtocolSpec
 from twin_gateway.mapping.field_error import kind_of
 from twin_gateway.mapping.problem import did_you_mean, nearest
 from twin_gateway.mapping.read import BROKEN, Map, Seq, Source
+from twin_gateway.mapping.schema_text import field_texts, nested_models
 
 MAPPING_KEYS: Final = ("protocol", "place", "at", "use", "with", "points", "all")
 """Keys of a device section that belong to the mapping, not to the driver."""
@@ -205,6 +206,17 @@ def _place(section: Map, loc: Sequence[int | str]) -> tuple[int, list[int | str]
     return at, steps
 
 
+_KINDS: Final = {
+    "int": "a whole number expected",
+    "float": "a number expected",
+    "bool": "true or false expected",
+    "string": "text expected",
+    "list": "a list expected",
+    "tuple": "a list expected",
+    "dict": "a mapping of fields expected",
+    "model": "a mapping of fields expected",
+}
+"""By the beginning of pydantic's name for the fault."""
 _RANGES = {"greater_than", "greater_than_equal", "less_than", "less_than_equal", "multiple_of", "finite_number"}
 
 
@@ -235,11 +247,15 @@ def _explain(item: ErrorDetails, name: str, section: Map, spec: ProtocolSpec) ->
         hint = did_you_mean(str(item["input"]), choices) if not secret else ""
         return at, "TG204", f"{field}: {given} is not one of {', '.join(choices)}", hint
     if kind in _RANGES:
-        return at, "TG206", f"{field}: {_lower(item['msg'])}, not {given}", ""
+        return at, "TG206", f"{field}: {_lower(item['msg']).replace('input should', 'must')}, not {given}", ""
     if kind.startswith("string_") and kind != "string_type":
-        return at, "TG207", f"{field}: {given} does not have the right form ({_lower(item['msg'])})", ""
+        what = "does not have the right form"
+        if kind != "string_pattern_mismatch":
+            what += f" ({_lower(item['msg']).replace('string should', 'it must')})"
+        return at, "TG207", f"{field}: {given} {what}", _text_of(spec.config, steps)
     if kind.endswith(("_type", "_parsing", "_from_float")):
-        return at, "TG203", f"{field}: {_lower(item['msg'])}, not {given}", ""
+        expected = next((words for start, words in _KINDS.items() if kind.startswith(start)), _lower(item["msg"]))
+        return at, "TG203", f"{field}: {expected}, not {given}", ""
     if kind == "value_error":
         cause = context.get("error")
         message = str(cause) if cause is not None and not secret else _lower(item["msg"])
@@ -266,6 +282,18 @@ def _fields_at(model: type[DeviceConfig], loc: Location) -> list[str]:
             return []
         current = inner[0]
     return [info.alias or name for name, info in getattr(current, "model_fields", {}).items()]
+
+
+def _text_of(model: type[DeviceConfig], steps: Sequence[int | str]) -> str:
+    """What the docstring of a model, or of one inside it, says of the field at the end of a location."""
+    named = [str(step) for step in steps if isinstance(step, str)]
+    if not named:
+        return ""
+    if len(named) == 1:
+        return field_texts(model).get(named[0], "").rstrip(".")
+    inner = nested_models(model).values()
+    found = [text for part in inner if (text := field_texts(part).get(named[-1])) is not None]
+    return found[0].rstrip(".") if len(found) == 1 else ""
 
 
 def _lower(message: str) -> str:

@@ -126,8 +126,12 @@ def deadband_value(value: Any) -> tuple[float, units.Unit | None]:
 
 def alias_list(value: Any) -> tuple[str, ...]:
     """Alias texts `scheme:value`, one or a list."""
-    items = value if isinstance(value, Seq) else [value]
-    return tuple(_alias(text_value(item)) for item in items)
+    if not isinstance(value, Seq):
+        return (_alias(text_value(value)),)
+    for item in value:
+        if type(item) is not str:
+            raise FieldError("TG203", f"text expected, not {kind_of(item)}", "scheme:value, as in 'rds:=C1.Q5'")
+    return tuple(_alias(text_value(item)) for item in value)
 
 
 def _alias(text: str) -> str:

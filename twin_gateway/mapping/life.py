@@ -144,6 +144,7 @@ def forget_former(mapping: Mapping, gone: Iterable[str]) -> None:
 def check_life(mapping: Mapping, report: Report, today: date | None = None) -> None:
     """Report retired addresses in use, former addresses that are still mapped or claimed twice, and aliases run out."""
     _check_retired(mapping, report)
+    _check_successors(mapping, report)
     _check_former(mapping, report, today or datetime.now(UTC).date())
 
 
@@ -161,6 +162,19 @@ def _check_retired(mapping: Mapping, report: Report) -> None:
             what = f"'{found.address}' was retired on {found.date}: its address is not used again"
             hint = f"in {found.file}:{found.line}; choose another address"
             report(Problem(point.file, point.line, point.col, "TG410", what, hint))
+
+
+def _check_successors(mapping: Mapping, report: Report) -> None:
+    """A tombstone cannot lead to one address and a `was:` to another."""
+    stones = {f"was:{item.address}": item for item in mapping.retired.values() if item.successor}
+    if not stones:
+        return
+    aliased = [(alias, point.address) for _, point in mapping.points() for alias in point.aliases]
+    for alias, address in (*aliased, *mapping.place_aliases):
+        item = stones.get(alias)
+        if item is not None and item.successor != address:
+            what = f"'{item.address}' leads to '{address}' by a 'was', to '{item.successor}' by its tombstone"
+            report(Problem(item.file, item.line, item.col, "TG512", what, "leave the successor out"))
 
 
 def _check_former(mapping: Mapping, report: Report, today: date) -> None:

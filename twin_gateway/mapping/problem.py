@@ -132,6 +132,34 @@ SCL_CODES: dict[str, str] = {
 """Codes of the import of SCL files."""
 
 
+ADVICE: Final[dict[str, str]] = {
+    "TG103": "save it as text in UTF-8",
+    "TG105": "look at braces, quotes and indentation here and in the line above",
+    "TG109": "say repeated points in a template",
+    "TG201": "take it out, or correct its spelling",
+    "TG202": "add it",
+    "TG205": "write 'mapping: 1'",
+    "TG301": "name the file that has it in the check too",
+    "TG303": "give it under 'with'",
+    "TG304": "give a value of its type",
+    "TG305": "take one 'use' out of the circle",
+    "TG306": "use a template of the device's own protocol",
+    "TG307": "parameters of the template, numbers and + - * ( ) can stand in braces",
+    "TG308": "both sides of a line count the same",
+    "TG402": "area/site in 'place', voltage level/bay/equipment in the key of 'at', then the point",
+    "TG404": "name a data object, as in QA1/XCBR1/Pos",
+    "TG405": "classes and data objects are those of IEC 61850-7-4",
+    "TG501": "correct the type, or name the data object that it is",
+    "TG502": "as in kW, A, kV, Cel or %",
+    "TG508": "take 'control' out, or name the data object that is commanded, as in QA1/CSWI1/Pos",
+    "TG510": "one binding to read, with backups beside it, and one to command",
+    "TG514": "name another point, of the same kind and unit",
+    "TG604": "make it known where the gateway runs",
+    "TG607": "paths are relative to this file, references are those of the SCL file",
+}
+"""What to do where neither message nor hint of a problem says it."""
+
+
 @dataclass(frozen=True, slots=True, order=True)
 class Problem:
     """One finding in one file. `line` and `col` count from 1; 0 means the file as a whole."""
@@ -146,8 +174,14 @@ class Problem:
 
     def __str__(self) -> str:
         """The line compilers print, so that editors can jump to it."""
-        tail = f" ({self.hint})" if self.hint else ""
+        todo = self.todo
+        tail = f" ({todo})" if todo else ""
         return f"{self.file}:{self.line}:{self.col}: {self.severity} {self.code}: {self.message}{tail}"
+
+    @property
+    def todo(self) -> str:
+        """What to do: the hint, or what holds for every problem of the code; empty where the message says it."""
+        return self.hint or (ADVICE.get(self.code, "") if self.severity == "error" else "")
 
     def as_json(self) -> dict[str, object]:
         """The same as plain data, with the sentence of the code in `about`."""
@@ -158,7 +192,7 @@ class Problem:
             "severity": self.severity,
             "code": self.code,
             "message": self.message,
-            "hint": self.hint,
+            "hint": self.todo,
             "about": (CODES | GRID_CODES | LIST_CODES | SCL_CODES)[self.code],
         }
 

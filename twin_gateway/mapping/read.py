@@ -451,7 +451,9 @@ def _report_syntax(source: Source, error: yaml.YAMLError) -> None:
     if isinstance(error, yaml.reader.ReaderError):
         bad = re.search(r"[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]", source.text)
         code = f" U+{ord(bad.group()):04X}" if bad else ""
-        source.report(bad.start() if bad else 0, "TG105", f"not YAML: the control character{code} is not allowed")
+        source.report(
+            bad.start() if bad else 0, "TG105", f"not YAML: the control character{code} is not allowed", "delete it"
+        )
         return
     source.report(0, "TG105", f"not YAML: {error}")
 

@@ -5,10 +5,14 @@ from __future__ import annotations
 from datetime import date
 from pathlib import Path
 
+from address_space import clock
+from address_space.alias import AddressBook
+from address_space.table import PointTable
 from twin_gateway.mapping.check import check
 from twin_gateway.mapping.difference import difference
 from twin_gateway.mapping.model import Mapping
 from twin_gateway.mapping.problem import Problem
+from twin_gateway.tombstones import add_tombstones
 
 HEAD = """\
 mapping: 1
@@ -140,3 +144,22 @@ def test_a_device_cannot_say_where_it_was(tmp_path: Path) -> None:
     mapping, problems = read(tmp_path, f"      MV1/F05:\n{BAY}    was: {PLACE}/F04\n")
     assert mapping is None
     assert [problem.code for problem in problems] == ["TG201"]
+
+
+def test_a_tombstone_and_a_former_address_may_not_lead_to_two_places(tmp_path: Path) -> None:
+    stone = f"{{date: 2026-03-01, reason: moved, successor: {PLACE}/F09/_/MMXU1/TotW}}"
+    body = f"      MV1/F05:\n        was: {PLACE}/F04\n{BAY}retired:\n  {PLACE}/F04/_/MMXU1/TotW: {stone}\n"
+    mapping, problems = read(tmp_path, body)
+    assert mapping is None
+    assert [(problem.code, problem.line) for problem in problems] == [("TG512", 16)]
+
+
+def test_the_address_book_knows_the_tombstones(tmp_path: Path) -> None:
+    body = f"      MV1/F05:\n{BAY}retired:\n  {PLACE}/F04/QA1/XCBR1/Pos: {{date: 2026-03-01, reason: bay dismantled}}\n"
+    mapping, _ = read(tmp_path, body)
+    assert mapping is not None
+    book = AddressBook(PointTable(), [], "https://example.org")
+    add_tombstones(book, mapping)
+    found = book.resolve(f"{PLACE}/F04/QA1/XCBR1/Pos").tombstone
+    assert found is not None
+    assert (clock.iso(found.retired_at)[:10], found.reason) == ("2026-03-01", "bay dismantled")
