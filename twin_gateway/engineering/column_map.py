@@ -53,11 +53,15 @@ FIELDS: Final[dict[str, str]] = {
     "control_model": "direct-normal or sbo-normal",
     "control_common_address": "common address of the command",
     "control_qu": "pulse class of the command",
+    "control_qualifier": "QL of a set-point, QPM or QPA of a parameter",
+    "control_termination": "yes where the answer waits until the device has terminated the command",
+    "control_feedback": "no where no position tells that the command was carried out",
     "control_nominal": "what the normalised set-point 1.0 stands for",
     "control_absent": "gates that this device does not have, Loc CILO Pos",
 }
 """What a column may hold, with one line of help."""
-_LOCALE: Final = re.compile(r"name\.[a-z]{2,3}(-[A-Za-z0-9]{2,8})*")
+LOCALE: Final = re.compile(r"name\.[a-z]{2,3}(-[A-Za-z0-9]{2,8})*")
+"""Field of a name in a language."""
 _TOP: Final = ("list", "grid", "place", "device", "devices", "sheet", "columns")
 _SHEET: Final = ("separator", "encoding", "decimal", "header")
 _COLUMN: Final = ("column", "value", "values", "fill", "order")
@@ -134,7 +138,7 @@ def map_of_text(text: str) -> ColumnMap:
 
 def default_map() -> ColumnMap:
     """The map of a list whose columns are called like the fields, as `export csv` writes them."""
-    return ColumnMap("(columns by name)", columns={name: Column(name) for name in FIELDS})
+    return ColumnMap("(columns by name)", decimal=".", columns={name: Column(name) for name in FIELDS})
 
 
 def read_map(path: Path) -> ColumnMap:
@@ -257,7 +261,7 @@ def _complete(out: ColumnMap) -> None:
 
 
 def _known(name: str) -> bool:
-    return name in FIELDS or _LOCALE.fullmatch(name) is not None
+    return name in FIELDS or LOCALE.fullmatch(name) is not None
 
 
 def _folded(word: str) -> str:

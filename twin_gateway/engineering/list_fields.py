@@ -114,12 +114,12 @@ class RowCells:
         found: int | None = self.read(name, read)
         return found
 
-    def flag(self, name: str) -> bool:
-        """Yes or no; an empty cell is no."""
+    def choice(self, name: str) -> bool | None:
+        """Yes or no; None for an empty cell or one that says neither (and reported)."""
         word = self.name(name).casefold()
         if word and word not in _YES and word not in _NO:
             self.say(name, f"'{self.texts[name]}' is neither yes nor no")
-        return word in _YES
+        return True if word in _YES else False if word in _NO else None
 
 
 def fields_of(row: RowCells) -> dict[str, Any]:
@@ -144,7 +144,7 @@ def fields_of(row: RowCells) -> dict[str, Any]:
         put("deadband", _deadband(row, shown or unit))
     put("stale_after", row.name("stale_after"))
     for name in ("invert", "share"):
-        if row.flag(name):
+        if row.choice(name):
             out[name] = True
     languages = {name.partition(".")[2]: row.name(name) for name in row.texts if name.startswith("name.")}
     if languages and "name" in row.texts:
@@ -206,10 +206,15 @@ def _control(row: RowCells, out: dict[str, Any]) -> None:
         "model": row.name("control_model"),
         "common_address": row.address("control_common_address", MAX_COMMON_ADDRESS),
         "qu": row.whole("control_qu"),
+        "qualifier": row.whole("control_qualifier"),
+        "termination": row.choice("control_termination"),
+        "feedback": row.choice("control_feedback"),
         "nominal": row.number("control_nominal"),
         "absent": [gate for gate in re.split(r"[ ,;]+", row.name("control_absent")) if gate],
     }
-    out["control"] = control | {name: value for name, value in fields.items() if value not in (None, "", [])}
+    out["control"] = control | {
+        name: value for name, value in fields.items() if value is not None and value not in ("", [])
+    }
 
 
 def states_of(row: RowCells, fields: dict[str, Any]) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from twin_gateway.engineering.column_map import Column, ColumnMap
+from twin_gateway.engineering.column_map import LOCALE, Column, ColumnMap
 from twin_gateway.engineering.sheet import Cell, Sheet
 from twin_gateway.mapping.problem import did_you_mean
 
@@ -23,6 +23,11 @@ def find_columns(sheet: Sheet, columns: ColumnMap, *, every: bool = True) -> tup
     """
     wanted = {name: column for name, column in columns.columns.items() if column.header != ""}
     first, last = columns.header if columns.header[0] else _look(sheet, wanted)
+    if not every and 0 < last <= len(sheet.rows):
+        # Columns by their own names: there may be names in any language.
+        spoken = {cell.text: Column(cell.text) for cell in sheet.rows[last - 1] if LOCALE.fullmatch(cell.text)}
+        columns.columns |= spoken
+        wanted |= spoken
     if last > len(sheet.rows):
         columns.report(f"the list has {len(sheet.rows)} rows, so row {last} is no header")
         return {}, last

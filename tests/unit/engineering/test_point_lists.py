@@ -347,7 +347,7 @@ def test_nothing_is_written_while_there_is_an_error_unless_the_good_rows_are_ask
     assert as_json["problems"][0]["about"]
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(st.integers(0, 2**32), st.integers(1, 12))
 def test_no_mutation_of_a_list_makes_a_traceback(
     tmp_path_factory: pytest.TempPathFactory, seed: int, cuts: int
