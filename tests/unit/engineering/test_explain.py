@@ -51,7 +51,8 @@ devices:
         points:
           XSWI1/Pos: [{ioa: 40, type: M_DP_TB_1}, {device: rtu2, role: backup, ioa: 41, type: M_DP_TB_1}]
   rtu2:
-    {protocol: iec104, host: 10.0.0.2, common_address: 8, at: {MV1/F09: {points: {GGIO1/Ind1: {ioa: 1, type: M_SP_NA_1}}}}}
+    {protocol: iec104, host: 10.0.0.2, common_address: 8,
+     at: {MV1/F09: {points: {GGIO1/Ind1: {ioa: 1, type: M_SP_NA_1}}}}}
 """
 FEEDER = "dso1/north/PS01/MV1/F05/"
 
