@@ -61,6 +61,8 @@ class Plan:
         alarms: addresses whose alarm rule comes, goes, changes or watches something else.
         commands: addresses whose command comes, goes or changes.
         twin_inputs: addresses that the grid model refers to and that change, move or go.
+        names: other names of places that come, go or change.
+        retired: tombstones that come, go or change.
         unknown: devices whose whole model is only known when they are connected: their further points are not compared.
     """
 
@@ -68,11 +70,13 @@ class Plan:
     alarms: list[str] = field(default_factory=list)
     commands: list[str] = field(default_factory=list)
     twin_inputs: list[str] = field(default_factory=list)
+    names: tuple[FieldChange, ...] = ()
+    retired: tuple[FieldChange, ...] = ()
     unknown: list[str] = field(default_factory=list)
 
     def __bool__(self) -> bool:
         """Whether there is anything to do."""
-        return bool(self.devices)
+        return bool(self.devices or self.names or self.retired)
 
     def points(self) -> Iterator[PlannedPoint]:
         """Every point that differs."""
@@ -113,6 +117,7 @@ def make_plan(old: Mapping, new: Mapping, grid: Grid | None = None) -> Plan:
     if not found:
         return plan
     inputs = _inputs(grid) if grid is not None else _Inputs()
+    plan.names, plan.retired = found.aliases, found.retired
     stays = _Stays(found, old, new)
     for device in found.devices:
         points = []
@@ -255,6 +260,8 @@ def as_document(plan: Plan) -> dict[str, Any]:
         "alarms": plan.alarms,
         "commands": plan.commands,
         "twin_inputs": plan.twin_inputs,
+        "place_aliases": _fields_document(plan.names),
+        "retired": _fields_document(plan.retired),
         "unknown_until_connected": plan.unknown,
     }
 

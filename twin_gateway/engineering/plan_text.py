@@ -44,6 +44,10 @@ def as_lines(plan: Plan, *, detailed: bool = False) -> Iterator[Text]:
             if left and not detailed:
                 sign, colour = _SIGNS[action]
                 yield Text.assemble("    ", (sign, colour), f" … and {left} more of {count} (--detailed lists them)")
+    for item in plan.names:
+        yield _name("alias", item)
+    for item in plan.retired:
+        yield _name("tombstone", item)
     yield Text()
     yield from _list("Alarms touched", plan.alarms, detailed=detailed)
     yield from _list("Commands touched", plan.commands, detailed=detailed)
@@ -55,6 +59,12 @@ def as_lines(plan: Plan, *, detailed: bool = False) -> Iterator[Text]:
     if breaking:
         yield Text(f"{breaking} breaking change{'s' * (breaking != 1)}, marked with !", style="bold red")
     yield Text(plan.summary(), style="bold")
+
+
+def _name(what: str, item: FieldChange) -> Text:
+    sign, colour = _SIGNS["add" if item.old is None else "remove" if item.new is None else "change"]
+    values = " -> ".join(str(value) for value in (item.old, item.new) if value is not None)
+    return Text.assemble((f"{sign} {what} {item.field}", f"bold {colour}"), f"  {values}")
 
 
 def _beyond(device: PlannedDevice, action: Action) -> Sequence[PlannedPoint]:

@@ -87,13 +87,22 @@ class DeviceChange:
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """Only what differs: devices in their new order, then those that are gone."""
+    """Only what differs.
+
+    Attributes:
+        devices: in their new order, then those that are gone.
+        aliases: other names of places; the field is the alias, its values the places. The `was:` of a move that the
+            points show is left out.
+        retired: tombstones; the field is the address, its values say day, reason and successor.
+    """
 
     devices: tuple[DeviceChange, ...] = ()
+    aliases: tuple[FieldChange, ...] = ()
+    retired: tuple[FieldChange, ...] = ()
 
     def __bool__(self) -> bool:
         """Whether anything differs."""
-        return bool(self.devices)
+        return bool(self.devices or self.aliases or self.retired)
 
     def points(self) -> Iterable[PointChange]:
         """Every point that differs."""
@@ -144,7 +153,19 @@ def difference(old: Mapping, new: Mapping) -> Difference:
         found.setdefault(source.name, []).append(
             PointChange(source.name, former.address, former, None, device_from=source.name)
         )
-    return Difference(tuple(_devices(old, new, found, lost)))
+    devices = tuple(_devices(old, new, found, lost))
+    moved = any(point.moved_from is not None for device in devices for point in device.points)
+    aliases = _changes(dict(old.place_aliases), dict(new.place_aliases))
+    shown = tuple(item for item in aliases if not (moved and item.old is None and item.field.startswith("was:")))
+    return Difference(devices, shown, _changes(_stones(old), _stones(new)))
+
+
+def _stones(mapping: Mapping) -> dict[str, Value]:
+    """What each tombstone says, as one text."""
+    return {
+        item.address: f"{item.date}: {item.reason}" + f" (successor {item.successor})" * bool(item.successor)
+        for item in mapping.retired.values()
+    }
 
 
 def _key(point: MappedPoint) -> Key:

@@ -178,6 +178,15 @@ def test_one_path_alone_is_asked_for_the_other() -> None:
     assert "name OLD and NEW" in result.output
 
 
+def test_other_names_of_places_and_tombstones_are_changes_too(tmp_path: Path) -> None:
+    stone = f"retired:\n  {F01}/_/MMXU3/Hz: {{date: 2026-11-01, reason: taken out}}\ndevices:"
+    code, output = planned(tmp_path, ("devices:", stone), ("MV1/F01:\n", 'MV1/F01:\n        aliases: "rds:=C1.Q1"\n'))
+    assert code == 2
+    assert f"+ alias rds:=C1.Q1  {F01}" in output.splitlines()
+    assert f"+ tombstone {F01}/_/MMXU3/Hz  2026-11-01: taken out" in output.splitlines()
+    assert "Plan: 0 to add, 0 to change, 0 to move, 0 to remove; 0 links reconnect" in output
+
+
 async def test_the_running_gateway_is_compared_with_what_it_started_with(tmp_path: Path) -> None:
     (tmp_path / "mappings").mkdir()
     path = tmp_path / "mappings" / "station.yaml"
