@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -190,6 +191,19 @@ class AddressBook:
         for tombstone in self._tombstones.values():
             if tombstone.successor:
                 self.add_alias(f"was:{tombstone.address}", tombstone.successor)
+
+    def adopt(self, other: AddressBook) -> None:
+        """Take over schemes, links, aliases and bindings of a book of the same table; tombstones stay."""
+        self._schemes, self._scheme_of_link = other._schemes, other._scheme_of_link
+        self._aliases, self._aliases_of, self._bindings = other._aliases, other._aliases_of, other._bindings
+        for tombstone in self._tombstones.values():
+            if tombstone.successor:
+                with contextlib.suppress(AliasError):  # the mapping says itself who is the successor
+                    self.add_alias(f"was:{tombstone.address}", tombstone.successor)
+
+    def revive(self, address: str) -> None:
+        """A retired address is used again."""
+        self._tombstones.pop(address, None)
 
     # ---- resolving ---------------------------------------------------------------------------------------------------
 

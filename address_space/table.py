@@ -205,6 +205,15 @@ class PointTable:
         """Which rows are points and not retired."""
         return np.asarray(self.tree.row[self.node[rows]] == rows)
 
+    def without_retired(self, batch: Batch) -> Batch:
+        """A batch without the samples of retired points."""
+        there = self.is_point(batch.rows)
+        texts = [sample for sample in batch.texts if self.is_point(np.array([sample.row], np.int32))[0]]
+        if there.all() and len(texts) == len(batch.texts):
+            return batch
+        columns = (batch.rows[there], batch.values[there], batch.quality[there], batch.source_time[there])
+        return Batch(*columns, batch.late, texts)
+
     def change(self, rows: Rows, points: Sequence[Point], *, now: int | None = None) -> None:
         """Let points be something else at the same address: scale, unit, deadband, names, binding.
 

@@ -20,6 +20,7 @@ from address_space.table import PointTable
 from twin_gateway import __version__, system_points
 from twin_gateway.alarms.machine import Finding
 from twin_gateway.alarms.store import ConditionBook
+from twin_gateway.applying import Applied, Applier
 from twin_gateway.audit.journal import AuditJournal
 from twin_gateway.coap_directory import make_directory
 from twin_gateway.commands.desk import CommandDesk, DeskSettings
@@ -27,7 +28,7 @@ from twin_gateway.commands.interlock import TwinInterlock
 from twin_gateway.commands.tags import TagStore
 from twin_gateway.config import GatewayConfig
 from twin_gateway.control import ControlServer
-from twin_gateway.drivers.link import Backoff, LinkState
+from twin_gateway.drivers.link import Backoff, LinkState, LinkSupervisor
 from twin_gateway.drivers.spread import Spread
 from twin_gateway.functions.alarms import Alarms
 from twin_gateway.functions.compose import Surroundings, make_functions
@@ -43,11 +44,12 @@ from twin_gateway.grid.model import Grid
 from twin_gateway.history.service import History
 from twin_gateway.http import HttpServer
 from twin_gateway.link_reports import LinkReports
+from twin_gateway.mapping.model import MappedDevice
 from twin_gateway.mapping.model import Mapping as PointMapping
 from twin_gateway.metrics import render
 from twin_gateway.mqtt.mirror import Mirror
 from twin_gateway.own_conditions import OwnConditions
-from twin_gateway.plant import Plant, build_plant
+from twin_gateway.plant import Plant, aliases_of, build_plant
 from twin_gateway.schemes import make_book
 from twin_gateway.security.policy import UserPolicy
 from twin_gateway.security.users import User
@@ -58,6 +60,7 @@ log = logging.getLogger(__name__)
 
 SWEEP_S = 1.0
 OVERFLOW_EVENT_S = 10.0
+_WHOLE = "whole models"
 
 
 class Gateway:
@@ -81,7 +84,7 @@ class Gateway:
         backoff: Backoff | None = None,
     ) -> None:
         self.config = config
-        self._mapping = mapping
+        self.mapping = mapping
         self.events = EventJournal()
         self.table = PointTable()
         self.audit = AuditJournal(config.data_directory / "audit.sqlite")
@@ -117,7 +120,7 @@ class Gateway:
         section = config.coap_directory
         self.coap_directory = make_directory(section, self.events, self.place) if section is not None else None
         self.system = system_points.SystemPoints(self.table, self.place, self._counted)
-        counters = {device.name: device.spec.counters for device in self._mapping.devices}
+        counters = {device.name: device.spec.counters for device in self.mapping.devices}
         self.system.add_links((link, counters[link.name]) for link in self.plant.links)
         self.conditions = ConditionBook(
             self.events,
@@ -129,17 +132,15 @@ class Gateway:
         self.alarms = Alarms(self.events, self.conditions)
         self.worker = Worker()
         self.twin = FunctionHost(self._make_functions(), self.alarms, self.place)
-        self.rules = self._make_rules()
-        self.book: AddressBook = make_book(mapping, self.plant, self.table, config.authority, _mqtt_root(config))
-        for alias, address in self.grid.aliases().items():
-            self.book.add_alias(alias, address)
-        self._whole_models = WholeModels(mapping, self.plant, self.table, self.events, self.desk)
+        self.rules = self.make_rules()
+        self.book = self.make_book(mapping)
+        self.whole_models = WholeModels(mapping, self.plant, self.table, self.events, self.desk)
         self.history = self._make_history()
         if self.history is not None:
             for link in self.plant.links:
                 link.kept = self.history.kept_until
-        protocols = {device.name: device.spec.name for device in mapping.devices}
-        self.control = ControlServer(config.data_directory, LinkReports(self.plant.links, protocols).handlers)
+        self.applier = Applier(self)
+        self.control = ControlServer(config.data_directory, LinkReports(self.plant.links, self._protocols).handlers)
         self._started_at = time.monotonic()
         self._overflow_told = 0
         self._overflow_at = float("-inf")
@@ -167,20 +168,19 @@ class Gateway:
         except BaseException:
             await self.stop()
             raise
-        self._spawn("sweep", self._sweep)
-        self._spawn("users", self.policy.watch)
-        self._spawn("conditions", self.conditions.run)
-        self._spawn("delayed alarms", self.twin.tick)
-        self._spawn("own conditions", self._own_conditions().run)
-        if self.rules is not None:
-            self._spawn("alarm rules", self.rules.run)
+        self.spawn("sweep", self._sweep)
+        self.spawn("users", self.policy.watch)
+        self.spawn("conditions", self.conditions.run)
+        self.spawn("delayed alarms", self.twin.tick)
+        self.spawn("own conditions", self._own_conditions().run)
+        self.applier.start_rules()
         if self.mirror is not None:
-            self._spawn("mirror", self.mirror.run)
+            self.spawn("mirror", self.mirror.run)
         for link in self.plant.links:
-            self._spawn(f"link {link.name}", link.run)
-        self._spawn("whole models", self._whole_models.run)
+            self.applier.start_link(link)
+        self.watch_whole_models()
         for hosted in self.twin.hosted:
-            self._spawn(f"twin function {hosted.function.name}", partial(self.twin.keep, hosted))
+            self.spawn(f"twin function {hosted.function.name}", partial(self.twin.keep, hosted))
         log.info(
             "gateway %s: %d points of %d devices in %.1f s",
             self.config.gateway,
@@ -267,10 +267,55 @@ class Gateway:
             await self.history.stop()
         await self.audit.close()
 
-    def _spawn(self, name: str, run: Callable[[], Any]) -> None:
+    def spawn(self, name: str, run: Callable[[], Any]) -> asyncio.Task[None]:
+        """Run a part of the gateway until it stops; that a part ends by itself is a fault."""
         task: asyncio.Task[None] = asyncio.create_task(run(), name=name)
         task.add_done_callback(self._ended)
         self._tasks.append(task)
+        return task
+
+    async def end(self, task: asyncio.Task[None]) -> None:
+        """End a part of the gateway, and wait until it has."""
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        if task in self._tasks:
+            self._tasks.remove(task)
+
+    def watch_whole_models(self) -> None:
+        """Wait for devices that have yet to say which points they have."""
+        if not any(task.get_name() == _WHOLE and not task.done() for task in self._tasks):
+            self.spawn(_WHOLE, self.whole_models.run)
+
+    async def apply(self, mapping: PointMapping) -> Applied:
+        """Change to another checked mapping at work: what does not differ is not touched.
+
+        Raises:
+            ApplyError: it cannot be applied; nothing has changed.
+        """
+        return await self.applier.apply(mapping)
+
+    def take_links(self, links: Sequence[LinkSupervisor], devices: Sequence[MappedDevice]) -> None:
+        """Take up the links of further devices; they are not started yet."""
+        self.plant.links += links
+        self.system.add_links((link, each.spec.counters) for link, each in zip(links, devices, strict=True))
+        for link in links:
+            if self.history is not None:
+                link.kept = self.history.kept_until
+
+    def make_book(self, mapping: PointMapping) -> AddressBook:
+        """The address book of a mapping and of the grid model.
+
+        Raises:
+            AliasError: one alias names two addresses.
+        """
+        config = self.config
+        book = make_book(mapping, aliases_of(mapping), self.table, config.authority, _mqtt_root(config))
+        for alias, address in self.grid.aliases().items():
+            book.add_alias(alias, address)
+        return book
+
+    def _protocols(self) -> dict[str, str]:
+        return {device.name: device.protocol for device in self.mapping.devices}
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         if task.cancelled():
@@ -296,8 +341,9 @@ class Gateway:
             self._overflow_told, self._overflow_at = dropped, time.monotonic()
             self.events.append(Event("G02", f"Queue overflow: {more} changes lost to slow consumers", 600, self.place))
 
-    def _make_rules(self) -> RuleAlarms | None:
-        rules = {point.address: point.alarm for _device, point in self._mapping.points() if point.alarm is not None}
+    def make_rules(self) -> RuleAlarms | None:
+        """The alarm rules of the mapping; None where it has none."""
+        rules = {point.address: point.alarm for _device, point in self.mapping.points() if point.alarm is not None}
         if not rules:
             return None
         marks = [each.mark_of_place for each in self.twin.functions if isinstance(each, Supervision)]
@@ -359,7 +405,7 @@ class Gateway:
         )
         around = Surroundings(
             links=self.plant.links,
-            protocols={device.name: device.protocol for device in self._mapping.devices},
+            protocols=self._protocols(),
             gateway=self.place,
             authority=self.config.authority,
             commands=lambda: (self.desk.counters["commands"], self.desk.counters["unknown"]),
@@ -371,10 +417,13 @@ class Gateway:
     def _make_mirror(self) -> Mirror | None:
         if self.config.mqtt is None:
             return None
-        aliases = {device.name: device for device in self._mapping.devices}
+        mapping, devices = self.mapping, {device.name: device for device in self.mapping.devices}
 
         def alias(link: str, source: int | str) -> str:
-            device = aliases[link]
+            nonlocal mapping, devices
+            if mapping is not self.mapping:
+                mapping, devices = self.mapping, {device.name: device for device in self.mapping.devices}
+            device = devices[link]
             return f"{device.spec.scheme}:{device.spec.alias(link, device.config, source)}"
 
         return Mirror(
@@ -437,7 +486,7 @@ class Gateway:
     def health(self) -> tuple[bool, Mapping[str, Any]]:
         """(fit, details): fit while every part of the process runs; links that are down do not make it unfit."""
         ended = [task.get_name() for task in self._tasks if task.done()]
-        ended = [name for name in ended if name != "whole models"]
+        ended = [name for name in ended if name != _WHOLE]
         down = {link.name: link.reason for link in self.plant.links if link.state is not LinkState.UP}
         details: dict[str, Any] = {
             "gateway": self.config.gateway,

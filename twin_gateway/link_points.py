@@ -46,6 +46,11 @@ class LinkPoints:
         self._told: list[float] = [math.nan] * (self.size - 1)
         self._told_error: str | None = None
 
+    @property
+    def link_name(self) -> str:
+        """Name of the link."""
+        return self._link.name
+
     def addresses(self) -> list[str]:
         """Of the points, in the order of their rows."""
         channel = ["ChLiv", "FerCh", "RxCnt"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from address_space import clock
@@ -18,10 +18,10 @@ class LinkReports:
 
     Args:
         links: all of the gateway.
-        protocols: protocol of each, by name.
+        protocols: gives the protocol of each, by name.
     """
 
-    def __init__(self, links: Sequence[LinkSupervisor], protocols: Mapping[str, str]) -> None:
+    def __init__(self, links: Sequence[LinkSupervisor], protocols: Callable[[], Mapping[str, str]]) -> None:
         self._links = links
         self._protocols = protocols
 
@@ -41,7 +41,7 @@ class LinkReports:
         ]
         return {
             "link": link.name,
-            "protocol": self._protocols.get(link.name, ""),
+            "protocol": self._protocols().get(link.name, ""),
             "state": str(link.state),
             "since": clock.iso(link.last_change),
             "reason": link.reason,
@@ -58,7 +58,7 @@ class LinkReports:
             "records": len(records),
             "dropped": link.ring.dropped,
             "ports": sorted({record.flow.remote[1] for record in records}),
-            "protocol": self._protocols.get(link.name, ""),
+            "protocol": self._protocols().get(link.name, ""),
         }
 
     def _link(self, asked: Mapping[str, Any]) -> LinkSupervisor:

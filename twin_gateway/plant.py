@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from address_space.address import escape
 from address_space.events import EventJournal
+from address_space.point import Point
 from address_space.table import PointTable
 from twin_gateway.commands.target import ControlTarget, build_target
+from twin_gateway.drivers.contract import BoundPoint
 from twin_gateway.drivers.link import Backoff, LinkSupervisor
 from twin_gateway.drivers.registry import create_driver
 from twin_gateway.drivers.spread import Spread
@@ -17,16 +19,54 @@ from twin_gateway.mapping.model import MappedDevice, MappedPoint, Mapping
 from twin_gateway.system_points import link_place
 
 
+@dataclass(frozen=True, slots=True)
+class LinkMaker:
+    """What all links of a gateway have in common; arguments as of `LinkSupervisor`."""
+
+    table: PointTable
+    events: EventJournal
+    grid: str
+    gateway: str
+    data_directory: Path
+    backoff: Backoff | None = None
+    on_state: Callable[[LinkSupervisor], None] | None = None
+    spread: Spread | None = None
+
+    def make(self, device: MappedDevice, bound: Sequence[BoundPoint]) -> LinkSupervisor:
+        """The link of a device with these points; nothing connects yet."""
+        made = LinkSupervisor(
+            device.name,
+            create_driver(device.spec, device.name, device.config, bound),
+            table=self.table,
+            events=self.events,
+            address=link_place(self.grid, self.gateway, device.name),
+            data_directory=self.data_directory / "links" / escape(device.name),
+            backoff=self.backoff,
+            on_state=self.on_state,
+            spread=self.spread,
+        )
+        describe(made, device)
+        return made
+
+
+def describe(link: LinkSupervisor, device: MappedDevice) -> None:
+    """Tell a link what its device's section says of it."""
+    link.way = device.config.way
+    link.certificates = getattr(getattr(device.config, "tls", None), "certificates", ())
+
+
 @dataclass(slots=True)
 class Plant:
     """Everything a mapping became.
 
     Attributes:
+        maker: makes links of further devices.
         links: one supervisor a device, in the order of the mapping.
         targets: every commanded data object.
         aliases: (alias, address) pairs from the mapping files.
     """
 
+    maker: LinkMaker
     links: list[LinkSupervisor] = field(default_factory=list)
     targets: list[ControlTarget] = field(default_factory=list)
     aliases: list[tuple[str, str]] = field(default_factory=list)
@@ -54,31 +94,39 @@ def build_plant(
     Raises:
         AddressError: when two addresses collide (the mapping check has reported that already).
     """
-    plant = Plant()
+    plant = Plant(
+        LinkMaker(table, events, grid, gateway, data_directory, backoff, on_state, spread), aliases=aliases_of(mapping)
+    )
     rows = _add_points(mapping, table)
-    plant.aliases += mapping.place_aliases
     for device in mapping.devices:
         bound = [point.bound(rows[point.address]) for point in device.points if gives_value(point)]
-        supervisor = LinkSupervisor(
-            device.name,
-            create_driver(device.spec, device.name, device.config, bound),
-            table=table,
-            events=events,
-            address=link_place(grid, gateway, device.name),
-            data_directory=data_directory / "links" / escape(device.name),
-            backoff=backoff,
-            on_state=on_state,
-            spread=spread,
-        )
-        supervisor.way = device.config.way
-        supervisor.certificates = getattr(getattr(device.config, "tls", None), "certificates", ())
+        supervisor = plant.maker.make(device, bound)
         plant.links.append(supervisor)
-        plant.aliases += [(alias, point.address) for point in device.points for alias in point.aliases]
         plant.targets += [
             build_target(table, point.bound(rows[point.address]), supervisor, point.profile)
-            for point in _commanded(device)
+            for point in device.points
+            if is_commanded(point)
         ]
     return plant
+
+
+def aliases_of(mapping: Mapping) -> list[tuple[str, str]]:
+    """(alias, address) pairs of places and points."""
+    points = [(alias, point.address) for _device, point in mapping.points() for alias in point.aliases]
+    return [*mapping.place_aliases, *points]
+
+
+def points_at(mapping: Mapping, addresses: Container[str]) -> dict[str, Point]:
+    """What the table has at some addresses, by address."""
+    found: dict[str, Point] = {}
+    alone: dict[str, Point] = {}
+    for device, point in mapping.points():
+        if point.address in addresses:
+            if gives_value(point):
+                found[point.address] = point.point(device.name)
+            else:
+                alone[point.address] = point.point("")
+    return alone | found
 
 
 def _add_points(mapping: Mapping, table: PointTable) -> dict[str, int]:
@@ -92,7 +140,6 @@ def _add_points(mapping: Mapping, table: PointTable) -> dict[str, int]:
     return rows
 
 
-def _commanded(device: MappedDevice) -> list[MappedPoint]:
-    return [
-        point for point in device.points if point.control is not None and point.control.get("model") != "status-only"
-    ]
+def is_commanded(point: MappedPoint) -> bool:
+    """Whether commands go out by the binding."""
+    return point.control is not None and point.control.get("model") != "status-only"

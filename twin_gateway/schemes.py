@@ -10,7 +10,8 @@ from address_space.ports import AliasScheme
 from address_space.table import PointTable
 from twin_gateway.drivers.contract import DeviceConfig, ProtocolSpec
 from twin_gateway.mapping.model import MappedDevice, MappedPoint, Mapping
-from twin_gateway.plant import Plant, gives_value
+from twin_gateway.plant import gives_value
+from twin_gateway.tombstones import add_tombstones
 
 
 class ProtocolScheme:
@@ -54,14 +55,19 @@ def schemes_of(mapping: Mapping) -> Sequence[AliasScheme]:
 
 
 def make_book(
-    mapping: Mapping, plant: Plant, table: PointTable, authority: str, mqtt_root: str = "twin"
+    mapping: Mapping, aliases: Sequence[tuple[str, str]], table: PointTable, authority: str, mqtt_root: str = "twin"
 ) -> AddressBook:
-    """The address book of a mapping whose points are in the table."""
+    """The address book of a mapping with the (alias, address) pairs of its files; its points are in the table.
+
+    Raises:
+        AliasError: one alias names two addresses.
+    """
     book = AddressBook(table, schemes_of(mapping), authority, mqtt_root=mqtt_root)
     for device in mapping.devices:
         book.add_link(device.name, device.spec.scheme)
-    for alias, address in plant.aliases:
+    for alias, address in aliases:
         book.add_alias(alias, address)
+    add_tombstones(book, mapping)
     for device, point in mapping.points():
         _add_bindings(book, device, point)
     return book

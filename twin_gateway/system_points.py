@@ -5,6 +5,8 @@ from __future__ import annotations
 import ctypes
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
+import numpy as np
+
 from address_space import clock
 from address_space.address import escape
 from address_space.point import Batch, TextSample
@@ -63,6 +65,13 @@ class SystemPoints:
             self._links.append((points, first))
             first += points.size
 
+    def remove_link(self, name: str) -> None:
+        """Retire the points of a link."""
+        for each in [each for each in self._links if each[0].link_name == name]:
+            self._links.remove(each)
+            points, first = each
+            self._table.retire(np.arange(first, first + points.size, dtype=np.int32))
+
     def refresh(self) -> Iterator[None]:
         """Bring all points up to date, in parts; unchanged values cost nothing downstream."""
         counters = self._counters()
@@ -70,7 +79,7 @@ class SystemPoints:
         values = [float(counters[name]) for name in self._gateway_rows]
         values.append(2.0 if clock_is_synchronised() else 0.0)
         texts: list[TextSample] = []
-        for points, first in self._links:
+        for points, first in list(self._links):
             for row, value in points.changed(first):
                 rows.append(row)
                 values.append(value)

@@ -33,6 +33,7 @@ class WholeModels:
     ) -> None:
         links = {link.name: link for link in plant.links}
         self._waiting = [(device, links[device.name]) for device in mapping.devices if device.whole]
+        self._added: dict[str, list[BoundPoint]] = {}
         self._table = table
         self._events = events
         self._desk = desk
@@ -41,9 +42,25 @@ class WholeModels:
         """Wait for the devices; returns when every request is fulfilled."""
         while self._waiting:
             for device, link in [pair for pair in self._waiting if pair[1].state is LinkState.UP]:
-                if await self._take(device, link):
+                if await self._take(device, link) and (device, link) in self._waiting:
                     self._waiting.remove((device, link))
             await asyncio.sleep(PATIENCE_S)
+
+    def watch(self, device: MappedDevice, link: LinkSupervisor) -> bool:
+        """A device asks for whole models, or for others than before; whether there is anything to wait for."""
+        self.forget(device.name)
+        if device.whole:
+            self._waiting.append((device, link))
+        return bool(device.whole)
+
+    def forget(self, name: str) -> None:
+        """A device is gone, or asks for nothing any more."""
+        self._waiting = [pair for pair in self._waiting if pair[0].name != name]
+
+    def added(self, name: str) -> list[BoundPoint]:
+        """The points that a device has of whole models."""
+        points = self._added.get(name, [])
+        return [point for point in points if self._table.find(point.address) == point.row]
 
     async def _take(self, device: MappedDevice, link: LinkSupervisor) -> bool:
         try:
@@ -76,6 +93,7 @@ class WholeModels:
             self._events.append(Event("G01", f"The model of {device.name} cannot be shown: {error}", 600, link.address))
             return []
         bound = [point.bound(row) for point, row in zip(new, rows, strict=True)]
+        self._added.setdefault(device.name, []).extend(bound)
         # Loc, Beh and CILO of what is commanded already may be among the new points.
         self._desk.renew()
         self._desk.add(

@@ -7,7 +7,7 @@ import logging
 import time
 import uuid
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Container, Iterable
 from dataclasses import dataclass, replace
 
 from address_space import clock
@@ -117,10 +117,17 @@ class CommandDesk:
         """Take commands for further data objects."""
         self._targets.update({target.address.text: target for target in targets})
 
-    def renew(self) -> None:
-        """Look again for the points of the gates, after points have been added."""
+    def remove(self, addresses: Iterable[str]) -> None:
+        """Take no more commands for data objects; those under way end as they do."""
+        for address in addresses:
+            self._targets.pop(address, None)
+
+    def renew(self, bays: Container[str] | None = None) -> None:
+        """Look again for the points of the gates, after points have been added or removed; in some bays or in all."""
         self._targets = {
             address: build_target(self._table, target.point, target.link, target.profile)
+            if bays is None or target.bay in bays
+            else target
             for address, target in self._targets.items()
         }
 

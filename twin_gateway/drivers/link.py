@@ -69,6 +69,7 @@ class LinkSupervisor(LinkServices):
         certificates: files of its TLS whose expiry is supervised.
         way: what it shares with other links, see `DeviceConfig`.
         announces: it tells of losses by events of its own; False while the supervision of devices does so.
+        sheds: points of it have been retired; what a driver had under way for them is left out.
     """
 
     def __init__(
@@ -92,6 +93,7 @@ class LinkSupervisor(LinkServices):
         self.reason = "not connected yet"
         self.flapping = False
         self.announces = True
+        self.sheds = False
         self.certificates: tuple[Path, ...] = ()
         self.way = ""
         self.last_change = clock.now()
@@ -147,6 +149,8 @@ class LinkSupervisor(LinkServices):
 
     def publish(self, batch: Batch) -> None:
         """Put samples into the table."""
+        if self.sheds:
+            batch = self._table.without_retired(batch)
         self.counters["samples"] += len(batch.rows) + len(batch.texts)
         self._table.ingest(batch)
 

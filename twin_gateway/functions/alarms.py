@@ -6,7 +6,7 @@ The states that people change (acknowledged, shelved, …) are those of the book
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
 
 from address_space.events import Event, EventJournal
@@ -139,6 +139,15 @@ class Alarms:
             self.raise_(code, address, text, severity, delay=delay)
         else:
             self.clear(code, address)
+
+    def end(self, addresses: Collection[str], text: str) -> None:
+        """Nothing is said of these addresses any more: what is active there is over."""
+        for key in [key for key in self._alarms if key[1] in addresses]:
+            self.clear(*key, text)
+        for address in addresses:
+            for condition in list(self.book.at(address)):
+                if condition.active:
+                    self.book.clear(address, condition.code, text)
 
     def tick(self) -> None:
         """Let conditions whose delay is over become alarms; to be called about every second."""

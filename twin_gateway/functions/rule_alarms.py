@@ -63,6 +63,7 @@ class RuleAlarms:
         mark: Callable[[str], str] = lambda _address: "",
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
+        self.rules = dict(rules)
         self._table, self._alarms = table, alarms
         self._mark = mark
         self._monotonic = monotonic

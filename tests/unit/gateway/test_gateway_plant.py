@@ -107,11 +107,11 @@ def test_a_commanded_point_knows_what_its_gates_look_at(plant: Plant, table: Poi
 def test_aliases_of_files_and_protocols_resolve(
     mapping: Mapping, plant: Plant, table: PointTable, alias: str, address: str
 ) -> None:
-    assert make_book(mapping, plant, table, "https://example.org").resolve(alias).address == address
+    assert make_book(mapping, plant.aliases, table, "https://example.org").resolve(alias).address == address
 
 
 def test_a_commanded_point_shows_both_of_its_bindings(mapping: Mapping, plant: Plant, table: PointTable) -> None:
-    found = make_book(mapping, plant, table, "https://example.org", "twin/a").resolve(f"{BAY}/QA1/CSWI1/Pos")
+    found = make_book(mapping, plant.aliases, table, "https://example.org", "twin/a").resolve(f"{BAY}/QA1/CSWI1/Pos")
     assert [(item.role, item.driver, item.point) for item in found.bindings] == [
         ("read", "104", "rtu-1/7/10"),
         ("command", "104", "rtu-1/7/4010"),
