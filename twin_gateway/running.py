@@ -17,6 +17,7 @@ from pathlib import Path
 
 import uvloop
 
+from address_space import clock
 from address_space.alias import Resolution
 from address_space.events import EventJournal
 from address_space.opcua.security import CertificateError
@@ -160,6 +161,10 @@ def resolve_text(path: Path, text: str, *, as_json: bool) -> int:
 
 
 def _readable(text: str, found: Resolution) -> str:
+    stone = found.tombstone
+    if not found.found and stone is not None:
+        after = f"; {stone.successor} took its place" if stone.successor else ""
+        return f"{stone.address} was retired on {clock.iso(stone.retired_at)[:10]}: {stone.reason}{after}"
     if not found.found:
         near = f"; did you mean {' or '.join(found.nearest)}?" if found.nearest else ""
         return f"{text!r} names nothing here{near}"

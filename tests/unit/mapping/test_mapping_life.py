@@ -5,9 +5,12 @@ from __future__ import annotations
 from datetime import date
 from pathlib import Path
 
+from typer.testing import CliRunner
+
 from address_space import clock
 from address_space.alias import AddressBook
 from address_space.table import PointTable
+from twin_gateway.cli import app
 from twin_gateway.mapping.check import check
 from twin_gateway.mapping.difference import difference
 from twin_gateway.mapping.model import Mapping
@@ -163,3 +166,25 @@ def test_the_address_book_knows_the_tombstones(tmp_path: Path) -> None:
     found = book.resolve(f"{PLACE}/F04/QA1/XCBR1/Pos").tombstone
     assert found is not None
     assert (clock.iso(found.retired_at)[:10], found.reason) == ("2026-03-01", "bay dismantled")
+
+
+def test_resolve_says_of_a_retired_address_when_and_why(tmp_path: Path) -> None:
+    config = tmp_path / "gateway.yaml"
+    config.write_text("gateway: gw1\ngrid: dso1\nauthority: https://example.org\nmappings: [station.yaml]\n", "utf-8")
+    address = f"{PLACE}/F04/QA1/XCBR1/Pos"
+    read(tmp_path, f"      MV1/F05:\n{BAY}retired:\n  {address}: {{date: 2026-03-01, reason: bay dismantled}}\n")
+    result = CliRunner().invoke(app, ["resolve", address, "--config", str(config)])
+    assert result.exit_code == 1
+    assert result.output == f"{address} was retired on 2026-03-01: bay dismantled\n"
+
+
+def test_what_the_page_on_engineering_shows_passes_the_check(tmp_path: Path) -> None:
+    page = (Path(__file__).parents[3] / "docs" / "engineering.md").read_text("utf-8")
+    moved, retired = (block.split("```")[0] for block in page.split("```yaml\n")[1:])
+    path = tmp_path / "station.yaml"
+    path.write_text(HEAD.removesuffix("    at:\n") + moved + retired, "utf-8")
+    mapping, problems = check([path], environ={})
+    assert not problems
+    assert mapping is not None
+    assert len(mapping.former) == 5
+    assert len(mapping.retired) == 5
