@@ -65,6 +65,25 @@ def import_csv(
     raise typer.Exit(1 if found.errors else 0)
 
 
+@import_app.command("cim")
+def import_cim_command(
+    files: Annotated[list[Path], typer.Argument(help="CIM RDF/XML files of one model: CDPSM, or profiles of CGMES.")],
+    grid: Annotated[str, typer.Option(help="Level 1 of the addresses.")] = "grid",
+    area: Annotated[str, typer.Option(help="Level 2; the SubGeographicalRegion's name unless given.")] = "",
+    to: To = None,
+    as_json: Json = False,
+) -> None:
+    """Make a grid file of CIM: places, equipment and topology; what is left out or simplified is told."""
+    from twin_gateway.engineering.cim_import import import_cim
+
+    found = import_cim(files, grid=grid, area=area)
+    _tell(found.problems, {"nodes": found.nodes, "equipment": found.equipment, "errors": found.errors}, as_json=as_json)
+    if not as_json:
+        typer.echo(f"{found.nodes} connectivity nodes, {found.equipment} pieces of equipment", err=True)
+    _write(found.text, to, quiet=as_json)
+    raise typer.Exit(1 if found.errors else 0)
+
+
 def _tell(problems: Sequence[Problem], counts: dict[str, int], *, as_json: bool) -> None:
     """The problems on standard error, or everything as one JSON object on standard output."""
     if as_json:

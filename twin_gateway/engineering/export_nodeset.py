@@ -39,7 +39,8 @@ _DATA_TYPES: Final = {
 }
 _ALIASES: Final = {"Organizes": 35, "HasTypeDefinition": 40, "HasProperty": 46, "HasComponent": 47}
 _TEXT, _EU_INFORMATION, _ENUM_VALUE = "i=21", "i=887", "i=7594"
-_READ, _READ_WRITE = 1, 3
+_READ = 1
+"""AccessLevel of points: commands are methods of the logical node, nothing is written."""
 
 
 def export_nodeset(mapping: Mapping, authority: str) -> str:
@@ -50,11 +51,8 @@ def export_nodeset(mapping: Mapping, authority: str) -> str:
         authority: URI of the namespace, as `authority` in gateway.yaml.
     """
     points: dict[str, MappedPoint] = {}
-    writable: set[str] = set()
     for _, point in mapping.points():
         points.setdefault(point.address, point)
-        if point.control is not None:
-            writable.add(point.address)
     lines = [
         '<?xml version="1.0" encoding="utf-8"?>',
         f'<UANodeSet xmlns="{_UA}">',
@@ -76,7 +74,7 @@ def export_nodeset(mapping: Mapping, authority: str) -> str:
             kind = _FOLDER if level <= _LAST_FOLDER_LEVEL else _OBJECT
             lines += _object(address, f"{space}:{name}", unescape(name), kind, upward)
         else:
-            lines += _point(own, f"{space}:{name}", upward, writable=address in writable)
+            lines += _point(own, f"{space}:{name}", upward)
     return "\n".join((*lines, "</UANodeSet>")) + "\n"
 
 
@@ -117,16 +115,15 @@ def _references(kind: int, upward: tuple[str, str]) -> str:
     )
 
 
-def _point(point: MappedPoint, browse_name: str, upward: tuple[str, str], *, writable: bool) -> list[str]:
+def _point(point: MappedPoint, browse_name: str, upward: tuple[str, str]) -> list[str]:
     profile = point.profile
     data_type, _ = _DATA_TYPES[profile.value_type]
-    access = _READ_WRITE if writable else _READ
     names = [(locale, name) for locale, name in point.names if name]
     shown = point.display_name or unescape(point.address.rpartition("/")[2])
     texts = [("", shown), *((locale, name) for locale, name in names if locale)]
     lines = [
         f"  <UAVariable NodeId={quoteattr(_node_id(point.address))} BrowseName={quoteattr(browse_name)}"
-        f' DataType="{data_type}" AccessLevel="{access}">',
+        f' DataType="{data_type}" AccessLevel="{_READ}">',
         *(
             f"    <DisplayName{f' Locale={quoteattr(locale)}' if locale else ''}>{escape(name)}</DisplayName>"
             for locale, name in texts
