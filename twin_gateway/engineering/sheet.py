@@ -99,7 +99,7 @@ def read_sheet(path: Path, *, separator: str = "", encoding: str = "", max_bytes
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
         what = f"the text is not {encoding or 'UTF-16'} (octet 0x{data[error.start]:02X})"
-        return fail(what, "save it as 'CSV UTF-8', or say --encoding", line)
+        return fail(what, "save it as 'CSV UTF-8', or say encoding under 'sheet' in the column map", line)
     nul = sheet.text.find("\0")
     if nul >= 0:
         return fail("the file is binary, not text", "save the sheet as 'CSV UTF-8'", sheet.where(nul)[0])

@@ -13,12 +13,13 @@ from typer.testing import CliRunner
 
 from twin_gateway.cli import app
 from twin_gateway.engineering.cells import CellError, asdu_type, number, object_address
-from twin_gateway.engineering.column_map import ColumnMap, map_of_text, read_map
+from twin_gateway.engineering.column_map import FIELDS, ColumnMap, map_of_text, read_map
 from twin_gateway.engineering.emit import emit
 from twin_gateway.engineering.list_import import ListImport, import_list
 from twin_gateway.engineering.repeat import make_templates
 from twin_gateway.mapping.check import check
 from twin_gateway.mapping.model import MappedPoint
+from twin_gateway.mapping.problem import LIST_CODES
 
 SIMPLE = "address=A,ioa=IOA,type=T"
 LIST = """\
@@ -367,3 +368,11 @@ def test_no_mutation_of_a_list_makes_a_traceback(
         (folder / "out.yaml").write_text(emit(found.draft), "utf-8")
         mapping, problems = check([folder / "out.yaml"], environ={})
         assert mapping is not None, problems
+
+
+def test_the_page_has_a_column_map_that_reads_and_names_every_field_and_code(tmp_path: Path) -> None:
+    page = Path(__file__).parents[3].joinpath("docs", "point-lists.md").read_text("utf-8")
+    (tmp_path / "map.yaml").write_text(page.split("```yaml\n")[1].split("```")[0], "utf-8")
+    assert read_map(tmp_path / "map.yaml").problems == []
+    assert [name for name in FIELDS if f"`{name}`" not in page and name not in ("protocol", "role")] == []
+    assert [code for code, text in LIST_CODES.items() if f"| {code} | {text} |" not in page] == []
