@@ -31,10 +31,10 @@ def show(found: Explanation, console: Console | None = None) -> None:
     ]
     if not console.is_terminal:
         for name, text in rows:
-            console.print(f"{name:12}{text}".rstrip(), soft_wrap=True)
+            console.print(f"{name:12} {text}".rstrip(), soft_wrap=True)
         return
     table = Table.grid(padding=(0, 2))
-    table.add_column(style="bold", no_wrap=True, min_width=11)
+    table.add_column(style="bold", no_wrap=True, min_width=12)
     table.add_column(overflow="fold")
     for name, text in rows:
         table.add_row(name, text)

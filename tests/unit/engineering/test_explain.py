@@ -138,7 +138,7 @@ def test_the_command_prints_text_for_people_and_json_for_machines(station: Path)
     told = RUN.invoke(app, ["explain", FEEDER + "_/MMXU1/A/phsA", str(station)])
     assert told.exit_code == 0
     assert f"{station}:15 template bay" in told.output
-    assert "  published CMV, double in A\n" in told.output
+    assert "  published  CMV, double in A\n" in told.output
     told = RUN.invoke(app, ["explain", "104:rtu1/7/1", str(station), "--json"])
     document = json.loads(told.output)
     assert document["address"] == FEEDER + "QA1/CSWI1/Pos"
