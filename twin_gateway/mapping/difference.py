@@ -23,10 +23,7 @@ Key = tuple[str, str, int]
 """Address, role, rank: one binding."""
 
 _SECRET: Final = "(secret)"  # noqa: S105 - what is told instead of one
-_PUBLISHED: Final = frozenset(
-    ("scale", "offset", "deadband", "invert", "display_unit", "share", "display_name", "aliases")
-)
-"""Fields that the driver never sees."""
+_WHOLE: Final = "all at "
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,8 +69,9 @@ class DeviceChange:
 
     Attributes:
         old, new: None for a device that is added or removed.
-        fields: what differs in its section; a whole model is `all` with its place.
-        reconnects: the device is there before and after, and its link must be made anew.
+        fields: what differs in its section; a whole model is `all at` with its place.
+        reconnects: the device is there before and after, and its section differs so that its link is made anew.
+            Points come, go and change without that.
         points: those that it gives afterwards and that differ, then those that nobody gives any more.
     """
 
@@ -181,24 +179,15 @@ def _devices(
         points = tuple(found.get(device.name, ()))
         fields = device_fields(was, device) if was is not None else ()
         if was is None or fields or points or device.name in lost:
-            touched = was is not None and (
-                any(change.field != "display_name" for change in fields)
-                or device.name in lost
-                or any(_touches(point) for point in points)
-            )
+            touched = any(_reaches_link(change.field) for change in fields)
             yield DeviceChange(device.name, was, device, fields, touched, points)
     for device in before.values():
         yield DeviceChange(device.name, device, None, (), False, tuple(found.get(device.name, ())))
 
 
-def _touches(change: PointChange) -> bool:
-    """Whether a link must be made anew for a point: its driver would see something else than before."""
-    if change.old is None or change.new is None or change.moved_from is not None:
-        return True
-    return any(
-        field.field not in _PUBLISHED and not field.field.startswith("alarm") and field.field != "alarm"
-        for field in change.fields
-    )
+def _reaches_link(name: str) -> bool:
+    """Whether a field of a device section makes its link anew; points are changed while it works."""
+    return name not in ("display_name", "place") and not name.startswith(_WHOLE)
 
 
 class _Moves:
@@ -413,7 +402,7 @@ def _section(device: MappedDevice) -> dict[str, Value]:
 
     walk(device.config, "")
     for request in device.whole:
-        out[f"all at {request.place}"] = request.logical_device
+        out[f"{_WHOLE}{request.place}"] = request.logical_device
     return out
 
 

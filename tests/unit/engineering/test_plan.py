@@ -76,12 +76,19 @@ def test_every_kind_of_change_has_its_line_and_the_summary_counts_them(tmp_path:
     )
     assert code == 2
     lines = output.splitlines()
-    assert lines[0] == "~ device rtu-1 (iec104), reconnects"
+    assert lines[0] == "~ device rtu-1 (iec104)"
     assert f"    + {F01}/_/MMXU1/TotVAr" in lines
     assert f"    ~ {F01}/_/MMXU1/TotW  scale: 0.5 -> 0.1" in lines
     assert f"    > {F01}/_/MMXU1/Hz -> {F01}/_/MMXU2/Hz" in lines
     assert f"    - {F01}/QA1/XCBR1/Pos" in lines
-    assert lines[-1] == "Plan: 1 to add, 1 to change, 1 to move, 1 to remove; 1 link reconnects"
+    assert lines[-1] == "Plan: 1 to add, 1 to change, 1 to move, 1 to remove; 0 links reconnect"
+
+
+def test_a_device_that_is_reached_elsewhere_reconnects(tmp_path: Path) -> None:
+    _, output = planned(tmp_path, ("10.0.0.1", "10.0.0.9"))
+    lines = output.splitlines()
+    assert lines[0] == "~ device rtu-1 (iec104), reconnects: host: 10.0.0.1 -> 10.0.0.9"
+    assert lines[-1] == "Plan: 0 to add, 0 to change, 0 to move, 0 to remove; 1 link reconnects"
 
 
 def test_numbers_in_published_units_are_told_with_them(tmp_path: Path) -> None:

@@ -75,12 +75,12 @@ def test_comments_and_order_of_lines_are_no_difference(tmp_path: Path) -> None:
     assert not between(tmp_path, ("mapping: 1", "# a comment\nmapping: 1"))
 
 
-def test_a_point_that_is_new_is_added_and_its_link_reconnects(tmp_path: Path) -> None:
+def test_a_point_that_is_new_is_added_and_its_link_stays(tmp_path: Path) -> None:
     line = "          MMXU1/TotVAr: {ioa: 1002, type: M_ME_TF_1, unit: kvar}\n          QA1/CSWI1/Pos:"
     found = between(tmp_path, ("          QA1/CSWI1/Pos:", line))
     point = only(found)
     assert (point.old, point.device, point.address) == (None, "rtu-1", f"{F01}/_/MMXU1/TotVAr")
-    assert [(device.name, device.reconnects) for device in found.devices] == [("rtu-1", True)]
+    assert [(device.name, device.reconnects) for device in found.devices] == [("rtu-1", False)]
 
 
 def test_a_point_that_is_left_out_is_removed(tmp_path: Path) -> None:
@@ -105,15 +105,14 @@ def test_scale_offset_deadband_and_name_are_told_as_written_and_touch_no_link(tm
 def test_a_unit_of_the_device_is_one_change_and_not_one_of_the_scale(tmp_path: Path) -> None:
     found = between(tmp_path, ("unit: kW, scale", "unit: MW, scale"))
     assert only(found).fields == (FieldChange("unit", "kW", "MW"),)
-    assert found.devices[0].reconnects
 
 
-def test_a_binding_that_changes_reconnects_its_link(tmp_path: Path) -> None:
+def test_a_binding_that_changes_is_told_and_its_link_stays(tmp_path: Path) -> None:
     found = between(
         tmp_path, ("ioa: 1000, type: M_ME_TF_1, unit: kW, scale", "ioa: 1009, type: M_ME_TF_1, unit: kW, scale")
     )
     assert only(found).fields == (FieldChange("ioa", 1000, 1009),)
-    assert found.devices[0].reconnects
+    assert not found.devices[0].reconnects
 
 
 def test_what_a_command_and_an_alarm_rule_say_is_told_by_field(tmp_path: Path) -> None:
@@ -180,12 +179,12 @@ def test_a_device_that_is_replaced_keeps_its_addresses(tmp_path: Path) -> None:
     ]
 
 
-def test_a_device_that_gives_a_point_away_reconnects(tmp_path: Path) -> None:
+def test_a_device_that_gives_a_point_away_is_among_those_that_change(tmp_path: Path) -> None:
     line = "          MMXU1/Hz: {ioa: 1001, type: M_ME_TF_1, unit: Hz, alarm: {hi: 51 Hz}}\n"
     given = BASE.replace(line, "") + f"      MV1/F01:\n        points:\n{line}"
     found = difference(read(tmp_path, BASE), read(tmp_path, given))
     assert only(found).fields == (FieldChange("device", "rtu-1", "rtu-2"),)
-    assert {device.name: device.reconnects for device in found.devices} == {"rtu-1": True, "rtu-2": True}
+    assert {device.name: device.reconnects for device in found.devices} == {"rtu-1": False, "rtu-2": False}
 
 
 def test_a_secret_that_changes_is_told_without_its_value(tmp_path: Path) -> None:
