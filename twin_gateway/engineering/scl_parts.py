@@ -10,10 +10,10 @@ from twin_gateway.engineering.scl_xml import Element
 
 def ln_name(element: Element) -> str:
     """Name of the logical node of an LN0, LN, LNode or FCDA."""
-    ln_class = element.get("lnClass") or ("LLN0" if element.name == "LN0" else "")
-    if ln_class == "LLN0":
+    said = element.attributes.get
+    if element.name == "LN0" or (element.name != "LN" and said("lnClass") == "LLN0"):
         return "LLN0"
-    return f"{element.get('prefix')}{ln_class}{element.get('inst') or element.get('lnInst')}"
+    return f"{said('prefix', '')}{said('lnClass', '')}{said('inst', '') or said('lnInst', '')}"
 
 
 @dataclass(slots=True)

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import random
+import re
 from pathlib import Path
 
 import pytest
 import scl_text as t
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from twin_gateway.engineering.scl_run import Request, run_import
 
@@ -74,3 +78,31 @@ def test_what_cannot_be_imported_is_told_with_file_line_and_reason(
     assert message in errors[0].message
     assert errors[0].file == str(tmp_path / "a.scd")
     assert errors[0].as_json()["about"]
+
+
+VALUES = ("", "XX", "1", "LD0", "DPC", "Oper", "999999", "a b", "{A,B}", "ü", "${HOME}", "#", "x" * 70)
+
+
+@settings(max_examples=60, deadline=None)
+@given(seed=st.integers(0, 2**32))
+def test_whatever_attributes_say_a_file_imports_or_is_refused_with_its_line(
+    tmp_path_factory: pytest.TempPathFactory, seed: int
+) -> None:
+    chance = random.Random(seed)
+    text = t.scl(substation=t.bay(t.lnode("XCBR") + t.lnode("CSWI")))
+    for _ in range(chance.randint(1, 4)):
+        found = chance.choice(list(re.finditer(r'="([^"]*)"', text)))
+        text = f'{text[: found.start()]}="{chance.choice(VALUES)}"{text[found.end() :]}'
+    folder = tmp_path_factory.mktemp("odd")
+    path = folder / "a.scd"
+    path.write_text(text, "utf-8")
+    out = run_import(path, Request("g", "north", folder, every=bool(seed % 2)))
+    errors = [problem for problem in out.problems if problem.severity == "error"]
+    assert (out.text is None) == bool(errors)
+    assert all(problem.file == str(path) and problem.line for problem in errors), errors
+
+
+def test_an_ln0_is_lln0_whatever_its_class_says(tmp_path: Path) -> None:
+    path = tmp_path / "a.scd"
+    path.write_text(t.scl().replace('lnClass="LLN0" inst=""', 'lnClass="XX" inst=""'), "utf-8")
+    assert run_import(path, Request("g", "north/PS01", tmp_path, every=True)).text is not None
