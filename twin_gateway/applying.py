@@ -108,7 +108,7 @@ def _plan(old: Mapping, new: Mapping) -> _Plan:
             plan.changed.append(point)
     plan.removed += [address for address in plan.before if address not in plan.after]
     for device in plan.difference.devices:
-        if device.old is not None and device.new is not None and _section_differs(device.old, device.new):
+        if device.reconnects and device.new is not None:
             plan.remade.append(device.new)
     return plan
 
@@ -117,13 +117,6 @@ def _same_kind(one: Point, other: Point) -> bool:
     """Whether the node stays what it is: type of the value, VariableType and common data class."""
     first, second = one.profile, other.profile
     return (first.value_type, first.kind, first.cdc) == (second.value_type, second.kind, second.cdc)
-
-
-def _section_differs(old: MappedDevice, new: MappedDevice) -> bool:
-    if old.protocol != new.protocol:
-        return True
-    plain = {"display_name": None}
-    return old.config.model_copy(update=plain) != new.config.model_copy(update=plain)
 
 
 class Applier:
