@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import pytest_asyncio
 from asyncua import Client, ua
@@ -18,6 +19,7 @@ from peers.waiting import patient
 from address_space.alias import AddressBook
 from address_space.opcua.server import GatewayServer
 from address_space.opcua.settings import ServerSettings
+from address_space.point import Point
 from address_space.ports import Caller, Right
 from address_space.table import PointTable
 
@@ -219,6 +221,32 @@ async def test_many_aliases_are_looked_through_in_slices_and_never_told_in_part(
                 raise AssertionError("fifty thousand aliases came in one answer")
     finally:
         await server.stop()
+
+
+async def test_retired_points_are_told_with_what_they_stood_below(rig: Rig, client: Any) -> None:
+    rig.table.add([point(f"{BAY}/QA1/SIMG1/Pres", source=99)])
+    await look(rig)
+    heard = await listen(client)
+    before = await text(client, "NodeVersion")
+    rig.table.retire(np.array([rig.table.find(f"{BAY}/QA1/SIMG1/Pres")], np.int32))
+    await look(rig)
+    event = await heard.next()
+    assert event.EventType == ua.NodeId(ua.ObjectIds.GeneralModelChangeEventType)
+    changes = {(each.Affected.Identifier, each.Verb) for each in event.Changes}
+    assert changes == {(f"{BAY}/QA1/SIMG1", 2), (f"{BAY}/QA1", 8)}
+    assert int(await text(client, "NodeVersion")) == int(before) + 1
+
+
+async def test_a_changed_point_is_a_semantic_change_of_its_node(rig: Rig, client: Any) -> None:
+    heard = await listen(client)
+    row = rig.table.find(POWER)
+    link, source = rig.table.binding(row)
+    profile = replace(rig.table.profile(row), low=0.0, high=9e6)
+    rig.table.change(np.array([row], np.int32), [Point(POWER, profile, link, source)])
+    await look(rig)
+    event = await heard.next()
+    assert event.EventType == ua.NodeId(ua.ObjectIds.SemanticChangeEventType)
+    assert [each.Affected.Identifier for each in event.Changes] == [POWER]
 
 
 async def test_points_that_mean_something_else_are_a_semantic_change(rig: Rig, client: Any) -> None:
