@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from twin_gateway.engineering.mode import Mode
 from twin_gateway.mapping.problem import Problem
 
 import_app = typer.Typer(help="Make mapping files and grid models of what is there already.", no_args_is_help=True)
@@ -27,6 +28,9 @@ def import_csv(
     device: Annotated[str, typer.Option(help="Name of the device of rows that do not say theirs.")] = "",
     host: Annotated[str, typer.Option(help="Host of that device.")] = "",
     to: To = None,
+    mode: Annotated[
+        Mode, typer.Option(help="Where --to is there: leave it, put in what is new, or write it anew.")
+    ] = Mode.CREATE,
     partial: Annotated[
         bool, typer.Option("--partial", help="Write the good rows although others have errors.")
     ] = False,
@@ -40,6 +44,7 @@ def import_csv(
     from twin_gateway.engineering.column_map import default_map, map_of_text, read_map
     from twin_gateway.engineering.emit import emit
     from twin_gateway.engineering.list_import import import_list
+    from twin_gateway.engineering.merge import merge
     from twin_gateway.engineering.repeat import make_templates
 
     columns = (
@@ -50,18 +55,25 @@ def import_csv(
     if host and columns.device:
         columns.devices.setdefault(columns.device, {})["host"] = host
     found = import_list(file, columns, every=bool(column_map))
-    text = ""
+    text, added = "", None
     if found.draft is not None and (partial or not found.errors):
-        if templates:
-            make_templates(found.draft)
-        text = emit(found.draft)
+        if mode is Mode.MERGE and to is not None and to.exists():
+            merged = merge(to, found.draft)
+            found.problems += merged.problems
+            text, added = merged.text or "", merged.added
+        else:
+            if templates:
+                make_templates(found.draft)
+            text = emit(found.draft)
     counts = {"points": found.points, "left_out": found.left_out, "faulty": found.faulty, "errors": found.errors}
     _tell(found.problems, counts, as_json=as_json)
     if not as_json:
         rows = f"{found.points} points, {found.left_out} rows left out, {found.faulty} with errors"
         written = "" if text else "; nothing is written" + (" (--partial writes the good rows)" if found.draft else "")
         typer.echo(rows + written, err=True)
-    _write(text, to, quiet=as_json)
+    _write(text, to, quiet=as_json, over=mode is not Mode.CREATE)
+    if text and added is not None and not as_json:
+        typer.echo(f"{len(added)} new points", err=True)
     raise typer.Exit(1 if found.errors else 0)
 
 
@@ -94,8 +106,8 @@ def _tell(problems: Sequence[Problem], counts: dict[str, int], *, as_json: bool)
         typer.echo(str(problem), err=True)
 
 
-def _write(text: str, to: Path | None, *, quiet: bool) -> None:
-    """Write a new file, or to standard output; never over a file that is there."""
+def _write(text: str, to: Path | None, *, quiet: bool, over: bool = False) -> None:
+    """Write a new file, or to standard output; over a file that is there only when `over`, in one step."""
     if not text:
         return
     if to is None:
@@ -103,10 +115,17 @@ def _write(text: str, to: Path | None, *, quiet: bool) -> None:
             typer.echo(text, nl=False)
         return
     try:
-        with to.open("x", encoding="utf-8") as file:
-            file.write(text)
+        if over:
+            beside = to.with_name(f".{to.name}.new")
+            beside.write_text(text, "utf-8")
+            beside.replace(to)
+        else:
+            with to.open("x", encoding="utf-8") as file:
+                file.write(text)
     except FileExistsError as error:
-        typer.echo(f"error: {to} is there already: remove it, or write to another file", err=True)
+        typer.echo(
+            f"error: {to} is there already: remove it, or write to another file (lists also: --mode merge)", err=True
+        )
         raise typer.Exit(1) from error
     except OSError as error:
         typer.echo(f"error: {to} cannot be written: {error.strerror}", err=True)

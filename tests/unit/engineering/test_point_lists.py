@@ -348,6 +348,28 @@ def test_nothing_is_written_while_there_is_an_error_unless_the_good_rows_are_ask
     assert as_json["problems"][0]["about"]
 
 
+def test_a_list_is_merged_into_what_people_have_edited(tmp_path: Path) -> None:
+    (tmp_path / "list.csv").write_text(f"address;ioa;type;unit\n{W};2;36;kW\n", "utf-8")
+    to = tmp_path / "out.yaml"
+    command = ["import", "csv", str(tmp_path / "list.csv"), "--grid", "dso1", "--place", "north/PS01"]
+    command += ["--device", "rtu", "--host", "10.0.0.1", "--to", str(to)]
+    assert CliRunner().invoke(app, command).exit_code == 0
+    edited = (
+        to.read_text("utf-8").replace("unit: kW", "unit: kW, deadband: 7 kW").replace("10.0.0.1", "10.0.0.1  # ours")
+    )
+    to.write_text(edited, "utf-8")
+    (tmp_path / "list.csv").write_text(f"address;ioa;type;unit\n{W};2;36;kW\n{X};3;31;\n", "utf-8")
+    merged = CliRunner().invoke(app, [*command, "--mode", "merge"])
+    assert merged.exit_code == 0, merged.stderr
+    assert "1 new points" in merged.stderr
+    assert "# ours" in to.read_text("utf-8")
+    mapping, problems = check([to], environ={})
+    assert mapping is not None, problems
+    assert {point.address[16:]: point.profile.deadband for _, point in mapping.points()} == {W: 7000.0, X: 0.0}
+    assert CliRunner().invoke(app, [*command, "--mode", "overwrite"]).exit_code == 0
+    assert "# ours" not in to.read_text("utf-8")
+
+
 @settings(max_examples=25, deadline=None)
 @given(st.integers(0, 2**32), st.integers(1, 12))
 def test_no_mutation_of_a_list_makes_a_traceback(
