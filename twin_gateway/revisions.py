@@ -185,11 +185,16 @@ class RevisionStore:
         path = self.folder / _INDEX
         try:
             document = json.loads(path.read_text("utf-8"))
-            return {"revisions": list(document["revisions"]), "former": dict(document["former"])}
+            found: dict[str, Any] = {"revisions": list(document["revisions"]), "former": dict(document["former"])}
+            for entry in found["revisions"]:
+                Revision(**entry)
+            for day in found["former"].values():
+                date.fromisoformat(day)
         except FileNotFoundError:
             return {"revisions": [], "former": {}}
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise RevisionError(f"{path} cannot be read ({error}); move it away to begin a new one") from error
+        return found
 
     def _note_former(self, document: dict[str, Any], mapping: Mapping, at: datetime) -> None:
         """Write the index, with the day of every `was:` that is new in it; those no longer in the files go."""

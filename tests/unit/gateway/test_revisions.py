@@ -148,10 +148,11 @@ def test_an_index_that_cannot_be_read_is_named_and_not_overwritten(tmp_path: Pat
     store = RevisionStore(tmp_path / "data")
     store.record(station(tmp_path / "files"), reason="start")
     index = tmp_path / "data" / FOLDER / "index.json"
-    index.write_text("{", "utf-8")
-    with pytest.raises(RevisionError, match=r"index\.json cannot be read"):
-        store.record(station(tmp_path / "files", 2), reason="apply")
-    assert index.read_text("utf-8") == "{"
+    for damaged in ("{", "[]", '{"revisions": [{"hash": 1}], "former": {}}', '{"revisions": [], "former": {"a": 7}}'):
+        index.write_text(damaged, "utf-8")
+        with pytest.raises(RevisionError, match=r"index\.json cannot be read"):
+            store.record(station(tmp_path / "files", 2), reason="apply")
+        assert index.read_text("utf-8") == damaged
 
 
 def test_an_unknown_revision_is_answered_with_those_that_are_kept(tmp_path: Path) -> None:
