@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -58,10 +59,13 @@ def scl(
 
 def _write(outcome: Outcome) -> None:
     assert outcome.target is not None and outcome.text is not None  # noqa: S101 - the caller has looked
-    beside = outcome.target.with_name(f".{outcome.target.name}.new")
+    target = outcome.target.resolve()
+    beside = target.with_name(f".{target.name}.new")
     try:
         beside.write_text(outcome.text, "utf-8")
-        beside.replace(outcome.target)
+        if target.exists():
+            shutil.copymode(target, beside)
+        beside.replace(target)
     except OSError as error:
         typer.echo(f"error: {outcome.target} cannot be written: {error.strerror}", err=True)
         raise typer.Exit(1) from error
