@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from twin_gateway import __version__
+from twin_gateway.apply_cli import apply
 from twin_gateway.editor_cli import explain, fmt
 from twin_gateway.export_cli import export_app
 from twin_gateway.grid_cli import grid_app
@@ -37,6 +38,7 @@ app.add_typer(inject_app, name="inject")
 app.add_typer(import_app, name="import")
 app.add_typer(export_app, name="export")
 import_app.command("scl")(scl)
+app.command()(apply)
 app.command()(links)
 app.command()(capture)
 app.command()(explain)

@@ -20,6 +20,7 @@ from address_space.table import PointTable
 from twin_gateway import __version__, system_points
 from twin_gateway.alarms.machine import Finding
 from twin_gateway.alarms.store import ConditionBook
+from twin_gateway.apply_request import ApplyRequest
 from twin_gateway.applying import Applied, Applier
 from twin_gateway.audit.journal import AuditJournal
 from twin_gateway.coap_directory import make_directory
@@ -140,7 +141,9 @@ class Gateway:
             for link in self.plant.links:
                 link.kept = self.history.kept_until
         self.applier = Applier(self)
-        self.control = ControlServer(config.data_directory, LinkReports(self.plant.links, self._protocols).handlers)
+        reports = LinkReports(self.plant.links, self._protocols)
+        requests = ApplyRequest(config.mappings, self.apply)
+        self.control = ControlServer(config.data_directory, {**reports.handlers, **requests.handlers})
         self._started_at = time.monotonic()
         self._overflow_told = 0
         self._overflow_at = float("-inf")

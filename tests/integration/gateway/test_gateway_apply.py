@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
+import sys
 from collections import defaultdict
 from collections.abc import AsyncIterator
 from dataclasses import replace
@@ -335,4 +337,32 @@ async def test_a_mapping_that_cannot_be_applied_changes_nothing(bed: Bed, monkey
         await bed.apply(taken, bed.field.b)
     assert (table.edition, bed.gateway.mapping) == (edition, before)
     assert bed.connects("a") == 0
+    await bed.nothing_was_noticed()
+
+
+async def test_the_command_applies_the_files_and_says_what_was_done_or_what_is_wrong(bed: Bed, tmp_path: Path) -> None:
+    config = tmp_path / "gateway.yaml"
+    folder, station = bed.gateway.config.data_directory, bed.gateway.config.mappings[0]
+    config.write_text(
+        "gateway: gw1\ngrid: dso1\nauthority: https://example.org\n"
+        f"mappings: [{station}]\ndata_directory: {folder}\nopcua: {{anonymous: observe}}\n"
+    )
+
+    async def run() -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "twin_gateway", "apply", "--config", str(config)]
+        return await asyncio.to_thread(
+            subprocess.run, command, capture_output=True, text=True, timeout=120, check=False
+        )
+
+    good = station.read_text()
+    station.write_text(good.replace(HZ, "", 1))
+    done = await run()
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == f"points removed: 1\n  {BAY_A}/Hz\n"
+    station.write_text(good.replace("type: M_ME_TF_1", "type: M_XX", 1))
+    failed = await run()
+    assert failed.returncode == 1
+    assert "station.yaml:" in failed.stderr
+    assert "nothing has changed" in failed.stderr
+    assert bed.gateway.table.find(f"{BAY_A}/TotW") >= 0
     await bed.nothing_was_noticed()

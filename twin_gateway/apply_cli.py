@@ -1,0 +1,64 @@
+"""The command line's `apply`: the running gateway changes to the mapping files as they are now."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+_SHOWN = 20
+
+
+def apply(
+    paths: Annotated[
+        list[Path] | None, typer.Argument(help="Mapping files or folders; those of the configuration if none is given.")
+    ] = None,
+    config: Annotated[Path, typer.Option("--config", help="The gateway's configuration file.")] = Path("gateway.yaml"),
+) -> None:
+    """Change the running gateway to its mapping files as they are now, and say what was done.
+
+    Only what differs is touched: other links, sessions and subscriptions go on. Files with an error change nothing.
+    """
+    from twin_gateway.config import ConfigError, load_config
+    from twin_gateway.control import ControlError, ask
+
+    try:
+        folder = load_config(config).data_directory
+        told = ask(folder, "apply", paths=[str(path.resolve()) for path in paths or ()])
+    except (ConfigError, ControlError) as error:
+        typer.echo(f"error: {error}", err=True)
+        raise typer.Exit(1) from None
+    for problem in told["problems"]:
+        typer.echo(problem, err=True)
+    done = told["applied"]
+    if done is None:
+        typer.echo("error: the mapping files have errors; nothing has changed", err=True)
+        raise typer.Exit(1)
+    for key, text in (
+        ("devices_added", "devices added"),
+        ("devices_removed", "devices removed"),
+        ("reconnected", "links made anew"),
+        ("points_added", "points added"),
+        ("points_removed", "points removed"),
+        ("points_changed", "points changed"),
+    ):
+        _list(text, done[key])
+    _list("points moved", [f"{before} -> {after}" for before, after in done["moved"]])
+    for sentence in done["restart"]:
+        typer.echo(f"needs a restart: {sentence}")
+    if not any(done.values()):
+        typer.echo("nothing differs")
+    if paths:
+        typer.echo(f"the next start reads the files that {config} names")
+
+
+def _list(text: str, names: Sequence[str]) -> None:
+    if not names:
+        return
+    typer.echo(f"{text}: {len(names)}")
+    for name in names[:_SHOWN]:
+        typer.echo(f"  {name}")
+    if len(names) > _SHOWN:
+        typer.echo(f"  and {len(names) - _SHOWN} more")
