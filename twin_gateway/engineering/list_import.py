@@ -13,6 +13,7 @@ from twin_gateway.engineering.list_check import by_device, check_rows
 from twin_gateway.engineering.point_list import Row, read_rows
 from twin_gateway.engineering.sheet import Sheet, read_sheet
 from twin_gateway.mapping.problem import Problem
+from twin_gateway.mapping.read import MAX_PROBLEMS
 
 
 @dataclass(slots=True)
@@ -50,6 +51,9 @@ def import_list(path: Path, columns: ColumnMap, *, every: bool = True) -> ListIm
         sheet = read_sheet(path, separator=columns.separator, encoding=columns.encoding)
         _import(sheet, columns, out, every=every)
         out.problems += sheet.problems
+        if sheet.reports > MAX_PROBLEMS:
+            what = f"{sheet.reports - MAX_PROBLEMS} more problems are left out"
+            out.problems.append(Problem(sheet.name, 1, 1, "TG112", what))
     out.problems = sorted({*out.problems, *columns.problems}, key=lambda p: (p.file != columns.file, p.line, p.col))
     return out
 

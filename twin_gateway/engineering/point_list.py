@@ -105,9 +105,9 @@ class _Reader:
         if protocol not in ("iec104", "104"):
             self.sheet.report(row.at, "TG806", f"left out: a point of {protocol}, not of iec104", warning=True)
             return 1
-        before = len(self.sheet.problems)
+        before = self.sheet.reports
         point = self._point(row)
-        return point if len(self.sheet.problems) == before else None
+        return point if self.sheet.reports == before else None
 
     def _cells(self, cells: list[Cell]) -> tuple[RowCells, bool]:
         """The cells by field; True when a word of the list says that the row is left out."""

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from twin_gateway.mapping.problem import Problem
+from twin_gateway.mapping.read import MAX_PROBLEMS
 
 MAX_BYTES: Final = 64 * 1024 * 1024
 MAX_ROWS: Final = 1_000_000
@@ -40,7 +41,8 @@ class Sheet:
         encoding: how it was encoded.
         separator: what stands between cells.
         rows: all rows, empty ones too.
-        problems: why it could not be read, or not wholly.
+        problems: what is wrong, at most `MAX_PROBLEMS`.
+        reports: how many there were.
     """
 
     name: str
@@ -49,6 +51,7 @@ class Sheet:
     separator: str = ""
     rows: list[list[Cell]] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
+    reports: int = 0
     _lines: list[int] | None = None
 
     def where(self, offset: int) -> tuple[int, int]:
@@ -59,7 +62,10 @@ class Sheet:
         return line, offset - self._lines[line - 1] + 1
 
     def report(self, offset: int, code: str, message: str, hint: str = "", *, warning: bool = False) -> None:
-        """Add a problem at an offset."""
+        """Add a problem at an offset; beyond the limit it is only counted."""
+        self.reports += 1
+        if self.reports > MAX_PROBLEMS:
+            return
         line, col = self.where(offset)
         self.problems.append(
             Problem(self.name, line, col, code, message, hint, "warning" if warning else "error"),

@@ -236,6 +236,13 @@ def test_a_device_without_a_host_is_told_once(tmp_path: Path) -> None:
     assert told(found) == ["1:1 TG202 device 'rtu': 'host' is missing in 'rtu'"]
 
 
+def test_a_list_that_is_wrong_in_every_row_is_told_up_to_a_limit(tmp_path: Path) -> None:
+    found = read(tmp_path, "A;IOA;T\n" + f"{X};zwei;31\n" * 1500, SIMPLE)
+    assert len(found.problems) == 1001
+    assert "500 more problems are left out" in {problem.message for problem in found.problems}
+    assert found.faulty == 1500
+
+
 MAPS = [
     ("address=A,ioa=IOA", "1:1 TG802 no column for 'type'"),
     ("ioa=IOA,type=T", "1:1 TG802 no column says which datum a row is"),
