@@ -100,7 +100,7 @@ MEMBERS = st.dictionaries(
 )  # fmt: skip
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=10, deadline=None)
 @given(first=MEMBERS, second=MEMBERS, seed=st.integers(0, 2**32))
 def test_hand_edits_survive_and_what_is_new_is_added(
     tmp_path_factory: pytest.TempPathFactory, first: dict[int, set[str]], second: dict[int, set[str]], seed: int

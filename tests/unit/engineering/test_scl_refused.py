@@ -83,7 +83,7 @@ def test_what_cannot_be_imported_is_told_with_file_line_and_reason(
 VALUES = ("", "XX", "1", "LD0", "DPC", "Oper", "999999", "a b", "{A,B}", "ü", "${HOME}", "#", "x" * 70)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(seed=st.integers(0, 2**32))
 def test_whatever_attributes_say_a_file_imports_or_is_refused_with_its_line(
     tmp_path_factory: pytest.TempPathFactory, seed: int
