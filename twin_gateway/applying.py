@@ -20,6 +20,7 @@ from twin_gateway.commands.target import build_target
 from twin_gateway.drivers.contract import BoundPoint, PointChange
 from twin_gateway.drivers.link import LinkSupervisor
 from twin_gateway.drivers.registry import create_driver
+from twin_gateway.functions.supervision import Supervision
 from twin_gateway.mapping.difference import Difference, difference
 from twin_gateway.mapping.model import MappedDevice, MappedPoint, Mapping
 from twin_gateway.plant import aliases_of, describe, gives_value, is_commanded, points_at
@@ -270,6 +271,9 @@ class Applier:
         places = [links[name].address for name in plan.gone_devices]
         for name in plan.gone_devices:
             gateway.system.remove_link(name)
+            for function in gateway.twin.functions:
+                if isinstance(function, Supervision):
+                    function.outages.release(links[name].address)
             gateway.plant.links.remove(links.pop(name))
         made = [gateway.plant.maker.make(device, self._bound(device)) for device in plan.new_devices]
         gateway.take_links(made, plan.new_devices)

@@ -70,6 +70,10 @@ class Outages:
         self.heard: frozenset[int] = frozenset()
         self.find_parents()
 
+    def release(self, address: str) -> None:
+        """A link is removed: it is missed no more."""
+        self._current = [link for link in self._current if link.address != address]
+
     def find_parents(self) -> None:
         """Devices hang from their link, links from the gateway; shared ways and the settings put more in between."""
         address = {name: link.address for name, link in self._links.items()}

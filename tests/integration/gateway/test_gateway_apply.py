@@ -194,6 +194,7 @@ async def shared(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Bed]
             "opcua": {"port": 0, "anonymous": "observe"},
             "http": {"port": 0},
             "history": {"enabled": False},
+            "twin": {"place": "dso1/north"},
         }
     )
     gateway = Gateway(config, field.mapping(field.a, field.b), {}, backoff=Backoff(0.1, 0.5, 0.1))
@@ -220,7 +221,7 @@ async def test_a_removed_point_says_bad_node_id_unknown_to_its_subscribers_befor
     await watcher.watch(f"{BAY_A}/Hz", f"{BAY_A}/TotW")
     await watcher.has(f"{BAY_A}/Hz", 50.0)
     done = await bed.apply(bed.field.a.replace(HZ, ""), bed.field.b)
-    assert done == Applied(points_removed=(f"{BAY_A}/Hz",))
+    assert replace(done, restart=()) == Applied(points_removed=(f"{BAY_A}/Hz",))
     await until(lambda: watcher.told[f"{BAY_A}/Hz"][-1].StatusCode.value == StatusCode.BadNodeIdUnknown)
     assert watcher.told[f"{BAY_A}/Hz"][-1].Value.Value is None
     assert [each.StatusCode.value for each in watcher.told[f"{BAY_A}/Hz"]].count(StatusCode.BadNodeIdUnknown) == 1
@@ -240,7 +241,8 @@ async def test_an_address_that_comes_back_is_a_point_like_any_other(bed: Bed) ->
     short = bed.field.a.replace(HZ, "")
     assert await bed.watcher.node(f"{BAY_A}/Hz").read_value() == 50.0
     await bed.apply(short, bed.field.b)
-    assert await bed.apply(bed.field.a, bed.field.b) == Applied(points_added=(f"{BAY_A}/Hz",))
+    done = await bed.apply(bed.field.a, bed.field.b)
+    assert replace(done, restart=()) == Applied(points_added=(f"{BAY_A}/Hz",))
     await bed.watcher.watch(f"{BAY_A}/Hz")
     await bed.watcher.has(f"{BAY_A}/Hz", 50.0)
     assert await bed.watcher.node(f"{BAY_A}/Hz").read_value() == 50.0
@@ -279,6 +281,7 @@ async def test_a_device_comes_and_goes_while_the_others_work(bed: Bed) -> None:
     await until(lambda: bed.gateway.table.value(bed.gateway.table.find(alive)) is True)
     done = await bed.apply(bed.field.a, bed.field.b)
     assert (done.devices_removed, len(done.points_removed)) == (("c",), 2)
+    assert any("(c)" in sentence for sentence in done.restart)
     await until(lambda: bed.watcher.told[f"{BAY_C}/TotW"][-1].StatusCode.value == StatusCode.BadNodeIdUnknown)
     assert bed.gateway.table.find(alive) == -1
     assert [link.name for link in bed.gateway.plant.links] == ["a", "b"]
@@ -358,7 +361,7 @@ async def test_the_command_applies_the_files_and_says_what_was_done_or_what_is_w
     station.write_text(good.replace(HZ, "", 1))
     done = await run()
     assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout == f"points removed: 1\n  {BAY_A}/Hz\n"
+    assert done.stdout.startswith(f"points removed: 1\n  {BAY_A}/Hz\nneeds a restart: twin functions")
     station.write_text(good.replace("type: M_ME_TF_1", "type: M_XX", 1))
     failed = await run()
     assert failed.returncode == 1
