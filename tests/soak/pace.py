@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 import threading
 import time
@@ -78,6 +79,7 @@ def obey(pace: Pace) -> None:
             order = json.loads(line)
             pace.clock_ms = int(order.get("clock", pace.clock_ms))
             pace.rests = bool(order.get("rest", pace.rests))
+        os._exit(0)  # whoever started us is gone
 
     threading.Thread(target=listen, daemon=True).start()
 
