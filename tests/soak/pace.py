@@ -61,7 +61,7 @@ class Pace:
 
 
 def begin() -> tuple[argparse.Namespace, Ledger, Pace]:
-    """The command line PORT LEDGER POINTS RATE; then stdin is `obey` listens."""
+    """The command line PORT LEDGER POINTS RATE; `obey` then listens to stdin."""
     parser = argparse.ArgumentParser()
     parser.add_argument("port", type=int)
     parser.add_argument("ledger", type=Path)
