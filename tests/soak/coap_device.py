@@ -58,8 +58,8 @@ def main() -> None:
             point = int(path[1])
             if request.opt.observe == 0:
                 observers[point] = (request.token, source)
-            elif request.opt.observe == 1:
-                observers.pop(point, None)
+            elif request.opt.observe == 1 and observers.get(point, (b"",))[0] == request.token:
+                del observers[point]
             sequence = sequence + 1 & 0xFFFFFF
             number = int(ledger.state(np.array([point]), time.time_ns() // 1_000_000)[0])
             send(content(0x60, request.token, request.mid, number, request.opt.observe == 0), source)

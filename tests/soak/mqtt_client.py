@@ -10,6 +10,7 @@ from __future__ import annotations
 import calendar
 import json
 import re
+import signal
 import subprocess
 import sys
 import time
@@ -41,6 +42,7 @@ def main() -> None:
     command = ["mosquitto_sub", "-h", "127.0.0.1", "-p", port, "-q", "1", "-F", "%U %t %p", "-t", "twin/v/#"]
     tap = subprocess.Popen([*command, "-t", "twin/e/#"], stdout=subprocess.PIPE)
     assert tap.stdout is not None
+    signal.signal(signal.SIGTERM, lambda *_: tap.kill())  # then its output ends, and what is in hand is written
     print(json.dumps({"ready": True}), flush=True)
     seconds = Seconds()
     kept: dict[bytes, list[tuple[float, ...]]] = {b"v": [], b"e": []}

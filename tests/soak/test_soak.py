@@ -14,6 +14,7 @@ import asyncio
 import contextlib
 import importlib.util
 import os
+import signal
 import time
 from pathlib import Path
 from typing import Any
@@ -99,12 +100,14 @@ async def test_a_feeder_under_faults_tells_its_clients_what_its_devices_sent(tmp
             log(folder / "faults.txt", faults[-1])
         await asyncio.sleep(max(0.0, began + MINUTES * 60 - time.monotonic()))
         until = time.time() * 1000
+        await memory.stop()
+        grown = {name: memory.growth(name) for name in ("service", "history")}
         for device in field.devices.values():
             device.process.order(rest=True)
         await asyncio.sleep(_REST_S)
+        await field.leave()
+        await asyncio.to_thread(field.mqtt.end, signal.SIGTERM)
         audit = await _audit(field, folder, faults, since, until)
-        await memory.stop()
-        grown = {name: memory.growth(name) for name in ("service", "history")}
         (folder / "metrics.txt").write_text(await asyncio.to_thread(field.gateway.metrics))
     finally:
         if memory is not None:
@@ -122,34 +125,47 @@ async def test_a_feeder_under_faults_tells_its_clients_what_its_devices_sent(tmp
     assert MINUTES < _LONG_MINUTES or grown["history"][1] < _MEMORY, text
 
 
-async def _audit(field: Field, folder: Path, faults: list[Any], since: float, until: float) -> Audit:
-    subjects = [
+def _subjects(field: Field) -> list[Subject]:
+    return [
         Subject(
             name, Sent(read(device.ledger, SENT), device.points), device.first, device.points,
             buffers=name in {"iec104", "iec61850"}, time_ms={"iec104": 0.1, "iec61850": 1.1, "dlms": 0.1}.get(name),
         )
         for name, device in field.devices.items()
     ]  # fmt: skip
-    audit = Audit(subjects, faults)
-    await field.leave()
-    lives: dict[str, list[Any]] = {subject.name: [] for subject in subjects}
-    for life in range(1, field.lives + 1):
-        for name, got in audit.live("opcua", read(folder / f"opcua-{life}.got", GOT)).items():
-            lives[name].append(got)
+
+
+async def _audit(field: Field, folder: Path, faults: list[Any], since: float, until: float) -> Audit:
     drops = {name: device.wire.drops for name, device in field.devices.items() if isinstance(device.wire, DatagramWire)}
-    absent = audit.missing(lives, since, until, drops)
-    mirrored = audit.live("mqtt", read(folder / "mqtt.got", GOT), "broker")
+    # links lead through wires of this very loop, which must not stand still meanwhile
+    subjects = await asyncio.to_thread(_subjects, field)
+    audit = Audit(subjects, faults)
+    absent = await asyncio.to_thread(_compare, audit, subjects, folder, field.lives, (since, until), drops)
     async with Client(f"opc.tcp://127.0.0.1:{field.gateway.opcua}", timeout=60) as client:
         for subject in subjects:
-            audit.last("opcua", subject, lives[subject.name][-1])
-            audit.last("mqtt", subject, mirrored[subject.name])
-            audit.conflated(subject, mirrored[subject.name], since, until)
             if subject.buffers:
                 found = await _history(client, field, subject, absent[subject.name])
             else:
                 found = (np.empty(0), np.empty(0), np.empty(0))
             audit.kept(subject, absent[subject.name], *found)
     return audit
+
+
+def _compare(
+    audit: Audit, subjects: list[Subject], folder: Path, count: int, span: tuple[float, float], drops: dict[str, int]
+) -> Any:
+    """Compare what came live; what the subscriber has not got, by device."""
+    lives: dict[str, list[Any]] = {subject.name: [] for subject in subjects}
+    for life in range(1, count + 1):
+        for name, got in audit.live("opcua", read(folder / f"opcua-{life}.got", GOT)).items():
+            lives[name].append(got)
+    absent = audit.missing(lives, *span, drops)
+    mirrored = audit.live("mqtt", read(folder / "mqtt.got", GOT), "broker")
+    for subject in subjects:
+        audit.last("opcua", subject, lives[subject.name][-1])
+        audit.last("mqtt", subject, mirrored[subject.name])
+        audit.conflated(subject, mirrored[subject.name], *span)
+    return absent
 
 
 async def _history(client: Client, field: Field, subject: Subject, absent: Any) -> tuple[Any, Any, Any]:

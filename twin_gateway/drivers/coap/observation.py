@@ -30,7 +30,7 @@ class Observation:
 
     Attributes:
         active: the device has us on its list.
-        overtaken: notifications have come since the first response, which is handed over later than they are.
+        notified: notifications have come since the first response, which is handed over later than they are.
     """
 
     def __init__(
@@ -55,7 +55,7 @@ class Observation:
         self._stop: Callable[[], None] | None = None
         self._token = b""
         self._blocks: asyncio.Task[None] | None = None
-        self.active = self.overtaken = False
+        self.active = self.notified = False
 
     async def register(self) -> Response:
         """Register, or register anew with a new token; the old registration lives on until the new one is confirmed.
@@ -82,7 +82,7 @@ class Observation:
             # At once, not when the waiting task wakes: the next notification may be in the same loop pass.
             self._number = 0 if happened.opt.observe is None else happened.opt.observe
             self._at = time.monotonic()
-            self.overtaken = False
+            self.notified = False
             self._replace(stops.pop() if stops else None, message.token, active=observed)
             first.set_result(happened)
             return observed
@@ -134,7 +134,7 @@ class Observation:
                 self._count("notifications_reordered", 1)
                 return True
             self._number, self._at = number, now
-        self.overtaken = True
+        self.notified = True
         if number is None or not happened.code.is_successful():
             self.active = False  # RFC 7641 3.2: the device has taken us off its list
         block = happened.opt.block2

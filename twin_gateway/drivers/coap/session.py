@@ -177,6 +177,8 @@ class Session:
 
     async def _attempt(self, resource: Resource) -> None:
         began = time.monotonic()
+        before = self._observations.get(resource)
+        notified = before is not None and before.notified
         self._link.count("requests")
         try:
             response = await self._request(resource)
@@ -192,7 +194,7 @@ class Session:
             self._note(f"{resource.key.path}: {error}")
             self._failed(resource)
         else:
-            self._answered(resource, response, began)
+            self._answered(resource, response, began, notified)
         finally:
             self._busy.discard(resource)
             self._wake.set()
@@ -216,7 +218,7 @@ class Session:
             self._observations[resource] = observation
         return await observation.register()
 
-    def _answered(self, resource: Resource, response: Response, began: float) -> None:
+    def _answered(self, resource: Resource, response: Response, began: float, notified: bool) -> None:
         self._link.up()
         self._link.count("responses")
         if response.good and resource.observe and not response.observed and not resource.refused_observe:
@@ -225,13 +227,13 @@ class Session:
             self.drop(resource)
         silent = resource.heard and resource.heard < began and resource in self._observations
         if silent and response.good and response.payload != resource.payload:
-            self._suspect(began)
+            self._suspect(began, certain=notified)
         if resource is self._presence:
             resource.heard = response.clock
             self._schedule(resource, time.monotonic() + (self._config.keepalive or _REFRESH_MOST))
             return
         observation = self._observations.get(resource)
-        if observation is None or not observation.overtaken:
+        if observation is None or not observation.notified:
             self._queue_up(resource, response)
         if response.good:
             resource.failures = 0
@@ -240,16 +242,18 @@ class Session:
         else:
             self._failed(resource, response.max_age if response.code >= 429 else None)
 
-    def _suspect(self, moment: float) -> None:
+    def _suspect(self, moment: float, *, certain: bool) -> None:
         """A value changed and no notification came: the device may have been restarted and know no observer any more.
 
-        Some devices simply do not notify; with each time the next one has to wait twice as long.
+        Some devices simply do not notify; unless it is `certain` that this resource does, with each time the next one
+        has to wait twice as long.
         """
-        if moment < self._suspect_from:
+        if moment < self._suspect_from and not certain:
             return
         self._link.count("restarts_suspected")
-        self._suspect_from = moment + self._suspect_pause
-        self._suspect_pause = min(self._suspect_pause * 2, _REFRESH_MOST)
+        if not certain:
+            self._suspect_from = moment + self._suspect_pause
+            self._suspect_pause = min(self._suspect_pause * 2, _REFRESH_MOST)
         for other, observation in self._observations.items():
             if observation.active and other.heard < moment - 1.0 and other.due > moment:
                 self._force(other, moment)

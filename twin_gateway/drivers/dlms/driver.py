@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from zoneinfo import ZoneInfo
 
@@ -36,7 +37,7 @@ from twin_gateway.drivers.dlms.errors import (
 )
 from twin_gateway.drivers.dlms.identity import Identity, tell_drops
 from twin_gateway.drivers.dlms.logs import LogReader
-from twin_gateway.drivers.dlms.notification import Notification
+from twin_gateway.drivers.dlms.notification import Notification, overtaken
 from twin_gateway.drivers.dlms.obis import Attribute
 from twin_gateway.drivers.dlms.opening import Opener
 from twin_gateway.drivers.dlms.pace import Pace, pace_of
@@ -53,6 +54,8 @@ _FAILURES_ALLOWED = 3
 _BACKLOG_S = 0.0
 """Wait between two pieces of the past; readings that are due and other meters at the host come in between anyway."""
 _SAVE_EVERY_S = 1.0
+_PUSHES_KNOWN = 16
+"""Pushes of so many different contents are told apart; a meter has some push setups."""
 _OBJECT_LIST = Attribute(obis.ASSOCIATION, obis.ASSOCIATION_LN, 2)
 
 
@@ -92,6 +95,7 @@ class DlmsDriver:
         self._logs: LogReader | None = None
         self._push: PushReceiver | None = None
         self._push_link: Link | None = None
+        self._last_pushes: dict[frozenset[Attribute], Notification] = {}
         self._waiting_for_poll: list[asyncio.Future[bool]] = []
         self._told: dict[str, str] = {}
         self._odd: dict[str, int] = {}
@@ -323,6 +327,13 @@ class DlmsDriver:
         site = Site(self._name, self._config, link, self._zone)
         time = zone_time(push_time(notification, values), self._zone, self._config.deviation_sign)
         batch, unscaled = self._reading.pushed(values, time, datetime.now(UTC))
+        what = frozenset(values)
+        last = self._last_pushes.get(what)
+        if last is not None and overtaken(notification, last):
+            link.count("pushes_overtaken")
+            batch = replace(batch, late=True)  # newer values of the same registers are shown already
+        elif last is not None or len(self._last_pushes) < _PUSHES_KNOWN:
+            self._last_pushes[what] = notification
         if len(batch.rows) or batch.texts:
             link.publish(batch)
         if unscaled:

@@ -11,6 +11,8 @@ from twin_gateway.drivers.dlms.obis import Attribute
 from twin_gateway.drivers.dlms.services import DATA_NOTIFICATION, EVENT_NOTIFICATION
 
 MOST_COLUMNS = 256
+_NUMBER = 0xFF_FFFF
+_TO_HUNDREDTHS = 9
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,12 +24,14 @@ class Notification:
         body: its value.
         attribute: whose value it is (EventNotification); None for a DataNotification: see the push setup.
         trailing: octets after the value.
+        number: of the long invoke id (DataNotification), which most meters count up; -1 without one.
     """
 
     time: bytes
     body: Value
     attribute: Attribute | None = None
     trailing: int = 0
+    number: int = -1
 
 
 def parse_notification(apdu: bytes) -> Notification:
@@ -44,7 +48,8 @@ def parse_notification(apdu: bytes) -> Notification:
             raise MalformedApduError("DataNotification is truncated")
         time, at = read_octets(apdu, 5)
         body, end = decode(apdu, at)
-        return Notification(_time(time), body, None, len(apdu) - end)
+        number = int.from_bytes(apdu[1:5], "big") & _NUMBER
+        return Notification(_time(time), body, None, len(apdu) - end, number)
     if apdu[0] == EVENT_NOTIFICATION:
         at, time = 2, b""
         if apdu[1:2] == b"\x01":
@@ -61,6 +66,16 @@ def _time(octets: bytes) -> bytes:
     if len(octets) not in (0, 12):
         raise MalformedApduError(f"a date-time has 12 octets, not {len(octets)}")
     return octets
+
+
+def overtaken(this: Notification, last: Notification) -> bool:
+    """Whether a notification was sent before another one that came first, over another connection or as a datagram.
+
+    Its number and its time must both be older: meters set their clocks, and some do not count.
+    """
+    behind = (last.number - this.number) & _NUMBER
+    counted = this.number >= 0 and last.number >= 0 and 0 < behind < _NUMBER // 2
+    return counted and b"" != this.time[:_TO_HUNDREDTHS] < last.time[:_TO_HUNDREDTHS]
 
 
 def columns_of_setup(push_object_list: Value) -> list[Attribute | None]:
