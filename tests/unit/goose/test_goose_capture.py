@@ -164,19 +164,31 @@ def test_the_filter_lets_through_goose_to_the_wanted_addresses_only() -> None:
     assert not run_filter(program, made(1, 0)[:12] + b"\x08\x00" + made(1, 0)[14:])
 
 
-@pytest.fixture
-async def service(tmp_path, request) -> AsyncIterator[str]:
-    """A capture service that answers with these octets."""
+@contextlib.asynccontextmanager
+async def serving(path: str, octets: bytes) -> AsyncIterator[str]:
+    """A capture service that answers with these octets; its connections are closed when this ends."""
+    ends: list[asyncio.Future[None]] = []
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        ends.append(end := asyncio.get_running_loop().create_future())
         with contextlib.suppress(ConnectionError):
             await reader.readline()
-            writer.write(request.param)
+            writer.write(octets)
             await reader.read()
         writer.close()
+        with contextlib.suppress(ConnectionError):
+            await writer.wait_closed()
+        end.set_result(None)
 
-    path = str(tmp_path / "service.sock")
     async with await asyncio.start_unix_server(serve, path):
+        yield path
+    await asyncio.gather(*ends)
+
+
+@pytest.fixture
+async def service(tmp_path, request) -> AsyncIterator[str]:
+    """A capture service that answers with the octets of the parameter."""
+    async with serving(str(tmp_path / "service.sock"), request.param) as path:
         yield path
 
 
@@ -208,19 +220,13 @@ async def test_a_service_that_refuses_is_an_os_error(service: str) -> None:
 async def test_a_fault_in_what_takes_the_records_ends_the_channel(tmp_path, number: int) -> None:
     heard: list[bytes] = []
 
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await reader.readline()
-        writer.write(READY + b"".join(HEAD.pack(Kind.FRAME, 2) + b"ab" for _ in range(200)))
-        await reader.read()
-        writer.close()
-
     def take(_kind: Kind, octets: bytes) -> None:
         heard.append(octets)
         if len(heard) > number:
             raise KeyError(number)
 
-    path = str(tmp_path / "service.sock")
-    async with await asyncio.start_unix_server(serve, path):
+    frames = READY + b"".join(HEAD.pack(Kind.FRAME, 2) + b"ab" for _ in range(200))
+    async with serving(str(tmp_path / "service.sock"), frames) as path:
         with pytest.raises(KeyError):
             channel = await CaptureChannel.open("lo", [(MAC, 1)], take, service=path)
             async with asyncio.timeout(20):
