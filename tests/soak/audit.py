@@ -104,6 +104,13 @@ class Sent:
         assert (self.events["number"] == expected).all(), "the ledger has a gap or a number twice"
         self.states = records[records["kind"] == STATE]
 
+    def told(self, got: Array) -> Mask:
+        """Which events these records show."""
+        found = np.zeros(len(self.events), bool)
+        place = self.index(got["point"].astype(np.int64), got["value"].astype(np.int64))
+        found[place[place >= 0]] = True
+        return found
+
     def index(self, points: npt.NDArray[np.int64], numbers: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
         """Places of events in `events`; -1 of those that were never sent."""
         place = self.offset[points] + numbers - 1
@@ -168,7 +175,7 @@ class Audit:
             newest = float(true[before].max(initial=began - SETTLE_MS))
             return max(float((received - true)[recent].max(initial=0.0)), began - newest)
 
-        self._lag[subject.name] = lag
+        self._lag.setdefault(subject.name, lag)  # the subscriber's, which is asked for first
         return Windows(faults, _BEFORE_MS, SETTLE_MS, lag)
 
     def _of_kind(self, kind: str, before: float, after: float, name: str = "") -> Windows:
@@ -184,10 +191,14 @@ class Audit:
         found = {}
         self.report.counted[f"got by {client}"] += len(got)
         for subject in self._subjects:
-            own = got[(got["point"] >= subject.first) & (got["point"] < subject.first + subject.points)].copy()
-            own["point"] -= subject.first
-            found[subject.name] = self._check(client, subject, own, more)
+            found[subject.name] = self._check(client, subject, self._own(subject, got), more)
         return found
+
+    @staticmethod
+    def _own(subject: Subject, got: Array) -> Array:
+        own = got[(got["point"] >= subject.first) & (got["point"] < subject.first + subject.points)].copy()
+        own["point"] -= subject.first
+        return own
 
     def _check(self, client: str, subject: Subject, got: Array, more: tuple[str, ...]) -> Array:
         windows = self._windows(subject, *more)
@@ -283,14 +294,11 @@ class Audit:
         """
         found = {}
         for subject in self._subjects:
-            told = np.zeros(len(subject.sent.events), bool)
-            for got in lives[subject.name]:
-                place = subject.sent.index(got["point"].astype(np.int64), got["value"].astype(np.int64))
-                told[place[place >= 0]] = True
+            got = np.concatenate(lives[subject.name])
             events = subject.sent.events
             true = events["true"].astype(np.float64)
-            absent = ~told & (true >= since) & (true <= until)
-            inside = self._windows(subject, got=np.concatenate(lives[subject.name])).hold(true)
+            absent = ~subject.sent.told(got) & (true >= since) & (true <= until)
+            inside = self._windows(subject, got=got).hold(true)
             self.report.explained[f"not live ({subject.name})"] += int((absent & inside).sum())
             lost = events[absent & ~inside]
             if len(lost) <= drops.get(subject.name, 0):
@@ -338,14 +346,23 @@ class Audit:
         self.report.explained[f"twice in the history ({subject.name})"] += int(killed.sum())
         self._lost(f"twice in the history ({subject.name})", twice[~killed])
 
+    def late(self, got: Array) -> None:
+        """Late samples that the mirror told as events: each was sent, with this time."""
+        self.report.counted["got late by mqtt"] += len(got)
+        for subject in self._subjects:
+            own = self._own(subject, got)
+            place = subject.sent.index(own["point"].astype(np.int64), own["value"].astype(np.int64))
+            events = subject.sent.events[np.maximum(place, 0)]
+            wrong = (place < 0) | (np.abs(own["source"] - events["tag"]) > (subject.time_ms or 0.0))
+            # a time too far ahead was replaced, here as elsewhere
+            wrong &= (place < 0) | (events["tag"] <= events["true"] + _FUTURE_MS - 50)
+            self._differ(f"another late sample (mqtt, {subject.name})", subject, own[wrong], None)
+
     def conflated(self, subject: Subject, got: Array, since: float, until: float) -> None:
         """A mirror of state may leave out what was superseded at once, and what a fault kept from it."""
-        told = np.zeros(len(subject.sent.events), bool)
-        place = subject.sent.index(got["point"].astype(np.int64), got["value"].astype(np.int64))
-        told[place[place >= 0]] = True
+        told = subject.sent.told(got)
         events = subject.sent.events
         true = events["true"].astype(np.float64)
-        superseded = np.zeros(len(events), bool)
         # the next one of the same point that was told came soon
         following = np.full(len(events), np.inf)
         positions = np.nonzero(told)[0]

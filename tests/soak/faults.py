@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import random
 import signal
 import time
@@ -10,6 +11,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from peers.waiting import pause
 from soak.field import FAKETIME, Device, Field
 from soak.wires import StreamWire
 
@@ -31,7 +33,7 @@ def _now() -> float:
 
 
 async def kill_device(field: Field, device: Device) -> None:
-    device.process.end()
+    device.process.kill()
     await asyncio.sleep(2)
     device.process.start()
     await device.process.ready()
@@ -39,9 +41,9 @@ async def kill_device(field: Field, device: Device) -> None:
 
 
 async def freeze_device(_field: Field, device: Device) -> None:
-    device.process.send(signal.SIGSTOP)
+    pause(device.process.pid)
     await asyncio.sleep(10)
-    device.process.send(signal.SIGCONT)
+    os.kill(device.process.pid, signal.SIGCONT)
 
 
 async def half_open(_field: Field, device: Device) -> None:
@@ -98,16 +100,16 @@ async def disk_full(field: Field, _device: Device) -> None:
 
 
 async def kill_gateway(field: Field, _device: Device) -> None:
-    field.gateway.end()
+    field.gateway.kill()
     await field.bereave()
     field.gateway.start()
     await field.attend()
 
 
 async def freeze_gateway(field: Field, _device: Device) -> None:
-    field.gateway.send(signal.SIGSTOP)
+    pause(field.gateway.pid)
     await asyncio.sleep(4)
-    field.gateway.send(signal.SIGCONT)
+    os.kill(field.gateway.pid, signal.SIGCONT)
 
 
 async def gateway_clock(field: Field, _device: Device) -> None:

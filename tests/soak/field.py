@@ -6,16 +6,13 @@ import asyncio
 import json
 import os
 import resource
-import signal
-import subprocess
 import sys
-import threading
-import time
 import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
 
 from integration.mqtt.brokers import Broker, mosquitto
+from peers.acceptance.processes import Talker
 from peers.opcua.install import node_opcua
 from peers.ports import free_port
 from peers.waiting import until
@@ -53,89 +50,20 @@ _LINES = {
 _BAYS = {"iec104": "F01", "iec61850": "F02", "coap": "F03", "dlms": "F04"}
 
 
-class Process:
-    """A process that says {"ready": true} on stdout; what it says on stderr goes to a file through us."""
+class Process(Talker):
+    """A process of the soak; it says {"ready": true} when it is."""
 
     def __init__(self, name: str, command: list[object], folder: Path, **environment: str) -> None:
-        self.name, self.command, self.folder = name, [str(part) for part in command], folder
-        self.environment = (
-            os.environ | {"PYTHONPATH": os.pathsep.join(map(str, (HERE, TESTS, TESTS.parent)))} | environment
-        )
-        self.process: subprocess.Popen[bytes] | None = None
-        self.said: list[dict[str, object]] = []
+        paths = os.pathsep.join(map(str, (HERE, TESTS, TESTS.parent)))
+        super().__init__(name, command, folder, piped=True, **{"PYTHONPATH": paths} | environment)
 
     @property
     def pid(self) -> int:
-        assert self.process is not None
         return self.process.pid
 
-    @property
-    def running(self) -> bool:
-        return self.process is not None and self.process.poll() is None
-
-    def start(self) -> None:
-        self.said = []
-        # Files of its own may be forbidden to grow: what it says goes through a pipe.
-        self.process = subprocess.Popen(
-            self.command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=self.folder,
-            env=self.environment,
-        )  # fmt: skip
-        self._readers = [
-            threading.Thread(target=self._listen, args=(self.process, self.said), daemon=True),
-            threading.Thread(target=self._log, args=(self.process,), daemon=True),
-        ]
-        for each in self._readers:
-            each.start()
-
-    def _listen(self, process: subprocess.Popen[bytes], said: list[dict[str, object]]) -> None:
-        assert process.stdout is not None
-        for line in process.stdout:
-            if line.startswith(b"{"):
-                said.append(json.loads(line))  # noqa: PERF401  # others look meanwhile
-
-    def _log(self, process: subprocess.Popen[bytes]) -> None:
-        assert process.stderr is not None
-        with (self.folder / f"{self.name}.log").open("ab") as log:
-            for line in process.stderr:
-                log.write(line)
-                log.flush()
-
     async def ready(self) -> None:
-        await until(lambda: any("ready" in line for line in self.said) or not self.running, what=f"{self.name} ready")
-        assert self.running, f"{self.name} ended: {self.said} {self.complaint()}"
-
-    def complaint(self) -> str:
-        return (self.folder / f"{self.name}.log").read_text(errors="replace")[-3000:]
-
-    def order(self, **order: object) -> None:
-        assert self.process is not None and self.process.stdin is not None
-        self.process.stdin.write(json.dumps(order).encode() + b"\n")
-        self.process.stdin.flush()
-
-    def send(self, number: int) -> None:
-        assert self.process is not None
-        self.process.send_signal(number)
-
-    def end(self, number: int = signal.SIGKILL) -> None:
-        if self.process is None:
-            return
-        if self.process.poll() is None:
-            self.send(signal.SIGCONT)
-            self.send(number)
-        try:
-            self.process.wait(20)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait(5)
-        for stream in (self.process.stdin, self.process.stdout, self.process.stderr):
-            assert stream is not None
-            if stream is self.process.stdin:
-                stream.close()
-        for each in self._readers:
-            each.join(5)
-        for stream in (self.process.stdout, self.process.stderr):
-            stream.close()  # type: ignore[union-attr]  # a pipe, see above
-        self.process = None
+        await until(lambda: self.said("ready") or not self.running, what=f"{self.name} ready")
+        assert self.running, f"{self.name} ended: {self.lines} {self.complaint()}"
 
 
 @dataclass
@@ -216,13 +144,8 @@ class Field:
         self.folder = folder
         self.devices: dict[str, Device] = {}
         self.nodes: list[str] = []
-        for name, (rate, points) in rates.items():
-            port = free_port()
-            ledger = folder / f"{name}.ledger"
-            wire = DatagramWire(port) if name == "coap" else StreamWire(port)
-            command: list[object] = [sys.executable, HERE / f"{name}_device.py", port, ledger, points, rate]
-            process = Process(name, command, folder)
-            self.devices[name] = Device(name, process, wire, ledger, len(self.nodes), points)
+        self._rates = rates
+        for name, (_, points) in rates.items():
             self.nodes += [f"ns=2;s=dso1/north/PS01/MV1/{_BAYS[name]}/_/GGIO1/AnIn{n + 1}" for n in range(points)]
         self.list = folder / "nodes.json"
         self.list.write_text(json.dumps(self.nodes))
@@ -235,11 +158,17 @@ class Field:
         self.client: Process | None = None
 
     async def start(self) -> None:
-        for device in self.devices.values():
-            await device.wire.start()
-            if device.name == "dlms":
-                device.process.command[2] = str(device.wire.port)
-            device.process.start()
+        first = 0
+        for name, (rate, points) in self._rates.items():
+            port, ledger = free_port(), self.folder / f"{name}.ledger"
+            wire = DatagramWire(port) if name == "coap" else StreamWire(port)
+            await wire.start()
+            # a meter calls the gateway, all others are called
+            own = wire.port if name == "dlms" else port
+            command: list[object] = [sys.executable, HERE / f"{name}_device.py", own, ledger, points, rate]
+            self.devices[name] = Device(name, Process(name, command, self.folder), wire, ledger, first, points)
+            self.devices[name].process.start()
+            first += points
         for device in self.devices.values():
             await device.process.ready()
         self.broker.start()
@@ -256,7 +185,6 @@ class Field:
         (self.folder / "gateway.yaml").write_text(_CONFIG.format(**ports))
         sections = ["mapping: 1", "grid: dso1", "place: north/PS01", "devices:"]
         for name, device in self.devices.items():
-            # a meter calls the gateway, all others are called
             port = device.wire.device if name == "dlms" else device.wire.port
             columns = ", ".join(f"'1/1-0:{n + 1}.7.0/2'" for n in range(device.points))
             sections.append(f"  {name}: {{{_DEVICES[name].format(port=port, columns=columns)},")
@@ -283,29 +211,24 @@ class Field:
         assert self.client is not None
         client = self.client
         await until(lambda: not client.running, what="the client notices that the gateway is gone")
-        client.end()
+        client.stop()
 
     async def leave(self) -> None:
         """The client goes as it should; what it got is in its file."""
         assert self.client is not None
         client, self.client = self.client, None
-        await asyncio.to_thread(_close, client)
+        assert client.process.stdin is not None
+        client.process.stdin.close()
+        await until(lambda: not client.running, what="the client leaves")
+        client.stop()
 
     async def stop(self) -> None:
-        if self.client is not None:
-            await self.leave()
-        await asyncio.to_thread(self.mqtt.end)
-        await asyncio.to_thread(self.gateway.end, signal.SIGTERM)
+        for each in (self.client, self.mqtt):
+            if each is not None:
+                each.stop()
+        if self.gateway.running:
+            await asyncio.to_thread(self.gateway.terminate, 20)
         self.broker.kill()
         for device in self.devices.values():
-            await asyncio.to_thread(device.process.end)
+            device.process.stop()
             await device.wire.stop()
-
-
-def _close(client: Process) -> None:
-    assert client.process is not None and client.process.stdin is not None
-    client.process.stdin.close()
-    deadline = time.monotonic() + 10
-    while client.running and time.monotonic() < deadline:
-        time.sleep(0.05)
-    client.end()

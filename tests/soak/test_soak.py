@@ -14,7 +14,6 @@ import asyncio
 import contextlib
 import importlib.util
 import os
-import signal
 import time
 from pathlib import Path
 from typing import Any
@@ -106,7 +105,7 @@ async def test_a_feeder_under_faults_tells_its_clients_what_its_devices_sent(tmp
             device.process.order(rest=True)
         await asyncio.sleep(_REST_S)
         await field.leave()
-        await asyncio.to_thread(field.mqtt.end, signal.SIGTERM)
+        await asyncio.to_thread(field.mqtt.terminate, 20)
         audit = await _audit(field, folder, faults, since, until)
         (folder / "metrics.txt").write_text(await asyncio.to_thread(field.gateway.metrics))
     finally:
@@ -118,7 +117,7 @@ async def test_a_feeder_under_faults_tells_its_clients_what_its_devices_sent(tmp
     (folder / "report.txt").write_text(text)
     print(text)
     assert not audit.report.differences, text
-    assert "Traceback" not in (folder / "gateway.log").read_text(), field.gateway.complaint()
+    assert "Traceback" not in field.gateway.errors.read_text(), field.gateway.complaint()
     allowed = _MEMORY if MINUTES >= _LONG_MINUTES else 2 * _MEMORY
     assert grown["service"][1] < allowed, text
     assert grown["history"][0] < _HISTORY_MIB, text
@@ -161,6 +160,7 @@ def _compare(
             lives[name].append(got)
     absent = audit.missing(lives, *span, drops)
     mirrored = audit.live("mqtt", read(folder / "mqtt.got", GOT), "broker")
+    audit.late(read(folder / "mqtt.late", GOT))
     for subject in subjects:
         audit.last("opcua", subject, lives[subject.name][-1])
         audit.last("mqtt", subject, mirrored[subject.name])

@@ -25,14 +25,23 @@ _Found = TypeVar("_Found")
 
 
 class Talker:
-    """One process; what it says on stdout is kept line by line, what it says on stderr goes to a file."""
+    """One process; what it says on stdout is kept line by line, what it says on stderr goes to a file.
 
-    def __init__(self, name: str, command: Iterable[object], folder: Path) -> None:
+    Args:
+        piped: the file is written by us, for a process whose own files may be forbidden to grow.
+        environment: beside our own.
+    """
+
+    def __init__(
+        self, name: str, command: Iterable[object], folder: Path, *, piped: bool = False, **environment: str
+    ) -> None:
         self.name = name
         self._command = [str(part) for part in command]
         self._folder = folder
+        self._piped = piped
+        self._environment = os.environ | {"PYTHONPATH": str(ROOT)} | environment
         self._process: subprocess.Popen[str] | None = None
-        self._reader: threading.Thread | None = None
+        self._readers: list[threading.Thread] = []
         self.lines: list[str] = []
         self.errors = folder / f"{name}.stderr"
 
@@ -54,19 +63,28 @@ class Talker:
                 self._command,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
-                stderr=errors,
+                stderr=subprocess.PIPE if self._piped else errors,
                 text=True,
                 bufsize=1,
                 cwd=self._folder,
-                env=os.environ | {"PYTHONPATH": str(ROOT)},
+                env=self._environment,
             )
-        self._reader = threading.Thread(target=self._listen, args=(self._process,), daemon=True)
-        self._reader.start()
+        work = [self._listen, self._log] if self._piped else [self._listen]
+        self._readers = [threading.Thread(target=each, args=(self._process,), daemon=True) for each in work]
+        for each in self._readers:
+            each.start()
 
     def _listen(self, process: subprocess.Popen[str]) -> None:
         assert process.stdout is not None
         for line in process.stdout:
             self.heard(line.rstrip("\n"))
+
+    def _log(self, process: subprocess.Popen[str]) -> None:
+        assert process.stderr is not None
+        with self.errors.open("a") as errors:
+            for line in process.stderr:
+                errors.write(line)
+                errors.flush()
 
     def heard(self, line: str) -> None:
         self.lines.append(line)
@@ -105,10 +123,9 @@ class Talker:
     def _farewell(self) -> None:
         process = self.process
         process.wait(10)
-        if self._reader is not None:
-            self._reader.join(10)
-        for stream in (process.stdin, process.stdout):
-            assert stream is not None
+        for each in self._readers:
+            each.join(10)
+        for stream in filter(None, (process.stdin, process.stdout, process.stderr)):
             with contextlib.suppress(BrokenPipeError):  # what it had not read any more
                 stream.close()
         self._process = None
