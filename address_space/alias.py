@@ -193,9 +193,10 @@ class AddressBook:
                 self.add_alias(f"was:{tombstone.address}", tombstone.successor)
 
     def adopt(self, other: AddressBook) -> None:
-        """Take over schemes, links, aliases and bindings of a book of the same table; tombstones stay."""
+        """Take over schemes, links, aliases, bindings and tombstones of a book of the same table; own ones stay."""
         self._schemes, self._scheme_of_link = other._schemes, other._scheme_of_link
         self._aliases, self._aliases_of, self._bindings = other._aliases, other._aliases_of, other._bindings
+        self._tombstones |= other._tombstones
         for tombstone in self._tombstones.values():
             if tombstone.successor:
                 with contextlib.suppress(AliasError):  # the mapping says itself who is the successor

@@ -208,9 +208,10 @@ class PointTable:
     def without_retired(self, batch: Batch) -> Batch:
         """A batch without the samples of retired points."""
         there = self.is_point(batch.rows)
-        texts = [sample for sample in batch.texts if self.is_point(np.array([sample.row], np.int32))[0]]
-        if there.all() and len(texts) == len(batch.texts):
+        told = self.is_point(np.array([sample.row for sample in batch.texts], np.int32))
+        if there.all() and told.all():
             return batch
+        texts = [sample for sample, point in zip(batch.texts, told.tolist(), strict=True) if point]
         columns = (batch.rows[there], batch.values[there], batch.quality[there], batch.source_time[there])
         return Batch(*columns, batch.late, texts)
 

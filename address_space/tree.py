@@ -246,7 +246,7 @@ class AddressTree:
     def find_many(self, addresses: Sequence[str]) -> npt.NDArray[np.int32]:
         """Nodes of many addresses, int32, `NO_NODE` (-1) where there is none; several times faster than one by one."""
         found = np.full(len(addresses), NO_NODE, np.int32)
-        if not len(addresses) or not len(self):
+        if not len(addresses) or not len(self._order):
             return found
         keys = np.fromiter((hash(text) & _HASH_MASK for text in addresses), np.uint32, len(addresses))
         at = np.minimum(np.searchsorted(self._sorted_hash, keys), len(self._order) - 1)

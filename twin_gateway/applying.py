@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import logging
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -71,6 +71,7 @@ class _Plan:
         removed: addresses that go.
         changed: points that are something else at the same address.
         remade: devices whose association is made anew.
+        stopped: names of links that do not work until that is done.
     """
 
     difference: Difference
@@ -80,6 +81,7 @@ class _Plan:
     removed: list[str] = field(default_factory=list)
     changed: list[Point] = field(default_factory=list)
     remade: list[MappedDevice] = field(default_factory=list)
+    stopped: set[str] = field(default_factory=set)
 
     @property
     def new_devices(self) -> list[MappedDevice]:
@@ -112,6 +114,13 @@ def _plan(old: Mapping, new: Mapping) -> _Plan:
         if device.reconnects and device.new is not None:
             plan.remade.append(device.new)
     return plan
+
+
+def _try_drivers(devices: Iterable[MappedDevice]) -> None:
+    """Make a driver for each; what stands against it is raised. Loads stacks of protocols that are used first now."""
+    for device in devices:
+        bound = [point.bound(row) for row, point in enumerate(filter(gives_value, device.points))]
+        create_driver(device.spec, device.name, device.config, bound)
 
 
 def _same_kind(one: Point, other: Point) -> bool:
@@ -158,9 +167,7 @@ class Applier:
         nodes = table.node[self._rows([*plan.removed, *self._left_over(plan)])]
         try:
             await asyncio.to_thread(tree.trial, nodes, [point.address for point in plan.added])
-            for device in (*plan.new_devices, *plan.remade):
-                bound = [point.bound(row) for row, point in enumerate(filter(gives_value, device.points))]
-                create_driver(device.spec, device.name, device.config, bound)
+            await asyncio.to_thread(_try_drivers, (*plan.new_devices, *plan.remade))
             return await asyncio.to_thread(gateway.make_book, new)
         except (AddressError, AliasError) as error:
             raise ApplyError(f"{error}") from error
@@ -203,27 +210,26 @@ class Applier:
 
     async def _carry_out(self, plan: _Plan, new: Mapping, book: AddressBook) -> Applied:
         links = {link.name: link for link in self._of.plant.links}
-        stopped = [*plan.gone_devices, *(device.name for device in plan.remade)]
-        for name in stopped:
-            await self.stop_link(name)
+        plan.stopped.update(plan.gone_devices, (device.name for device in plan.remade))
+        await asyncio.gather(*map(self.stop_link, plan.stopped))
         drops, takes = _driver_changes(plan)
         rows = {point.address: self._of.table.find(point.address) for points in drops.values() for point in points}
         going = set(plan.removed)
         for name, points in drops.items():
             bound = [point.bound(rows[point.address]) for point in points if point.address in going]
             links[name].sheds |= bool(bound)
-            if name not in stopped:
-                await self._update(plan, links[name], PointChange(removed=bound))
+            await self._update(plan, links[name], PointChange(removed=bound))
         try:
             made = self._commit(plan, new, book, links)
         except Exception:
-            for name in stopped:
+            for name in plan.stopped:
                 self.start_link(links[name])
             raise
         fresh = {link.name for link in made}
         for name, points in takes.items():
-            if name not in stopped and name not in fresh:
+            if name not in plan.stopped and name not in fresh:
                 await self._update(plan, links[name], self._still(drops.get(name, ()), points, rows, going))
+        await self._renew_whole(plan, links)
         for device in plan.remade:
             link = links[device.name]
             link.driver = create_driver(device.spec, device.name, device.config, self._bound(device))
@@ -231,7 +237,6 @@ class Applier:
             self.start_link(link)
         for link in made:
             self.start_link(link)
-        await self._renew_whole(plan, links)
         await self._renew_rules(set(plan.before) | set(plan.after))
         return self._told(plan)
 
@@ -250,13 +255,14 @@ class Applier:
 
     async def _update(self, plan: _Plan, link: LinkSupervisor, change: PointChange) -> None:
         """Tell a running driver; one that cannot do it is made anew, which is as good but interrupts its link."""
-        if not change.added and not change.removed:
+        if link.name in plan.stopped or not (change.added or change.removed):
             return
         try:
             await link.driver.update(change)
         except Exception:
             log.exception("link %s: its points cannot be changed while it works; it reconnects", link.name)
             await self.stop_link(link.name)
+            plan.stopped.add(link.name)
             plan.remade += [each.new for each in plan.difference.devices if each.name == link.name and each.new]
 
     def _commit(
@@ -269,8 +275,8 @@ class Applier:
         table.retire(self._rows([*plan.removed, *gone]), now=now)
         table.add(plan.added)
         places = [links[name].address for name in plan.gone_devices]
+        gateway.system.remove_links(plan.gone_devices)
         for name in plan.gone_devices:
-            gateway.system.remove_link(name)
             for function in gateway.twin.functions:
                 if isinstance(function, Supervision):
                     function.outages.release(links[name].address)
@@ -284,6 +290,8 @@ class Applier:
         gateway.book.adopt(book)
         moved = {each.moved_from: each.address for each in plan.difference.points() if each.moved_from}
         for address in gone:
+            if address in new.retired:
+                continue  # its tombstone says more
             with contextlib.suppress(AliasError):  # the mapping says itself who is the successor
                 gateway.book.retire(Tombstone(address, now, "removed from the mapping", moved.get(address, "")))
         for point in plan.added:
@@ -350,7 +358,7 @@ class Applier:
     async def _renew_whole(self, plan: _Plan, links: dict[str, LinkSupervisor]) -> None:
         """Ask devices for whole models that are wanted now, and give up those that are not any more."""
         whole, table = self._of.whole_models, self._of.table
-        waits = False
+        waits, shed = False, list[BoundPoint]()
         for change in plan.difference.devices:
             if change.new is None:
                 whole.forget(change.name)
@@ -365,12 +373,14 @@ class Applier:
             ]
             if gone:
                 link.sheds = True
-                await link.driver.update(PointChange(removed=gone))
-                table.retire(np.array([point.row for point in gone], np.int32))
-                self._of.desk.remove(point.address for point in gone)
-                self._of.alarms.end({point.address for point in gone}, "It is removed from the mapping")
+                await self._update(plan, link, PointChange(removed=gone))
+                shed += gone
             if wanted:
                 waits |= whole.watch(change.new, link)
+        if shed:
+            table.retire(np.array([point.row for point in shed], np.int32))
+            self._of.desk.remove(point.address for point in shed)
+            self._of.alarms.end({point.address for point in shed}, "It is removed from the mapping")
         if waits:
             self._of.watch_whole_models()
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import cache
 
 from address_space.address import parse
 from address_space.catalogue import classify
-from address_space.point import Point, PointProfile
+from address_space.point import PointProfile
 from address_space.table import PointTable
 from twin_gateway.drivers.contract import RedundantDriver
 from twin_gateway.drivers.link import LinkState, LinkSupervisor
@@ -22,9 +23,23 @@ COUNTERS: Mapping[str, Sequence[str]] = {
 _FAILURES = ("errors", "faults", "losses")
 
 
-def new_points(table: PointTable, addresses: Iterable[str]) -> range:
-    """Put data objects into the table; their rows in the same order."""
-    return table.add([Point(text, PointProfile.of(classify(parse(text)))) for text in addresses])
+def new_points(table: PointTable, places: Iterable[tuple[str, Sequence[str]]]) -> range:
+    """Put data objects of places (`LCCH1/RxCnt`) into the table; their rows in the same order.
+
+    What each is follows from its name alone, so one of very many places costs little more than its entries in the tree.
+    """
+    addresses: list[str] = []
+    profiles: list[int] = []
+    for place, names in places:
+        addresses += [f"{place}/{name}" for name in names]
+        profiles += [table.profile_number(_profile(name)) for name in names]
+    none = [0] * len(addresses)
+    return table.add_columns(addresses, profiles, none, none)
+
+
+@cache
+def _profile(name: str) -> PointProfile:
+    return PointProfile.of(classify(parse(f"g/_/_/_/_/_/{name}")))
 
 
 class LinkPoints:
@@ -35,6 +50,7 @@ class LinkPoints:
         counters: what its protocol counts: data object of `twLINK1` -> counters that add up to it.
 
     Attributes:
+        place: address of the link.
         size: how many there are; the last one is a text.
     """
 
@@ -42,7 +58,8 @@ class LinkPoints:
         self._link = link
         self._counted = tuple({**COUNTERS, **counters}.items())
         self._redundant = isinstance(link.driver, RedundantDriver) and link.driver.redundant
-        self.size = len(self.addresses())
+        self.place = link.address
+        self.size = len(self.names())
         self._told: list[float] = [math.nan] * (self.size - 1)
         self._told_error: str | None = None
 
@@ -51,14 +68,13 @@ class LinkPoints:
         """Name of the link."""
         return self._link.name
 
-    def addresses(self) -> list[str]:
-        """Of the points, in the order of their rows."""
+    def names(self) -> list[str]:
+        """Of the points below the link's place, in the order of their rows."""
         channel = ["ChLiv", "FerCh", "RxCnt"]
         if self._redundant:
             channel += ["RedChLiv", "RedFerCh"]
         counted = [*(name for name, _ in self._counted), "Flap", "LastErr"]
-        functions = (("LCCH1", channel), ("twLINK1", counted))
-        return [f"{self._link.address}/{function}/{name}" for function, names in functions for name in names]
+        return [*(f"LCCH1/{name}" for name in channel), *(f"twLINK1/{name}" for name in counted)]
 
     def changed(self, first: int) -> Iterator[tuple[int, float]]:
         """(row, value) of what is otherwise than the last time, where `first` is the row of the first point."""

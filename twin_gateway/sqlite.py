@@ -195,4 +195,15 @@ class Database:
     async def _on_thread(self, work: Callable[[], ResultT]) -> ResultT:
         if self._executor is None:
             raise sqlite3.ProgrammingError(f"{self._path.name} is closed")
-        return await asyncio.get_running_loop().run_in_executor(self._executor, work)
+        return await asyncio.get_running_loop().run_in_executor(self._executor, _without_cursor, work)
+
+
+def _without_cursor(work: Callable[[], ResultT]) -> ResultT:
+    """Do work; its cursor ends with it.
+
+    Freed on the event loop, a cursor would reset the cached statement that the next work is about to run.
+    """
+    result = work()
+    if isinstance(result, sqlite3.Cursor):
+        result.close()
+    return result

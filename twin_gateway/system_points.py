@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 
@@ -49,10 +49,10 @@ class SystemPoints:
         self._table = table
         self._counters = counters
         names = sorted(counters())
-        self._gateway_rows = dict(
-            zip(names, new_points(table, [f"{place}/_/_/_/twGWAY1/{name}" for name in names]), strict=True)
+        *counted, self._synchronised = new_points(
+            table, [(f"{place}/_/_/_", [*(f"twGWAY1/{name}" for name in names), "LTMS1/TmSyn"])]
         )
-        (self._synchronised,) = new_points(table, [f"{place}/_/_/_/LTMS1/TmSyn"])
+        self._gateway_rows = dict(zip(names, counted, strict=True))
         self._links: list[tuple[LinkPoints, int]] = []
         for part in PARTS:  # conditions have a source that can be browsed
             table.tree.add_container(part_place(place, part))
@@ -60,17 +60,17 @@ class SystemPoints:
     def add_links(self, links: Iterable[tuple[LinkSupervisor, Mapping[str, Sequence[str]]]]) -> None:
         """Add the points of links, all at once; with each its counters as of `LinkPoints`."""
         made = [LinkPoints(link, counters) for link, counters in links]
-        first = new_points(self._table, [address for points in made for address in points.addresses()]).start
+        first = new_points(self._table, [(points.place, points.names()) for points in made]).start
         for points in made:
-            self._links.append((points, first))
+            self._links = [*self._links, (points, first)]
             first += points.size
 
-    def remove_link(self, name: str) -> None:
-        """Retire the points of a link."""
-        for each in [each for each in self._links if each[0].link_name == name]:
-            self._links.remove(each)
-            points, first = each
-            self._table.retire(np.arange(first, first + points.size, dtype=np.int32))
+    def remove_links(self, names: Container[str]) -> None:
+        """Retire the points of links, all at once."""
+        gone = [(points, first) for points, first in self._links if points.link_name in names]
+        self._links = [(points, first) for points, first in self._links if points.link_name not in names]
+        rows = [row for points, first in gone for row in range(first, first + points.size)]
+        self._table.retire(np.array(rows, np.int32))
 
     def refresh(self) -> Iterator[None]:
         """Bring all points up to date, in parts; unchanged values cost nothing downstream."""
@@ -79,7 +79,7 @@ class SystemPoints:
         values = [float(counters[name]) for name in self._gateway_rows]
         values.append(2.0 if clock_is_synchronised() else 0.0)
         texts: list[TextSample] = []
-        for points, first in list(self._links):
+        for points, first in self._links:  # it is another list when links are removed or added meanwhile
             for row, value in points.changed(first):
                 rows.append(row)
                 values.append(value)
@@ -94,7 +94,9 @@ class SystemPoints:
 
     def _write(self, rows: list[int], values: list[float], texts: list[TextSample]) -> None:
         # These are the gateway's own observations: its clock is the device's clock.
-        self._table.ingest(Batch.of(rows, values, 0, clock.now(), texts=texts))
+        batch = Batch.of(rows, values, 0, clock.now(), texts=texts)
+        # Links may have been removed since the first part was gathered.
+        self._table.ingest(self._table.without_retired(batch) if self._table.retired else batch)
 
 
 class _TimeX(ctypes.Structure):

@@ -87,7 +87,10 @@ def flood(server: StrainedServer, stage: int, count: int, rng: random.Random) ->
 def settled(server: StrainedServer, seconds: float = 15.0) -> dict[str, Any]:
     """What the server is like when all connections but the good client's are gone."""
     end = time.monotonic() + seconds
-    while (state := server.ask())["sessions"] + state["subscriptions"] > 1 and time.monotonic() < end:
+    while time.monotonic() < end:
+        state = server.ask()
+        if (state["connections"], state["sessions"], state["subscriptions"]) == (1, 1, 0):
+            break
         time.sleep(0.1)
     return state
 

@@ -130,3 +130,19 @@ def test_a_full_disk_is_no_damage_and_takes_nothing_of_a_transaction(tmp_path: P
     with pytest.raises(sqlite3.OperationalError, match="full"):
         damaged_aside(path, full.value)
     assert path.exists()
+
+
+async def test_no_cursor_outlives_its_work_as_freed_elsewhere_it_would_meet_the_same_statement_at_work(
+    tmp_path: Path,
+) -> None:
+    database = Database(tmp_path / "items.sqlite", SCHEMA)
+    await database.open()
+    insert, rows = "INSERT INTO item VALUES (?)", [("a",), ("b",)]
+    cursors = (
+        await database.transaction(lambda connection: connection.executemany(insert, rows)),
+        await database.run(lambda connection: connection.execute("SELECT text FROM item")),
+    )
+    for cursor in cursors:
+        with pytest.raises(sqlite3.ProgrammingError, match="closed cursor"):
+            cursor.fetchone()
+    await database.close()
