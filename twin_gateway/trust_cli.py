@@ -144,7 +144,7 @@ def renew(
     """Make a new certificate for the gateway itself; it counts from the next start, the former one is kept."""
     from address_space.opcua import security
     from twin_gateway.config import ConfigError, load_config
-    from twin_gateway.gateway import server_settings
+    from twin_gateway.gateway_parts import server_settings
 
     try:
         settings = server_settings(load_config(config))
