@@ -10,10 +10,11 @@ import pytest
 from address_space import units
 from address_space.address import AddressError
 from address_space.catalogue import ValueType, VariableKind
+from address_space.editing import SEMANTICS_CHANGED
 from address_space.edits import EditKind
 from address_space.point import Batch, Point, PointProfile, TextSample
 from address_space.quality import Quality, StatusCode
-from address_space.table import SEMANTICS_CHANGED, PointTable
+from address_space.table import PointTable
 
 PLACE = "dso1/north/PS01/MV1/F05/_"
 VOLT = PointProfile("MV", ValueType.DOUBLE, VariableKind.ANALOG, unit=units.unit("V"))

@@ -1,0 +1,244 @@
+"""Points as rows of numpy columns: how they are added, what each is, and its newest value, quality and times."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from address_space import clock
+from address_space.catalogue import ValueType
+from address_space.ingest import Scaling, values_of
+from address_space.point import Point, PointProfile, Raw, Rows, Sample, Ticks, Words
+from address_space.quality import Quality, TimeFlag
+from address_space.tree import NO_NODE, AddressTree
+
+_TEXT_SOURCE = 1 << 63
+
+
+@dataclass(slots=True)
+class TableCounters:
+    """What the table has done with samples since the start."""
+
+    samples: int = 0
+    changes: int = 0
+    in_deadband: int = 0
+    late: int = 0
+    time_replaced: int = 0
+    not_a_number: int = 0
+
+
+class PointColumns:
+    """The columns of a point table, which see.
+
+    Columns (one entry a row): `raw` value bits uint64 (little-endian, the value in the low bytes, see `ValueType`),
+    `status`, `source_time`, `received`, `quality`, `value_type`, `profile` number, `link` number, `source`.
+    """
+
+    def __init__(self) -> None:
+        self.tree = AddressTree()
+        self.counters = TableCounters()
+        self.raw: Raw = np.empty(0, np.uint64)
+        self.status: Words = np.empty(0, np.uint32)
+        self.source_time: Ticks = np.empty(0, np.int64)
+        self.received: Ticks = np.empty(0, np.int64)
+        self.quality: Words = np.empty(0, np.uint32)
+        self.value_type: npt.NDArray[np.uint8] = np.empty(0, np.uint8)
+        self.node: Rows = np.empty(0, np.int32)
+        self._profile: npt.NDArray[np.uint32] = np.empty(0, np.uint32)
+        self._link: npt.NDArray[np.uint16] = np.empty(0, np.uint16)
+        self._source: Raw = np.empty(0, np.uint64)
+        self._profiles: list[PointProfile] = []
+        self._profile_ids: dict[PointProfile, int] = {}
+        self._scaling = Scaling([])
+        self._links: list[str] = [""]
+        self._link_ids: dict[str, int] = {"": 0}
+        self._link_rows: dict[int, Rows] = {}
+        self._source_texts: list[str] = []
+        self._source_text_ids: dict[str, int] = {}
+        self._texts: dict[int, str] = {}
+        self._display_names: dict[int, str] = {}
+        self._translations: dict[int, tuple[tuple[str, str], ...]] = {}
+
+    def __len__(self) -> int:
+        return len(self.raw)
+
+    # ---- building -------------------------------------------------------------------------------------------------
+
+    def add(self, points: Iterable[Point]) -> range:
+        """Add points; returns their rows, in order.
+
+        Raises:
+            AddressError: when an address is malformed or taken; nothing is added then.
+        """
+        points = list(points)
+        start = len(self)
+        rows = self.add_columns(
+            (point.address for point in points),
+            [self.profile_number(point.profile) for point in points],
+            [self.link_number(point.link) for point in points],
+            [self.source_number(point.source) for point in points],
+        )
+        for row, point in enumerate(points, start):
+            self._name(row, point)
+        return rows
+
+    def add_columns(
+        self, addresses: Iterable[str], profiles: Sequence[int], links: Sequence[int], sources: Sequence[int]
+    ) -> range:
+        """The fast way in for very many points: numbers as of `profile_number`, `link_number`, `source_number`.
+
+        Raises:
+            AddressError: when an address is malformed or taken; nothing is added then.
+        """
+        start, count = len(self), len(profiles)
+        added = self.tree.add(addresses, start)
+        if added != count:
+            raise ValueError(f"{added} addresses but {count} profiles")
+        profile = np.asarray(profiles, np.uint32)
+        types = np.array([int(entry.value_type) for entry in self._profiles], np.uint8)
+        now = clock.now()
+        self.value_type = np.concatenate([self.value_type, types[profile] if count else np.empty(0, np.uint8)])
+        self._profile = np.concatenate([self._profile, profile])
+        self._link = np.concatenate([self._link, np.asarray(links, np.uint16)])
+        self._source = np.concatenate([self._source, np.asarray(sources, np.uint64)])
+        self.raw = np.concatenate([self.raw, np.zeros(count, np.uint64)])
+        self.status = np.concatenate([self.status, np.full(count, 0x8032_0000, np.uint32)])
+        self.source_time = np.concatenate([self.source_time, np.full(count, now, np.int64)])
+        self.received = np.concatenate([self.received, np.full(count, now, np.int64)])
+        waiting = np.uint32(Quality.NOT_INITIALISED | TimeFlag.RECEIVED)
+        self.quality = np.concatenate([self.quality, np.full(count, waiting, np.uint32)])
+        tree_rows = self.tree.row
+        nodes = np.nonzero(tree_rows >= start)[0]
+        node = np.empty(count, np.int32)
+        node[tree_rows[nodes] - start] = nodes
+        self.node = np.concatenate([self.node, node])
+        self._link_rows.clear()
+        return range(start, start + count)
+
+    def profile_number(self, profile: PointProfile) -> int:
+        """Number of an interned profile."""
+        number = self._profile_ids.get(profile)
+        if number is None:
+            number = self._profile_ids[profile] = len(self._profiles)
+            self._profiles.append(profile)
+            self._scaling = Scaling(self._profiles)
+        return number
+
+    def link_number(self, name: str) -> int:
+        """Number of a link name, from 0 (the service itself, empty name); at most 65 535 links."""
+        number = self._link_ids.get(name)
+        if number is None:
+            number = self._link_ids[name] = len(self._links)
+            if number > 0xFFFF:
+                raise ValueError("more than 65 535 links in one table")
+            self._links.append(name)
+        return number
+
+    def source_number(self, source: int | str) -> int:
+        """A binding inside its link as one number; texts are interned."""
+        if isinstance(source, int):
+            if not 0 <= source < _TEXT_SOURCE:
+                raise ValueError(f"a source number has 63 bits, not {source}")
+            return source
+        number = self._source_text_ids.get(source)
+        if number is None:
+            number = self._source_text_ids[source] = len(self._source_texts)
+            self._source_texts.append(source)
+        return _TEXT_SOURCE | number
+
+    def _name(self, row: int, point: Point) -> None:
+        if point.display_name:
+            self._display_names[row] = point.display_name
+        if point.display_names:
+            self._translations[row] = point.display_names
+
+    # ---- reading --------------------------------------------------------------------------------------------------
+
+    def find(self, address: str) -> int:
+        """Row of an address; -1 when it is no point."""
+        node = self.tree.find(address)
+        return int(self.tree.row[node]) if node != NO_NODE else NO_NODE
+
+    def is_point(self, rows: Rows) -> npt.NDArray[np.bool_]:
+        """Which rows are points and not retired."""
+        return np.asarray(self.tree.row[self.node[rows]] == rows)
+
+    def address(self, row: int) -> str:
+        """Canonical address of a row."""
+        return self.tree.address(int(self.node[row]))
+
+    def profile(self, row: int) -> PointProfile:
+        """Profile of a row."""
+        return self._profiles[int(self._profile[row])]
+
+    def fingerprint(self) -> str:
+        """Identity of what the points are, 16 hexadecimal digits: addresses, profiles, bindings and display names.
+
+        The values do not count. A million points take about 30 ms.
+        """
+        tree = self.tree
+        digest = hashlib.blake2b(digest_size=8)
+        for texts in (tree.name_ids, self._links, self._source_texts, map(repr, self._profiles)):
+            digest.update("\n".join(texts).encode() + b"\0")
+        for column in (tree.parent, tree.name_id, tree.level, tree.row, self._profile, self._link, self._source):
+            digest.update(np.ascontiguousarray(column).data)
+        digest.update(repr((sorted(self._display_names.items()), sorted(self._translations.items()))).encode())
+        return digest.hexdigest()
+
+    def display_name(self, row: int) -> str:
+        """Display name from the mapping; empty when there is none."""
+        return self._display_names.get(row, "")
+
+    def display_names(self, row: int) -> tuple[tuple[str, str], ...]:
+        """(LocaleId, name) of a row in further languages."""
+        return self._translations.get(row, ())
+
+    def binding(self, row: int) -> tuple[str, int | str]:
+        """(link name, source) of a row; the link is empty for points of the service itself."""
+        source = int(self._source[row])
+        where: int | str = self._source_texts[source & ~_TEXT_SOURCE] if source & _TEXT_SOURCE else source
+        return self._links[self._link[row]], where
+
+    def rows_bound_to(self, link: str, source: int | str) -> list[int]:
+        """Rows with a binding (more than one where the mapping shares a protocol point)."""
+        rows = self.rows_of_link(link)
+        if isinstance(source, str) and source not in self._source_text_ids:
+            return []
+        return [int(row) for row in rows[self._source[rows] == np.uint64(self.source_number(source))]]
+
+    def rows_of_link(self, link: str) -> Rows:
+        """All rows of a link, int32."""
+        number = self._link_ids.get(link)
+        if number is None:
+            return np.empty(0, np.int32)
+        rows = self._link_rows.get(number)
+        if rows is None:
+            rows = self._link_rows[number] = np.nonzero(self._link == number)[0].astype(np.int32)
+        return rows
+
+    @property
+    def links(self) -> tuple[str, ...]:
+        """Names of all links, without the service's own empty name."""
+        return tuple(self._links[1:])
+
+    def value(self, row: int) -> bool | int | float | str | None:
+        """Value of a row; None before the first sample."""
+        if self.quality[row] & Quality.NOT_INITIALISED:
+            return None
+        if self.value_type[row] == ValueType.STRING:
+            return self._texts.get(row, "")
+        return values_of(self.raw[row : row + 1], ValueType(int(self.value_type[row])))[0]
+
+    def sample(self, row: int) -> Sample:
+        """Value, status, times and quality of a row."""
+        return Sample(
+            self.value(row),
+            int(self.status[row]),
+            int(self.source_time[row]),
+            int(self.received[row]),
+            int(self.quality[row]),
+        )
