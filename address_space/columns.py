@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 from address_space import clock
+from address_space import fingerprint as hashes
 from address_space.catalogue import ValueType
 from address_space.ingest import Scaling, values_of
 from address_space.point import Point, PointProfile, Raw, Rows, Sample, Ticks, Words
@@ -178,16 +178,39 @@ class PointColumns:
     def fingerprint(self) -> str:
         """Identity of what the points are, 16 hexadecimal digits: addresses, profiles, bindings and display names.
 
-        The values do not count. A million points take about 30 ms.
+        Neither the values nor the order of the rows count. A million points take about 0.1 s.
         """
+        return self.fingerprint_later()()
+
+    def fingerprint_later(self) -> Callable[[], str]:
+        """The fingerprint of now, to be computed in a thread while the table goes on."""
         tree = self.tree
-        digest = hashlib.blake2b(digest_size=8)
-        for texts in (tree.name_ids, self._links, self._source_texts, map(repr, self._profiles)):
-            digest.update("\n".join(texts).encode() + b"\0")
-        for column in (tree.parent, tree.name_id, tree.level, tree.row, self._profile, self._link, self._source):
-            digest.update(np.ascontiguousarray(column).data)
-        digest.update(repr((sorted(self._display_names.items()), sorted(self._translations.items()))).encode())
-        return digest.hexdigest()
+        node, gone, names = self.node, tree.gone, list(tree.name_ids)
+        rows = np.nonzero(tree.row[node] == np.arange(len(node)))[0]
+        places = (tree.parent, tree.level, tree.name_id)
+        columns = (self._profile[rows], self._link[rows], self._source[rows])
+        profiles, links, sources = list(self._profiles), list(self._links), list(self._source_texts)
+        named, translated = dict(self._display_names), dict(self._translations)
+
+        def compute() -> str:
+            parent, level, name = places
+            nodes = hashes.of_nodes(parent, level, hashes.of_texts(names)[name])
+            profile, link, source = columns
+            text = source >= np.uint64(_TEXT_SOURCE)
+            source[text] = hashes.of_texts(sources)[source[text] & np.uint64(_TEXT_SOURCE - 1)]
+            display = hashes.of_rows(named, len(node))[rows]
+            further = hashes.of_rows({row: repr(names) for row, names in translated.items()}, len(node))[rows]
+            points = (
+                nodes[node[rows]],
+                hashes.of_texts(map(repr, profiles))[profile],
+                hashes.of_texts(links)[link],
+                source,
+                display,
+                further,
+            )
+            return hashes.together(nodes[~gone], hashes.mixed(*points))
+
+        return compute
 
     def display_name(self, row: int) -> str:
         """Display name from the mapping; empty when there is none."""

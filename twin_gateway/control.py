@@ -11,8 +11,11 @@ import contextlib
 import json
 import logging
 import os
+import pwd
 import socket
+import struct
 from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
@@ -23,14 +26,30 @@ _REQUEST_OCTETS = 65_536
 _REQUEST_S = 5.0
 _CONNECTIONS = 8
 _ANSWER_S = 120.0
+_PEER = struct.Struct("iII")
+"""Linux' `struct ucred`."""
 
 Answer = Any
 """Whatever JSON can carry."""
 Handler = Callable[[Mapping[str, Any]], Awaitable[Answer]]
+_ASKING: ContextVar[str] = ContextVar("user of the asking process", default="")
 
 
 class ControlError(Exception):
     """A request is refused or the gateway cannot be reached; the message is a sentence for people."""
+
+
+def asking_user() -> str:
+    """Inside a handler: who asks, as the kernel knows it; our own user where it cannot say."""
+    return _ASKING.get() or user_name(os.getuid())
+
+
+def user_name(number: int) -> str:
+    """The name of a user of this machine; its number when it has none."""
+    try:
+        return pwd.getpwuid(number).pw_name
+    except KeyError:
+        return str(number)
 
 
 class ControlServer:
@@ -80,6 +99,7 @@ class ControlServer:
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._open += 1
+        _ASKING.set(_peer(writer))
         try:
             busy = self._open > _CONNECTIONS
             answer = {"error": "too many requests at once"} if busy else await self._answer(reader)
@@ -109,6 +129,16 @@ class ControlServer:
         except Exception as error:  # one request must not end the others, nor leave the asking side without answer
             log.exception("control: %s failed", asked["do"])
             return {"error": f"the gateway failed to answer: {type(error).__name__}: {error}"}
+
+
+def _peer(writer: asyncio.StreamWriter) -> str:
+    """The user of the process at the other end; empty where the system does not tell."""
+    try:
+        told = writer.get_extra_info("socket").getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _PEER.size)
+    except (AttributeError, OSError):
+        return ""
+    _process, user, _group = _PEER.unpack(told)
+    return user_name(user)
 
 
 def ask(folder: Path, what: str, **more: Any) -> Answer:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import logging
 import os
-import pwd
 import shutil
 import subprocess
 from collections.abc import Iterator, Sequence
@@ -20,7 +19,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any, Final
 
-from twin_gateway.control import ControlError, Handler
+from twin_gateway.control import ControlError, Handler, user_name
 from twin_gateway.mapping.check import check
 from twin_gateway.mapping.former import FORMER_DAYS
 from twin_gateway.mapping.life import forget_former
@@ -134,7 +133,7 @@ class RevisionStore:
             revision = Revision(
                 name,
                 at.astimezone(UTC).isoformat(timespec="seconds"),
-                user or _own_name(),
+                user or user_name(os.getuid()),
                 reason,
                 git,
                 len(mapping.devices),
@@ -328,13 +327,6 @@ def _sync(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-def _own_name() -> str:
-    try:
-        return pwd.getpwuid(os.getuid()).pw_name
-    except KeyError:
-        return str(os.getuid())
 
 
 def _git_revision(files: Sequence[Path]) -> str:

@@ -381,7 +381,7 @@ _READERS: Mapping[str, Reader] = {
     "steps": _steps,
     "Bindings": _bindings,
     "NodeVersion": lambda space, _: Parts(b"\x0c" + encode_text(str(space.version))),
-    "MappingRevision": lambda space, _: Parts(b"\x0c" + encode_text(space.mapping_revision)),
+    "MappingRevision": lambda space, _: Parts(b"\x0c" + encode_text(space.revision_of_mapping() or space.fingerprint)),
     "LNClass": _ln_class,
     "LastCommand": _last_command,
     "Manufacturer": _nameplate(("LPHD", "PhyNam/vendor"), ("LLN0", "NamPlt/vendor"), localized=True),

@@ -1,4 +1,4 @@
-"""Changes of the model: NodeVersion, MappingRevision and alias categories follow the table, and clients are told."""
+"""Changes of the model: NodeVersion, NamespaceVersion and alias categories follow the table, and clients are told."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ MOST_CHANGES = 100
 """Changes told one by one; more are told as one of the grid object."""
 _NODE_ADDED, _NODE_DELETED, _REFERENCE_ADDED, _REFERENCE_DELETED = 1, 2, 4, 8
 _LOOK_SECONDS = 1.0
-_BIG_TABLE = 200_000
-"""Points from which on the fingerprint is made in a thread: it takes about 30 ms for a million."""
+_BIG_TABLE = 20_000
+"""Points from which on the fingerprint is made in a thread."""
 
 
 class ModelWatch:
@@ -50,8 +50,8 @@ class ModelWatch:
         server = self._server
         self._edits.skip()
         self._seen, self._nodes = self._size(), len(server.table.tree)
-        server.space.mapping_revision = server.table.fingerprint()
-        namespaces.set_version(server.aspace, server.space.mapping_revision)
+        server.space.fingerprint = server.table.fingerprint()
+        namespaces.set_version(server.aspace, server.space.fingerprint)
         self._aliases.refresh()
 
     def close(self) -> None:
@@ -77,12 +77,12 @@ class ModelWatch:
         server = self._server
         self._seen = self._size()
         table = server.table
-        revision = await asyncio.to_thread(table.fingerprint) if len(table) > _BIG_TABLE else table.fingerprint()
+        found = await asyncio.to_thread(table.fingerprint_later()) if len(table) > _BIG_TABLE else table.fingerprint()
         self._aliases.refresh()
-        if revision == server.space.mapping_revision:
+        if found == server.space.fingerprint and not self._edits.pending:
             return False
-        server.space.mapping_revision = revision
-        namespaces.set_version(server.aspace, revision)
+        server.space.fingerprint = found
+        namespaces.set_version(server.aspace, found)
         before, self._nodes = self._nodes, len(table.tree)
         lost = self._edits.lost
         edits = self._edits.take()

@@ -152,6 +152,8 @@ class InternalServer(StockInternalServer):
         self._replace_services()
         if ports.control_model is not None:
             self.space.control_model = ports.control_model
+        if ports.mapping_revision is not None:
+            self.space.revision_of_mapping = ports.mapping_revision
         self.space.bindings_of = book.bindings
         self.space.protocol_of = lambda name: book.scheme_of_link(unescape(name))
         self.model_watch = ModelWatch(self)

@@ -94,6 +94,8 @@ class Ports:
     providers: Sequence[MethodProvider] = ()
     control_model: Callable[[str], int | None] | None = None
     """ctlModel of a data object by its address, where it is known."""
+    mapping_revision: Callable[[], str] | None = None
+    """Revision of the mapping files that the points come from; empty where there is none."""
 
 
 @dataclass(frozen=True, slots=True)

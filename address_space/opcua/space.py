@@ -105,8 +105,10 @@ class GridSpace:
         self.devices = Devices(table)
         self.version: int = 1
         """Counts what has been added to or removed from the grid: NodeVersion."""
-        self.mapping_revision: str = ""
-        """Identity of the mapping that the points come from; empty when nobody has told."""
+        self.fingerprint: str = ""
+        """Identity of what the points are; empty before the start."""
+        self.revision_of_mapping: Callable[[], str] = lambda: ""
+        """Revision of the mapping files that the points come from; empty when nobody knows."""
         self.control_model: Callable[[str], int | None] = lambda _: None
         """ctlModel of a data object by its address; None where it is not known."""
         self.bindings_of: Callable[[str], Sequence[Binding]] = lambda _: ()
