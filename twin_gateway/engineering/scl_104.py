@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from typing import Final
 
 from twin_gateway.drivers.iec104.types import TYPES
+from twin_gateway.drivers.iec61850.scl_xml import Element
 from twin_gateway.engineering.scl_file import SclFile
 from twin_gateway.engineering.scl_parts import Ied, ln_name
-from twin_gateway.engineering.scl_xml import Element
 
 _PRIVATE: Final = "IEC_60870_5_104"
 _SHORT: Final = re.compile(r"\s*([A-Za-z]+)\s*=\s*([^\s;,]+)\s*[;,]?")
@@ -36,7 +36,7 @@ class Address104:
         common_address, ioa: of the information object.
         type: name of its type, `M_SP_TB_1`.
         inverted, scale, offset: how the value is sent.
-        line: of the DAI.
+        at: the DAI.
     """
 
     inst: str
@@ -48,7 +48,7 @@ class Address104:
     inverted: bool
     scale: float
     offset: float
-    line: int
+    at: Element
 
     @property
     def command(self) -> bool:
@@ -104,7 +104,7 @@ def _address(
         if text.isdecimal() and len(text) < 9 and low <= int(text) <= high:
             return int(text)
         what = f"{where}: {name} is '{text}'" if text else f"{where}: the 104 address says no {name}"
-        file.warn(element.line, "TG735", f"{what}: left out", f"a number of {low} to {high}")
+        file.warn(element, "TG735", f"{what}: left out", f"a number of {low} to {high}")
         return None
 
     common, ioa, ti = number("casdu", 1, 65_534), number("ioa", 1, 16_777_215), number("ti", 1, 127)
@@ -112,16 +112,16 @@ def _address(
         return None
     known = TYPES.get(ti)
     if known is None or not (known.monitor or ti in _CONTROLS):
-        file.warn(element.line, "TG735", f"{where}: type {ti} is that of no point: left out")
+        file.warn(element, "TG735", f"{where}: type {ti} is that of no point: left out")
         return None
     if fields.get("expectedvalue"):
         what = f"{where}: one address for the state {fields['expectedvalue']} alone: left out"
-        file.warn(element.line, "TG735", what, "map it by hand, as a point of its own")
+        file.warn(element, "TG735", what, "map it by hand, as a point of its own")
         return None
     try:
         scale, offset = float(fields.get("scalemultiplier") or 1), float(fields.get("scaleoffset") or 0)
     except ValueError:
-        file.warn(element.line, "TG735", f"{where}: scaleMultiplier or scaleOffset is no number: left out")
+        file.warn(element, "TG735", f"{where}: scaleMultiplier or scaleOffset is no number: left out")
         return None
     inverted = fields.get("inverted", "").lower() == "true"
-    return Address104(*at, path, common, ioa, known.name, inverted, scale, offset, element.line)
+    return Address104(*at, path, common, ioa, known.name, inverted, scale, offset, element)

@@ -15,6 +15,7 @@ from twin_gateway.drivers.iec61850.errors import ModelError
 from twin_gateway.drivers.iec61850.model import Model
 from twin_gateway.drivers.iec61850.points import OfferedPoint, Reference, points_of, resolve
 from twin_gateway.drivers.iec61850.scl import read_scl
+from twin_gateway.drivers.iec61850.scl_xml import Element
 from twin_gateway.engineering.draft import DeviceDraft, FileDraft, PointDraft, Value, at_key, sort
 from twin_gateway.engineering.scl_104 import Address104, addresses_104
 from twin_gateway.engineering.scl_file import Endpoint, SclFile
@@ -22,7 +23,6 @@ from twin_gateway.engineering.scl_names import data_names, device_name, readable
 from twin_gateway.engineering.scl_parts import Ied, Server, ln_name
 from twin_gateway.engineering.scl_places import Spot, Spots, device_level, find_spots
 from twin_gateway.engineering.scl_wanted import Wanted
-from twin_gateway.engineering.scl_xml import Element
 from twin_gateway.mapping.place import PlaceError, Places
 
 _SWITCHES: Final = ("XCBR", "XSWI")
@@ -79,7 +79,7 @@ class SclImport:
         try:
             self.places.base(self.grid, f"{self.area}/{self.site}" if self.site else self.area)
         except PlaceError as error:
-            file.report(0, error.code, f"--grid and --place: {error}", error.hint)
+            file.report(file.root, error.code, f"--grid and --place: {error}", error.hint)
             return None
         spots = find_spots(file, self.site)
         out = FileDraft(self.grid)
@@ -93,7 +93,8 @@ class SclImport:
         if file.failed:
             return None
         if not out.devices:
-            file.report(file.root.line, "TG735", "no IED of the file has a datum that a point can be made of")
+            what = "no IED of the file has a datum that a point can be made of"
+            file.report(file.root, "TG735", what, "import the SCD, or the CID of an IED with a server")
             return None
         _common_place(out)
         for device in out.devices:
@@ -114,19 +115,19 @@ class SclImport:
         site = self.site or (sites.pop() if len(sites) == 1 else "")
         if not site:
             what = f"the file does not say where {ied.name} is"
-            self.file.report(ied.element.line, "TG735", what, "say area and site: --place north/PS01")
+            self.file.report(ied.element, "TG735", what, "say area and site: --place north/PS01")
             return None
         return Spot(site)
 
     def _ied(self, ied: Ied, home: Spot, spots: Spots, taken: set[str]) -> Iterator[DeviceDraft]:
         file = self.file
         if not any(server.devices for server in ied.servers):
-            file.warn(ied.element.line, "TG735", f"{ied.name} has no server: it is left out")
+            file.warn(ied.element, "TG735", f"{ied.name} has no server: it is left out")
             return
         try:
             model = read_scl(file.path, ied.name)
         except ModelError as error:
-            file.report(ied.element.line, "TG732", f"{ied.name}: {error}", "correct the type that it names")
+            file.report(ied.element, "TG732", f"{ied.name}: {error}", "correct the type that it names")
             return
         wanted = Wanted(file, ied)
         far = addresses_104(file, ied)
@@ -161,7 +162,7 @@ class SclImport:
             try:
                 offers = points_of(model, element.get("ldName") or inst)
             except ModelError as error:
-                self.file.report(element.line, "TG732", str(error))
+                self.file.report(element, "TG732", str(error))
                 continue
             nodes = {ln_name(node): node for node in element.all("LN0", "LN")}
             names = {name: data_names(node) for name, node in nodes.items()}
@@ -179,14 +180,14 @@ class SclImport:
             level = device_level(ied, inst)
             if len(level) > _LONGEST_LEVEL:
                 what = f"'{level}' has {len(level)} characters, more than {_LONGEST_LEVEL}"
-                self.file.report(element.line, "TG735", what, "shorten the name of the IED or of the logical device")
+                self.file.report(element, "TG735", what, "shorten the name of the IED or of the logical device")
 
     def _refused(self, node: Element, name: str, items: list[tuple[str, str]]) -> None:
         self.left_out += len(items)
         first = items[0][1]
         more = f"{len(items)} data objects are" if len(items) > 1 else f"{items[0][0]} is"
         which = "" if len(items) == 1 else f" ({', '.join(path for path, _ in items[:4])}{', …' * (len(items) > 4)})"
-        self.file.warn(node.line, "TG735", f"{name}: {more} left out{which}: {first}")
+        self.file.warn(node, "TG735", f"{name}: {more} left out{which}: {first}")
 
     def _spot(self, ied: Ied, inst: str, node: str, home: Spot, spots: Spots) -> Spot:
         spot = spots.nodes.get((ied.name, inst, node))
@@ -295,7 +296,7 @@ class SclImport:
 
     def _no_104(self, address: Address104, why: str) -> None:
         where = f"{address.inst}/{address.node}.{'.'.join(address.path)}"
-        self.file.warn(address.line, "TG735", f"{where}: the 104 address is left out: {why}")
+        self.file.warn(address.at, "TG735", f"{where}: the 104 address is left out: {why}")
 
     def _device_104(
         self,

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 
+from twin_gateway.drivers.iec61850.scl_xml import Element
 from twin_gateway.engineering.flow import one_line
-from twin_gateway.engineering.scl_xml import Element
 
 _MOST = 200
 

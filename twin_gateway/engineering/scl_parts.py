@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from twin_gateway.engineering.scl_xml import Element
+from twin_gateway.drivers.iec61850.scl_xml import Element
 
 
 def ln_name(element: Element) -> str:

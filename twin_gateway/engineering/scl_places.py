@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from address_space.address import AddressError, check_name, escape
+from twin_gateway.drivers.iec61850.scl_xml import Element
 from twin_gateway.engineering.scl_file import SclFile
 from twin_gateway.engineering.scl_parts import Ied, ln_name
-from twin_gateway.engineering.scl_xml import Element
 
 _CONTAINERS: Final = ("Function", "SubFunction", "EqFunction", "EqSubFunction")
 """Functions are no level of an address: what is in them stands where the function stands."""
@@ -65,8 +65,8 @@ class _Section:
         self.site = site
         self.out = Spots()
         self.known = {(ied.name, inst, ln_name(node)) for ied in file.ieds.values() for inst, node in ied.nodes()}
-        self.bound: defaultdict[NodeKey, list[int]] = defaultdict(list)
-        self.names: dict[tuple[str, ...], int] = {}
+        self.bound: defaultdict[NodeKey, list[Element]] = defaultdict(list)
+        self.names: dict[tuple[str, ...], Element] = {}
         self.volts: dict[tuple[str, str], float] = {}
 
     def run(self) -> Spots:
@@ -74,7 +74,7 @@ class _Section:
         if self.site and len(roots) > 1:
             names = ", ".join(item.get("name") for item in roots)
             hint = "give the area alone: each becomes a site of its own name"
-            self.file.report(roots[1].line, "TG735", f"several sites in the file ({names}), and --place says one", hint)
+            self.file.report(roots[1], "TG735", f"several sites in the file ({names}), and --place says one", hint)
             return self.out
         for root in roots:
             site = self.site or self.name(root)
@@ -93,18 +93,18 @@ class _Section:
             check_name(level, element.name)
         except AddressError as error:
             self.file.report(
-                element.line, "TG735", f"{element.name} '{name}': {error}", "give it a name of 1 to 48 characters"
+                element, "TG735", f"{element.name} '{name}': {error}", "give it a name of 1 to 48 characters"
             )
             return ""
         return level
 
     def once(self, key: tuple[str, ...], element: Element) -> bool:
         """Whether this is the first place of its name."""
-        first = self.names.setdefault(key, element.line)
-        if first != element.line:
+        first = self.names.setdefault(key, element)
+        if first is not element:
             what = f"a second {element.name} '{element.get('name')}' at the same place"
-            self.file.report(element.line, "TG732", what, f"the first is in line {first}: rename one")
-        return first == element.line
+            self.file.report(element, "TG732", what, f"the first is in line {first.line}: rename one")
+        return first is element
 
     def inside(self, element: Element, at: Spot) -> None:
         """Everything inside an element that stands at a place."""
@@ -146,7 +146,7 @@ class _Section:
         full = f"{above}{name}"
         if len(full) > _LONGEST:
             what = f"'{full}' has {len(full)} characters, more than {_LONGEST}"
-            self.file.report(element.line, "TG735", what, "shorten the names of the equipment")
+            self.file.report(element, "TG735", what, "shorten the names of the equipment")
             return
         spot = Spot(at.site, at.vlevel, at.bay, full)
         if self.once((at.site, at.vlevel, at.bay, full), element):
@@ -175,14 +175,14 @@ class _Section:
         if key not in self.known:
             missing = "IED" if ied not in self.file.ieds else "logical node"
             what = f"no {missing} {'/'.join(key) if missing != 'IED' else ied} in the file: the reference is left out"
-            self.file.warn(element.line, "TG732", what)
+            self.file.warn(element, "TG732", what)
             return
-        self.bound[key].append(element.line)
+        self.bound[key].append(element)
         if key not in self.out.nodes:
             self.out.nodes[key] = at
         elif self.out.nodes[key] != at:
-            what = f"{'/'.join(key)} stands at a second place; the one of line {self.bound[key][0]} is taken"
-            self.file.warn(element.line, "TG735", what)
+            what = f"{'/'.join(key)} stands at a second place; the one of line {self.bound[key][0].line} is taken"
+            self.file.warn(element, "TG735", what)
 
     def collisions(self) -> None:
         """Logical nodes of one name at one place: each of them stands at its IED in that bay instead."""

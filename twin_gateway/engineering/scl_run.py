@@ -6,14 +6,14 @@ import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from twin_gateway.drivers.iec61850.scl_xml import SclFormatError
 from twin_gateway.engineering.draft import FileDraft
 from twin_gateway.engineering.emit import emit
 from twin_gateway.engineering.merge import checked, merge
 from twin_gateway.engineering.mode import Mode
 from twin_gateway.engineering.repeat import make_templates
-from twin_gateway.engineering.scl_file import read_scl_file
+from twin_gateway.engineering.scl_file import problem_of, read_scl_file
 from twin_gateway.engineering.scl_import import import_scl
-from twin_gateway.engineering.scl_xml import SclFormatError
 from twin_gateway.mapping.problem import Problem
 
 
@@ -65,7 +65,7 @@ def run_import(source: Path, request: Request) -> Outcome:
     try:
         file = read_scl_file(source)
     except SclFormatError as error:
-        out.problems.append(error.problem)
+        out.problems.append(problem_of(source, error))
         return out
     scl = os.path.relpath(source.resolve(), folder.resolve())
     draft = (

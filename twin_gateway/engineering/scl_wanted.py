@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import Final
 
+from twin_gateway.drivers.iec61850.scl_xml import Element
 from twin_gateway.engineering.scl_file import SclFile
 from twin_gateway.engineering.scl_parts import Ied, ln_name
-from twin_gateway.engineering.scl_xml import Element
 
 _CONSTRAINTS: Final = {
     **dict.fromkeys(("MV", "SAV", "CMV", "APC", "BAC"), "MX"),
@@ -32,7 +32,7 @@ class Wanted:
                 name = control.get("datSet")
                 if name and name not in sets:
                     what = f"{control.name} {control.get('name')}: no data set '{name}' in {ln_name(node)}"
-                    file.warn(control.line, "TG732", what)
+                    file.warn(control, "TG732", what)
             sampled = {item.get("datSet") for item in node.all("SampledValueControl")}
             told = {item.get("datSet") for item in node.all(*_CONTROLS)}
             for name, item in sets.items():
@@ -43,7 +43,7 @@ class Wanted:
         for member in item.all("FCDA"):
             at = (member.get("ldInst") or inst, ln_name(member))
             if at not in known:
-                file.warn(member.line, "TG732", f"data set {item.get('name')}: no logical node {'/'.join(at)}")
+                file.warn(member, "TG732", f"data set {item.get('name')}: no logical node {'/'.join(at)}")
                 continue
             path = tuple(part for name in ("doName", "daName") for part in member.get(name).split(".") if part)
             self.members[at].append((path, member.get("fc")))

@@ -44,8 +44,9 @@ from pathlib import Path
 from typing import Any
 
 from open61850.data import IECData, TimestampData
-from open61850.scl import SclError, load_ieds
 
+from twin_gateway.drivers.iec61850.errors import ModelError
+from twin_gateway.drivers.iec61850.scl import read_ieds
 from twin_gateway.simulate.goose_publisher import NOT_SYNCHRONISED, SYNCHRONISED, Publisher
 from twin_gateway.simulate.iec61850 import SimulatedIed, SimulationError
 
@@ -72,7 +73,7 @@ class SimulatedGoose:
         data = self._ied.data
         sets = {f"{name.domain}/{name.item}": members for name, members in data.data_sets.items()}
         try:
-            blocks = [block for each in load_ieds(path) if each.name == self._ied.name for block in each.goose_controls]
+            blocks = [block for each in read_ieds(path) if each.name == self._ied.name for block in each.goose_controls]
             for block in blocks:
                 members = sets.get(block.data_set_reference or "")
                 if members is None:
@@ -82,7 +83,7 @@ class SimulatedGoose:
                 values = self._values(block.gocb_ref)
                 publisher = self.publishers[block.gocb_ref] = Publisher(block.goose_control(source), values, self._now)
                 publisher.frame(1)  # what cannot be encoded is said before anything is sent
-        except (SclError, ValueError) as error:
+        except (ModelError, ValueError) as error:
             raise SimulationError(str(error)) from error
         if not self.publishers:
             raise SimulationError(f"{self._ied.name} has no GOOSE control block")

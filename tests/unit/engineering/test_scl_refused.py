@@ -57,7 +57,7 @@ FAILING: list[tuple[str, str, str, str, int, str]] = [
     ("a name too long", t.scl(substation=t.bay("", "F" * 60)), "north", "TG735", 4, "48"),
     ("no site", t.scl(), "north", "TG735", 6, "does not say where F01Q1 is"),
     ("a site for several", t.scl(substation=TWO_SITES), "north/PS01", "TG735", 5, "several sites"),
-    ("a place too long", t.scl(), "a/b/c", "TG402", 0, "more than area and site"),
+    ("a place too long", t.scl(), "a/b/c", "TG402", 2, "more than area and site"),
     ("a structure without type", t.scl(types=NO_OPER), "north/PS01", "TG732", 20, "Oper has no DAType 'Oper'"),
     ("a type that holds itself", t.scl(types=with_types(LOOP)), "north/PS01", "TG732", 28, "holds itself"),
     ("types without end", t.scl(types=with_types(BOMB)), "north/PS01", "TG734", 6, "unfold to"),
@@ -76,7 +76,8 @@ def test_what_cannot_be_imported_is_told_with_file_line_and_reason(
     errors = [problem for problem in out.problems if problem.severity == "error"]
     assert [(problem.code, problem.line) for problem in errors][:1] == [(code, line)], errors
     assert message in errors[0].message
-    assert errors[0].file == str(tmp_path / "a.scd")
+    assert (errors[0].file, errors[0].col > 0) == (str(tmp_path / "a.scd"), True)
+    assert errors[0].hint, "what to do"
     assert errors[0].as_json()["about"]
 
 

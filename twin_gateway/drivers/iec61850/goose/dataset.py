@@ -8,7 +8,7 @@ from functools import cache, partial
 from pathlib import Path
 
 from open61850.mms.types import MmsType, PrimitiveType
-from open61850.scl import GooseControlBlock, SclError, load_ieds
+from open61850.scl import GooseControlBlock
 
 from address_space.catalogue import ValueType
 from twin_gateway.drivers.contract import BoundPoint
@@ -17,7 +17,7 @@ from ..errors import ModelError
 from ..model import Model
 from ..plan import Plan, Signal, leaves
 from ..points import Reference, points_of, resolve, scaling
-from ..scl import MAX_FILE, read_scl
+from ..scl import read_ieds, read_scl
 from .config import GooseConfig, GooseSubscription
 from .stream import Expected
 
@@ -140,13 +140,7 @@ def faults(config: GooseConfig, points: Sequence[BoundPoint]) -> list[tuple[Boun
 
 def _blocks(path: Path) -> dict[str, GooseControlBlock]:
     """GOOSE control blocks of an SCL file by their reference."""
-    try:
-        if path.stat().st_size > MAX_FILE:
-            raise ModelError(f"{path} is larger than {MAX_FILE} octets")
-        ieds = load_ieds(path)
-    except (SclError, ValueError, OSError, RecursionError) as error:
-        raise ModelError(f"{path}: {error}") from error
-    return {block.gocb_ref: block for ied in ieds for block in ied.goose_controls}
+    return {block.gocb_ref: block for ied in read_ieds(path) for block in ied.goose_controls}
 
 
 def _data_set(

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from enum import Enum, auto
 from pathlib import Path
-from typing import Any, Final
+from typing import BinaryIO, Final
 from xml.parsers import expat
 
-from twin_gateway.mapping.problem import Problem
+from .errors import ModelError
 
 NAMESPACE: Final = "http://www.iec.ch/61850/2003/SCL"
 MAX_BYTES: Final = 64 * 1024**2
@@ -16,6 +17,28 @@ MAX_DEPTH: Final = 64
 MAX_ELEMENTS: Final = 2_000_000
 MAX_TEXT: Final = 1 << 20
 _CHUNK: Final = 1 << 16
+_NOWHERE: Final = (0, 0)
+
+
+class Fault(Enum):
+    """Why a file is refused: it cannot be opened, is no SCL, holds a document type or entity, is beyond a limit."""
+
+    UNREADABLE = auto()
+    FORMAT = auto()
+    ENTITY = auto()
+    LIMIT = auto()
+
+
+class SclFormatError(ModelError):
+    """The file cannot be read; `line` and `column` are 0 where it is none of the file's lines."""
+
+    def __init__(self, path: Path, fault: Fault, at: tuple[int, int], what: str, hint: str = "") -> None:
+        self.line, self.column = at
+        where = f"{path}:{self.line}:{self.column}" if self.line else str(path)
+        super().__init__(f"{where}: {what}{f' ({hint})' if hint else ''}")
+        self.fault = fault
+        self.what = what
+        self.hint = hint
 
 
 @dataclass(slots=True)
@@ -24,8 +47,9 @@ class Element:
 
     Attributes:
         name: local name for elements of SCL, `{namespace}name` for others.
-        attributes: by local name; those of other namespaces as `{namespace}name`.
+        attributes: by name; those of a namespace as `{namespace}name`.
         text: character data directly inside, without blanks at its ends.
+        column: of its first character, from 1.
     """
 
     name: str
@@ -33,6 +57,12 @@ class Element:
     line: int
     children: list[Element] = field(default_factory=list)
     text: str = ""
+    column: int = 1
+
+    @property
+    def local(self) -> str:
+        """The name without its namespace."""
+        return self.name.rpartition("}")[2]
 
     def get(self, name: str) -> str:
         """An attribute without blanks around it; empty when it is missing."""
@@ -55,42 +85,31 @@ class Element:
                 yield from child.walk(*names)
 
 
-class SclFormatError(ValueError):
-    """The file cannot be read; `problem` says where and why."""
-
-    def __init__(self, problem: Problem) -> None:
-        super().__init__(str(problem))
-        self.problem = problem
-
-
 def read_tree(path: Path, *, max_bytes: int = MAX_BYTES) -> Element:
     """The root element of an SCL file.
 
     Raises:
         SclFormatError: the file cannot be opened, is no XML or no SCL, holds entities, or is beyond a limit.
     """
-
-    def refuse(code: str, line: int, message: str, hint: str = "") -> SclFormatError:
-        return SclFormatError(Problem(str(path), line, 1 if line else 0, code, message, hint))
-
     reader = _Reader(path)
     try:
         if not path.is_file():
-            raise refuse("TG101", 0, "not an ordinary file" if path.exists() else "no such file")
+            what = "not an ordinary file" if path.exists() else "no such file"
+            raise SclFormatError(path, Fault.UNREADABLE, _NOWHERE, what)
         if path.stat().st_size > max_bytes:
             hint = "export the IEDs of one station, or each IED's CID"
-            raise refuse("TG734", 0, f"larger than {max_bytes / 1048576:g} MiB", hint)
+            raise SclFormatError(path, Fault.LIMIT, _NOWHERE, f"larger than {max_bytes / 1048576:g} MiB", hint)
         with path.open("rb") as stream:
             return reader.parse(stream)
     except OSError as error:
-        raise refuse("TG101", 0, f"cannot be read: {error.strerror or error}") from error
+        what = f"cannot be read: {error.strerror or error}"
+        raise SclFormatError(path, Fault.UNREADABLE, _NOWHERE, what) from error
     except expat.ExpatError as error:
-        what = expat.errors.messages.get(error.code, str(error))
-        raise refuse("TG731", error.lineno, f"not XML: {what}", "export the file again") from error
-    except SclFormatError:
-        raise
+        what = f"not XML: {expat.errors.messages.get(error.code, str(error))}"
+        at = (error.lineno, error.offset + 1)
+        raise SclFormatError(path, Fault.FORMAT, at, what, "export the file again") from error
     except (ValueError, LookupError) as error:  # an encoding that Python does not know
-        raise refuse("TG731", reader.line, f"not XML: {error}", "save the file as UTF-8") from error
+        raise reader.fail(Fault.FORMAT, f"not XML: {error}", "save the file as UTF-8") from error
 
 
 class _Reader:
@@ -113,43 +132,53 @@ class _Reader:
         self.parser.EntityDeclHandler = self.doctype
 
     @property
-    def line(self) -> int:
-        """Where reading stands."""
-        return self.parser.CurrentLineNumber
+    def at(self) -> tuple[int, int]:
+        """Line and column where reading stands."""
+        return self.parser.CurrentLineNumber, self.parser.CurrentColumnNumber + 1
 
-    def fail(self, code: str, message: str, hint: str = "") -> SclFormatError:
-        return SclFormatError(Problem(str(self.path), self.line, 1, code, message, hint))
+    def fail(self, fault: Fault, what: str, hint: str = "") -> SclFormatError:
+        return SclFormatError(self.path, fault, self.at, what, hint)
 
-    def parse(self, stream: Any) -> Element:
+    def parse(self, stream: BinaryIO) -> Element:
         while chunk := stream.read(_CHUNK):
             self.parser.Parse(chunk, False)
         self.parser.Parse(b"", True)
         if self.root is None:
-            raise self.fail("TG731", "the file is empty")
+            raise self.fail(Fault.FORMAT, "the file is empty", "export the file again")
         return self.root
 
     def doctype(self, *_: object) -> None:
-        raise self.fail("TG733", "a document type declaration or entity, which SCL files do not need", "take it out")
+        what = "a document type declaration or entity, which SCL files do not need"
+        raise self.fail(Fault.ENTITY, what, "take it out")
 
     def name(self, given: str) -> str:
         space, _, name = given.rpartition(" ")
         return name if space in ("", self.namespace) else f"{{{space}}}{name}"
 
+    @staticmethod
+    def attribute(given: str) -> str:
+        space, _, name = given.rpartition(" ")
+        return f"{{{space}}}{name}" if space else name
+
     def start(self, given: str, attributes: dict[str, str]) -> None:
         self.count += 1
         if self.count > MAX_ELEMENTS:
-            raise self.fail("TG734", f"more than {MAX_ELEMENTS} elements", "export the IEDs of one station only")
+            what = f"more than {MAX_ELEMENTS} elements"
+            raise self.fail(Fault.LIMIT, what, "export the IEDs of one station only")
         if len(self.stack) >= MAX_DEPTH:
-            raise self.fail("TG734", f"nested deeper than {MAX_DEPTH} levels")
+            hint = "SCL needs some twenty levels: export the file again"
+            raise self.fail(Fault.LIMIT, f"nested deeper than {MAX_DEPTH} levels", hint)
         name = self.name(given)
         if not self.stack and name != "SCL":
-            space = given.rpartition(" ")[0]
-            if given.rpartition(" ")[2] == "SCL":
-                raise self.fail(
-                    "TG731", f"SCL of the unknown namespace '{space}'", f"editions 1 to 2.1 have {NAMESPACE}"
-                )
-            raise self.fail("TG731", f"the file begins with <{given.rpartition(' ')[2]}>, not with <SCL>")
-        element = Element(name, {self.name(key): value for key, value in attributes.items()}, self.line)
+            space, _, begins = given.rpartition(" ")
+            if begins == "SCL":
+                hint = f"editions 1 to 2.1 have {NAMESPACE}"
+                raise self.fail(Fault.FORMAT, f"SCL of the unknown namespace '{space}'", hint)
+            hint = "SCD, CID, ICD, SSD and IID files do: is this one of them?"
+            raise self.fail(Fault.FORMAT, f"the file begins with <{begins}>, not with <SCL>", hint)
+        line, column = self.at
+        said = {self.attribute(key): value for key, value in attributes.items()}
+        element = Element(name, said, line, column=column)
         if self.stack:
             self.stack[-1].children.append(element)
         else:
@@ -161,7 +190,7 @@ class _Reader:
     def data(self, text: str) -> None:
         self.length += len(text)
         if self.length > MAX_TEXT:
-            raise self.fail("TG734", f"a text of more than {MAX_TEXT} characters")
+            raise self.fail(Fault.LIMIT, f"a text of more than {MAX_TEXT} characters", "take it out")
         self.texts[-1].append(text)
 
     def end(self, _given: str) -> None:
