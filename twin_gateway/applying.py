@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 _BAY_LEVELS = 5
+_TOGETHER = 64
+"""Drivers that are told at once."""
 _RULES = "/rules"
 
 
@@ -212,13 +214,11 @@ class Applier:
         links = {link.name: link for link in self._of.plant.links}
         plan.stopped.update(plan.gone_devices, (device.name for device in plan.remade))
         await asyncio.gather(*map(self.stop_link, plan.stopped))
-        drops, takes = _driver_changes(plan)
-        rows = {point.address: self._of.table.find(point.address) for points in drops.values() for point in points}
-        going = set(plan.removed)
-        for name, points in drops.items():
-            bound = [point.bound(rows[point.address]) for point in points if point.address in going]
-            links[name].sheds |= bool(bound)
-            await self._update(plan, links[name], PointChange(removed=bound))
+        drops, takes = self._driver_changes(plan)
+        for name in drops:
+            links[name].sheds = True
+        # Before the points become something else: what is under way for them would be taken for the new.
+        await self._update(plan, links, {name: PointChange(removed=points) for name, points in drops.items()})
         try:
             made = self._commit(plan, new, book, links)
         except Exception:
@@ -226,9 +226,13 @@ class Applier:
                 self.start_link(links[name])
             raise
         fresh = {link.name for link in made}
-        for name, points in takes.items():
-            if name not in plan.stopped and name not in fresh:
-                await self._update(plan, links[name], self._still(drops.get(name, ()), points, rows, going))
+        find = self._of.table.find
+        added = {
+            name: PointChange(added=[point.bound(find(point.address)) for point in points])
+            for name, points in takes.items()
+            if name not in fresh
+        }
+        await self._update(plan, links, added)
         await self._renew_whole(plan, links)
         for device in plan.remade:
             link = links[device.name]
@@ -240,23 +244,36 @@ class Applier:
         await self._renew_rules(set(plan.before) | set(plan.after))
         return self._told(plan)
 
-    def _still(
-        self, drops: Sequence[MappedPoint], takes: Sequence[MappedPoint], rows: dict[str, int], going: set[str]
-    ) -> PointChange:
-        """What a driver still has to be told, without the points that are for it what they were."""
-        find = self._of.table.find
-        lost = {point.address: point.bound(rows[point.address]) for point in drops if point.address not in going}
-        got = {point.address: point.bound(find(point.address)) for point in takes}
-        same = {address for address, point in got.items() if lost.get(address) == point}
-        return PointChange(
-            added=[point for address, point in got.items() if address not in same],
-            removed=[point for address, point in lost.items() if address not in same],
-        )
+    def _driver_changes(self, plan: _Plan) -> tuple[dict[str, list[BoundPoint]], dict[str, list[MappedPoint]]]:
+        """Points that drivers lose, and that they get, by device; what changes for the driver is among both.
 
-    async def _update(self, plan: _Plan, link: LinkSupervisor, change: PointChange) -> None:
+        A point that stays what it is for the driver is asked for anew where a smaller deadband may show another value.
+        """
+        drops: dict[str, list[BoundPoint]] = defaultdict(list)
+        takes: dict[str, list[MappedPoint]] = defaultdict(list)
+        find, going = self._of.table.find, set(plan.removed)
+        for change in plan.difference.points():
+            old, new, same = change.old, change.new, False
+            had = old.bound(find(old.address)) if old is not None and gives_value(old) else None
+            if had is not None and new is not None and gives_value(new) and change.device == change.device_from:
+                before, after = plan.before[had.address], plan.after.get(had.address)
+                same = had.address not in going and new.bound(had.row) == had
+                same = same and after is not None and not after.profile.deadband < before.profile.deadband
+            if had is not None and not same:
+                drops[change.device_from].append(had)
+            if new is not None and gives_value(new) and not same:
+                takes[change.device].append(new)
+        return drops, takes
+
+    async def _update(self, plan: _Plan, links: dict[str, LinkSupervisor], changes: dict[str, PointChange]) -> None:
+        """Tell running drivers, side by side."""
+        names = [name for name, change in changes.items() if (change.added or change.removed)]
+        for start in range(0, len(names), _TOGETHER):
+            some = [name for name in names[start : start + _TOGETHER] if name not in plan.stopped]
+            await asyncio.gather(*(self._update_one(plan, links[name], changes[name]) for name in some))
+
+    async def _update_one(self, plan: _Plan, link: LinkSupervisor, change: PointChange) -> None:
         """Tell a running driver; one that cannot do it is made anew, which is as good but interrupts its link."""
-        if link.name in plan.stopped or not (change.added or change.removed):
-            return
         try:
             await link.driver.update(change)
         except Exception:
@@ -373,7 +390,7 @@ class Applier:
             ]
             if gone:
                 link.sheds = True
-                await self._update(plan, link, PointChange(removed=gone))
+                await self._update(plan, links, {link.name: PointChange(removed=gone)})
                 shed += gone
             if wanted:
                 waits |= whole.watch(change.new, link)
@@ -407,16 +424,3 @@ class Applier:
             tuple((each.moved_from, each.address) for each in plan.difference.points() if each.moved_from),
             tuple(restart),
         )
-
-
-def _driver_changes(plan: _Plan) -> tuple[dict[str, list[MappedPoint]], dict[str, list[MappedPoint]]]:
-    """Points that drivers lose, and that they get, by device; what changes is among both."""
-    drops: dict[str, list[MappedPoint]] = defaultdict(list)
-    takes: dict[str, list[MappedPoint]] = defaultdict(list)
-    for change in plan.difference.points():
-        if change.old is not None and gives_value(change.old):
-            drops[change.device_from].append(change.old)
-            takes[change.device_from] += ()
-        if change.new is not None and gives_value(change.new):
-            takes[change.device].append(change.new)
-    return drops, takes

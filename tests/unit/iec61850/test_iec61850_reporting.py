@@ -405,8 +405,8 @@ async def test_block_that_another_association_holds_is_taken_when_it_is_free(ben
     assert await of.reporting.take_free() == {0}
     assert of.device.attributes() == ["ResvTms", "EntryID", "RptEna"]
     assert (of.reporting.rows, of.reporting.wanting) == ({0}, False)
-    await of.reporting.interrogate(only_new=True)
-    await of.reporting.interrogate(only_new=True)
+    await of.reporting.interrogate(frozenset())
+    await of.reporting.interrogate(frozenset())
     assert of.device.attributes().count("GI") == 1
 
 

@@ -196,15 +196,18 @@ class CoapDriver:
     async def update(self, change: PointChange) -> None:
         """Add and remove points without reconnecting."""
         rows = {point.row for point in change.removed}
+        asked = {point.row for point in change.added}
         for key, resource in list(self._resources.items()):
-            resource.remove(rows)
+            if not resource.remove(rows):
+                continue
             if not resource.feeds:
                 del self._resources[key]
             if not resource.observe and self._session is not None:
                 self._session.drop(resource)
+                asked |= {feed.point.row for feed in resource.feeds}  # polled from now on
         resources_of(change.added, self._config, self._resources)
         if self._session is not None:
-            self._session.wanted({point.row for point in change.added})
+            self._session.wanted(asked)
 
     async def discover(self) -> Sequence[DiscoveredPoint]:
         """What `/.well-known/core` lists; the records of a SenML pack are not looked into.

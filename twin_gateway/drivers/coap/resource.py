@@ -226,10 +226,12 @@ class Resource:
         self.feeds.append(Feed(point, selector))
         self.observe = self.observe or bool(fields.get("observe", True))
 
-    def remove(self, rows: set[int]) -> None:
-        """Feed these points no more."""
+    def remove(self, rows: set[int]) -> bool:
+        """Feed these points no more; whether any of them was fed."""
+        before = len(self.feeds)
         self.feeds = [feed for feed in self.feeds if feed.point.row not in rows]
         self.observe = any(bool(feed.point.fields.get("observe", True)) for feed in self.feeds)
+        return len(self.feeds) != before
 
     def restart(self) -> None:
         """Begin a new association: nothing has been heard in it yet; the values of the last one are known."""

@@ -176,6 +176,10 @@ class Session:
                 continue  # something is due
 
     async def _attempt(self, resource: Resource) -> None:
+        if not self._still_wanted(resource):  # since it was planned
+            self._busy.discard(resource)
+            self._wake.set()
+            return
         began = time.monotonic()
         before = self._observations.get(resource)
         notified = before is not None and before.notified

@@ -32,7 +32,7 @@ from .delivered import DeliveredEntries
 from .device_services import DeviceServices, ServedDevice
 from .discovery import read_model
 from .entries import EntryStore
-from .errors import MmsError, MmsTimeout, ModelError
+from .errors import MmsConnectionError, MmsError, MmsTimeout, ModelError
 from .model import Model
 from .points import points_of
 from .report import ReportDecoder
@@ -277,15 +277,20 @@ class Iec61850Driver(ServedDevice):
         return Outcome(StatusCode.Good, text="all report blocks interrogated, the rest read", sent=True)
 
     async def update(self, change: PointChange) -> None:
-        """Add and remove points without reconnecting."""
+        """Add and remove points without reconnecting; only what delivers added ones is asked for its values."""
         for point in change.removed:
             self._points.pop(point.row, None)
         for point in change.added:
             self._points[point.row] = point
         session = self._session
-        if session is not None:
-            with contextlib.suppress(MmsError):  # the association is ending; the next one starts with these points
-                await session.arrange(self._points.values())
+        if session is None:
+            return
+        try:
+            await session.arrange(self._points.values(), fresh={point.row for point in change.added})
+        except MmsConnectionError:
+            return  # the association has ended; the next one starts with these points
+        except MmsError as error:  # half arranged: the next association starts with these points
+            session.abort(f"its points could not be arranged anew: {error}")
 
     async def discover(self) -> Sequence[DiscoveredPoint]:
         """Every point that the device offers.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence, Set
 from functools import partial
 from typing import Any
 
@@ -303,13 +303,17 @@ class Reporting:
 
     # -- interrogating -------------------------------------------------------------------------------------------
 
-    async def interrogate(self, *, only_new: bool = False) -> None:
-        """Have every value of every block, or of those just taken, delivered anew.
+    async def interrogate(self, rows: Set[int] | None = None) -> None:
+        """Have every value of every block delivered anew; with rows, of blocks just taken and of those that bring some.
 
         Raises:
             MmsConnectionError, MmsTimeout: the association failed.
         """
-        some = [of for of in self.intake.running.values() if not (only_new and of.interrogated)]
+        some = [
+            of
+            for of in self.intake.running.values()
+            if rows is None or not of.interrogated or any(signal.row in rows for signal in of.plan.signals)
+        ]
         await asyncio.gather(*(self._interrogate(running) for running in some))
 
     async def _interrogate(self, running: Running) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import Iterable
+from collections.abc import Iterable, Set
 from dataclasses import dataclass, field
 
 from address_space.point import Batch, TextSample
@@ -90,8 +90,12 @@ class Session:
 
     # -- arranging -----------------------------------------------------------------------------------------------
 
-    async def arrange(self, points: Iterable[BoundPoint]) -> None:
+    async def arrange(self, points: Iterable[BoundPoint], *, fresh: Set[int] | None = None) -> None:
         """Deliver these points and no others: take and give back report blocks, poll the rest.
+
+        Args:
+            points: all points from now on.
+            fresh: rows whose value is wanted at once; None for all.
 
         Raises:
             MmsConnectionError, MmsTimeout: the association failed.
@@ -107,7 +111,7 @@ class Session:
             if self._config.reports:
                 uncovered -= await self._reporting.arrange(self._resolved.signals, self._resolved.objects)
             self._arrange_polls(uncovered)
-            await asyncio.gather(self._reporting.interrogate(), self.poll())
+            await asyncio.gather(self._reporting.interrogate(fresh), self.poll(fresh))
 
     async def _resolve(self, points: Iterable[BoundPoint]) -> _Resolved:
         found = _Resolved()
@@ -183,7 +187,7 @@ class Session:
             if not self._reporting.wanting or not await self._reporting.take_free():
                 return False
             self._arrange_polls({signal.row for signal in self._resolved.signals} - self._reporting.rows)
-            await self._reporting.interrogate(only_new=True)
+            await self._reporting.interrogate(frozenset())
             return True
 
     async def interrogate(self) -> None:
@@ -225,13 +229,15 @@ class Session:
         texts = 256 if count == 1 else 0
         return count * _LEAF_SIZE + texts
 
-    async def poll(self) -> None:
-        """Read once what no report block delivers.
+    async def poll(self, rows: Set[int] | None = None) -> None:
+        """Read once what no report block delivers; with rows only what delivers some of them.
 
         Raises:
             MmsConnectionError: the association is over.
         """
         for decoder in tuple(self._polls):
+            if rows is not None and not any(signal.row in rows for signal in decoder.plan.signals):
+                continue
             if await self._read_plan(decoder):
                 continue
             # the answer may not fit, or one variable spoils it for all: from now on they are asked in halves
@@ -294,6 +300,10 @@ class Session:
     def note(self, text: str, address: str) -> None:
         """Note the last error of a point."""
         self._link.error(text, address)
+
+    def abort(self, reason: str) -> None:
+        """End the association at once."""
+        self._association.abort(reason)
 
     def stop(self) -> None:
         """End what runs beside the association."""
