@@ -8,6 +8,7 @@ from typing import Final
 
 from twin_gateway.engineering.draft import PointDraft, Value
 
+_SEPARATOR = re.compile(r"([-:.*])")
 _NUMBERED = re.compile(r"([A-Za-z]+)([1-9]\d{0,3})\Z")
 _FUNCTION_AND_DATA: Final = 2
 
@@ -77,4 +78,15 @@ def _column(name: str, values: Sequence[Value], leaves: Sequence[str], pattern: 
         return f"{head}..{head + len(values) - 1}"
     if all(type(value) is type(head) and value == head for value in values) and not isinstance(head, dict):
         return head
-    return None
+    return _codes(values) if name == "obis" else None
+
+
+def _codes(values: Sequence[Value]) -> str | None:
+    """OBIS codes that differ in one number: `1-0:{32,52,72}.7.0`."""
+    parts = [_SEPARATOR.split(value) if isinstance(value, str) else [] for value in values]
+    columns = list(zip(*parts, strict=True)) if len({len(row) for row in parts}) == 1 else []
+    varying = [i for i, column in enumerate(columns) if len(set(column)) > 1]
+    if len(varying) != 1 or len(set(columns[varying[0]])) != len(values):
+        return None
+    at = varying[0]
+    return "".join((*parts[0][:at], "{", ",".join(columns[at]), "}", *parts[0][at + 1 :]))

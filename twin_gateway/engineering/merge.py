@@ -254,7 +254,10 @@ def _ied(device: MappedDevice) -> object:
 
 def _endpoint(device: MappedDevice) -> object:
     config = device.config
-    return tuple(getattr(config, name, None) for name in ("host", "port", "common_address"))
+    where = [getattr(config, name, None) for name in ("host", "uri", "endpoint")]
+    # Behind one concentrator stand many meters.
+    more = ("port", "common_address", "logical_device", "hdlc")
+    return (*where, *(getattr(config, name, None) for name in more)) if any(where) else None
 
 
 def _shown(value: object) -> str:

@@ -1,0 +1,246 @@
+"""The command line's part for imports from live devices: `import dlms`, `import coap`, `import opcua`."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import shutil
+import sys
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Final, TypeVar
+
+import typer
+
+from twin_gateway.engineering.mode import Mode
+
+if TYPE_CHECKING:
+    from twin_gateway.engineering.live_import import LiveImportError, Target, Written
+
+T = TypeVar("T")
+_SIDE_BY_SIDE: Final = 8
+_EVERY_S: Final = 5.0
+
+Into = Annotated[
+    Path | None,
+    typer.Option(help="Folder of mapping files, or the file, named .yaml; standard output if not given."),
+]
+SetOption = Annotated[
+    list[str] | None,
+    typer.Option("--set", help="A field of the device section, NAME=VALUE; secrets only as '${NAME}' or file:PATH."),
+]
+ModeOption = Annotated[
+    Mode, typer.Option(help="For a mapping file that exists: leave it, put in what is new, or write it anew.")
+]
+ConfigOption = Annotated[
+    Path | None,
+    typer.Option(help="gateway.yaml whose numbers of keys are used on; that gateway must not run."),
+]
+Templates = Annotated[bool, typer.Option(help="Make templates of places that repeat.")]
+Partial = Annotated[bool, typer.Option("--partial", help="Write what was read although other devices failed.")]
+Json = Annotated[bool, typer.Option("--json", help="Print what was found as JSON.")]
+
+
+class Telling:
+    """How far a long reading is, on standard error: one line that changes on a terminal, a line now and then else."""
+
+    def __init__(self, *, quiet: bool) -> None:
+        self._quiet = quiet
+        self._terminal = sys.stderr.isatty()
+        self._last = time.monotonic()
+        self._shown = 0
+
+    def __call__(self, text: str) -> None:
+        """Tell a step."""
+        if self._quiet:
+            return
+        if self._terminal:
+            width = shutil.get_terminal_size().columns - 1
+            typer.echo(f"\r{text[:width]:<{min(self._shown, width)}}", err=True, nl=False)
+            self._shown = len(text)
+        elif time.monotonic() - self._last >= _EVERY_S:
+            self._last = time.monotonic()
+            typer.echo(text, err=True)
+
+    def done(self) -> None:
+        """Clear the line that changes."""
+        if self._shown:
+            typer.echo(f"\r{'':<{self._shown}}\r", err=True, nl=False)
+            self._shown = 0
+
+
+def fail(error: LiveImportError) -> typer.Exit:
+    """Say an error and its hint; the exit to raise."""
+    hint = f"; {error.hint}" if error.hint else ""
+    typer.echo(f"error: {error}{hint}; nothing is written", err=True)
+    return typer.Exit(1)
+
+
+def ask_all(
+    targets: Sequence[Target], read: Callable[[Target, Telling], Awaitable[T]], *, quiet: bool
+) -> tuple[list[tuple[Target, T]], list[LiveImportError]]:
+    """Read all devices, some at a time; what was read in the devices' order, and what failed."""
+    from twin_gateway.engineering.live_import import LiveImportError
+
+    telling = Telling(quiet=quiet)
+    finished = 0
+
+    async def one(target: Target, places: asyncio.Semaphore) -> T | LiveImportError:
+        nonlocal finished
+        async with places:
+            try:
+                return await read(target, telling)
+            except LiveImportError as error:
+                return error
+            finally:
+                finished += 1
+                telling(f"{finished} of {len(targets)} devices")
+
+    async def together() -> list[T | LiveImportError]:
+        places = asyncio.Semaphore(_SIDE_BY_SIDE)
+        return await asyncio.gather(*(one(target, places) for target in targets))
+
+    try:
+        answers = asyncio.run(together())
+    finally:
+        telling.done()
+    good = [
+        (target, answer)
+        for target, answer in zip(targets, answers, strict=True)
+        if not isinstance(answer, LiveImportError)
+    ]
+    return good, [answer for answer in answers if isinstance(answer, LiveImportError)]
+
+
+def finish(
+    written: Written | None,
+    failed: Sequence[LiveImportError],
+    notes: Sequence[str],
+    *,
+    as_json: bool,
+) -> typer.Exit:
+    """Write the file, tell everything; the exit to raise."""
+    text = written.text if written is not None else None
+    if written is not None and text is not None and written.target is not None:
+        _write(written.target, text)
+    if as_json:
+        document = {
+            "ok": text is not None and not failed,
+            "target": str(written.target) if written is not None and written.target is not None else None,
+            "points": written.points if written is not None else 0,
+            "added": written.added if written is not None else None,
+            "failed": [{"message": str(error), "hint": error.hint} for error in failed],
+            "notes": list(notes),
+            "problems": [problem.as_json() for problem in written.problems] if written is not None else [],
+        }
+        typer.echo(json.dumps(document, indent=2, ensure_ascii=False))
+    else:
+        _tell(written, failed, notes)
+    return typer.Exit(0 if text is not None and not failed else 1)
+
+
+def _tell(written: Written | None, failed: Sequence[LiveImportError], notes: Sequence[str]) -> None:
+    for error in failed:
+        typer.echo(f"error: {error}{f'; {error.hint}' if error.hint else ''}", err=True)
+    for problem in written.problems if written is not None else ():
+        typer.echo(str(problem), err=True)
+    for note in notes:
+        typer.echo(note, err=True)
+    if written is None or written.text is None:
+        others = " (--partial writes the others)" if failed and written is None else ""
+        typer.echo(f"nothing is written{others}", err=True)
+    elif written.target is None:
+        typer.echo(written.text, nl=False)
+    elif written.added is None:
+        typer.echo(f"made {written.target}: {_points(written.points)}", err=True)
+    else:
+        typer.echo(f"merged into {written.target}: {len(written.added)} new", err=True)
+
+
+def _points(count: int) -> str:
+    return f"{count} point line{'s' if count != 1 else ''}"
+
+
+def _write(target: Path, text: str) -> None:
+    target = target.resolve()
+    beside = target.with_name(f".{target.name}.new")
+    try:
+        beside.write_text(text, "utf-8")
+        if target.exists():
+            shutil.copymode(target, beside)
+        beside.replace(target)
+    except OSError as error:
+        typer.echo(f"error: {target} cannot be written: {error.strerror}", err=True)
+        raise typer.Exit(1) from error
+
+
+def dlms(
+    meters: Annotated[
+        list[str], typer.Argument(help="HOST[:PORT] of meters, or mapping files whose DLMS devices are asked.")
+    ],
+    grid: Annotated[str, typer.Option(help="Level 1 of the addresses; that of the mapping file unless given.")] = "",
+    place: Annotated[
+        str, typer.Option(help="Area and site: north/SP417, or north/{name}; also {host}, {serial}, {device}.")
+    ] = "",
+    at: Annotated[
+        str, typer.Option(help="At-key of the meter's points, with the same names in braces.")
+    ] = "_/_/{name}",
+    name: Annotated[
+        str, typer.Option(help="What devices are called that no file names: meter-{serial}; by host unless given.")
+    ] = "",
+    device: Annotated[list[str] | None, typer.Option(help="Only these devices of the mapping file.")] = None,
+    settings: SetOption = None,
+    into: Into = None,
+    mode: ModeOption = Mode.CREATE,
+    every: Annotated[
+        bool, typer.Option("--all", help="Points also for objects that have no known place, under GGIO.")
+    ] = False,
+    config: ConfigOption = None,
+    templates: Templates = True,
+    partial: Partial = False,
+    as_json: Json = False,
+) -> None:
+    """Make a mapping file of what meters say they have: registers, profiles, logs, disconnector.
+
+    Meters are only read. Exit code 1 when one could not be; nothing is written then, unless --partial is given.
+    """
+    from twin_gateway.engineering.dlms_import import draft_meters
+    from twin_gateway.engineering.dlms_import_read import read_meter
+    from twin_gateway.engineering.live_import import (
+        LiveImportError,
+        gather_targets,
+        kept,
+        refuse_existing,
+        settle,
+        target_of,
+    )
+
+    try:
+        asked = gather_targets(
+            meters, "dlms", settings or [], only=device or [], grid=grid, place=place, into=into, mode=mode
+        )
+        target = target_of(asked.into, asked.stem)
+        refuse_existing(target, mode)
+        with kept(config, asked.targets) as folder:
+            found, failed = ask_all(
+                asked.targets,
+                lambda one, telling: read_meter(
+                    one, folder, lambda text: telling(f"{one.name}: {text}"), every=every, kept=config is not None
+                ),
+                quiet=as_json,
+            )
+        if not found or (failed and not partial):
+            raise finish(None, failed, [], as_json=as_json)
+        draft, parts = draft_meters(found, grid=asked.grid, place=place, at=at, name=name, every=every)
+        written = settle(draft, target, mode, templates=templates)
+    except LiveImportError as error:
+        raise fail(error) from error
+    notes = []
+    for part in parts:
+        points = sum(1 for _ in part.device.points())
+        more = "" if every else " (--all gives them generic places)"
+        notes.append(f"{part.device.name}: {len(part.unplaced)} objects without a point{more if part.unplaced else ''}")
+        if not points and not part.device.at:
+            notes.append(f"{part.device.name}: no point at all")
+    raise finish(written, failed, notes, as_json=as_json)
