@@ -452,6 +452,31 @@ async def test_a_point_that_comes_while_the_configuration_is_another_one_is_unus
     assert bed.link.value(TR) == 1.0
 
 
+async def test_a_point_that_comes_has_the_value_of_the_last_state_at_once_and_the_others_keep_theirs(
+    make: Make,
+) -> None:
+    all_points = points()
+    bed = await make(all_points[:1])
+    await bed.heard(4, 0, trip(True, hertz=49.5))
+    before = bed.link.last[TR]
+    await bed.driver.update(PointChange(added=[all_points[HZ]]))
+    assert bed.link.value(HZ) == 49.5
+    assert bed.link.last[HZ][2] == before[2], "it has the time of the state"
+    assert bed.link.last[TR] == before
+    await bed.driver.update(PointChange(removed=[all_points[HZ]]))
+    await bed.heard(5, 0, trip(False, hertz=48.0))
+    assert (bed.link.value(TR), bed.link.value(HZ)) == (0.0, 49.5)
+
+
+async def test_a_point_that_comes_after_the_publisher_fell_silent_has_no_value(make: Make) -> None:
+    all_points = points()
+    bed = await make(all_points[:1])
+    await bed.heard(4, 0, trip(True))
+    await until(lambda: bed.link.counters["subscription_losses"] == 1)
+    await bed.driver.update(PointChange(added=[all_points[HZ]]))
+    assert bed.link.value(HZ) is None
+
+
 async def test_points_that_change_while_the_capture_starts_are_not_forgotten(make: Make) -> None:
     all_points = points()
     bed = await make(all_points[:1], listen=False)

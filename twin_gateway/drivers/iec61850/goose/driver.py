@@ -168,7 +168,7 @@ class _Listening:
                     self._tell("D03", f"{point.address}: {text}", 600)
             if subscription.stream is not None and subscription.stream.misfit:
                 self._publish(subscription.misfit())
-            self._publish(self._items(subscription))
+            self._publish(joined(subscription.renewed(), self._items(subscription)))
 
     def receive(self, kind: Kind, octets: bytes) -> None:
         """Take one record of the capture process."""

@@ -63,8 +63,17 @@ class Subscription:
         self._decoder = ReadDecoder(Plan((), ()))
         self._refresh = math.inf
         self._payload: bytes | None = None
+        self._last: tuple[bytes, Message] | None = None
         self._columns: Columns | None = None
         self._published = 0.0
+
+    def renewed(self) -> Batch | None:
+        """The last state for points that have changed since; None where nothing has, or nothing valid is known."""
+        stream = self.stream
+        if self._payload is not None or self._last is None or stream is None or not stream.alive or stream.misfit:
+            return None
+        octets, message = self._last
+        return self._samples(octets, message, octets[message.start : message.stop], followed=True)
 
     def begin(self, now: float) -> None:
         """Listening begins, perhaps anew: what was heard before is known, but nothing is alive."""
@@ -208,7 +217,7 @@ class Subscription:
             sample if sample.source_time else _dated(sample, old_texts.get(sample.row), at, word)
             for sample in found.texts
         ]
-        self._payload, self.faults = payload, found.errors
+        self._payload, self._last, self.faults = payload, (octets, message), found.errors
         self._columns = Columns(found.rows, found.values, quality.astype(np.uint32), times, texts, found.errors)
         simulated = self.stream is not None and self.stream.simulated
         return self._again(int(Quality.SIMULATED) if simulated else 0)
