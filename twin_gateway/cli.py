@@ -12,6 +12,7 @@ import typer
 
 from twin_gateway import __version__
 from twin_gateway.apply_cli import apply
+from twin_gateway.check_cli import check
 from twin_gateway.editor_cli import explain, fmt
 from twin_gateway.export_cli import export_app
 from twin_gateway.grid_cli import grid_app
@@ -39,6 +40,7 @@ app.add_typer(import_app, name="import")
 app.add_typer(export_app, name="export")
 import_app.command("scl")(scl)
 app.command()(apply)
+app.command()(check)
 app.command()(links)
 app.command()(capture)
 app.command()(explain)
@@ -78,17 +80,6 @@ def run(config: ConfigFile = Path("gateway.yaml")) -> None:
     from twin_gateway.running import run_gateway
 
     raise typer.Exit(run_gateway(config))
-
-
-@app.command()
-def check(
-    paths: Annotated[list[Path], typer.Argument(help="Mapping files, and folders of them.")],
-    as_json: Json = False,
-) -> None:
-    """Check mapping files: every problem of every file, one line each; exit code 1 when there is an error."""
-    from twin_gateway.mapping.check import run_check
-
-    raise typer.Exit(run_check(paths, as_json=as_json))
 
 
 @app.command()

@@ -23,6 +23,7 @@ from twin_gateway.applying import Applied, Applier
 from twin_gateway.audit.journal import AuditJournal
 from twin_gateway.coap_directory import make_directory
 from twin_gateway.commands.desk import CommandDesk, DeskSettings
+from twin_gateway.commissioning.live_request import LiveRequests
 from twin_gateway.config import GatewayConfig
 from twin_gateway.control import ControlServer
 from twin_gateway.drivers.link import Backoff, LinkSupervisor
@@ -128,6 +129,7 @@ class Gateway:
         reports = LinkReports(self.plant.links, self.protocols)
         requests = ApplyRequest(config.mappings, self.apply)
         self.control = ControlServer(config.data_directory, {**reports.handlers, **requests.handlers})
+        self.control.offer(LiveRequests(self).handlers)
         self._started_at = time.monotonic()
         self._overflow = counts.OverflowReport(self)
         self._tasks: list[asyncio.Task[None]] = []
