@@ -138,7 +138,11 @@ ADVICE: Final[dict[str, str]] = {
     "TG109": "say repeated points in a template",
     "TG201": "take it out, or correct its spelling",
     "TG202": "add it",
+    "TG203": "give a value of that kind",
+    "TG204": "take one of these",
     "TG205": "write 'mapping: 1'",
+    "TG206": "give a value inside its range",
+    "TG207": "write it in that form, or take it out",
     "TG301": "name the file that has it in the check too",
     "TG303": "give it under 'with'",
     "TG304": "give a value of its type",
@@ -146,18 +150,26 @@ ADVICE: Final[dict[str, str]] = {
     "TG306": "use a template of the device's own protocol",
     "TG307": "parameters of the template, numbers and + - * ( ) can stand in braces",
     "TG308": "both sides of a line count the same",
+    "TG309": "as in {1..8} or {A,B,C}, at most 10000 points a line",
+    "TG401": "1 to 48 characters of A-Z a-z 0-9 _ -, others as ~HH",
     "TG402": "area/site in 'place', voltage level/bay/equipment in the key of 'at', then the point",
     "TG404": "name a data object, as in QA1/XCBR1/Pos",
     "TG405": "classes and data objects are those of IEC 61850-7-4",
     "TG501": "correct the type, or name the data object that it is",
     "TG502": "as in kW, A, kV, Cel or %",
+    "TG504": "a number and a unit, as in 5 kW",
+    "TG505": "as in 500 ms, 15 min or 1 d",
     "TG508": "take 'control' out, or name the data object that is commanded, as in QA1/CSWI1/Pos",
+    "TG509": "take the field out",
     "TG510": "one binding to read, with backups beside it, and one to command",
+    "TG511": "take it out, or write it as its scheme asks",
+    "TG513": "limits in their order, normal states, or a target: one of the three",
     "TG514": "name another point, of the same kind and unit",
     "TG604": "make it known where the gateway runs",
+    "TG605": "give it, or correct it: the page of the protocol lists its fields",
     "TG607": "paths are relative to this file, references are those of the SCL file",
 }
-"""What to do where neither message nor hint of a problem says it."""
+"""What to do where the hint of a problem does not say it."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
