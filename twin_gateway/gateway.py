@@ -38,6 +38,7 @@ from twin_gateway.grid.model import Grid
 from twin_gateway.link_reports import LinkReports
 from twin_gateway.mapping.model import MappedDevice
 from twin_gateway.mapping.model import Mapping as PointMapping
+from twin_gateway.plan_request import PlanRequest
 from twin_gateway.plant import Plant, build_plant
 from twin_gateway.security.policy import UserPolicy
 from twin_gateway.security.users import User
@@ -129,6 +130,7 @@ class Gateway:
         reports = LinkReports(self.plant.links, self.protocols)
         requests = ApplyRequest(config.mappings, self.apply)
         self.control = ControlServer(config.data_directory, {**reports.handlers, **requests.handlers})
+        self.control.offer(PlanRequest(self).handlers)
         self.control.offer(LiveRequests(self).handlers)
         self._started_at = time.monotonic()
         self._overflow = counts.OverflowReport(self)

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
+    from twin_gateway.affected import Affected
+    from twin_gateway.engineering.plan import Plan
     from twin_gateway.grid.model import Grid
     from twin_gateway.mapping.model import Mapping
     from twin_gateway.mapping.problem import Problem
@@ -38,10 +40,13 @@ def plan(
 ) -> None:
     """Say what changed mapping files would do: points, devices, links, and what would break. Changes nothing.
 
+    With --running also whose monitored items and which active alarms would be touched.
+
     Exit code 0: nothing would change; 2: something would; 1: an error.
     """
     from rich.console import Console
 
+    from twin_gateway.affected import affected_document
     from twin_gateway.config import ConfigError
     from twin_gateway.control import ControlError
     from twin_gateway.engineering.plan import as_document, make_plan
@@ -53,15 +58,18 @@ def plan(
             old, new, model = _against_running(config, paths or [], grid or [])
         else:
             old, new, model = _against_files(paths or [], also or [], grid or [])
+        found = make_plan(old, new, model)
+        affected = _affected(config, found) if running else None
     except (ConfigError, ControlError, RevisionError, _PlanError) as error:
         typer.echo(f"error: {error}", err=True)
         raise typer.Exit(1) from None
-    found = make_plan(old, new, model)
     if as_json:
-        typer.echo(json.dumps(as_document(found), indent=2, ensure_ascii=False))
+        running_document = affected_document(affected) if affected is not None else None
+        document = as_document(found) | {"running": running_document}
+        typer.echo(json.dumps(document, indent=2, ensure_ascii=False))
     else:
         console = Console(highlight=False, soft_wrap=True)
-        for line in as_lines(found, detailed=detailed):
+        for line in as_lines(found, affected, detailed=detailed):
             console.print(line)
     raise typer.Exit(CHANGES if found else 0)
 
@@ -96,6 +104,18 @@ def _against_running(config: Path, paths: Sequence[Path], grid: Sequence[Path]) 
     files = as_configured(paths) if paths else settings.mappings
     after = _sound("the new files", *check(files, secrets_required=False))
     return before, after, _grid(grid, config)
+
+
+def _affected(config: Path, plan: Plan) -> Affected:
+    """Who would notice: what the running gateway says."""
+    from twin_gateway.affected import Affected
+    from twin_gateway.config import load_config
+    from twin_gateway.engineering.plan_affected import touched_by
+    from twin_gateway.plan_request import ask_affected
+
+    if not plan:
+        return Affected()
+    return ask_affected(load_config(config).data_directory, touched_by(plan))
 
 
 def _sound(what: str, mapping: Mapping | None, problems: Sequence[Problem]) -> Mapping:

@@ -27,6 +27,7 @@ from address_space.opcua.items import (
 )
 from address_space.opcua.queues import EMPTY, Queued, Slots, join, limit
 from address_space.opcua.sampling import remember, sample, worth_reporting
+from address_space.point import Rows
 from address_space.table import PointTable
 
 _JOIN_SAMPLES = 1 << 16
@@ -114,6 +115,12 @@ class MonitoredPoints:
     def active(self) -> npt.NDArray[np.intp]:
         """Slots of the items that are there."""
         return np.nonzero(self._items["mode"] != DELETED)[0]
+
+    def rows(self) -> Rows:
+        """Row of each item that is there."""
+        items = self._items
+        rows: Rows = items["row"][items["mode"] != DELETED]
+        return rows
 
     def handles(self) -> list[tuple[int, int]]:
         """(item id, client handle) of each item."""

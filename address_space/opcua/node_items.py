@@ -204,6 +204,10 @@ class NodeItems:
     def __contains__(self, item_id: object) -> bool:
         return item_id in self._items
 
+    def node_ids(self) -> list[bytes]:
+        """The node of each item, on the wire."""
+        return [item.wanted.node_id for item in self._items.values()]
+
     # ---- items -----------------------------------------------------------------------------------------------------
 
     def create(self, item_id: int, wanted: Any, stamps: int) -> Made:

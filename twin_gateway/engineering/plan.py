@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
+from twin_gateway.engineering.plan_twin import TwinInputs
 from twin_gateway.grid.model import Grid
 from twin_gateway.mapping.difference import DeviceChange, Difference, FieldChange, PointChange, difference
 from twin_gateway.mapping.model import Mapping
@@ -60,7 +61,7 @@ class Plan:
         devices: in the order of the new files, then those that are gone.
         alarms: addresses whose alarm rule comes, goes, changes or watches something else.
         commands: addresses whose command comes, goes or changes.
-        twin_inputs: addresses that the grid model refers to and that change, move or go.
+        twin_inputs: what the twin uses a point for, by address; of points that come, change, move or go.
         names: other names of places that come, go or change.
         retired: tombstones that come, go or change.
         unknown: devices whose whole model is only known when they are connected: their further points are not compared.
@@ -69,7 +70,7 @@ class Plan:
     devices: list[PlannedDevice] = field(default_factory=list)
     alarms: list[str] = field(default_factory=list)
     commands: list[str] = field(default_factory=list)
-    twin_inputs: list[str] = field(default_factory=list)
+    twin_inputs: dict[str, tuple[str, ...]] = field(default_factory=dict)
     names: tuple[FieldChange, ...] = ()
     retired: tuple[FieldChange, ...] = ()
     unknown: list[str] = field(default_factory=list)
@@ -116,7 +117,7 @@ def make_plan(old: Mapping, new: Mapping, grid: Grid | None = None) -> Plan:
     plan = Plan(unknown=[device.name for device in new.devices if device.whole])
     if not found:
         return plan
-    inputs = _inputs(grid) if grid is not None else _Inputs()
+    inputs = TwinInputs(grid)
     plan.names, plan.retired = found.aliases, found.retired
     stays = _Stays(found, old, new)
     for device in found.devices:
@@ -127,14 +128,8 @@ def make_plan(old: Mapping, new: Mapping, grid: Grid | None = None) -> Plan:
         plan.devices.append(PlannedDevice(device, tuple(points)))
     plan.alarms = sorted(_alarms(found, new))
     plan.commands = sorted({change.address for change in found.points() if _commanded(change)})
-    plan.twin_inputs = sorted(
-        {
-            address
-            for change in found.points()
-            for address in (change.address, change.moved_from)
-            if address is not None and address in inputs
-        }
-    )
+    both = {each for change in found.points() for each in (change.address, change.moved_from) if each is not None}
+    plan.twin_inputs = {address: inputs.uses(address) for address in sorted(both) if address in inputs}
     return plan
 
 
@@ -162,7 +157,7 @@ def _action(change: PointChange, stays: _Stays) -> Action:
     return "change"
 
 
-def _breaking(change: PointChange, action: Action, new: Mapping, inputs: _Inputs) -> Iterator[str]:
+def _breaking(change: PointChange, action: Action, new: Mapping, inputs: TwinInputs) -> Iterator[str]:
     """Sentences for what clients, or the grid model, would miss."""
     gone = change.moved_from if action == "move" else change.address if action == "remove" else None
     if action == "remove" and not _is_retired(new, change.address):
@@ -212,35 +207,6 @@ def _commanded(change: PointChange) -> bool:
     return whole or any(item.field == "device" or item.field.split(".")[0] == "control" for item in change.fields)
 
 
-@dataclass(slots=True)
-class _Inputs:
-    """What a grid model refers to: points by address, and meters by place."""
-
-    points: set[str] = field(default_factory=set)
-    meters: set[str] = field(default_factory=set)
-
-    def __contains__(self, address: str) -> bool:
-        if address in self.points:
-            return True
-        return bool(self.meters) and any(above in self.meters for above in _above(address))
-
-
-def _above(address: str) -> Iterator[str]:
-    while "/" in address:
-        address = address.rpartition("/")[0]
-        yield address
-
-
-def _inputs(grid: Grid) -> _Inputs:
-    points = {*grid.indicators, *grid.measurements}
-    for _, rating in grid.switches():
-        points |= {rating.position, rating.command}
-    for feeder in grid.feeders.values():
-        points |= {feeder.reclosing, feeder.reclose_block, feeder.scheme}
-        points |= {*feeder.trip, *feeder.start, *feeder.breaker_failure, *feeder.busbar_trip, *feeder.load_shedding}
-    return _Inputs(points - {""}, set(grid.meters))
-
-
 # ---- as plain data
 
 
@@ -259,7 +225,8 @@ def as_document(plan: Plan) -> dict[str, Any]:
         "breaking": [{"address": address, "what": text} for address, text in plan.breaking()],
         "alarms": plan.alarms,
         "commands": plan.commands,
-        "twin_inputs": plan.twin_inputs,
+        "twin_inputs": list(plan.twin_inputs),
+        "twin_uses": {address: list(uses) for address, uses in plan.twin_inputs.items()},
         "place_aliases": _fields_document(plan.names),
         "retired": _fields_document(plan.retired),
         "unknown_until_connected": plan.unknown,

@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from rich.text import Text
 
+from twin_gateway.affected import INTERRUPTED, Affected
 from twin_gateway.engineering.plan import Action, Plan, PlannedDevice, PlannedPoint
 from twin_gateway.mapping.difference import FieldChange
 from twin_gateway.mapping.model import MappedPoint
@@ -20,6 +21,14 @@ _SIGNS: Final[dict[Action, tuple[str, str]]] = {
 FEW: Final = 20
 """So many points of one device and action are listed, unless all are asked for."""
 _MOST_FIELDS: Final = 8
+_FEW_USES: Final = 3
+_ITEMS: Final = {
+    "removed": "removed",
+    "moved": "moved",
+    "retyped": "of another type",
+    "changed": "changed",
+    INTERRUPTED: "without communication while links reconnect",
+}
 _LONGEST: Final = 80
 _IN_UNITS: Final = frozenset(
     ("deadband", "alarm.hihi", "alarm.hi", "alarm.lo", "alarm.lolo", "alarm.hysteresis", "alarm.tolerance")
@@ -27,8 +36,14 @@ _IN_UNITS: Final = frozenset(
 _IN_SECONDS: Final = frozenset(("stale_after", "alarm.delay"))
 
 
-def as_lines(plan: Plan, *, detailed: bool = False) -> Iterator[Text]:
-    """The lines of a plan; with `detailed` every point, otherwise at most 20 of a device and kind of change."""
+def as_lines(plan: Plan, affected: Affected | None = None, *, detailed: bool = False) -> Iterator[Text]:
+    """The lines of a plan; with `detailed` every point, otherwise at most 20 of a device and kind of change.
+
+    Args:
+        plan: what would change.
+        affected: who would notice; None where no running gateway was asked, which is said.
+        detailed: list everything.
+    """
     if not plan:
         yield Text("No changes: the files say the same.")
         return
@@ -51,7 +66,9 @@ def as_lines(plan: Plan, *, detailed: bool = False) -> Iterator[Text]:
     yield Text()
     yield from _list("Alarms touched", plan.alarms, detailed=detailed)
     yield from _list("Commands touched", plan.commands, detailed=detailed)
-    yield from _list("Twin inputs touched", plan.twin_inputs, detailed=detailed)
+    inputs = [f"{address}{_uses(uses, detailed=detailed)}" for address, uses in plan.twin_inputs.items()]
+    yield from _list("Twin inputs touched", inputs, detailed=detailed)
+    yield from _affected(affected, detailed=detailed)
     if plan.unknown:
         what = "Only known when connected, and not compared: the further points of "
         yield Text(what + ", ".join(plan.unknown))
@@ -59,6 +76,36 @@ def as_lines(plan: Plan, *, detailed: bool = False) -> Iterator[Text]:
     if breaking:
         yield Text(f"{breaking} breaking change{'s' * (breaking != 1)}, marked with !", style="bold red")
     yield Text(plan.summary(), style="bold")
+
+
+def _uses(uses: Sequence[str], *, detailed: bool) -> str:
+    shown = uses if detailed else uses[:_FEW_USES]
+    more = f" and {len(uses) - len(shown)} more" if len(shown) < len(uses) else ""
+    return f": {', '.join(shown)}{more}" if uses else ""
+
+
+def _affected(affected: Affected | None, *, detailed: bool) -> Iterator[Text]:
+    if affected is None:
+        yield Text("Clients and active alarms are not among this: `plan --running` asks the gateway for them")
+        return
+    yield from _list("Clients that would notice", [_session(each) for each in affected.sessions], detailed=detailed)
+    if not affected.sessions:
+        yield Text("No OPC UA client watches any of this")
+    conditions = [_condition(each) for each in affected.conditions]
+    yield from _list("Alarms that hold there now", conditions, detailed=detailed)
+    if len(conditions) < affected.conditions_in_all:
+        yield Text(f"    of {affected.conditions_in_all} in all")
+
+
+def _session(session: dict[str, Any]) -> str:
+    items, user = session["items"], session["user"] or "anonymous"
+    parts = [f"{items[kind]} {_ITEMS[kind]}" for kind in _ITEMS if items.get(kind)]
+    return f"{session['name']} ({user}, {session['host']}): monitored items {', '.join(parts)}"
+
+
+def _condition(condition: dict[str, Any]) -> str:
+    states = ("active" if condition["active"] else "gone", "acknowledged" if condition["acked"] else "not acknowledged")
+    return f"{condition['address']} {condition['code']} ({', '.join(states)}): {condition['text']}"
 
 
 def _name(what: str, item: FieldChange) -> Text:

@@ -140,6 +140,19 @@ def test_what_the_grid_model_refers_to_is_a_twin_input_and_may_not_move_away_alo
     assert f"the grid model refers to '{F01}/QA1/XCBR1/Pos'" in {item["what"] for item in found["breaking"]}
 
 
+def test_files_alone_say_nothing_of_clients_and_active_alarms(tmp_path: Path) -> None:
+    edit = ("scale: 0.5", "scale: 0.1")
+    assert document(tmp_path, edit)["running"] is None
+    assert "`plan --running` asks the gateway" in planned(tmp_path, edit)[1]
+
+
+def test_twin_inputs_say_what_the_twin_takes_from_them(tmp_path: Path) -> None:
+    (tmp_path / "grid.yaml").write_text(GRID, "utf-8")
+    grid = ("--grid", str(tmp_path / "grid.yaml"))
+    found = document(tmp_path, ("MV1/F01:", f"MV1/F02:\n        was: {F01}"), options=grid)
+    assert found["twin_uses"][f"{F01}/QA1/XCBR1/Pos"] == [f"position of {F01}/QA1"]
+
+
 def test_a_replaced_device_keeps_its_points_and_breaks_nothing(tmp_path: Path) -> None:
     found = document(tmp_path, ("rtu-1:", "rtu-9:"), ("10.0.0.1", "10.0.0.9"))
     assert [(device["name"], device["action"]) for device in found["devices"]] == [
@@ -204,7 +217,11 @@ async def test_the_running_gateway_is_compared_with_what_it_started_with(tmp_pat
     assert mapping is not None
     running = keep(tmp_path / "data", mapping)
     server = ControlServer(tmp_path / "data", {})
-    server.offer(running.handlers)
+
+    async def nobody_watches(_: object) -> dict[str, Any]:
+        return {"sessions": [], "conditions": [], "conditions_in_all": 0}
+
+    server.offer({**running.handlers, "plan": nobody_watches})
     await server.start()
     try:
         command = ["plan", "--running", "--config", str(config)]
@@ -214,6 +231,7 @@ async def test_the_running_gateway_is_compared_with_what_it_started_with(tmp_pat
         result = await asyncio.to_thread(CliRunner().invoke, app, command)
         assert result.exit_code == 2
         assert "scale: 0.5 -> 0.1" in result.output
+        assert "No OPC UA client watches any of this" in result.output
     finally:
         await server.stop()
     result = await asyncio.to_thread(CliRunner().invoke, app, command)
