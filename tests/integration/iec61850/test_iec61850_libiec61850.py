@@ -332,6 +332,32 @@ async def test_data_set_is_made_for_points_that_none_has_and_deleted_at_the_end(
     assert await blocks_of(port_of(peer)) == before
 
 
+async def test_data_set_is_made_and_deleted_on_the_live_association_as_points_come_and_go(peer, tmp_path):
+    from twin_gateway.drivers.contract import PointChange
+
+    before = await blocks_of(port_of(peer))
+    bed = Bed(port_of(peer), tmp_path, poll=60.0)
+    count = bed.points["LD0/XSWI1.OpCnt"]
+    others = [point for reference, point in bed.points.items() if reference != "LD0/XCBR1.Pos"]
+    await bed.driver.update(PointChange(removed=others))
+    async with bed:
+        await bed.ready("LD0/XCBR1.Pos")
+        assert bed.link.counters["data_sets_made"] == 0
+        taken, _ = await blocks_of(port_of(peer))
+        await bed.driver.update(PointChange(added=[count]))
+        await bed.ready("LD0/XSWI1.OpCnt")
+        assert bed.link.counters["data_sets_made"] == 1
+        await peer.order({"ref": "LD0/XSWI1.OpCnt.stVal", "kind": "int", "value": 42})
+        await peer.order({"ref": "LD0/XCBR1.Pos.stVal", "kind": "dbpos", "value": 2})
+        await until(lambda: bed.value("LD0/XSWI1.OpCnt") == 42, what="the count, reported")
+        await until(lambda: bed.value("LD0/XCBR1.Pos") == 2)
+        await bed.driver.update(PointChange(removed=[count]))
+        assert await blocks_of(port_of(peer)) == (taken, before[1])
+        await peer.order({"ref": "LD0/XCBR1.Pos.stVal", "kind": "dbpos", "value": 1})
+        await until(lambda: bed.value("LD0/XCBR1.Pos") == 1)
+        assert bed.link.counters["connects"] == 1
+
+
 async def test_data_set_that_was_left_by_a_crash_is_used_again(peer, tmp_path):
     before = await blocks_of(port_of(peer))
     crashed = await Process([HERE / "event_gateway.py", port_of(peer), tmp_path, "LD0/XSWI1.OpCnt", "make"]).start()
