@@ -98,7 +98,10 @@ def init(folder: Annotated[Path, typer.Argument(help="Where to write.")] = Path(
 def demo(
     port: Annotated[int, typer.Option(help="OPC UA port.")] = 4840,
     folder: Annotated[
-        Path | None, typer.Option(help="Where to keep the demo's data; a temporary folder if not given.")
+        Path | None,
+        typer.Option(
+            help="Where to keep the demo's mapping files, to be edited, and data; a temporary folder if not given."
+        ),
     ] = None,
     duration: Annotated[float | None, typer.Option(help="Stop after so many seconds.")] = None,
 ) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import shutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -38,6 +39,25 @@ def find_mappings() -> Path:
             return place
     looked = ", ".join(map(str, places))
     raise DemoError(f"the demo's files (mappings/demo) are in none of {looked}; run it in a clone of the project")
+
+
+def lay_out(demo: Path, folder: Path) -> Path:
+    """Copy the mapping files to where they can be edited; those that are there already stay as they have been edited.
+
+    Args:
+        demo: folder `mappings/demo` of the project.
+        folder: of the run; the files lie in its `mappings`.
+
+    Returns:
+        The folder `mappings/demo` of the run.
+    """
+    copies = folder / "mappings"
+    for origin in (demo.parent / "templates", demo):
+        if not (copies / origin.name).exists():
+            # The configuration is made for each run, and lies above.
+            leave = shutil.ignore_patterns("gateway.yaml")
+            shutil.copytree(origin, copies / origin.name, ignore=leave, copy_function=shutil.copyfile)
+    return copies / demo.name
 
 
 def make_secrets() -> dict[str, str]:
@@ -79,14 +99,25 @@ def make_operator(folder: Path) -> str:
 
 
 def write_gateway(demo: Path, folder: Path, *, opcua: int, http: int, mqtt: int | None, control: int) -> Path:
-    """The configuration of the demo with its relative paths resolved and its ports set; the file made."""
+    """The configuration of the demo for the files of one run, with its ports set; the file made.
+
+    Args:
+        demo: folder `mappings/demo` of the project.
+        folder: of the run, laid out.
+        opcua: port of the endpoint.
+        http: port of health and metrics.
+        mqtt: port of the broker; without one nothing is mirrored.
+        control: port of the simulated field.
+    """
     config = yaml.safe_load((demo / "gateway.yaml").read_text("utf-8"))
-    config["mappings"] = [os.path.normpath(demo / path) for path in config["mappings"]]
-    config["data_directory"], config["users"] = str(folder / "data"), str(folder / "users.yaml")
+
+    def laid_out(path: str) -> str:
+        return os.path.normpath(Path("mappings") / demo.name / path)
+
+    config["mappings"] = [laid_out(path) for path in config["mappings"]]
     config["opcua"]["port"], config["http"]["port"] = opcua, http
-    config["twin"]["grid"] = [os.path.normpath(demo / path) for path in config["twin"]["grid"]]
-    plates = config["twin"]["switchgear"]["nameplates"]
-    config["twin"]["switchgear"]["nameplates"] = os.path.normpath(demo / plates)
+    config["twin"]["grid"] = [laid_out(path) for path in config["twin"]["grid"]]
+    config["twin"]["switchgear"]["nameplates"] = laid_out(config["twin"]["switchgear"]["nameplates"])
     config["twin"]["injection"]["control"] = control
     if mqtt is None:
         del config["mqtt"]

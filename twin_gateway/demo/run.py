@@ -27,6 +27,7 @@ from twin_gateway.demo.files import (
     GRID,
     DemoError,
     find_mappings,
+    lay_out,
     make_operator,
     make_secrets,
     ports_of,
@@ -67,7 +68,8 @@ def run_demo(port: int = 4840, folder: Path | None = None, duration: float | Non
 
     Args:
         port: of the OPC UA endpoint.
-        folder: for logs, certificates and the operator's password; a temporary one, removed at the end, unless given.
+        folder: for the mapping files, which may be edited, logs, certificates and the operator's password; a temporary
+            one, removed at the end, unless given.
         duration: seconds to run once everything is up; None for ever.
     """
     console = Console(highlight=False, soft_wrap=True)
@@ -127,6 +129,7 @@ class _Demo:
         self._gateway: Child | None = None
         self._http = self._mqtt = self._control = 0
         self._password = ""
+        self._edited = folder
 
     # -- life --------------------------------------------------------------------------------------------------------
 
@@ -141,6 +144,8 @@ class _Demo:
         if importlib.util.find_spec("c104") is None:
             raise DemoError("the 104 simulator needs c104: pip install 'twin-gateway[demo]'")
         self._logs.mkdir(mode=0o700, exist_ok=True)
+        # The field is what it is, whatever the gateway's files say of it.
+        self._edited = await asyncio.to_thread(lay_out, demo, self._folder)
         environment = {**os.environ, **make_secrets()}
         paths = [demo.parent / "templates", demo]
         mapping, problems = check(paths, environ=environment)
@@ -256,6 +261,8 @@ class _Demo:
         """`demo.json` in the folder, for scripts: where everything is."""
         children = [child for child in (self._gateway, self._broker, self._field) if child is not None]
         facts = {
+            "config": str(self._folder / "gateway.yaml"),
+            "mappings": str(self._edited),
             "endpoint": f"opc.tcp://127.0.0.1:{self._port}",
             "http": f"http://127.0.0.1:{self._http}",
             "mqtt": self._mqtt if self._broker is not None else None,
@@ -302,6 +309,8 @@ class _Demo:
             "fault": f"{inject} fault L08: the breaker trips, recloses twice and stays open; {inject} clear",
             "watch": f"{bay}/IED1/RREC1/AutoRecSt, and RMU02 to RMU09: MV1/C*/_/SFPI1/FltInd and SVPI1/Prs",
             "more": f"{inject} --help: stuck switches, lost links, wrong clocks, lying indicators, bypassed meters",
+            "change": f"edit the files in {self._edited}, then twin-gateway plan --running, and apply, each with "
+            f"--config {self._folder / 'gateway.yaml'}",
             "health": f"http://127.0.0.1:{self._http}/healthz and /metrics",
             "logs": str(self._logs),
         }

@@ -12,7 +12,15 @@ import pytest
 import yaml
 
 from twin_gateway.config import load_config
-from twin_gateway.demo.files import DemoError, find_mappings, make_operator, make_secrets, ports_of, write_gateway
+from twin_gateway.demo.files import (
+    DemoError,
+    find_mappings,
+    lay_out,
+    make_operator,
+    make_secrets,
+    ports_of,
+    write_gateway,
+)
 from twin_gateway.functions.switchgear_nameplates import read_nameplates
 from twin_gateway.grid.model import CimClass, Grid
 from twin_gateway.grid.yaml_grid import read_grid
@@ -176,6 +184,7 @@ def test_no_secret_stands_in_a_file_of_the_project() -> None:
 
 
 def test_the_gateway_of_the_demo_is_made_from_the_documented_file(tmp_path: Path) -> None:
+    lay_out(MAPPINGS / "demo", tmp_path)
     path = write_gateway(MAPPINGS / "demo", tmp_path, opcua=4850, http=8490, mqtt=None, control=14998)
     config = load_config(path)
     assert (config.opcua.port, config.http.port if config.http else 0, config.mqtt) == (4850, 8490, None)
@@ -185,8 +194,20 @@ def test_the_gateway_of_the_demo_is_made_from_the_documented_file(tmp_path: Path
     assert all(path.is_file() for path in config.twin.grid)
     assert config.twin.switchgear.nameplates is not None
     assert config.twin.switchgear.nameplates.is_file()
-    assert [place.name for place in config.mappings] == ["templates", "demo"]
+    assert config.mappings == (tmp_path / "mappings/templates", tmp_path / "mappings/demo")
+    assert (config.data_directory, config.users) == (tmp_path / "data", tmp_path / "users.yaml")
     assert yaml.safe_load((MAPPINGS / "demo" / "gateway.yaml").read_text("utf-8"))["opcua"]["host"] == "127.0.0.1"
+
+
+def test_the_mapping_files_of_a_run_may_be_edited_and_stay_so(tmp_path: Path, secrets: dict[str, str]) -> None:
+    place = lay_out(MAPPINGS / "demo", tmp_path)
+    found, problems = check([tmp_path / "mappings"], environ=secrets)
+    assert (found is not None, problems) == (True, [])
+    (place / "rmu.yaml").write_text("mapping: 1\n")
+    (place / "meters.yaml").unlink()
+    assert lay_out(MAPPINGS / "demo", tmp_path) == place
+    assert (place / "rmu.yaml").read_text() == "mapping: 1\n"
+    assert not (place / "meters.yaml").exists()
 
 
 def test_every_breaker_and_some_switches_of_the_grid_have_nameplates(grid: Grid) -> None:
