@@ -10,6 +10,7 @@ import random
 from pathlib import Path
 
 import pytest
+from mutated_files import mutated
 
 from twin_gateway.engineering.tidy import NotTidiedError, tidy
 from twin_gateway.mapping.check import check
@@ -49,35 +50,11 @@ PIECES = (
 )
 
 
-def mutated(chance: random.Random) -> bytes:
-    """A file with some pieces put in, taken out, doubled or exchanged."""
-    data = bytearray(chance.choice(SEEDS))
-    for _ in range(chance.randint(1, 6)):
-        at = chance.randrange(len(data) + 1)
-        length = chance.choice((1, 1, 2, 5, 20, 80))
-        kind = chance.randrange(6)
-        if kind == 0:
-            data[at:at] = chance.choice(PIECES).encode()
-        elif kind == 1:
-            del data[at : at + length]
-        elif kind == 2:
-            data[at:at] = data[at : at + length]
-        elif kind == 3:
-            data[at : at + length] = chance.choice(PIECES).encode()
-        elif kind == 4:
-            other = chance.choice(SEEDS)
-            begin = chance.randrange(len(other))
-            data[at:at] = other[begin : begin + 4 * length]
-        elif data:
-            data[at % len(data)] = chance.randrange(256)
-    return bytes(data)
-
-
 @pytest.mark.parametrize("batch", range(BATCHES))
 def test_a_mutated_file_is_checked_and_laid_out_without_an_exception(batch: int, tmp_path: Path) -> None:
     path = tmp_path / "station.yaml"
     for number in range(batch, FILES, BATCHES):
-        data = mutated(random.Random(number))
+        data = mutated(random.Random(number), SEEDS, PIECES)
         path.write_bytes(data)
         try:
             mapping, problems = check([path], environ={})
