@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 _BAY_LEVELS = 5
+COMMAND_PATIENCE_S = 30.0
+"""How long a change waits for the outcome of commands that are about what it changes."""
 _TOGETHER = 64
 """Drivers that are told at once."""
 _RULES = "/rules"
@@ -136,7 +138,6 @@ class Applier:
 
     def __init__(self, gateway: Gateway) -> None:
         self._of = gateway
-        self._lock = asyncio.Lock()
         self._tasks: dict[str, asyncio.Task[None]] = {}
 
     async def apply(self, new: Mapping) -> Applied:
@@ -149,13 +150,32 @@ class Applier:
         """
         if new.secrets_missing:
             raise ApplyError("a secret of the mapping was not found; the gateway goes on with the mapping it has")
-        async with self._lock:
+        under_way = self._of.desk.under_way
+        async with self._of.whole_models.changing:
             plan = await asyncio.to_thread(_plan, self._of.mapping, new)
             if not plan.difference:
                 self._of.mapping = new
                 return Applied()
-            book = await self._tried(plan, new)
-            return await self._carry_out(plan, new, book)
+            # Commands are sacred: nothing they are about is changed under them, and none leaves meanwhile.
+            commanded, links = self._commanded(plan), {*plan.gone_devices, *(device.name for device in plan.remade)}
+            with under_way.holding(commanded, links):
+                waits = await under_way.over(commanded, links, COMMAND_PATIENCE_S)
+                if waits:
+                    text = f"a command to {waits[0]} has had no outcome for {COMMAND_PATIENCE_S:g} s; apply again then"
+                    raise ApplyError(text)
+                book = await self._tried(plan, new)
+                return await self._carry_out(plan, new, book)
+
+    def _commanded(self, plan: _Plan) -> set[str]:
+        """Addresses that can be commanded, and that are changed."""
+        touched = {point.address for change in plan.difference.points() for point in (change.old, change.new) if point}
+        whole = {
+            point.address
+            for change in plan.difference.devices
+            if change.old is not None and (change.new is None or change.new.whole != change.old.whole)
+            for point in self._of.whole_models.added(change.name)
+        }
+        return {address for address in touched | whole if self._of.desk.controllable(address)}
 
     # ---- trying ---------------------------------------------------------------------------------------------------
 
@@ -278,7 +298,10 @@ class Applier:
             await link.driver.update(change)
         except Exception:
             log.exception("link %s: its points cannot be changed while it works; it reconnects", link.name)
-            await self.stop_link(link.name)
+            under_way = self._of.desk.under_way
+            with under_way.holding((), {link.name}):
+                await under_way.over((), {link.name}, None)
+                await self.stop_link(link.name)
             plan.stopped.add(link.name)
             plan.remade += [each.new for each in plan.difference.devices if each.name == link.name and each.new]
 

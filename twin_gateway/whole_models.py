@@ -26,6 +26,9 @@ class WholeModels:
     """Adds the points of whole models once their device has answered for the first time.
 
     Models that an SCL file describes are no business of this class: the mapping has their points from the start.
+
+    Attributes:
+        changing: whoever changes which points there are holds it.
     """
 
     def __init__(
@@ -37,13 +40,19 @@ class WholeModels:
         self._table = table
         self._events = events
         self._desk = desk
+        self.changing = asyncio.Lock()
 
     async def run(self) -> None:
         """Wait for the devices; returns when every request is fulfilled."""
         while self._waiting:
             for device, link in [pair for pair in self._waiting if pair[1].state is LinkState.UP]:
-                if await self._take(device, link) and (device, link) in self._waiting:
-                    self._waiting.remove((device, link))
+                offers = await self._offered(device, link)
+                if offers is None:
+                    continue
+                async with self.changing:
+                    if (device, link) in self._waiting:  # the mapping may be another one by now
+                        await self._take(device, link, offers)
+                        self._waiting.remove((device, link))
             await asyncio.sleep(PATIENCE_S)
 
     def watch(self, device: MappedDevice, link: LinkSupervisor) -> bool:
@@ -62,13 +71,16 @@ class WholeModels:
         points = self._added.get(name, [])
         return [point for point in points if self._table.find(point.address) == point.row]
 
-    async def _take(self, device: MappedDevice, link: LinkSupervisor) -> bool:
+    @staticmethod
+    async def _offered(device: MappedDevice, link: LinkSupervisor) -> list[Offer] | None:
         try:
             found = await link.driver.discover()
         except (ConnectionError, TimeoutError) as error:
-            log.info("link %s: its model could not be read (%s); it is tried again", link.name, error)
-            return False
-        offers = [Offer(str(point.fields["ref"]), point.cdc) for point in found if "ref" in point.fields]
+            log.info("link %s: its model could not be read (%s); it is tried again", device.name, error)
+            return None
+        return [Offer(str(point.fields["ref"]), point.cdc) for point in found if "ref" in point.fields]
+
+    async def _take(self, device: MappedDevice, link: LinkSupervisor, offers: Sequence[Offer]) -> None:
         points: list[MappedPoint] = []
         for request in device.whole:
             wanted = [offer for offer in offers if offer.reference.partition("/")[0] == request.logical_device]
@@ -83,7 +95,6 @@ class WholeModels:
         bound = self._add(device, link, points)
         await link.driver.update(PointChange(added=bound))
         log.info("link %s: %d points of whole models added", link.name, len(bound))
-        return True
 
     def _add(self, device: MappedDevice, link: LinkSupervisor, points: Sequence[MappedPoint]) -> list[BoundPoint]:
         new = [point for point in points if self._table.find(point.address) < 0]

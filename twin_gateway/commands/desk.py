@@ -23,6 +23,7 @@ from twin_gateway.commands.interlock import TwinInterlock
 from twin_gateway.commands.selection import Selections
 from twin_gateway.commands.tags import SafetyTag, TagStore, one_line
 from twin_gateway.commands.target import ControlTarget, build_target
+from twin_gateway.commands.under_way import UnderWay
 from twin_gateway.commands.value import AUTOMATIC, command_value, device_value
 from twin_gateway.drivers.contract import DeviceCommand
 from twin_gateway.twin.interlock import Violation
@@ -108,6 +109,7 @@ class CommandDesk:
         self._running: dict[str, tuple[str, asyncio.Future[Outcome]]] = {}
         self._works: set[asyncio.Future[Outcome]] = set()
         self._leaving: dict[str, tuple[ControlTarget, Command]] = {}
+        self.under_way = UnderWay()
         if tags is not None:
             tags.under_way = self._cannot_stop
         self._closing = False
@@ -120,7 +122,8 @@ class CommandDesk:
     def remove(self, addresses: Iterable[str]) -> None:
         """Take no more commands for data objects; those under way end as they do."""
         for address in addresses:
-            self._targets.pop(address, None)
+            if self._targets.pop(address, None) is not None:
+                self._selections.spend(address)
 
     def renew(self, bays: Container[str] | None = None) -> None:
         """Look again for the points of the gates, after points have been added or removed; in some bays or in all."""
@@ -140,6 +143,10 @@ class CommandDesk:
     def controllable(self, address: str) -> bool:
         """Whether the data object has a command binding."""
         return address in self._targets
+
+    def target(self, address: str) -> ControlTarget | None:
+        """What commands of a data object go to; None without a command binding."""
+        return self._targets.get(address)
 
     def needs_selection(self, address: str) -> bool:
         """Whether the data object is selected before it is operated."""
@@ -257,6 +264,9 @@ class CommandDesk:
 
     async def _carry_out(self, command: Command, caller: Caller, command_id: str) -> tuple[Outcome, list[str]]:
         target = self._targets.get(command.address)
+        link = target.link.name if target is not None else ""
+        await self.under_way.free(command.address, link, self._settings.max_age)
+        target = self._targets.get(command.address)
         if target is None:
             text = f"{command.address} has no command binding"
             return Outcome.refused("binding", text, StatusCode.BadNotSupported, AddCause.NOT_SUPPORTED), []
@@ -291,6 +301,8 @@ class CommandDesk:
             report.notes.append("1-of-n, rate, twin-interlock: skipped, an operator opens a breaker")
         taken = gates.release(self._table, target, command, report, switch)
         taken = taken or self._selections.refusal(target, command, caller)
+        same = self._targets.get(command.address) == target
+        taken = taken or self.under_way.refusal(command.address, target.link.name, same)
         if taken is not None:
             return taken, report.notes
         self._last[command.address] = self._now()
@@ -311,7 +323,8 @@ class CommandDesk:
         if gates.moves(target, switch) and command.verb is Verb.OPERATE and not command.test:
             self._leaving[command_id] = target, command
         try:
-            return await self._send(target, command, caller, device_command), report.notes
+            with self.under_way.sending(command_id, command.address, target.link.name):
+                return await self._send(target, command, caller, device_command), report.notes
         finally:
             self._leaving.pop(command_id, None)
             self._busy.subtract(keys)

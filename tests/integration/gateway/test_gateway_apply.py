@@ -307,6 +307,31 @@ async def test_commands_go_where_the_new_mapping_says(bed: Bed) -> None:
     await bed.nothing_was_noticed()
 
 
+async def test_a_point_under_command_is_not_changed_until_its_outcome_is_there(
+    bed: Bed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pos = "dso1/north/PS01/MV1/F01/QA1/CSWI1/Pos"
+    await bed.apply(bed.field.a + SWITCH, bed.field.b)
+    with bed.gateway.desk.under_way.sending("c1", pos, "a"):
+        removal = asyncio.create_task(bed.apply(bed.field.a, bed.field.b))
+        await asyncio.sleep(0.3)
+        assert bed.gateway.table.find(pos) >= 0
+        assert bed.gateway.desk.controllable(pos)
+    assert (await removal).points_removed == (pos,)
+    await bed.apply(bed.field.a + SWITCH, bed.field.b)
+    monkeypatch.setattr("twin_gateway.applying.COMMAND_PATIENCE_S", 0.05)
+    with bed.gateway.desk.under_way.sending("c2", pos, "a"):
+        edition = bed.gateway.table.edition
+        with pytest.raises(ApplyError, match=f"a command to {pos} has had no outcome"):
+            await bed.apply(bed.field.a, bed.field.b)
+        with pytest.raises(ApplyError, match="no outcome"):
+            await bed.apply(bed.field.b)
+        assert bed.gateway.table.edition == edition
+        # What is not under command may change.
+        await bed.apply(bed.field.a.replace(HZ, "") + SWITCH, bed.field.b)
+    await bed.nothing_was_noticed()
+
+
 async def test_alarms_of_a_removed_point_end_and_those_of_a_new_rule_begin(bed: Bed) -> None:
     limited = bed.field.a.replace("unit: W}", "unit: W, alarm: {code: A02, hi: 10 W}}")
     await bed.apply(limited, bed.field.b)

@@ -354,3 +354,38 @@ def test_values_go_to_the_device_in_its_own_terms() -> None:
     assert device_value("APC", scaled, 2005.0) == 2.0
     assert device_value("INC", replace(plain, gain=0.1), 7) == 70
     assert device_value("APC", scaled, None) is None
+
+
+async def test_a_command_waits_while_the_mapping_of_its_point_is_changed_and_goes_where_it_says_then(rig: Rig) -> None:
+    moved = Device(rig.table, name="rtu2")
+    with rig.desk.under_way.holding({POS}, ()):
+        asked = asyncio.create_task(rig.operate(True))
+        await asyncio.sleep(0.05)
+        assert rig.device.got == []
+        bound = BoundPoint(0, POS, "DPC", rig.table.profile(0).value_type, {}, {"model": "direct-normal"})
+        rig.desk.remove([POS])
+        rig.desk.add([build_target(rig.table, bound, moved)])
+    assert (await asked).good
+    assert (len(rig.device.got), len(moved.got)) == (0, 1)
+
+
+async def test_a_command_is_refused_when_the_mapping_of_its_link_is_changed_for_longer_than_it_lives(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rig.desk, "_settings", replace(rig.desk._settings, max_age=0.1))
+    with rig.desk.under_way.holding((), {"rtu1"}):
+        outcome = await rig.operate(True)
+    assert (outcome.sent, outcome.good, rig.device.got) == (False, False, [])
+
+
+async def test_who_changes_the_mapping_waits_for_the_outcome_of_commands_to_its_points_and_links(rig: Rig) -> None:
+    rig.device.delay = 0.1
+    under_way = rig.desk.under_way
+    asked = asyncio.create_task(rig.operate(True))
+    while not rig.device.got:
+        await asyncio.sleep(0.005)
+    assert await under_way.over({"another"}, {"rtu2"}, 1.0) == []
+    assert not asked.done()
+    assert await under_way.over({POS}, (), 0.01) == [POS]
+    assert await under_way.over((), {"rtu1"}, 5.0) == []
+    assert (await asked).good
