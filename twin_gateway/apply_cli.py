@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 _SHOWN = 20
+_KINDS = (
+    ("devices_added", "devices added"),
+    ("devices_removed", "devices removed"),
+    ("reconnected", "links made anew"),
+    ("points_added", "points added"),
+    ("points_removed", "points removed"),
+    ("points_changed", "points changed"),
+)
 
 
 def apply(
@@ -32,26 +40,26 @@ def apply(
         raise typer.Exit(1) from None
     for problem in told["problems"]:
         typer.echo(problem, err=True)
-    done = told["applied"]
-    if done is None:
+    if told["applied"] is None:
         typer.echo("error: the mapping files have errors; nothing has changed", err=True)
         raise typer.Exit(1)
-    for key, text in (
-        ("devices_added", "devices added"),
-        ("devices_removed", "devices removed"),
-        ("reconnected", "links made anew"),
-        ("points_added", "points added"),
-        ("points_removed", "points removed"),
-        ("points_changed", "points changed"),
-    ):
+    show_applied(told)
+    if paths:
+        typer.echo(f"the next start reads the files that {config} names")
+
+
+def show_applied(told: Mapping[str, Any]) -> None:
+    """Print what a change has done, as the gateway told it."""
+    done = told["applied"]
+    for key, text in _KINDS:
         _list(text, done[key])
     _list("points moved", [f"{before} -> {after}" for before, after in done["moved"]])
     for sentence in done["restart"]:
         typer.echo(f"needs a restart: {sentence}")
     if not any(done.values()):
         typer.echo("nothing differs")
-    if paths:
-        typer.echo(f"the next start reads the files that {config} names")
+    for sentence in told["notes"]:
+        typer.echo(f"note: {sentence}")
 
 
 def _list(text: str, names: Sequence[str]) -> None:

@@ -1,47 +1,59 @@
-"""The request `apply` of the control socket: read and check mapping files, and change the running gateway to them."""
+"""The requests `apply` and `rollback` of the control socket: the running gateway changes to files, or back."""
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from twin_gateway.applying import Applied, ApplyError
-from twin_gateway.control import ControlError, Handler
-from twin_gateway.mapping.check import check
-from twin_gateway.mapping.model import Mapping as PointMapping
+from twin_gateway.change_desk import Asker, Changed, ChangeDesk, ChangeError
+from twin_gateway.control import ControlError, Handler, asking_user
+from twin_gateway.revisions import EditedError
 
 
 class ApplyRequest:
-    """Answers `apply`: with `paths` of files and folders, or without for those of the configuration.
+    """Answers `apply` with `paths` of files and folders, or without for those of the configuration; and `rollback`.
 
     Args:
-        paths: of the configuration.
-        apply: as of `Gateway.apply`.
+        desk: which changes the mapping.
     """
 
-    def __init__(self, paths: Sequence[Path], apply: Callable[[PointMapping], Awaitable[Applied]]) -> None:
-        self._paths = paths
-        self._apply = apply
+    def __init__(self, desk: ChangeDesk) -> None:
+        self._desk = desk
 
     @property
     def handlers(self) -> dict[str, Handler]:
         """What can be asked."""
-        return {"apply": self._answer}
+        return {"apply": self._apply, "rollback": self._roll_back}
 
-    async def _answer(self, asked: Mapping[str, Any]) -> dict[str, Any]:
+    async def _apply(self, asked: Mapping[str, Any]) -> dict[str, Any]:
         named = asked.get("paths") or []
         if not isinstance(named, list) or not all(isinstance(each, str) for each in named):
             raise ControlError("`paths` is a list of files and folders")
-        paths = [Path(each) for each in named] or list(self._paths)
-        mapping, problems = await asyncio.to_thread(check, paths)
-        told = [str(problem) for problem in problems]
-        if mapping is None:
-            return {"problems": told, "applied": None}
         try:
-            applied = await self._apply(mapping)
-        except ApplyError as error:
+            changed = await self._desk.apply_files([Path(each) for each in named], Asker(asking_user()))
+        except EditedError as error:
+            raise ControlError(f"{error}; apply once more when it is saved") from error
+        except ChangeError as error:
             raise ControlError(str(error)) from error
-        return {"problems": told, "applied": asdict(applied)}
+        return self._told(changed)
+
+    async def _roll_back(self, asked: Mapping[str, Any]) -> dict[str, Any]:
+        wanted = asked.get("revision") or ""
+        if not isinstance(wanted, str):
+            raise ControlError("`revision` is the beginning of a hash")
+        try:
+            revision, changed = await self._desk.roll_back(wanted, Asker(asking_user()))
+        except ChangeError as error:
+            raise ControlError(str(error)) from error
+        return {**self._told(changed), "target": asdict(revision)}
+
+    def _told(self, changed: Changed) -> dict[str, Any]:
+        return {
+            "problems": [str(problem) for problem in changed.problems],
+            "errors": changed.errors,
+            "applied": asdict(changed.applied) if changed.applied is not None else None,
+            "revision": self._desk.hash(),
+            "notes": list(changed.notes),
+        }

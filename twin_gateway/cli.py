@@ -13,6 +13,7 @@ import typer
 from twin_gateway import __version__
 from twin_gateway.apply_cli import apply
 from twin_gateway.check_cli import check
+from twin_gateway.commission_cli import commission
 from twin_gateway.editor_cli import explain, fmt
 from twin_gateway.export_cli import export_app
 from twin_gateway.grid_cli import grid_app
@@ -21,6 +22,7 @@ from twin_gateway.import_cli import import_app
 from twin_gateway.inject_cli import app as inject_app
 from twin_gateway.link_cli import capture, links
 from twin_gateway.plan_cli import plan
+from twin_gateway.revisions_cli import revisions, rollback
 from twin_gateway.scl_cli import scl
 from twin_gateway.trust_cli import trust_app
 from twin_gateway.user_cli import users_app
@@ -40,7 +42,10 @@ app.add_typer(import_app, name="import")
 app.add_typer(export_app, name="export")
 import_app.command("scl")(scl)
 app.command()(apply)
+app.command()(rollback)
+app.command()(revisions)
 app.command()(check)
+app.command()(commission)
 app.command()(links)
 app.command()(capture)
 app.command()(explain)
@@ -75,7 +80,7 @@ def _root(
 def run(config: ConfigFile = Path("gateway.yaml")) -> None:
     """Run the gateway until SIGTERM or Ctrl-C.
 
-    Changed users and trust lists count at once, other changed files with a restart; `check` them first.
+    Changed users and trust lists count at once, mapping files with `apply` or as `watch` says, others with a restart.
     """
     from twin_gateway.running import run_gateway
 

@@ -137,6 +137,9 @@ class GatewayConfig(_Section):
         authority: URI of the grid authority, namespace of all NodeIds.
         data_directory: certificates, audit journal, counters.
         mappings: mapping files and folders.
+        watch: what becomes of mapping files that are edited while the gateway works: `apply` (or true) changes it to
+            them when they are valid; `check` only raises an alarm when they are not; `off` (or false) does not look.
+        watch_interval: seconds from look to look.
         users: the user file.
         mqtt: the mirror; absent means none.
         twin: the twin functions; absent means none.
@@ -149,6 +152,8 @@ class GatewayConfig(_Section):
     authority: str = Field(pattern=r"^[a-z][a-z0-9+.-]*:\S+$", max_length=255)
     data_directory: Path = Path("data")
     mappings: tuple[Path, ...] = Field(min_length=1)
+    watch: Literal["apply", "check", "off"] = "check"
+    watch_interval: Annotated[float, Field(ge=0.1, le=3600)] = 2.0
     users: Path = Path("users.yaml")
     opcua: OpcUaSection = OpcUaSection()
     mqtt: MqttSettings | None = None
@@ -159,6 +164,11 @@ class GatewayConfig(_Section):
     history: HistorySettings = HistorySettings()
     coap_directory: DirectorySettings | None = None
     log: LogSection = LogSection()
+
+    @field_validator("watch", mode="before")
+    @classmethod
+    def _watch(cls, given: object) -> object:
+        return {True: "apply", False: "off"}[given] if isinstance(given, bool) else given  # YAML reads `off` as false
 
     @field_validator("gateway", "grid")
     @classmethod
@@ -223,6 +233,7 @@ authority: https://example.org       # URI of the grid authority: the namespace 
 
 data_directory: data                 # certificates, audit journal, counters; keep it when you update
 mappings: [mappings]                 # mapping files and folders; check them with `twin-gateway check mappings`
+watch: check                         # an alarm when edited mapping files have errors; apply: valid ones count at once
 users: users.yaml                    # made with `twin-gateway user add NAME --role Operator`; there is no default user
 
 opcua:

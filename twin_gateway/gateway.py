@@ -21,6 +21,7 @@ from twin_gateway.alarms.store import ConditionBook
 from twin_gateway.apply_request import ApplyRequest
 from twin_gateway.applying import Applied, Applier
 from twin_gateway.audit.journal import AuditJournal
+from twin_gateway.change_desk import ChangeDesk
 from twin_gateway.coap_directory import make_directory
 from twin_gateway.commands.desk import CommandDesk, DeskSettings
 from twin_gateway.commissioning.live_request import LiveRequests
@@ -40,6 +41,7 @@ from twin_gateway.mapping.model import MappedDevice
 from twin_gateway.mapping.model import Mapping as PointMapping
 from twin_gateway.plan_request import PlanRequest
 from twin_gateway.plant import Plant, build_plant
+from twin_gateway.revisions import RunningRevision
 from twin_gateway.security.policy import UserPolicy
 from twin_gateway.security.users import User
 from twin_gateway.whole_models import WholeModels
@@ -58,6 +60,7 @@ class Gateway:
         mapping: the checked mapping.
         users: users by name; nobody but anonymous observers (where allowed) can do anything without.
         grid: the grid model; none unless given.
+        revision: which mapping this is, and where revisions are kept; none are without, and no files are watched.
         backoff: waiting times of the links, instead of those of the configuration.
     """
 
@@ -68,6 +71,7 @@ class Gateway:
         users: Mapping[str, User],
         *,
         grid: Grid | None = None,
+        revision: RunningRevision | None = None,
         backoff: Backoff | None = None,
     ) -> None:
         self.config = config
@@ -128,7 +132,8 @@ class Gateway:
                 link.kept = self.history.kept_until
         self.applier = Applier(self)
         reports = LinkReports(self.plant.links, self.protocols)
-        requests = ApplyRequest(config.mappings, self.apply)
+        self.changes = ChangeDesk(self, revision)
+        requests = ApplyRequest(self.changes)
         self.control = ControlServer(config.data_directory, {**reports.handlers, **requests.handlers})
         self.control.offer(PlanRequest(self).handlers)
         self.control.offer(LiveRequests(self).handlers)
@@ -148,6 +153,7 @@ class Gateway:
         config.data_directory.mkdir(parents=True, exist_ok=True, mode=0o700)
         try:
             await open_files(self)
+            await self.changes.begin()
             if self.history is not None:
                 await self.history.start()
             settings, ports = parts.server_settings(config), parts.make_ports(self)
@@ -172,6 +178,8 @@ class Gateway:
         for link in self.plant.links:
             self.applier.start_link(link)
         self.watch_whole_models()
+        if (watch := parts.make_watch(self)) is not None:
+            self.spawn("mapping files", watch.run)
         for hosted in self.twin.hosted:
             self.spawn(f"twin function {hosted.function.name}", partial(self.twin.keep, hosted))
         log.info(

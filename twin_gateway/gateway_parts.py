@@ -26,6 +26,7 @@ from twin_gateway.mqtt.mirror import Mirror
 from twin_gateway.own_conditions import OwnConditions
 from twin_gateway.plant import aliases_of
 from twin_gateway.schemes import make_book as make_address_book
+from twin_gateway.watching import Watch
 
 if TYPE_CHECKING:
     from twin_gateway.gateway import Gateway
@@ -161,6 +162,14 @@ def make_book(gateway: Gateway, mapping: PointMapping) -> AddressBook:
     return book
 
 
+def make_watch(gateway: Gateway) -> Watch | None:
+    """The watch over the mapping files; None where nobody wants it, or nothing was read from files."""
+    config = gateway.config
+    if config.watch == "off" or gateway.changes.revision is None:
+        return None
+    return Watch(gateway.changes, apply=config.watch == "apply", every=config.watch_interval)
+
+
 def make_ports(gateway: Gateway) -> Ports:
     """What the OPC UA server is given of the gateway."""
     return Ports(
@@ -172,6 +181,7 @@ def make_ports(gateway: Gateway) -> Ports:
         history=gateway.history,
         providers=(gateway.twin,),
         control_model=gateway.desk.control_model,
+        mapping_revision=gateway.changes.hash,
     )
 
 

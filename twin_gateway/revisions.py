@@ -43,6 +43,10 @@ class RevisionError(Exception):
     """A revision cannot be kept, found or read; the message is a sentence for people."""
 
 
+class EditedError(RevisionError):
+    """A file is no longer what was checked."""
+
+
 @dataclass(frozen=True, slots=True)
 class Revision:
     """One mapping that the gateway has run with.
@@ -66,7 +70,7 @@ class Revision:
 
 
 @dataclass(frozen=True, slots=True)
-class _File:
+class KeptFile:
     """One file of a revision: its place in the copy, where it came from, its SHA-256, and whether it is a mapping."""
 
     path: str
@@ -106,7 +110,42 @@ class RevisionStore:
             raise RevisionError(f"{what} begins with '{text}'; kept are {known}")
         return next(iter(found.values()))
 
-    def record(self, mapping: Mapping, *, reason: str, user: str = "", now: datetime | None = None) -> Revision:
+    def before(self, running: str) -> Revision:
+        """The latest revision with another hash than that of the running one.
+
+        Raises:
+            RevisionError: there is none.
+        """
+        for revision in reversed(self.all()):
+            if revision.hash != running:
+                return revision
+        raise RevisionError("no other revision than the running one is kept")
+
+    def stage(self, mapping: Mapping) -> str:
+        """Copy the files of a mapping that is to run; its hash. `record` says later that it does.
+
+        Raises:
+            EditedError: a file has been edited since it was checked.
+            RevisionError: it cannot be kept.
+        """
+        files = files_of(mapping)
+        name = _hash_of(files)
+        try:
+            if not (self.folder / name / _MANIFEST).exists():
+                self._copy(name, files)
+        except OSError as error:
+            raise RevisionError(f"{self.folder}: the mapping files cannot be kept: {error}") from error
+        return name
+
+    def record(
+        self,
+        mapping: Mapping,
+        *,
+        reason: str,
+        user: str = "",
+        now: datetime | None = None,
+        again: Revision | None = None,
+    ) -> Revision:
         """Keep what the gateway runs with from now on.
 
         Args:
@@ -114,13 +153,14 @@ class RevisionStore:
             reason: `start`, `apply` or `rollback`.
             user: who did it; the user of this process unless given.
             now: instead of the clock.
+            again: the kept revision whose copies the mapping was read from; its files are those of the revision.
 
         Raises:
             RevisionError: it cannot be kept: no room, or a file has been edited since it was checked.
         """
         at = now or datetime.now(UTC)
         try:
-            files = _files_of(mapping)
+            files = files_of(mapping) if again is None else self.files(again)
             name = _hash_of(files)
             document = self._index()
             last = document["revisions"][-1] if document["revisions"] else None
@@ -129,7 +169,9 @@ class RevisionStore:
                 return Revision(**last)
             if not (self.folder / name / _MANIFEST).exists():
                 self._copy(name, files)
-            git = _git_revision([Path(file.origin) for file in files if file.mapping])
+            git = (
+                again.git if again is not None else _git_revision([Path(file.origin) for file in files if file.mapping])
+            )
             revision = Revision(
                 name,
                 at.astimezone(UTC).isoformat(timespec="seconds"),
@@ -154,12 +196,20 @@ class RevisionStore:
         Raises:
             RevisionError: a copy is missing or no longer what it was.
         """
-        folder, files = self.folder / revision.hash, self._manifest(revision)
-        for file in files:
-            if _digest(folder / file.path) != file.digest:
-                raise RevisionError(f"{folder / file.path} is not what was kept: it has been edited or damaged")
-        beside = {folder / file.path: Path(file.origin).parent for file in files if file.mapping}
+        beside = self.copies(revision)
         return check(list(beside), environ=environ, secrets_required=secrets_required, beside=beside)
+
+    def copies(self, revision: Revision) -> dict[Path, Path]:
+        """The kept mapping files of a revision -> the folder of the original, as `check` takes them.
+
+        Raises:
+            RevisionError: a copy is missing or no longer what it was.
+        """
+        folder, files = self.folder / revision.hash, self.files(revision)
+        for file in files:
+            if digest_of(folder / file.path) != file.digest:
+                raise RevisionError(f"{folder / file.path} is not what was kept: it has been edited or damaged")
+        return {folder / file.path: Path(file.origin).parent for file in files if file.mapping}
 
     def contents(self, revision: Revision) -> Iterator[tuple[Path, Path]]:
         """(copy, original) of every file of a revision.
@@ -167,7 +217,7 @@ class RevisionStore:
         Raises:
             RevisionError: the revision cannot be read.
         """
-        for file in self._manifest(revision):
+        for file in self.files(revision):
             yield self.folder / revision.hash / file.path, Path(file.origin)
 
     def former_since(self) -> dict[str, date]:
@@ -202,14 +252,19 @@ class RevisionStore:
         self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         _write_whole(self.folder / _INDEX, json.dumps(document, indent=1))
 
-    def _manifest(self, revision: Revision) -> list[_File]:
+    def files(self, revision: Revision) -> list[KeptFile]:
+        """Every file of a revision, the mapping files first.
+
+        Raises:
+            RevisionError: the revision cannot be read.
+        """
         path = self.folder / revision.hash / _MANIFEST
         try:
-            return [_File(**entry) for entry in json.loads(path.read_text("utf-8"))["files"]]
+            return [KeptFile(**entry) for entry in json.loads(path.read_text("utf-8"))["files"]]
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise RevisionError(f"the files of revision {revision.hash} cannot be read: {error}") from error
 
-    def _copy(self, name: str, files: Sequence[_File]) -> None:
+    def _copy(self, name: str, files: Sequence[KeptFile]) -> None:
         """Make the folder of a revision: everything in it is on the disk before it gets its name."""
         self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         target, making = self.folder / name, self.folder / f".new-{name}"
@@ -220,8 +275,8 @@ class RevisionStore:
                 copy = making / file.path
                 copy.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
                 shutil.copyfile(file.origin, copy)
-                if _digest(copy) != file.digest:
-                    raise RevisionError(f"{file.origin} has been edited since it was checked")
+                if digest_of(copy) != file.digest:
+                    raise EditedError(f"{file.origin} has been edited since it was checked")
                 _sync(copy)
             _write_whole(making / _MANIFEST, json.dumps({"files": [asdict(file) for file in files]}, indent=1))
             for folder in {making, *(path.parent for path in making.rglob("*"))}:
@@ -244,12 +299,22 @@ class RunningRevision:
 
     Attributes:
         revision: the present one; None when it could not be kept, for the reason that `fault` says.
+        hash: of the mapping that runs, also when it could not be kept; empty when it was not read from files.
+        fresh: the gateway has started with other files than those that it ran with before.
     """
 
-    def __init__(self, store: RevisionStore, revision: Revision | None, fault: str = "") -> None:
+    def __init__(
+        self, store: RevisionStore, revision: Revision | None, fault: str = "", *, known: str = "", fresh: bool = False
+    ) -> None:
         self.store = store
         self.revision = revision
         self.fault = fault
+        self.hash = revision.hash if revision is not None else known
+        self.fresh = fresh
+
+    def follow(self, revision: Revision | None, known: str, fault: str = "") -> None:
+        """Another mapping runs now, whose hash is known; without a revision the fault says why it is not kept."""
+        self.revision, self.hash, self.fault = revision, known, fault
 
     @property
     def handlers(self) -> dict[str, Handler]:
@@ -269,16 +334,22 @@ def keep(data_directory: Path, mapping: Mapping) -> RunningRevision:
     """
     store = RevisionStore(data_directory)
     try:
-        running = RunningRevision(store, store.record(mapping, reason="start"))
+        before = store.all()[-1:]
+        revision = store.record(mapping, reason="start")
+        running = RunningRevision(store, revision, fresh=[revision] != before)
         forget_former(mapping, over(mapping, store.former_since(), datetime.now(UTC).date()))
     except RevisionError as error:
         log.warning("the mapping files are not kept: %s", error)
-        return RunningRevision(store, None, str(error))
+        return RunningRevision(store, None, str(error), known=hash_of(mapping), fresh=True)
     return running
 
 
-def _files_of(mapping: Mapping) -> list[_File]:
-    """The files of a mapping in the order in which they were checked, below the folder that holds them all."""
+def files_of(mapping: Mapping) -> list[KeptFile]:
+    """The files of a mapping in the order in which they were checked, below the folder that holds them all.
+
+    Raises:
+        RevisionError: it was not read from files.
+    """
     digests = {path.absolute(): digest for path, digest in mapping.files.items()}
     named: dict[Path, str] = {}
     for device in mapping.devices:
@@ -290,20 +361,30 @@ def _files_of(mapping: Mapping) -> list[_File]:
         raise RevisionError("this mapping was not read from files")
     normal = {path: Path(os.path.normpath(path)) for path in (*digests, *named)}
     top = Path(os.path.commonpath([path.parent for path in normal.values()]))
-    files = [_File(str(normal[path].relative_to(top)), str(path), digest, True) for path, digest in digests.items()]
+    files = [KeptFile(str(normal[path].relative_to(top)), str(path), digest, True) for path, digest in digests.items()]
     return files + [
-        _File(str(normal[path].relative_to(top)), str(path), digest, False)
+        KeptFile(str(normal[path].relative_to(top)), str(path), digest, False)
         for path, digest in named.items()
         if path not in digests
     ]
 
 
-def _hash_of(files: Sequence[_File]) -> str:
+def hash_of(mapping: Mapping) -> str:
+    """The hash that the revision of a mapping has; empty when it was not read from files."""
+    return _hash_of(files_of(mapping)) if mapping.files else ""
+
+
+def _hash_of(files: Sequence[KeptFile]) -> str:
     text = json.dumps(sorted((file.path, file.digest) for file in files))
     return sha256(text.encode()).hexdigest()[:_HASH_DIGITS]
 
 
-def _digest(path: Path) -> str:
+def digest_of(path: Path) -> str:
+    """SHA-256 (hex) of a file.
+
+    Raises:
+        RevisionError: it cannot be read.
+    """
     try:
         return sha256(path.read_bytes()).hexdigest()
     except OSError as error:

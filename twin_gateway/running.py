@@ -93,7 +93,8 @@ def run_gateway(path: Path, *, started: Callable[[Gateway], None] | None = None)
             raise_file_limit()
             stack.enter_context(locked(config.data_directory))
             revision = keep(config.data_directory, mapping)
-            gateway = Gateway(config, mapping, users, grid=grid)
+            gateway = Gateway(config, mapping, users, grid=grid, revision=revision)
+            del mapping  # the gateway has it, until it changes to another
             gateway.control.offer(revision.handlers)
         except (ConfigError, UsersError, NameplateError, DirectoryInUseError, OSError) as error:
             return _complain(error)

@@ -22,7 +22,7 @@ def gateway_place(grid: str, gateway: str) -> str:
 
 _TOGETHER = 2000
 """Values that are written at once."""
-PARTS = ("disk", "files", "history", "mqtt", "opcua", "tags", "trusted", "twin")
+PARTS = ("disk", "files", "history", "mapping", "mqtt", "opcua", "tags", "trusted", "twin")
 """Parts of a gateway that have conditions of their own."""
 
 

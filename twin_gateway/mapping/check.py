@@ -146,7 +146,10 @@ def as_configured(paths: Sequence[Path]) -> list[Path]:
 
 
 def find_files(paths: Sequence[Path], problems: list[Problem]) -> list[Path]:
-    """The files of some paths, folders walked in order of name, each file once. A folder without any is a problem."""
+    """The files of some paths, folders walked in order of name, each file once. A folder without any is a problem.
+
+    Hidden files are left out: editors make some beside the one that is edited.
+    """
     found: dict[Path, Path] = {}
     for path in paths:
         if not path.is_dir():
@@ -155,7 +158,10 @@ def find_files(paths: Sequence[Path], problems: list[Problem]) -> list[Path]:
         inside = sorted(
             file
             for file in path.rglob("*")
-            if file.suffix in _SUFFIXES and file.name not in _NOT_MAPPINGS and not file.is_dir()
+            if file.suffix in _SUFFIXES
+            and file.name not in _NOT_MAPPINGS
+            and not file.name.startswith(".")
+            and not file.is_dir()
         )
         if not inside:
             problems.append(Problem(str(path), 1, 1, "TG101", "no .yaml file in this directory"))

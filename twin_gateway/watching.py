@@ -1,0 +1,159 @@
+"""Watching mapping files at work: what has been edited is checked and, where that is wanted, applied.
+
+The files are looked at again and again (time, size, inode, owner), also those that came into a folder or left it.
+Editors and version control write in several steps, so files count only when they have been still for a moment.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from twin_gateway.change_desk import Asker, ChangeDesk, ChangeError
+from twin_gateway.control import user_name
+from twin_gateway.mapping.check import find_files
+from twin_gateway.revisions import EditedError, RevisionError, digest_of, files_of
+
+log = logging.getLogger(__name__)
+
+SETTLE_S: Final = 1.0
+"""How long files must have been still."""
+AGAIN_S: Final = 30.0
+"""After so long files are checked again that lack what lies elsewhere: an SCL file, a secret."""
+_LACKING: Final = frozenset({"TG604", "TG607"})
+_SUFFIXES: Final = frozenset({".yaml", ".yml", ".scd", ".cid", ".icd", ".iid", ".ssd", ".sed", ".xml"})
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """What tells that a file is another one: time of its content (ns), size, inode; and the number of its owner."""
+
+    time: int
+    size: int
+    inode: int
+    owner: int
+
+
+Seen = Mapping[Path, Mark]
+
+
+def look(paths: Sequence[Path], named: Iterable[Path] = ()) -> Seen:
+    """The marks of files, of those in folders, and of further ones that are named; what is missing has none."""
+    found = dict.fromkeys(named)
+    for path in paths:
+        if path.is_dir():
+            found |= dict.fromkeys(
+                each for each in path.rglob("*") if each.suffix.lower() in _SUFFIXES and not each.name.startswith(".")
+            )
+        else:
+            found[path] = None
+    seen = {}
+    for path in found:
+        try:
+            status = path.stat()
+        except OSError:
+            continue
+        seen[path] = Mark(status.st_mtime_ns, status.st_size, status.st_ino, status.st_uid)
+    return seen
+
+
+def owner_of(before: Seen, after: Seen) -> str:
+    """The user to whom all changed files belong; our own when files have gone, or belong to several."""
+    changed = {path for path in {*before, *after} if before.get(path) != after.get(path)}
+    owners = {after[path].owner if path in after else -1 for path in changed}
+    number = owners.pop() if len(owners) == 1 else -1
+    return user_name(number if number >= 0 else os.getuid())
+
+
+class Watch:
+    """Follows the mapping files of the configuration.
+
+    Args:
+        desk: checks and applies them.
+        apply: whether valid files are applied; else they are only checked.
+        every: seconds from look to look.
+        settle: how long files must have been still, s.
+    """
+
+    def __init__(self, desk: ChangeDesk, *, apply: bool, every: float, settle: float = SETTLE_S) -> None:
+        self._desk = desk
+        self._apply = apply
+        self._every = every
+        self._settle = settle
+        self._named: tuple[Path, ...] = ()
+        self._again = float("inf")
+
+    async def run(self) -> None:
+        """Look again and again; never returns. Files that are not those that run are taken up at once."""
+        known = await self._look()
+        if not await asyncio.to_thread(self._are_those_that_run):
+            known = {}
+        while True:
+            seen = await self._look()
+            if seen == known and time.monotonic() < self._again:
+                await asyncio.sleep(self._every)
+                continue
+            seen = await self._still(seen)
+            before, known = known, seen
+            try:
+                await self._take(owner_of(before, seen))
+            except EditedError as error:
+                log.info("%s; they are read again", error)
+                known = {}
+            except ChangeError as error:
+                log.error("the changed mapping files are not applied: %s", error)
+
+    async def _look(self) -> Seen:
+        return await asyncio.to_thread(look, self._desk.paths, self._named)
+
+    async def _still(self, seen: Seen) -> Seen:
+        """The marks when nothing has changed any more for a moment."""
+        while True:
+            await asyncio.sleep(self._settle)
+            now = await self._look()
+            if now == seen:
+                return now
+            seen = now
+
+    async def _take(self, user: str) -> None:
+        if self._apply:
+            changed = await self._desk.apply_files((), Asker(user, "watch"), unless_same=True)
+            problems, errors = changed.problems, changed.errors
+            if changed.applied is not None:
+                log.info("the changed mapping files run now, revision %s", self._desk.hash())
+        else:
+            checked = await self._desk.look_at_files()
+            problems, errors = checked.problems, checked.errors
+        if errors:
+            log.error(
+                "the changed mapping files have %d errors, nothing has changed; the first: %s", errors, problems[0]
+            )
+        lacking = any(problem.code in _LACKING for problem in problems)
+        self._again = time.monotonic() + AGAIN_S if lacking else float("inf")
+        await asyncio.to_thread(self._note_named)
+
+    def _note_named(self) -> None:
+        """Which files the mapping names that need not lie in the watched folders."""
+        try:
+            self._named = tuple(Path(file.origin) for file in files_of(self._desk.mapping) if not file.mapping)
+        except RevisionError:
+            self._named = ()
+
+    def _are_those_that_run(self) -> bool:
+        """Whether the files are those that the gateway has started with: they may have been edited meanwhile."""
+        self._note_named()
+        try:
+            kept = files_of(self._desk.mapping)
+            if {path.absolute() for path in find_files(self._desk.paths, [])} != {
+                path.absolute() for path in self._desk.mapping.files
+            }:
+                return False
+            return all(digest_of(Path(file.origin)) == file.digest for file in kept)
+        except RevisionError:
+            return False
