@@ -25,6 +25,7 @@ from twin_gateway.change_desk import ChangeDesk
 from twin_gateway.coap_directory import make_directory
 from twin_gateway.commands.desk import CommandDesk, DeskSettings
 from twin_gateway.commissioning.live_request import LiveRequests
+from twin_gateway.commissioning.requests import Commissioning
 from twin_gateway.config import GatewayConfig
 from twin_gateway.control import ControlServer
 from twin_gateway.drivers.link import Backoff, LinkSupervisor
@@ -135,8 +136,9 @@ class Gateway:
         self.changes = ChangeDesk(self, revision)
         requests = ApplyRequest(self.changes)
         self.control = ControlServer(config.data_directory, {**reports.handlers, **requests.handlers})
+        self.commissioning = Commissioning(self)
+        self.control.offer({**LiveRequests(self).handlers, **self.commissioning.handlers})
         self.control.offer(PlanRequest(self).handlers)
-        self.control.offer(LiveRequests(self).handlers)
         self._started_at = time.monotonic()
         self._overflow = counts.OverflowReport(self)
         self._tasks: list[asyncio.Task[None]] = []
@@ -214,6 +216,7 @@ class Gateway:
             log.error("%s", error)
         if self.history is not None:
             await self.history.stop()
+        await self.commissioning.store.close()
         await self.audit.close()
 
     def spawn(self, name: str, run: Callable[[], Any]) -> asyncio.Task[None]:

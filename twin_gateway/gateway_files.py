@@ -37,6 +37,7 @@ async def open_files(gateway: Gateway) -> None:
         text = f"{gateway.audit.path.name} is damaged ({error}); restore it, or move it away yourself"
         raise sqlite3.DatabaseError(text) from error
     await opened(gateway.conditions, "Alarms", damaged.append)
+    await opened(gateway.commissioning.store, "Records of commissioning", damaged.append)
     if damaged:
         part = system_points.part_place(gateway.place, "files")
         gateway.conditions.raise_(part, "G02", Finding("; ".join(damaged), 800))

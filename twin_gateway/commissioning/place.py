@@ -1,0 +1,106 @@
+"""The points at and below a place of the running gateway, each with its binding."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from twin_gateway.commissioning.binding import Binding, Bound, binding_of, binding_of_whole
+from twin_gateway.control import ControlError
+from twin_gateway.mapping.model import Mapping as PointMapping
+
+if TYPE_CHECKING:
+    from twin_gateway.gateway import Gateway
+
+MOST: Final = 20_000
+"""Points of one place: more are not looked at in one go."""
+_KEPT: Final = 4
+
+
+@dataclass(frozen=True, slots=True)
+class PlacePoint:
+    """One point: its address, the device that gives it (or takes its commands), the protocol of that, its binding."""
+
+    address: str
+    device: str
+    protocol: str
+    binding: Binding
+
+
+class Places:
+    """Finds places and their points; what was found is kept until the mapping changes."""
+
+    def __init__(self, gateway: Gateway) -> None:
+        self._of = gateway
+        self._mapping: PointMapping | None = None
+        self._found: OrderedDict[str, dict[str, PlacePoint]] = OrderedDict()
+
+    def canonical(self, text: str) -> str:
+        """The address that a text names.
+
+        Raises:
+            ControlError: nothing here has it.
+        """
+        found = self._of.book.resolve(text)
+        if found.found:
+            return found.address
+        if self._of.table.tree.find(text) >= 0:
+            return text
+        near = f"; did you mean {' or '.join(found.nearest)}?" if found.nearest else ""
+        raise ControlError(f"{text!r} names nothing here{near}")
+
+    async def points(self, place: str) -> Mapping[str, PlacePoint]:
+        """Every point at and below a place, in the order of the mapping files.
+
+        Raises:
+            ControlError: there are none, or too many.
+        """
+        mapping = self._of.mapping
+        if mapping is not self._mapping:
+            self._found.clear()
+            self._mapping = mapping
+        if place not in self._found:
+            found = await asyncio.to_thread(_below, mapping, place)
+            if mapping is self._of.mapping:
+                self._found[place] = found
+                while len(self._found) > _KEPT:
+                    self._found.popitem(last=False)
+        else:
+            found = self._found[place]
+        whole = self._whole(mapping, place)
+        everything = found | {address: point for address, point in whole.items() if address not in found}
+        if not everything:
+            raise ControlError(f"no point is mapped at or below {place}")
+        if len(everything) > MOST:
+            raise ControlError(f"{place} has {len(everything)} points, more than {MOST}: name a place below it")
+        return everything
+
+    def _whole(self, mapping: PointMapping, place: str) -> dict[str, PlacePoint]:
+        """Points that devices have named themselves (`all:`)."""
+        table, found = self._of.table, dict[str, PlacePoint]()
+        for device in mapping.devices:
+            if not device.whole:
+                continue
+            for point in self._of.whole_models.added(device.name):
+                if _is_below(point.address, place):
+                    binding = binding_of_whole(device, point, table.profile(point.row), table.binding(point.row)[1])
+                    found[point.address] = PlacePoint(point.address, device.name, device.protocol, binding)
+        return found
+
+
+def _below(mapping: PointMapping, place: str) -> dict[str, PlacePoint]:
+    bound: dict[str, list[Bound]] = {}
+    for device, point in mapping.points():
+        if _is_below(point.address, place):
+            bound.setdefault(point.address, []).append((device, point))
+    return {
+        address: PlacePoint(address, lines[0][0].name, lines[0][0].protocol, binding_of(lines))
+        for address, lines in bound.items()
+    }
+
+
+def _is_below(address: str, place: str) -> bool:
+    return address == place or address.startswith(f"{place}/")

@@ -1,0 +1,214 @@
+"""Records of commissioning in SQLite: appended to only, each durable before it is answered, kept over restarts."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, Final
+
+from twin_gateway.commissioning.binding import Binding
+from twin_gateway.commissioning.record import Approval, CommandTest, Known, Record, Result, Tested
+from twin_gateway.sqlite import Database
+
+FILE: Final = "commissioning.sqlite"
+_TABLES: Final = ("record", "test", "approval")
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS record (
+    id INTEGER PRIMARY KEY, address TEXT NOT NULL, document TEXT NOT NULL
+);
+CREATE TABLE IF NOT EXISTS test (
+    id INTEGER PRIMARY KEY, address TEXT NOT NULL, document TEXT NOT NULL
+);
+CREATE TABLE IF NOT EXISTS approval (
+    id INTEGER PRIMARY KEY, address TEXT NOT NULL, document TEXT NOT NULL
+);
+CREATE TABLE IF NOT EXISTS protocol (
+    id INTEGER PRIMARY KEY, place TEXT NOT NULL, time TEXT NOT NULL, user TEXT NOT NULL,
+    markdown TEXT NOT NULL, csv TEXT NOT NULL, markdown_digest TEXT NOT NULL, csv_digest TEXT NOT NULL
+);
+CREATE TABLE IF NOT EXISTS signature (
+    record INTEGER PRIMARY KEY, protocol INTEGER NOT NULL
+);
+CREATE INDEX IF NOT EXISTS record_address ON record(address, id);
+CREATE INDEX IF NOT EXISTS test_address ON test(address, id);
+CREATE INDEX IF NOT EXISTS approval_address ON approval(address, id);
+CREATE INDEX IF NOT EXISTS protocol_place ON protocol(place, id);
+CREATE TRIGGER IF NOT EXISTS record_stays BEFORE UPDATE ON record
+    BEGIN SELECT RAISE(ABORT, 'records of commissioning are appended to only'); END;
+CREATE TRIGGER IF NOT EXISTS record_is_kept BEFORE DELETE ON record
+    BEGIN SELECT RAISE(ABORT, 'records of commissioning are appended to only'); END;
+CREATE TRIGGER IF NOT EXISTS protocol_stays BEFORE UPDATE ON protocol
+    BEGIN SELECT RAISE(ABORT, 'protocols of commissioning are appended to only'); END;
+CREATE TRIGGER IF NOT EXISTS protocol_is_kept BEFORE DELETE ON protocol
+    BEGIN SELECT RAISE(ABORT, 'protocols of commissioning are appended to only'); END;
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class KeptProtocol:
+    """A protocol as it was signed.
+
+    Attributes:
+        place: that it is about.
+        time: of the sign-off, ISO 8601 in UTC.
+        user: who signed.
+        markdown, csv: the two forms, whole.
+        markdown_digest, csv_digest: SHA-256 (hex) in their last line.
+    """
+
+    place: str
+    time: str
+    user: str
+    markdown: str
+    csv: str
+    markdown_digest: str
+    csv_digest: str
+
+
+class CommissioningStore:
+    """The records of one gateway.
+
+    Args:
+        path: of the file.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._database = Database(path, _SCHEMA)
+
+    @property
+    def path(self) -> Path:
+        """Of the file."""
+        return self._database.path
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it can be read and written."""
+        return self._database.is_open
+
+    async def open(self) -> None:
+        """Open or make the file.
+
+        Raises:
+            OSError, sqlite3.Error: it cannot be opened or written, or is damaged.
+        """
+        await self._database.open()
+
+    async def close(self) -> None:
+        """Close the file."""
+        await self._database.close()
+
+    async def add(
+        self,
+        records: Sequence[Record] = (),
+        tests: Sequence[CommandTest] = (),
+        approvals: Sequence[Approval] = (),
+    ) -> None:
+        """Keep what was found; on disk when this returns.
+
+        Raises:
+            sqlite3.Error: nothing of it was kept.
+        """
+        rows = {
+            "record": [(each.address, _dumped(each, ("number", "signed"))) for each in records],
+            "test": [(each.address, _dumped(each)) for each in tests],
+            "approval": [(each.address, _dumped(each)) for each in approvals],
+        }
+        await self._database.transaction(lambda database: _insert(database, rows))
+
+    async def known(self, place: str) -> dict[str, Known]:
+        """All that is kept at and below a place, by address; also of what is mapped no more."""
+        return await self._database.run(lambda database: _known(database, place))
+
+    async def known_at(self, address: str) -> Known:
+        """All that is kept of one address."""
+        return (await self._database.run(lambda database: _known(database, address, alone=True))).get(address, Known())
+
+    async def sign(self, protocol: KeptProtocol, records: Iterable[int]) -> None:
+        """Keep a protocol, and that it signs these records.
+
+        Raises:
+            sqlite3.Error: nothing of it was kept.
+        """
+        numbers = list(records)
+
+        def work(database: sqlite3.Connection) -> None:
+            row = database.execute(
+                "INSERT INTO protocol (place, time, user, markdown, csv, markdown_digest, csv_digest)"
+                " VALUES (:place, :time, :user, :markdown, :csv, :markdown_digest, :csv_digest)",
+                asdict(protocol),
+            )
+            signed = row.lastrowid
+            database.executemany(
+                "INSERT OR REPLACE INTO signature VALUES (?, ?)", [(number, signed) for number in numbers]
+            )
+
+        await self._database.transaction(work)
+
+    async def protocol(self, place: str) -> KeptProtocol | None:
+        """The last protocol of a place; None when there is none."""
+        return await self._protocol("place = ?", place)
+
+    async def protocol_with(self, digest: str) -> KeptProtocol | None:
+        """The protocol that has a digest in its last line; None when none of ours does."""
+        return await self._protocol("? IN (markdown_digest, csv_digest)", digest)
+
+    async def _protocol(self, condition: str, value: str) -> KeptProtocol | None:
+        columns = "place, time, user, markdown, csv, markdown_digest, csv_digest"
+
+        def work(database: sqlite3.Connection) -> KeptProtocol | None:
+            found = database.execute(
+                f"SELECT {columns} FROM protocol WHERE {condition} ORDER BY id DESC LIMIT 1",  # noqa: S608 - constants
+                (value,),
+            ).fetchone()
+            return KeptProtocol(*found) if found is not None else None
+
+        return await self._database.run(work)
+
+
+def _dumped(one: Record | CommandTest | Approval, without: Sequence[str] = ()) -> str:
+    return json.dumps({name: value for name, value in asdict(one).items() if name not in without}, ensure_ascii=False)
+
+
+def _insert(database: sqlite3.Connection, rows: dict[str, list[tuple[str, str]]]) -> None:
+    for table, lines in rows.items():
+        database.executemany(f"INSERT INTO {table} (address, document) VALUES (?, ?)", lines)  # noqa: S608 - constant
+
+
+def _known(database: sqlite3.Connection, place: str, *, alone: bool = False) -> dict[str, Known]:
+    found: dict[str, Known] = {}
+    # '0' follows '/': everything below a place and nothing beside it.
+    where = "address = ?" if alone else "(address = ? OR (address >= ? AND address < ?))"
+    values = (place,) if alone else (place, f"{place}/", f"{place}0")
+    for table in _TABLES:
+        rows = database.execute(
+            f"SELECT MAX(id), address, document FROM {table} WHERE {where} GROUP BY address",  # noqa: S608 - constants
+            values,
+        ).fetchall()
+        for number, address, text in rows:
+            document = json.loads(text)
+            known = found.get(address, Known())
+            if table == "record":
+                found[address] = replace(known, record=_record(number, document, database))
+            elif table == "test":
+                document["command_ids"] = tuple(document["command_ids"])
+                found[address] = replace(known, test=CommandTest(**document | {"tested": Tested(document["tested"])}))
+            else:
+                found[address] = replace(known, approval=Approval(**document))
+    return found
+
+
+def _record(number: int, document: dict[str, Any], database: sqlite3.Connection) -> Record:
+    signed = database.execute("SELECT protocol FROM signature WHERE record = ?", (number,)).fetchone()
+    return Record(
+        **document
+        | {
+            "number": number,
+            "result": Result(document["result"]),
+            "roles": tuple(document["roles"]),
+            "binding": Binding(**document["binding"]),
+            "signed": signed[0] if signed is not None else 0,
+        }
+    )

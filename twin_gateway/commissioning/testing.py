@@ -1,0 +1,118 @@
+"""Testing a command without moving anything: in test mode where the device shows it, else by a selection alone."""
+
+from __future__ import annotations
+
+import uuid
+from dataclasses import dataclass
+from typing import Final
+
+from address_space import clock
+from address_space.ports import Caller, Command, Outcome, Verb
+from address_space.quality import StatusCode
+from address_space.table import PointTable
+from twin_gateway.commands.desk import CommandDesk
+from twin_gateway.commands.target import ControlTarget
+from twin_gateway.commissioning.record import Tested
+
+REASON: Final = "commissioning test"
+_TEST_FLAG: Final = frozenset({"iec61850", "iec104"})
+"""Protocols whose commands can say that they are a test: Test of 61850, the test bit of the cause of 104."""
+_TEST_MODE: Final = 3
+"""Of Beh."""
+_KNOWN: Final = frozenset({int(StatusCode.Good), int(StatusCode.UncertainSimulatedValue)})
+
+
+@dataclass(frozen=True, slots=True)
+class TestWay:
+    """How a command can be tested now.
+
+    Attributes:
+        tested: what a test can come to at best: `OPERATED`, `SELECTED`, `NO_TEST_MODE` or `NOT_IN_TEST`.
+        why: one sentence.
+    """
+
+    tested: Tested
+    why: str
+
+
+def way_of(table: PointTable, target: ControlTarget, protocol: str) -> TestWay:
+    """How the command of a data object can be tested: a test command leaves only when the device shows test mode."""
+    shown = [(table.address(row), table.value(row)) for row in target.mode if int(table.status[row]) in _KNOWN]
+    flagged = protocol in _TEST_FLAG
+    if flagged and target.mode:
+        if len(shown) == len(target.mode) and all(value == _TEST_MODE for _, value in shown):
+            return TestWay(Tested.OPERATED, f"{shown[0][0]} shows test mode: a test command is sent")
+        address = table.address(target.mode[0])
+        value = dict(shown).get(address, "not known")
+        return TestWay(
+            Tested.NOT_IN_TEST, f"{address} is {value}, not {_TEST_MODE} (test): put the device in test mode"
+        )
+    if protocol == "iec61850":
+        text = "no Beh is mapped beside it: whether the device is in test mode is not known"
+        return TestWay(Tested.NOT_IN_TEST, text)
+    if target.needs_selection:
+        return TestWay(Tested.SELECTED, "the device shows no test mode: the command is selected and given back")
+    return TestWay(Tested.NO_TEST_MODE, f"{protocol} shows no test mode, and nothing is selected before it operates")
+
+
+async def test_command(
+    desk: CommandDesk,
+    way: TestWay,
+    target: ControlTarget,
+    value: bool | int | float,
+    caller: Caller,
+    *,
+    flagged: bool,
+) -> tuple[Tested, str, tuple[str, ...]]:
+    """Test a command through all gates of the desk, audited there.
+
+    Args:
+        desk: of the gateway.
+        way: as of `way_of`, just now.
+        target: of the data object.
+        value: to command, in published units.
+        caller: who tests.
+        flagged: the protocol can say that a command is a test.
+
+    Returns:
+        What became of it, what the device or the refusing gate said, and the ids in the audit journal.
+    """
+    if way.tested in {Tested.NO_TEST_MODE, Tested.NOT_IN_TEST}:
+        return way.tested, way.why, ()
+    verbs = [Verb.SELECT, Verb.CANCEL] if way.tested is Tested.SELECTED else [Verb.OPERATE]
+    if way.tested is Tested.OPERATED and target.takes_selection:
+        verbs = [Verb.SELECT, Verb.OPERATE]
+    ids: list[str] = []
+    outcome = Outcome(StatusCode.Good)
+    for verb in verbs:
+        outcome = await _send(desk, verb, target.address.text, value, caller, test=flagged)
+        ids.append(outcome.command_id)
+        if not outcome.good and verb is Verb.CANCEL:
+            # The device took the selection: that it cannot give it back is its own way, and ends by itself.
+            return way.tested, f"select confirmed; not given back: {outcome.text}", tuple(filter(None, ids))
+        if not outcome.good:
+            gate = f"gate {outcome.gate}: " if outcome.gate else ""
+            return Tested.REFUSED, f"{verb}: {gate}{outcome.text or 'refused'}", tuple(filter(None, ids))
+    done = " and ".join(f"{verb} confirmed" for verb in verbs)
+    return way.tested, f"{done}{f': {outcome.text}' if outcome.text else ''}", tuple(filter(None, ids))
+
+
+async def _send(
+    desk: CommandDesk, verb: Verb, address: str, value: bool | int | float, caller: Caller, *, test: bool
+) -> Outcome:
+    command = Command(
+        verb,
+        address,
+        None if verb is Verb.CANCEL else value,
+        issued_at=clock.now(),
+        test=test,
+        reason=REASON,
+        request_id=uuid.uuid4().hex,
+    )
+    act = {Verb.SELECT: desk.select, Verb.OPERATE: desk.operate, Verb.CANCEL: desk.cancel}[verb]
+    return await act(command, caller)
+
+
+def can_say_test(protocol: str) -> bool:
+    """Whether commands of a protocol can say that they are a test."""
+    return protocol in _TEST_FLAG
