@@ -10,11 +10,12 @@ from typing import Annotated
 import typer
 
 from twin_gateway.engineering.mode import Mode
-from twin_gateway.live_import_cli import dlms
+from twin_gateway.live_import_cli import coap, dlms
 from twin_gateway.mapping.problem import Problem
 
 import_app = typer.Typer(help="Make mapping files and grid models of what is there already.", no_args_is_help=True)
 import_app.command("dlms")(dlms)
+import_app.command("coap")(coap)
 Json = Annotated[bool, typer.Option("--json", help="Print what was found as JSON; the text then goes to --to only.")]
 To = Annotated[Path | None, typer.Option(help="File to write, a new one; standard output if not given.")]
 

@@ -16,6 +16,7 @@ import typer
 from twin_gateway.engineering.mode import Mode
 
 if TYPE_CHECKING:
+    from twin_gateway.engineering.coap_import_read import DeviceContent
     from twin_gateway.engineering.live_import import LiveImportError, Target, Written
 
 T = TypeVar("T")
@@ -119,6 +120,7 @@ def finish(
     notes: Sequence[str],
     *,
     as_json: bool,
+    partial_helps: bool = False,
 ) -> typer.Exit:
     """Write the file, tell everything; the exit to raise."""
     text = written.text if written is not None else None
@@ -136,11 +138,13 @@ def finish(
         }
         typer.echo(json.dumps(document, indent=2, ensure_ascii=False))
     else:
-        _tell(written, failed, notes)
+        _tell(written, failed, notes, partial_helps=partial_helps)
     return typer.Exit(0 if text is not None and not failed else 1)
 
 
-def _tell(written: Written | None, failed: Sequence[LiveImportError], notes: Sequence[str]) -> None:
+def _tell(
+    written: Written | None, failed: Sequence[LiveImportError], notes: Sequence[str], *, partial_helps: bool
+) -> None:
     for error in failed:
         typer.echo(f"error: {error}{f'; {error.hint}' if error.hint else ''}", err=True)
     for problem in written.problems if written is not None else ():
@@ -148,7 +152,7 @@ def _tell(written: Written | None, failed: Sequence[LiveImportError], notes: Seq
     for note in notes:
         typer.echo(note, err=True)
     if written is None or written.text is None:
-        others = " (--partial writes the others)" if failed and written is None else ""
+        others = " (--partial writes the others)" if partial_helps else ""
         typer.echo(f"nothing is written{others}", err=True)
     elif written.target is None:
         typer.echo(written.text, nl=False)
@@ -222,7 +226,7 @@ def dlms(
         )
         target = target_of(asked.into, asked.stem)
         refuse_existing(target, mode)
-        with kept(config, asked.targets) as folder:
+        with kept(config) as folder:
             found, failed = ask_all(
                 asked.targets,
                 lambda one, telling: read_meter(
@@ -231,16 +235,98 @@ def dlms(
                 quiet=as_json,
             )
         if not found or (failed and not partial):
-            raise finish(None, failed, [], as_json=as_json)
+            raise finish(None, failed, [], as_json=as_json, partial_helps=bool(found))
         draft, parts = draft_meters(found, grid=asked.grid, place=place, at=at, name=name, every=every)
         written = settle(draft, target, mode, templates=templates)
     except LiveImportError as error:
         raise fail(error) from error
-    notes = []
-    for part in parts:
-        points = sum(1 for _ in part.device.points())
-        more = "" if every else " (--all gives them generic places)"
-        notes.append(f"{part.device.name}: {len(part.unplaced)} objects without a point{more if part.unplaced else ''}")
-        if not points and not part.device.at:
-            notes.append(f"{part.device.name}: no point at all")
+    notes = [_unplaced(part.device.name, len(part.unplaced), "objects", every=every) for part in parts]
     raise finish(written, failed, notes, as_json=as_json)
+
+
+def coap(
+    devices: Annotated[
+        list[str], typer.Argument(help="HOST[:PORT] or URI of devices, or mapping files whose CoAP devices are asked.")
+    ],
+    grid: Annotated[str, typer.Option(help="Level 1 of the addresses; that of the mapping file unless given.")] = "",
+    place: Annotated[
+        str, typer.Option(help="Area and site: north/RMU1, or north/{name}; also {host} and {endpoint}.")
+    ] = "",
+    at: Annotated[str, typer.Option(help="At-key of the points, with the same names in braces.")] = "_/_/{name}",
+    directory: Annotated[
+        bool, typer.Option("--directory", help="Ask a resource directory for its endpoints and their links.")
+    ] = False,
+    registered: Annotated[
+        bool, typer.Option("--registered", help="Of a directory: sections say `endpoint:` instead of `uri:`.")
+    ] = False,
+    values: Annotated[bool, typer.Option(help="Fetch each resource once, to learn types, records and units.")] = True,
+    device: Annotated[list[str] | None, typer.Option(help="Only these devices of the mapping file.")] = None,
+    settings: SetOption = None,
+    into: Into = None,
+    mode: ModeOption = Mode.CREATE,
+    every: Annotated[
+        bool, typer.Option("--all", help="Points also for values that have no known place, under GGIO.")
+    ] = False,
+    config: ConfigOption = None,
+    templates: Templates = True,
+    partial: Partial = False,
+    as_json: Json = False,
+) -> None:
+    """Make a mapping file of what CoAP devices list: objects of LwM2M and IPSO, SenML records, plain resources.
+
+    Devices are only read. Exit code 1 when one could not be; nothing is written then, unless --partial is given.
+    """
+    from twin_gateway.engineering.coap_import import draft_sensors, endpoints_of
+    from twin_gateway.engineering.coap_import_read import read_device, read_directory
+    from twin_gateway.engineering.live_import import (
+        LiveImportError,
+        gather_targets,
+        kept,
+        refuse_existing,
+        settle,
+        target_of,
+    )
+
+    try:
+        asked = gather_targets(
+            devices, "coap", settings or [], only=device or [], grid=grid, place=place, into=into, mode=mode
+        )
+        target = target_of(asked.into, asked.stem)
+        refuse_existing(target, mode)
+        own = config is not None
+        with kept(config) as folder:
+            if directory:
+                listed, failed = ask_all(
+                    asked.targets,
+                    lambda one, telling: read_directory(one, folder, telling, kept=own),
+                    quiet=as_json,
+                )
+                found: list[tuple[Target, DeviceContent]] = []
+                for one, contents in listed:
+                    found += zip(endpoints_of(one, contents, registered=registered), contents, strict=True)
+                if not found and not failed:
+                    raise LiveImportError("nobody is registered in the directory", "ask again when devices are")
+            else:
+                found, failed = ask_all(
+                    asked.targets,
+                    lambda one, telling: read_device(
+                        one, folder, lambda text: telling(f"{one.name}: {text}"), values=values, kept=own
+                    ),
+                    quiet=as_json,
+                )
+        if not found or (failed and not partial):
+            raise finish(None, failed, [], as_json=as_json, partial_helps=bool(found))
+        draft, parts = draft_sensors(found, grid=asked.grid, place=place, at=at, every=every)
+        notes = [_unplaced(part.device.name, len(part.unplaced), "values", every=every) for part in parts]
+        if not draft.devices:
+            typer.echo("\n".join(draft.header[1:] + notes), err=True)
+            raise LiveImportError("no value has a place", "" if every else "--all gives them generic places")
+        written = settle(draft, target, mode, templates=templates)
+    except LiveImportError as error:
+        raise fail(error) from error
+    raise finish(written, failed, notes, as_json=as_json)
+
+
+def _unplaced(name: str, count: int, what: str, *, every: bool) -> str:
+    more = "" if every or not count else " (--all gives them generic places)"
+    return f"{name}: {count} {what} without a point{more}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
@@ -17,13 +16,10 @@ from twin_gateway.drivers.dlms.obis import Attribute
 from twin_gateway.engineering.dlms_import_places import generic_place, place_of
 from twin_gateway.engineering.dlms_import_read import MeterContent
 from twin_gateway.engineering.draft import DeviceDraft, FileDraft, PlaceDraft, PointDraft, Value
-from twin_gateway.engineering.live_import import Target, name_of
+from twin_gateway.engineering.live_import import Target, listed, name_of
 from twin_gateway.engineering.live_import import place_of as filled
 
 _MOST_LOGS: Final = 16
-_MOST_LISTED: Final = 200
-"""Objects without a place that one file lists; of more it is told how many."""
-_MOST_NAMED: Final = 4
 _RECONNECT: Final = (1, 2)
 """Methods of a disconnector: disconnect, reconnect."""
 
@@ -78,27 +74,9 @@ def draft_meters(
     draft.header = [
         f"Read from {len(parts)} meter{'s' if len(parts) > 1 else ''}. Scaler and unit behind a point are the meter's "
         "own and are read again at every connection.",
-        *_listed(parts),
+        *listed((part.device.name, part.unplaced) for part in parts),
     ]
     return draft, parts
-
-
-def _listed(parts: Iterable[MeterDraft]) -> list[str]:
-    """What has no place, once for all meters that have the same of it."""
-    alike: defaultdict[tuple[str, ...], list[str]] = defaultdict(list)
-    for part in parts:
-        alike[tuple(part.unplaced)].append(part.device.name)
-    rows: list[str] = []
-    for lines, names in alike.items():
-        if not lines:
-            continue
-        said = ", ".join(names[:_MOST_NAMED]) + (f" and {len(names) - _MOST_NAMED} more" if names[_MOST_NAMED:] else "")
-        rows += ["", f"Without a point, {said}:"]
-        room = max(_MOST_LISTED - len(rows), 0)
-        rows += [f"- {line}" for line in lines[:room]]
-        if lines[room:]:
-            rows.append(f"- and {len(lines) - room} more")
-    return rows
 
 
 def _names(target: Target, content: MeterContent) -> dict[str, str]:

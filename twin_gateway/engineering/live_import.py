@@ -6,7 +6,8 @@ import contextlib
 import os
 import re
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -28,6 +29,11 @@ from twin_gateway.mapping.read import BROKEN, Map, core_value, read_file
 
 MOST_DEVICES: Final = 1000
 """Devices asked by one command."""
+_MOST_LISTED: Final = 200
+"""Values without a point that one file lists; of more it is told how many."""
+_MOST_NAMED: Final = 4
+_METER_PORT: Final = 4059
+_SENSOR_PORTS: Final = (5683, 5684)
 _PROBE_POINT: Final = {
     "dlms": PointDraft("MMTR1/TotWh", {"obis": "1-0:1.8.0"}),
     "coap": PointDraft("GGIO1/AnIn1", {"path": "/x"}),
@@ -137,8 +143,16 @@ def settings_of(said: Sequence[str]) -> dict[str, Value]:
             if not isinstance(below, dict):
                 raise LiveImportError(f"--set {step} is both a value and a section")
             inner = below
-        inner[last] = core_value(value)
+        inner[last] = _value(value)
     return fields
+
+
+def _value(text: str) -> Value:
+    """As in a mapping file; digits that begin with 0 are no number that anybody means."""
+    if len(text) > 1 and text[0] == text[-1] == '"':
+        return text[1:-1]
+    value = core_value(text)
+    return text if isinstance(value, int) and not isinstance(value, bool) and str(value) != text else value
 
 
 def devices_of_file(path: Path, protocol: str, only: Sequence[str]) -> tuple[str, list[Target]]:
@@ -262,7 +276,7 @@ def trial_rows(draft: FileDraft, problem: Problem) -> str:
 
 
 @contextlib.contextmanager
-def kept(config: Path | None, targets: Sequence[Target]) -> Iterator[Path]:
+def kept(config: Path | None) -> Iterator[Path]:
     """The folder of what devices' keys have been used for: the gateway's while it does not run, else a new one.
 
     Raises:
@@ -366,7 +380,7 @@ def gather_targets(
         raise LiveImportError("--mode merge without a file", "name it with --into")
     if not grid:
         raise LiveImportError("the grid is not known", "name level 1 of the addresses with --grid")
-    _name_apart(targets)
+    _refuse_doubles(targets)
     for target in targets:
         if not target.place and not place:
             raise LiveImportError(f"{target.said}: its place is not known", "name area and site with --place")
@@ -382,14 +396,7 @@ def gather_targets(
     return Asked(targets, grid, into, stem)
 
 
-def _name_apart(targets: Sequence[Target]) -> None:
-    """Names are said once in a file; of one host the port tells devices apart."""
-    seen: dict[str, int] = {}
-    for target in targets:
-        seen[target.name] = seen.get(target.name, 0) + 1
-    for target in targets:
-        if target.file is None and seen[target.name] > 1:
-            target.name = name_of(target.name, target.said.partition(":")[2])
+def _refuse_doubles(targets: Sequence[Target]) -> None:
     names = [target.name for target in targets]
     double = next((name for name in names if names.count(name) > 1), "")
     if double:
@@ -401,31 +408,60 @@ def _meters_at(text: str) -> list[Target]:
     where, slash, devices = text.partition("/")
     host, port = host_of(where)
     fields: dict[str, Value] = {"host": host, **({"port": port} if port else {})}
+    named = _named("meter", host, port, _METER_PORT)
     if not slash:
-        return [Target(name_of("meter", host), text, fields)]
+        return [Target(named, text, fields)]
     match = re.fullmatch(r"(\d{1,5})(?:\.\.(\d{1,5}))?", devices)
     first, last = (int(match[1]), int(match[2] or match[1])) if match else (1, 0)
     if not 0 < first <= last <= 0xFFFF or last - first >= MOST_DEVICES:
         raise LiveImportError(f"'{text}': '{devices}' are no logical devices", "as in 10.9.3.2:4059/1..10")
     return [
-        Target(name_of("meter", f"{host}-{number}"), f"{where}/{number}", {**fields, "logical_device": number})
+        Target(f"{named}-{number}", f"{where}/{number}", {**fields, "logical_device": number})
         for number in range(first, last + 1)
     ]
 
 
 def _sensors_at(text: str) -> list[Target]:
     if "://" in text:
-        host = text.partition("://")[2].partition("/")[0]
-        return [Target(name_of("coap", host_of(host)[0]), text, {"uri": text.rstrip("/")})]
+        host, port = host_of(text.partition("://")[2].partition("/")[0])
+        return [Target(_named("coap", host, port, *_SENSOR_PORTS), text, {"uri": text.rstrip("/")})]
     host, port = host_of(text)
     named = f"[{host}]" if ":" in host else host
-    return [Target(name_of("coap", host), text, {"uri": f"coap://{named}{f':{port}' if port else ''}"})]
+    uri = f"coap://{named}{f':{port}' if port else ''}"
+    return [Target(_named("coap", host, port, *_SENSOR_PORTS), text, {"uri": uri})]
+
+
+def _named(prefix: str, host: str, port: int | None, *usual: int) -> str:
+    """`meter-10-9-3-2`, with the port where it is not the usual one: it may be what tells devices apart."""
+    return name_of(prefix, host if port is None or port in usual else f"{host}-{port}")
 
 
 _HOSTS: Final = {"dlms": _meters_at, "coap": _sensors_at}
 
 
 # --- the file ---------------------------------------------------------------------------------------------------------
+
+
+def listed(unplaced: Iterable[tuple[str, Sequence[str]]]) -> list[str]:
+    """Comment lines of what has no point, once for all devices that have the same of it.
+
+    Args:
+        unplaced: name of each device, with its lines.
+    """
+    alike: defaultdict[tuple[str, ...], list[str]] = defaultdict(list)
+    for name, lines in unplaced:
+        alike[tuple(lines)].append(name)
+    rows: list[str] = []
+    for lines, names in alike.items():
+        if not lines:
+            continue
+        said = ", ".join(names[:_MOST_NAMED]) + (f" and {len(names) - _MOST_NAMED} more" if names[_MOST_NAMED:] else "")
+        rows += ["", f"Without a point, {said}:"]
+        room = max(_MOST_LISTED - len(rows), 0)
+        rows += [f"- {line}" for line in lines[:room]]
+        if lines[room:]:
+            rows.append(f"- and {len(lines) - room} more")
+    return rows
 
 
 @dataclass(slots=True)
