@@ -243,6 +243,13 @@ class PointColumns:
             rows = self._link_rows[number] = np.nonzero(self._link == number)[0].astype(np.int32)
         return rows
 
+    def places_of_links(self, names: Sequence[str], rows: Rows) -> npt.NDArray[np.int32]:
+        """Of each row the place of its link among some names, -1 for any other; also for a thread that only reads."""
+        column = self._link[rows]
+        place_of = {name: place for place, name in enumerate(names)}
+        places = np.array([place_of.get(name, -1) for name in tuple(self._links)], np.int32)
+        return np.asarray(places[column])
+
     @property
     def links(self) -> tuple[str, ...]:
         """Names of all links, without the service's own empty name."""

@@ -316,10 +316,10 @@ class Applier:
         table.add(plan.added)
         places = [links[name].address for name in plan.gone_devices]
         gateway.system.remove_links(plan.gone_devices)
+        supervisions = [each for each in gateway.twin.functions if isinstance(each, Supervision)]
         for name in plan.gone_devices:
-            for function in gateway.twin.functions:
-                if isinstance(function, Supervision):
-                    function.outages.release(links[name].address)
+            for function in supervisions:
+                function.outages.release(links[name].address)
             gateway.plant.links.remove(links.pop(name))
         made = [gateway.plant.maker.make(device, self._bound(device)) for device in plan.new_devices]
         gateway.take_links(made, plan.new_devices)
@@ -337,6 +337,9 @@ class Applier:
         for point in plan.added:
             gateway.book.revive(point.address)
         gateway.mapping = new
+        if made or plan.gone_devices or plan.added or plan.removed:
+            for function in supervisions:
+                function.renew(gateway.plant.links, gateway.protocols())
         return made
 
     def _bound(self, device: MappedDevice) -> list[BoundPoint]:
@@ -428,15 +431,11 @@ class Applier:
         new, gone = plan.new_devices, plan.gone_devices
         replaced = {point.address for point in plan.added} & set(plan.removed)
         restart = []
-        if self._of.twin.functions:
-            if new or gone:
-                names = ", ".join([*(device.name for device in new), *gone])
-                restart.append(f"supervision: devices that came or went ({names}) are counted from the next start on")
-            if plan.added or plan.removed:
-                restart.append(
-                    "twin functions: those that look for their points when they start take part in what was added or "
-                    "removed from the next start on"
-                )
+        if self._of.twin.functions and (plan.added or plan.removed):
+            restart.append(
+                "twin functions: those that look for their points when they start take part in what was added or "
+                "removed from the next start on"
+            )
         return Applied(
             tuple(device.name for device in new),
             tuple(gone),

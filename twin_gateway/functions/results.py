@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
+import numpy as np
+
 from address_space import clock, units
 from address_space.address import parse
 from address_space.catalogue import ValueType, classify
@@ -106,6 +108,11 @@ class ResultPoints:
             numbers.append(0.0 if value is None else float(value))
             words.append(word)
         self._table.ingest(Batch.of(rows, numbers, words, ticks, texts=texts))
+
+    def remove(self, addresses: Iterable[str]) -> None:
+        """Retire points that were added here."""
+        rows = [self._rows.pop(address) for address in addresses if address in self._rows]
+        self._table.retire(np.array(rows, np.int32))
 
     def invalidate(self) -> None:
         """Make every result bad: nobody computes them any more."""

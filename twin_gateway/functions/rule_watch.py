@@ -14,7 +14,7 @@ from address_space.catalogue import ValueType
 from address_space.ingest import values_of
 from address_space.journal import Chunk
 from address_space.point import Rows
-from address_space.quality import Quality, time_names
+from address_space.quality import Quality, StatusCode, time_names
 from address_space.table import PointTable
 from twin_gateway.functions.alarms import Alarms
 from twin_gateway.twin.rules import Rule, RuleTable, Value, judge
@@ -150,7 +150,9 @@ class RuleWatch:
         for index in hits.tolist():
             row = int(chunk.rows[index])
             watched = self.points.get(row)
-            if watched is not None:
+            if watched is not None and chunk.status[index] == StatusCode.BadNodeIdUnknown:
+                self._forget(watched)
+            elif watched is not None:
                 if chunk.texts is not None:
                     value: Value = chunk.texts[index]
                 else:
@@ -158,14 +160,28 @@ class RuleWatch:
                     value = values_of(chunk.raw[index : index + 1], kind)[0]
                 self._judge(watched, value, int(chunk.quality[index]), int(chunk.source_time[index]))
             for dependent in self._dependents.get(row, ()):
-                self.renew(self.points[dependent])
+                if dependent in self.points:
+                    self.renew(self.points[dependent])
+
+    def _forget(self, watched: Watched) -> None:
+        """A point is retired: whoever did that has ended its alarms."""
+        del self.points[watched.row]
+        self._mask[watched.row] = watched.row in self._dependents
+        if watched.holding:
+            watched.holding.clear()
+            self._on_change(watched)
 
     def renew_all(self) -> Iterator[None]:
         """Judge every point by the table, in parts: after changes were lost, or when marks have changed."""
-        rows = np.fromiter(self.points, np.int64, len(self.points))
+        rows = np.fromiter(self.points, np.int32, len(self.points))
         heard = self._table.quality[rows] & np.uint32(Quality.NOT_INITIALISED) == 0
-        for row in rows[heard].tolist():
-            self.renew(self.points[row])
+        retired = ~self._table.is_point(rows)
+        for row in rows[heard | retired].tolist():
+            watched = self.points.get(row)
+            if watched is not None and self._table.is_point(np.array([row], np.int32))[0]:
+                self.renew(watched)
+            elif watched is not None:
+                self._forget(watched)
             yield
 
     def renew(self, watched: Watched) -> None:

@@ -42,6 +42,7 @@ SHARE = 20.0
 AT_ONCE = 200
 PUBLISHED = 4
 PAUSE_S = 0.02
+_TRIES = 3
 CERTIFICATES_S = 3600.0
 _S = DeviceState
 _OFF = 5
@@ -101,6 +102,7 @@ class Supervision:
         )
         self._clocks, self._size = ClockWatch(self.index), 0
         self._dirty: set[int] = set()
+        self._changed: tuple[Sequence[SupervisedLink], Mapping[str, str]] | None = None
         self._due = {"whole": 0.0, "save": monotonic() + settings.save_every, "certificates": 0.0}
         self._prepare()
         self.checks = Checks(
@@ -207,6 +209,43 @@ class Supervision:
         self._clocks.grow(self._size)
         self._watch.scan()
 
+    def renew(self, links: Sequence[SupervisedLink], protocols: Mapping[str, str]) -> None:
+        """Links or points have come or gone: with the next round the devices are those that there are then."""
+        self._changed = (list(links), dict(protocols))
+        for link in links:
+            link.announces = False
+
+    async def _follow_changes(self) -> None:
+        """Take up what has changed, which is gathered in a thread."""
+        changed = self._changed
+        if changed is None:
+            return
+        fresh = await self._index_of(*changed)
+        if self._changed is changed:
+            self._changed = None
+        self.links.clear()
+        self.links.update((link.name, link) for link in changed[0])
+        gone = self.index.adopt(fresh)
+        self.context.alarms.end({device.place for device in gone}, "It is removed from the mapping")
+        self._prepare()
+        self.outages.renew()
+        self.results.renew(gone)
+        self._size = 0
+        self._scan()
+        self._dirty = set(range(len(self.index.order)))
+        for device in self.index.order:
+            if device.imposed:
+                self.context.table.impose(self.index.process_rows(device), device.imposed)
+
+    async def _index_of(self, links: Sequence[SupervisedLink], protocols: Mapping[str, str]) -> DeviceIndex:
+        for _ in range(_TRIES):
+            size = len(self.context.table)
+            with contextlib.suppress(ValueError, IndexError):  # arrays that have grown while they were read
+                fresh = await asyncio.to_thread(DeviceIndex, self.context.table, links, protocols)
+                if len(self.context.table) == size:
+                    return fresh
+        return DeviceIndex(self.context.table, links, protocols)
+
     def take(self, chunk: Chunk) -> None:
         """Follow one chunk of changes."""
         if int(chunk.rows.max()) >= self._size:
@@ -280,6 +319,7 @@ class Supervision:
 
     async def tick(self) -> None:
         """Bring states, alarms and results up to date: changed devices at once, all of them now and then."""
+        await self._follow_changes()
         self._scan()
         self._watch.tick()
         await asyncio.sleep(0)

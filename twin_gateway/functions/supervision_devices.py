@@ -141,6 +141,23 @@ class DeviceIndex:
             self._add(Device(link.address, link.name, meter=protocols.get(link.name) == "dlms"), -1)
         self.scan()
 
+    def adopt(self, fresh: DeviceIndex) -> list[Device]:
+        """Become an index that has been made anew, with the devices that are known; returns those that are gone."""
+        for number, device in enumerate(fresh.order):
+            known = self.devices.get(device.place)
+            if known is None or known.link != device.link:
+                continue
+            known.meter, known.revisions = device.meter, device.revisions
+            known.critical |= device.critical
+            fresh.order[number] = fresh.devices[device.place] = known
+        fresh._own()
+        both, here, there = np.intersect1d(self.measurand_rows, fresh.measurand_rows, return_indices=True)
+        if len(both):
+            fresh.movements.take_over(there, self.movements, here)
+        gone = [device for device in self.order if device.place not in fresh.devices]
+        self.__dict__.update(fresh.__dict__)
+        return gone
+
     def _add(self, device: Device, node: int) -> Device:
         self.devices[device.place] = device
         self.numbers[device.place] = len(self.order)
@@ -190,13 +207,7 @@ class DeviceIndex:
 
     def _links_of(self, rows: npt.NDArray[np.int32]) -> npt.NDArray[np.int32]:
         """Number of the link of each of the last rows of the table."""
-        table, found = self._table, np.full(len(self._table), -1, np.int32)
-        if len(rows) == len(found):
-            for number, link in enumerate(self._links):
-                found[table.rows_of_link(link.name)] = number
-            return found
-        of_name = {link.name: number for number, link in enumerate(self._links)}
-        return np.array([of_name.get(table.binding(row)[0], -1) for row in rows.tolist()], np.int32)
+        return self._table.places_of_links([link.name for link in self._links], rows)
 
     def _equipment(self, rows: npt.NDArray[np.int32]) -> npt.NDArray[np.int32]:
         """Node of the equipment place of each row, -1 where it stands higher up."""

@@ -53,14 +53,8 @@ class Outages:
     ) -> None:
         self._context, self._settings, self._index = context, settings, index
         self._links, self._gateway, self._mark, self._now = links, gateway, mark, monotonic
-        self._by_address = {link.address: link for link in links.values()}
-        self._current: Sequence[SupervisedLink] = [
-            link for link in links.values() if link.address not in settings.retired
-        ]
         self._roots = RootCauses(grace_s=settings.child_grace)
-        self._ways = Ways(self._current, gateway, hold=settings.child_grace)
-        for place in self._ways.by_place:  # conditions have a source that can be browsed
-            context.table.tree.add_container(place)
+        self._came: dict[str, float] = {}
         self._started = monotonic()
         self._look_due = 0.0
         self._alarmed: set[str] = set()
@@ -68,7 +62,30 @@ class Outages:
         self.reasons: dict[str, str] = {}
         self.texts: dict[str, str] = {}
         self.heard: frozenset[int] = frozenset()
+        self._follow()
+
+    def _follow(self) -> None:
+        """Follow the links that there are."""
+        links = self._links.values()
+        self._by_address = {link.address: link for link in links}
+        self._current: Sequence[SupervisedLink] = [link for link in links if link.address not in self._settings.retired]
+        self._ways = Ways(self._current, self._gateway, hold=self._settings.child_grace)
+        for place in self._ways.by_place:  # conditions have a source that can be browsed
+            self._context.table.tree.add_container(place)
         self.find_parents()
+
+    def renew(self) -> None:
+        """Follow the links that there are now; those that came have time to come up."""
+        before, now = set(self._by_address), self._now()
+        self._roots.parents.clear()
+        self._follow()
+        self._came = {address: self._came.get(address, now) for address in self._by_address.keys() - before} | {
+            address: since for address, since in self._came.items() if address in self._by_address
+        }
+        gone = before - self._by_address.keys()
+        for kept in (self.texts, self.reasons):
+            for address in gone:
+                kept.pop(address, None)
 
     def release(self, address: str) -> None:
         """A link is removed: it is missed no more."""
@@ -93,7 +110,7 @@ class Outages:
             return False
         self._look_due = now + LOOK_S
         settled = self._is_settled()
-        return any(self._is_down(link, settled=settled) != (link.address in self.down) for link in self._current)
+        return any(self._is_down(link, settled) != (link.address in self.down) for link in self._current)
 
     async def update(self) -> set[str]:
         """Find what is down and why, tell it; returns the places of which either has changed."""
@@ -116,9 +133,12 @@ class Outages:
             self._context.alarms.raise_("D01", device.place, "Degraded (flapping): lost more than five times", 700)
             self._alarmed.add(device.place)
 
-    @staticmethod
-    def _is_down(link: SupervisedLink, *, settled: bool) -> bool:
-        return link.state is not _UP and (settled or link.counters["connects"] > 0)
+    def _is_down(self, link: SupervisedLink, settled: bool) -> bool:
+        if link.state is _UP:
+            return False
+        if settled and self._came:
+            settled = self._now() - self._came.get(link.address, self._started) > self._settings.settle
+        return settled or link.counters["connects"] > 0
 
     def _is_settled(self) -> bool:
         """Before a link has been up for the first time it is given time to come up."""
@@ -126,7 +146,7 @@ class Outages:
 
     async def _find_down(self) -> set[str]:
         index, settled = self._index, self._is_settled()
-        down = {link.address for link in self._current if self._is_down(link, settled=settled)}
+        down = {link.address for link in self._current if self._is_down(link, settled)}
         if self._gateway and len(self._current) > 2 and len(down) == len(self._current):
             down.add(self._gateway)
         down.update(self._ways.down(down, self._now()))

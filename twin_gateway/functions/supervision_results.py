@@ -58,7 +58,7 @@ class SupervisionResults:
     ) -> None:
         self._context, self._index, self._links = context, index, links
         self._commands, self._now, self._wall = commands, monotonic, wall
-        self._addresses = {link.address for link in links.values()}
+        self._addresses: set[str] = set()
         self._published: dict[str, Value] = {}
         self._changed_at: dict[str, tuple[DeviceState, str]] = {}
         self._counts: Counter[str] = Counter()
@@ -70,6 +70,7 @@ class SupervisionResults:
 
     def prepare(self) -> None:
         """Add result points of devices and of the places above them; what is there already is left."""
+        self._addresses = {link.address for link in self._links.values()}
         results: list[str] = []
         places: dict[str, list[Device]] = {}
         for device in self._index.order:
@@ -90,6 +91,23 @@ class SupervisionResults:
             results += [f"{function_of(place, FUNCTION)}/{name}" for name in _PLACE]
         results.append(f"{function_of(self._context.place, FUNCTION)}/CmdFailPct")
         self._context.results.add(results)
+
+    def renew(self, gone: Iterable[Device]) -> None:
+        """Publish what there is now; results of devices that are gone, and of places without any, are retired."""
+        before = set(self.places)
+        heads: dict[str, Sequence[str]] = {
+            function_of(device.place, FUNCTION): _METER if self._brief(device) else _DEVICE for device in gone
+        }
+        self.prepare()
+        heads |= {function_of(place, FUNCTION): _PLACE for place in before - set(self.places)}
+        for place in before - set(self.places):
+            self._changed_at.pop(place, None)
+        for device in gone:
+            self._seen.pop(device.place, None)
+        results = [f"{head}/{name}" for head, names in heads.items() for name in names]
+        for address in results:
+            self._published.pop(address, None)
+        self._context.results.remove(results)
 
     def _brief(self, device: Device) -> bool:
         return device.meter and device.place not in self._addresses

@@ -26,6 +26,7 @@ from twin_gateway.drivers.link import Backoff, LinkState
 from twin_gateway.gateway import Gateway
 from twin_gateway.mapping.check import check
 from twin_gateway.mapping.model import Mapping
+from twin_gateway.twin.rules import DeviceState
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 STATION = """\
@@ -279,11 +280,14 @@ async def test_a_device_comes_and_goes_while_the_others_work(bed: Bed) -> None:
     await bed.watcher.has(f"{BAY_C}/TotW", 12.5)
     alive = "dso1/_sys/gw1/_/_/c/LCCH1/ChLiv"
     await until(lambda: bed.gateway.table.value(bed.gateway.table.find(alive)) is True)
+    # It is supervised from now on, and counted at the places above it.
+    state = "dso1/_sys/gw1/_/_/c/twSUPV1/St"
+    await until(lambda: bed.gateway.table.value(bed.gateway.table.find(state)) == DeviceState.OK)
     done = await bed.apply(bed.field.a, bed.field.b)
     assert (done.devices_removed, len(done.points_removed)) == (("c",), 2)
-    assert any("(c)" in sentence for sentence in done.restart)
     await until(lambda: bed.watcher.told[f"{BAY_C}/TotW"][-1].StatusCode.value == StatusCode.BadNodeIdUnknown)
     assert bed.gateway.table.find(alive) == -1
+    await until(lambda: bed.gateway.table.find(state) == -1)
     assert [link.name for link in bed.gateway.plant.links] == ["a", "b"]
     await bed.nothing_was_noticed()
 

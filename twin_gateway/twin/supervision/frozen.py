@@ -24,6 +24,11 @@ class Movements:
         fresh = indices[np.isnan(self.first[indices])]
         self.first[fresh] = now
 
+    def take_over(self, here: npt.NDArray[np.intp], other: Movements, there: npt.NDArray[np.intp]) -> None:
+        """What was seen of some measurands under other numbers."""
+        self.changes[here] = other.changes[there]
+        self.first[here], self.last[here] = other.first[there], other.last[there]
+
     def frozen(self, now: float, after: float) -> npt.NDArray[np.bool_]:
         """Which are frozen: ten changes or more so far, and now none for `after` seconds and ten usual intervals."""
         with np.errstate(invalid="ignore", divide="ignore"):
