@@ -10,27 +10,26 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import yaml
 
-from twin_gateway.drivers.contract import DeviceConfig, ProtocolSpec
-from twin_gateway.drivers.registry import fault_of, protocol, protocol_names
+from twin_gateway.mapping.cache import ResultCache
 from twin_gateway.mapping.device import DeviceReader
 from twin_gateway.mapping.expand import Expander
-from twin_gateway.mapping.field_error import kind_of
 from twin_gateway.mapping.life import check_life, read_retired
-from twin_gateway.mapping.model import MappedDevice
+from twin_gateway.mapping.many_files import WORTH, Progress, check_many, look
 from twin_gateway.mapping.model import Mapping as Mapped
-from twin_gateway.mapping.place import PlaceError, Places
-from twin_gateway.mapping.problem import Problem, did_you_mean
-from twin_gateway.mapping.read import BROKEN, MAX_PROBLEMS, Map, Source, TooManyProblemsError, read_file
+from twin_gateway.mapping.one_file import UnforeseenError
+from twin_gateway.mapping.place import Places
+from twin_gateway.mapping.problem import Problem
+from twin_gateway.mapping.read import MAX_PROBLEMS, Source, TooManyProblemsError, read_file
+from twin_gateway.mapping.sections import DeviceSections, top
 from twin_gateway.mapping.template import Templates
 from twin_gateway.mapping.unique import check_targets, check_unique
+from twin_gateway.mapping.workers import cores
 
-VERSION: Final = 1
 _LAST: Final = sys.maxsize
-_TOP_KEYS: Final = ("mapping", "grid", "place", "templates", "devices", "retired")
 _SUFFIXES: Final = (".yaml", ".yml")
 _NOT_MAPPINGS: Final = tuple(f"{name}{suffix}" for name in ("gateway", "grid", "plates") for suffix in _SUFFIXES)
 """Configuration, grid model and nameplates have formats of their own."""
@@ -42,48 +41,85 @@ def check(
     environ: Mapping[str, str] | None = None,
     secrets_required: bool = True,
     beside: Mapping[Path, Path] | None = None,
+    processes: int | None = None,
+    cache: Path | None = None,
+    progress: Progress | None = None,
 ) -> tuple[Mapped | None, list[Problem]]:
     """Check mapping files and folders of them together.
+
+    Large sets are resolved file by file in further processes, which hand back packed columns: the devices of the
+    mapping unpack their points when somebody asks for them. With `processes` 1 nothing is started. Whoever must not be
+    held up (an event loop) calls it in a thread with 2 or more: little is left to this process then.
 
     Args:
         paths: files, or folders whose `.yaml` files are all taken (but `gateway.yaml`, `grid.yaml` and `plates.yaml`).
         environ: where `${NAME}` is looked up; the process environment unless given.
         secrets_required: whether a missing secret is an error (as it is for running) or only a warning.
         beside: for files that are copies, the directory of the original: what they name may be left there.
+        processes: how many may work side by side; one a core unless given.
+        cache: folder that keeps what unchanged files come to, made when it is not there; see `cache.ResultCache`.
+        progress: told after each file how many of how many are done, where that takes long.
 
     Returns:
         The mapping, None when there is any error; and all problems, sorted by file and line.
     """
+    env = os.environ if environ is None else environ
     with _without_collector():
         problems: list[Problem] = []
-        sources = [read_file(path) for path in find_files(paths, problems)]
-        for source in sources:
-            source.beside = beside.get(source.path) if beside is not None else None
-        templates, places = Templates(), Places()
-        expander = Expander(templates, places)
-        templates.complete = all(source.root is not None for source in sources) and not problems
-        for source in sources:
-            with suppress(TooManyProblemsError):
-                _top(source, templates)
+        files = find_files(paths, problems)
+        count = cores() if processes is None else processes
+        found = None
+        if cache is not None or (count > 1 and len(files) > 1):
+            seen = look(files, beside)
+            if cache is not None or sum(item.points for item in seen) >= WORTH:
+                with suppress(UnforeseenError):
+                    found = check_many(
+                        seen, env, secrets_required=secrets_required, whole=not problems, processes=count,
+                        cache=ResultCache(cache) if cache is not None else None, progress=progress,
+                    )  # fmt: skip
+        if found is None:
+            sources = [read_file(path) for path in files]
+            for source in sources:
+                source.beside = beside.get(source.path) if beside is not None else None
+            found = _check_through(sources, env, secrets_required=secrets_required, whole=not problems), sources
+    mapping, sources = found
+    problems = _told(sources, problems)
+    return (None if any(p.severity == "error" for p in problems) else mapping), problems
+
+
+def _check_through(
+    sources: Sequence[Source], environ: Mapping[str, str], *, secrets_required: bool, whole: bool
+) -> Mapped:
+    """Go through the files one after the other; what is wrong is in the sources afterwards."""
+    templates, places = Templates(), Places()
+    expander = Expander(templates, places)
+    templates.complete = whole and all(source.root is not None for source in sources)
+    for source in sources:
         with suppress(TooManyProblemsError):
-            templates.close()
-        if any(source.given_up for source in sources):
-            templates.complete = False
-        env = os.environ if environ is None else environ
-        for source in sources:
-            with suppress(TooManyProblemsError):
-                _Devices(source, expander, DeviceReader(source, env, secrets_required=secrets_required)).read()
-        mapping = expander.run()
-        mapping.files = {source.path: source.digest for source in sources}
-        for source in sources:
-            with suppress(TooManyProblemsError):
-                read_retired(source, mapping)
-        named = {source.name: source for source in sources}
-        check_unique(mapping, lambda problem: _add(named[problem.file], problem))
-        check_life(mapping, lambda problem: _add(named[problem.file], problem))
-        if templates.complete and not any(source.errors for source in sources):
-            check_targets(mapping, lambda problem: _add(named[problem.file], problem))
-        mapping.secrets_missing = any(p.code == "TG604" for source in sources for p in source.problems)
+            top(source, templates)
+    with suppress(TooManyProblemsError):
+        templates.close()
+    if any(source.given_up for source in sources):
+        templates.complete = False
+    for source in sources:
+        with suppress(TooManyProblemsError):
+            DeviceSections(source, expander, DeviceReader(source, environ, secrets_required=secrets_required)).read()
+    mapping = expander.run()
+    mapping.files = {source.path: source.digest for source in sources}
+    for source in sources:
+        with suppress(TooManyProblemsError):
+            read_retired(source, mapping)
+    named = {source.name: source for source in sources}
+    check_unique(mapping, lambda problem: _add(named[problem.file], problem))
+    check_life(mapping, lambda problem: _add(named[problem.file], problem))
+    if templates.complete and not any(source.errors for source in sources):
+        check_targets(mapping, lambda problem: _add(named[problem.file], problem))
+    mapping.secrets_missing = any(p.code == "TG604" for source in sources for p in source.problems)
+    return mapping
+
+
+def _told(sources: Sequence[Source], problems: list[Problem]) -> list[Problem]:
+    """All problems as people read them: sorted, each once, with what was left out."""
     for source in sources:
         problems.extend(source.problems)
         if source.given_up:
@@ -93,8 +129,7 @@ def check(
             problems.append(Problem(source.name, _LAST, 1, "TG112", what, severity="warning"))
     # Lines with braces and templates would say the same thing once for every point.
     problems = sorted(set(problems))
-    problems = [replace(problem, line=1) if problem.line == _LAST else problem for problem in problems]
-    return (None if any(p.severity == "error" for p in problems) else mapping), problems
+    return [replace(problem, line=1) if problem.line == _LAST else problem for problem in problems]
 
 
 def run_check(paths: Sequence[Path], *, as_json: bool = False, environ: Mapping[str, str] | None = None) -> int:
@@ -185,135 +220,3 @@ def _without_collector() -> Iterator[None]:
     finally:
         if running:
             gc.enable()
-
-
-def _top(source: Source, templates: Templates) -> None:
-    """The keys of the file itself, and its templates."""
-    root = source.root
-    if root is None:
-        return
-    for key in root:
-        if key not in _TOP_KEYS:
-            source.report(
-                root.key_at(key), "TG201", f"no field '{key}' in a mapping file", did_you_mean(key, _TOP_KEYS)
-            )
-    version = root.get("mapping")
-    if version is None:
-        source.report(root.start, "TG202", "'mapping: 1' is missing", "the version of the format, on top of the file")
-    elif version is not BROKEN and (type(version) is not int or version != VERSION):
-        source.report(
-            root.value_at("mapping"), "TG205", f"version {VERSION} of the format expected, not {kind_of(version)}"
-        )
-    if root.get("templates") is not None:
-        templates.add(source, root["templates"], root.value_at("templates"))
-    if not any(key in root for key in ("templates", "devices", "retired")):
-        hint = "a mapping file holds devices, templates, tombstones under 'retired', or several of these"
-        source.report(root.start, "TG202", "'devices' is missing", hint)
-
-
-class _Devices:
-    """The devices of one file, handed to the expander."""
-
-    def __init__(self, source: Source, expander: Expander, reader: DeviceReader) -> None:
-        self.source = source
-        self.root = source.root if source.root is not None else Map()
-        self.expander = expander
-        self.reader = reader
-        self.grid: str | None = None
-        self.place: str | None = None
-
-    def read(self) -> None:
-        """Go through the devices; raises TooManyProblemsError."""
-        source, root = self.source, self.root
-        devices = root.get("devices")
-        if devices is None or devices is BROKEN:
-            return
-        if not isinstance(devices, Map):
-            what = f"devices: a mapping of names expected, not {kind_of(devices)}"
-            source.report(root.value_at("devices"), "TG203", what)
-            return
-        if "grid" not in root:
-            source.report(root.start, "TG202", "'grid' is missing", "level 1 of every address in this file")
-        self.grid = _text(source, root, "grid")
-        self.place = _text(source, root, "place")
-        for i, (name, body) in enumerate(devices.items()):
-            if isinstance(body, Map):
-                self.device(name, devices.marks[2 * i], body)
-            elif body is not BROKEN:
-                what = f"device '{name}' is a mapping, not {kind_of(body)}"
-                source.report(devices.marks[2 * i + 1], "TG203", what)
-
-    def device(self, name: str, at: int, body: Map) -> None:
-        """One device section: name, protocol, place, configuration."""
-        source, expander = self.source, self.expander
-        first = expander.sections.get(name)
-        if first is not None:
-            hint = f"first in {first.device.file}:{first.device.line}"
-            source.report(at, "TG602", f"a second device '{name}'", hint)
-        try:
-            expander.places.check_level(name, "device name")
-        except PlaceError as error:
-            source.report(at, error.code, str(error), "the name is a level of the addresses of its link")
-        spec = self.protocol(name, at, body)
-        if "place" not in body and "place" not in self.root:
-            hint = "area/site, in the device or on top of the file"
-            source.report(at, "TG202", f"'place' is missing for '{name}'", hint)
-        if spec is None:
-            return
-        base = self.base(body)
-        config = self.reader.config(name, body, spec)
-        sound = config is not None and base is not None
-        line, col = source.where(at)
-        levels = base if base is not None else ("g", "_", "_")
-        device = MappedDevice(name, spec, config or DeviceConfig(), "/".join(levels), source.name, line, col)
-        device.files = {field: self.expander.digest(path) for field, path in self.reader.files.items()}
-        if first is None:
-            expander.add(device, source, at, body, levels, sound=sound)
-
-    def protocol(self, name: str, at: int, body: Map) -> ProtocolSpec | None:
-        """The declaration of the device's protocol; None when there is none (and reported)."""
-        given: Any = body.get("protocol")
-        if given is None:
-            hint = f"one of {', '.join(protocol_names())}"
-            self.source.report(at, "TG202", f"'protocol' is missing in '{name}'", hint)
-        elif isinstance(given, str) and given in protocol_names():
-            fault = fault_of(given)
-            if not fault:
-                return protocol(given)
-            self.source.report(body.value_at("protocol"), "TG601", fault, "repair or remove the plug-in's package")
-        elif given is not BROKEN:
-            hint = did_you_mean(str(given), protocol_names()) or f"there are {', '.join(protocol_names())}"
-            self.source.report(body.value_at("protocol"), "TG601", f"no protocol '{given}'", hint)
-        return None
-
-    def base(self, body: Map) -> tuple[str, ...] | None:
-        """Levels 1-3 of a device; None when they are missing or wrong (and reported, once for the file)."""
-        places, source, root = self.expander.places, self.source, self.root
-        own = "place" in body
-        place = _text(source, body, "place") if own else self.place
-        if self.grid is None or place is None:
-            return None
-        try:
-            places.check_level(self.grid, "grid")
-        except PlaceError as error:
-            source.report(root.value_at("grid"), error.code, str(error), error.hint)
-            return None
-        try:
-            return places.base(self.grid, place)
-        except PlaceError as error:
-            where = body.value_at("place") if own else root.value_at("place")
-            source.report(where, error.code, str(error), error.hint)
-            return None
-
-
-def _text(source: Source, holder: Map, key: str) -> str | None:
-    """A text field of the file or a device; None when it is missing or no text."""
-    value = holder.get(key)
-    if value is None or value is BROKEN:
-        if key in holder and value is None:
-            source.report(holder.value_at(key), "TG203", f"{key}: text expected, not nothing")
-        return None
-    if isinstance(value, bool | Map | list):
-        source.report(holder.value_at(key), "TG203", f"{key}: text expected, not {kind_of(value)}")
-        return None
-    return value if isinstance(value, str) else source.plain_text(holder.value_at(key), value)

@@ -51,6 +51,10 @@ class Expander:
         self.places = places
         self.profiles: dict[Any, Shared] = {}
         self.sections: dict[str, Section] = {}
+        """By name of the device; whoever expands some files only puts those of the others in."""
+        self.own: list[Section] = []
+        self.asked = False
+        """Whether a line has named a device that is not among the sections."""
         self.mapping = Mapping()
         self.left = MAX_POINTS
         self._digests: dict[Path, str] = {}
@@ -61,7 +65,8 @@ class Expander:
     ) -> None:
         """Take a device; its points are expanded by `run`, when all devices of all files are known."""
         binder = Binder(device, self.places, self.profiles, sound=sound)
-        self.sections[device.name] = Section(device, source, at, body, base, binder)
+        section = self.sections[device.name] = Section(device, source, at, body, base, binder)
+        self.own.append(section)
         self.mapping.devices.append(device)
 
     def digest(self, path: Path) -> str:
@@ -77,21 +82,29 @@ class Expander:
 
     def run(self) -> Mapping:
         """Expand every device, then try the templates that nobody uses."""
-        for section in self.sections.values():
+        self.expand()
+        for section in self.own:
+            self.mapping.former += section.binder.former
+        add_former_aliases(self.mapping)
+        self.try_unused()
+        return self.mapping
+
+    def expand(self) -> None:
+        """Expand every device that was taken by `add`."""
+        for section in self.own:
             if not section.source.given_up:
                 with suppress(TooManyProblemsError):
                     self._device(section)
-        for section in self.sections.values():
+        for section in self.own:
             if section.binder.sound and not section.source.given_up:
                 with suppress(TooManyProblemsError):
                     apply_scl(section.device, self.places, self.profiles, section.source.add)
-        for section in self.sections.values():
-            self.mapping.former += section.binder.former
-        add_former_aliases(self.mapping)
+
+    def try_unused(self) -> None:
+        """Check the points of the templates that nobody has used."""
         with suppress(TooManyProblemsError):
             for template, lines in self.templates.trials():
                 self._try(template, lines.values())
-        return self.mapping
 
     def _device(self, section: Section) -> None:
         source, body = section.source, section.body
@@ -305,6 +318,7 @@ class Expander:
         if not isinstance(name, str):
             name = source.plain_text(at, name)
         found = self.sections.get(name)
+        self.asked = self.asked or found is None
         if found is None and self.templates.complete:
             source.report(at, "TG608", f"no device '{name}' in these files", did_you_mean(name, self.sections))
         return found

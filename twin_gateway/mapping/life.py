@@ -117,9 +117,9 @@ def add_former_aliases(mapping: Mapping) -> None:
     taken = {f"was:{point.address}" for _, point in mapping.points()}
     taken.update(alias for _, point in mapping.points() for alias in point.aliases)
     for _, point in mapping.points():
-        for above in _above(point.address):
-            for was in former.get(above, ()):
-                alias = f"was:{was}{point.address[len(above) :]}"
+        for holder in above(point.address):
+            for was in former.get(holder, ()):
+                alias = f"was:{was}{point.address[len(holder) :]}"
                 if alias not in taken:
                     point.aliases = (*point.aliases, alias)
 
@@ -133,7 +133,7 @@ def forget_former(mapping: Mapping, gone: Iterable[str]) -> None:
 
     def leads(alias: str) -> bool:
         was = alias.removeprefix("was:")
-        return was == alias or was in kept or not ended.intersection((was, *_above(was)))
+        return was == alias or was in kept or not ended.intersection((was, *above(was)))
 
     for _, point in mapping.points():
         if point.aliases:
@@ -156,8 +156,8 @@ def _check_retired(mapping: Mapping, report: Report) -> None:
     for _, point in mapping.points():
         container = "/".join(point.address.split("/", _FUNCTION_DEPTH)[:_FUNCTION_DEPTH])
         if container not in seen:
-            seen[container] = next((retired[a] for a in (container, *_above(container)) if a in retired), None)
-        found = seen[container] or _first(retired.get(a) for a in (point.address, *_above(point.address)))
+            seen[container] = next((retired[a] for a in (container, *above(container)) if a in retired), None)
+        found = seen[container] or _first(retired.get(a) for a in (point.address, *above(point.address)))
         if found is not None:
             what = f"'{found.address}' was retired on {found.date}: its address is not used again"
             hint = f"in {found.file}:{found.line}; choose another address"
@@ -198,7 +198,7 @@ def _check_former(mapping: Mapping, report: Report, today: date) -> None:
             report(Problem(*here, "TG413", what, "take the 'was' out", "warning"))
 
 
-def _above(address: str) -> Iterable[str]:
+def above(address: str) -> Iterable[str]:
     """Everything above an address, the nearest first; fillers at the end left out."""
     while "/" in address:
         address = address.rpartition("/")[0]

@@ -6,11 +6,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from address_space.point import Point, PointProfile
 from twin_gateway.drivers.contract import BoundPoint, DeviceConfig, ProtocolSpec
 from twin_gateway.mapping.alarm_rule import AlarmRule
+
+if TYPE_CHECKING:
+    from twin_gateway.mapping.packed import Packed
 
 Role = Literal["read", "command", "backup", "verify"]
 
@@ -107,9 +110,9 @@ class MappedDevice:
         spec: declaration of its protocol.
         config: validated device section with secrets filled in.
         place: grid, area and site as an address text, for points that are found at run time.
-        points: in the order of the files.
         whole: `all:` requests.
         files: SHA-256 (hex) of the content of every file that the section names, by field, as it was at the check.
+        packed: the points as they came from another process or from the cache, until somebody asks for them.
     """
 
     name: str
@@ -119,9 +122,30 @@ class MappedDevice:
     file: str
     line: int
     col: int
-    points: list[MappedPoint] = field(default_factory=list)
     whole: list[WholeModel] = field(default_factory=list)
     files: dict[str, str] = field(default_factory=dict)
+    packed: Packed | None = None
+    _points: list[MappedPoint] = field(default_factory=list)
+
+    @property
+    def points(self) -> list[MappedPoint]:
+        """The points in the order of the files. Those that are packed are unpacked first, once (some 2 us a point)."""
+        packed = self.packed
+        if packed is not None:
+            self._points = packed.points()
+            self.packed = None
+        return self._points
+
+    @points.setter
+    def points(self, points: list[MappedPoint]) -> None:
+        self.packed = None
+        self._points = points
+
+    @property
+    def point_count(self) -> int:
+        """Number of points; unpacks none."""
+        packed = self.packed
+        return packed.count if packed is not None else len(self._points)
 
     @property
     def protocol(self) -> str:
@@ -194,4 +218,4 @@ class Mapping:
     @property
     def point_count(self) -> int:
         """Number of bindings."""
-        return sum(len(device.points) for device in self.devices)
+        return sum(device.point_count for device in self.devices)

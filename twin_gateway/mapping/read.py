@@ -54,6 +54,10 @@ class Broken:
 
     __slots__ = ()
 
+    def __reduce__(self) -> str:
+        """There is one of it, in every process."""
+        return "BROKEN"
+
 
 BROKEN: Final = Broken()
 
@@ -99,6 +103,7 @@ class Source:
     `root` is None when the content could not be read at all; then `problems` says why. `given_up`: there were so many
     errors that the rest was not looked at. `begins` is the hint for a file without content. `digest`: SHA-256 of the
     octets read. `beside`: where files that it names are also looked for, when it is a copy that is kept elsewhere.
+    `reported`: what `report` has added, by offset and code.
     """
 
     name: str
@@ -112,7 +117,7 @@ class Source:
     begins: str = "a mapping file begins with 'mapping: 1'"
     digest: str = ""
     beside: Path | None = None
-    _seen: set[tuple[int, str]] = field(default_factory=set)
+    reported: dict[tuple[int, str], Problem] = field(default_factory=dict)
     _silenced: frozenset[str] = frozenset()
     _lines: list[int] | None = None
 
@@ -133,11 +138,11 @@ class Source:
 
         A line with braces or a template used many times would otherwise say the same many times.
         """
-        if (offset, code) in self._seen or code in self._silenced:
+        if (offset, code) in self.reported or code in self._silenced:
             return
-        self._seen.add((offset, code))
         line, col = self.where(offset)
-        self.add(Problem(self.name, line, col, code, message, hint))
+        problem = self.reported[offset, code] = Problem(self.name, line, col, code, message, hint)
+        self.add(problem)
 
     @contextmanager
     def without(self, *codes: str) -> Iterator[None]:

@@ -12,7 +12,7 @@ Report = Callable[[Problem], None]
 
 def check_unique(mapping: Mapping, report: Report) -> None:
     """Report everything in a mapping that occurs twice; the second place in the order of the files is at fault."""
-    _addresses(mapping, report)
+    check_addresses(mapping, report)
     _places(mapping, report)
     for device in mapping.devices:
         _sources(device, report)
@@ -27,7 +27,8 @@ def _first(point: MappedPoint) -> str:
     return f"first in {point.file}:{point.line}"
 
 
-def _addresses(mapping: Mapping, report: Report) -> None:
+def check_addresses(mapping: Mapping, report: Report) -> None:
+    """Report every address that is mapped twice, but by bindings of one list."""
     seen: dict[str, MappedPoint] = {}
     for device in mapping.devices:
         for point in device.points:
@@ -59,7 +60,7 @@ def _places(mapping: Mapping, report: Report) -> None:
                 faulty.update(fresh)
                 continue
             while fresh:
-                fault = _container(fresh.pop(), browse, folded)
+                fault = container_fault(fresh.pop(), browse, folded)
                 if fault is not None:
                     code, what, this, other = fault
                     _say(report, point, code, what, _first(first_of[other]))
@@ -67,7 +68,7 @@ def _places(mapping: Mapping, report: Report) -> None:
                     break
 
 
-def _container(container: str, browse: dict[str, str], folded: dict[str, str]) -> tuple[str, str, str, str] | None:
+def container_fault(container: str, browse: dict[str, str], folded: dict[str, str]) -> tuple[str, str, str, str] | None:
     """Code, message, container and the other one when it clashes with one seen before."""
     path = container.replace("/_/", "/").replace("/_/", "/")
     other = browse.setdefault(path, container)

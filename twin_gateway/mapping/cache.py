@@ -1,0 +1,368 @@
+"""Results of mapping files kept on the disk, so that files which have not changed are not read through again.
+
+A result is found by what it came from: the octets of the file, those of the files with templates when it may use one,
+and the program itself. It is kept only for files without an error, as JSON and packed columns: reading it runs nothing.
+The folder must be ours alone (0700), each file begins with the SHA-256 of its content; what is not so is left alone and
+the mapping file read instead. No secret gets in: of a device its section is kept as it is written, with references.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+import sys
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import date
+from hashlib import file_digest, sha256
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import address_space
+import twin_gateway
+from twin_gateway.drivers.contract import DeviceConfig, ProtocolSpec
+from twin_gateway.drivers.registry import fault_of, protocol, protocol_names
+from twin_gateway.mapping.device import DeviceReader
+from twin_gateway.mapping.model import Former, Retired, WholeModel
+from twin_gateway.mapping.one_file import Around, FileDevice, FileResult, Report, moved_until
+from twin_gateway.mapping.packed import Packed
+from twin_gateway.mapping.problem import Problem
+from twin_gateway.mapping.read import Map, Seq, Source
+
+if TYPE_CHECKING:
+    from twin_gateway.mapping.many_files import Seen
+
+_MAGIC: Final = b"TGRESULT1\n"
+_DIGEST: Final = 32
+_SUFFIX: Final = ".result"
+_MOST_FILE: Final = 256 * 1024 * 1024
+_MOST: Final = 1024 * 1024 * 1024
+"""Octets of all results together; the least recently used go first."""
+_TOLD_ANEW: Final = "TG604"
+"""A missing secret is looked for each time."""
+_KEPT_WARNING: Final = "TG609"
+
+
+class ResultCache:
+    """The kept results in one folder, for one check.
+
+    Args:
+        folder: made when it is not there. One that is not ours alone is not used: `usable` is False then.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.usable = False
+        self.loaded = 0
+        self._common = b""
+        self._templates = b""
+        self._keeps = False
+        self._digests: dict[Path, str] = {}
+
+    def begin(self, around: Around) -> None:
+        """Look at the folder, and at what all files of the check have in common."""
+        self.usable = _is_ours(self.folder)
+        sources = around.sources.values()
+        self._keeps = not any(source.errors for source in sources)
+        self._common = program_digest()
+        self._templates = sha256("".join(source.digest for source in sources).encode()).digest()
+
+    def load(self, seen: Seen, around: Around) -> FileResult | None:
+        """What a file came to before; None when that is not known, or something that it depends on has changed."""
+        if not self.usable or not seen.digest:
+            return None
+        path = self.folder / self._name(seen)
+        try:
+            data = _read(path)
+            head, bodies = _parted(data)
+            result = self._result(head, bodies, seen, around)
+        except FileNotFoundError:
+            return None
+        except (OSError, LookupError, TypeError, ValueError):
+            # Damaged, or of somebody else: the mapping file itself is there, and the result is written anew.
+            return None
+        if result is not None:
+            self.loaded += 1
+            with suppress(OSError):
+                os.utime(path)
+        return result
+
+    def keep(self, seen: Seen, result: FileResult) -> None:
+        """Keep what a file has come to, when that holds for the file alone."""
+        own = str(seen.task.path)
+        sound = self._keeps and seen.digest == result.digest and result.readable and not result.asked
+        if not self.usable or not sound or moved_until(result) or result.given_up:
+            return
+        for report in result.reports:
+            if report.problem.code not in (_TOLD_ANEW, _KEPT_WARNING) or report.problem.severity == "error":
+                return
+            if report.file != own:
+                return
+        if not all(device.sound and _is_built_in(protocol(device.protocol)) for device in result.devices):
+            return
+        document, bodies = _document(result)
+        payload = json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode()
+        content = len(payload).to_bytes(8, "little") + payload + b"".join(bodies)
+        with suppress(OSError):
+            # Without room there is no cache; the check goes on.
+            _write(self.folder / self._name(seen), _MAGIC + sha256(content).digest() + content)
+
+    def tidy(self) -> None:
+        """Take the least recently used results away when all are too many."""
+        if not self.usable:
+            return
+        with suppress(OSError):
+            found = [(path, path.stat()) for path in self.folder.iterdir() if path.suffix == _SUFFIX]
+            found.sort(key=lambda item: item[1].st_mtime, reverse=True)
+            total = 0
+            for path, status in found:
+                total += status.st_size
+                if total > _MOST:
+                    path.unlink(missing_ok=True)
+
+    def _name(self, seen: Seen) -> str:
+        parts = (self._common, seen.digest.encode(), self._templates if seen.uses else b"")
+        return sha256(b"\0".join(parts)).hexdigest() + _SUFFIX
+
+    def _result(self, head: dict[str, Any], bodies: memoryview, seen: Seen, around: Around) -> FileResult | None:
+        path, name = seen.task.path, str(seen.task.path)
+        source = _LateSource(name, path, beside=seen.task.beside)
+        reader = DeviceReader(source, around.environ, secrets_required=around.secrets_required)
+        result = FileResult(seen.digest, readable=True, distinct=head["distinct"])
+        at = 0
+        for item in head["devices"]:
+            device = self._device(item, name, reader)
+            if device is None or source.errors:
+                return None
+            end = at + item["body"]
+            aliases = [(alias, address) for alias, address in item["aliases"]]
+            device.packed = Packed(
+                bytes(bodies[at:end]), item["count"], item["containers"], aliases, item["targets"], name
+            )
+            at = end
+            result.devices.append(device)
+        if at != len(bodies):
+            raise ValueError("more columns than devices")
+        result.reports = [Report(name, None, problem) for problem in source.problems]
+        result.reports += [
+            Report(name, None, Problem(name, line, col, _KEPT_WARNING, message, hint, "warning"))
+            for line, col, message, hint in head["warnings"]
+        ]
+        result.warnings = len(result.reports)
+        result.names = head["names"]
+        result.place_aliases = [(alias, place) for alias, place in head["place_aliases"]]
+        result.former_places = [_former(item, name) for item in head["former_places"]]
+        result.former = {key: [_former(item, name) for item in items] for key, items in head["former"].items()}
+        result.retired = {
+            address: Retired(address, date.fromisoformat(day), reason, successor, name, line, col)
+            for address, day, reason, successor, line, col in head["retired"]
+        }
+        result.used, result.groups, result.points = head["used"], head["groups"], head["points"]
+        if not around.templates.by_name.keys() >= set(result.used):
+            return None
+        return result
+
+    def _device(self, item: dict[str, Any], file: str, reader: DeviceReader) -> FileDevice | None:
+        """A device with its section resolved again: secrets, and the files that it names, may be others now."""
+        if item["protocol"] not in protocol_names() or fault_of(item["protocol"]):
+            return None
+        spec = protocol(item["protocol"])
+        section = _from_plain(item["section"])
+        config = reader.config(item["name"], section, spec) if isinstance(section, Map) else None
+        if config is None or config_digest(config, spec, reader.files) != item["config"]:
+            return None
+        files = {field: self._digest(path) for field, path in reader.files.items()}
+        if files != item["files"]:
+            return None
+        whole = [WholeModel(place, logical, file, line, col) for place, logical, line, col in item["whole"]]
+        line, col = item["line"], item["col"]
+        return FileDevice(item["name"], spec.name, config, item["place"], line, col, True, files, whole, section)
+
+    def _digest(self, path: Path) -> str:
+        if path not in self._digests:
+            try:
+                with path.open("rb") as file:
+                    self._digests[path] = file_digest(file, "sha256").hexdigest()
+            except OSError:
+                self._digests[path] = ""
+        return self._digests[path]
+
+
+@dataclass(slots=True)
+class _LateSource(Source):
+    """A file whose text is only read when somebody asks for a place in it."""
+
+    def where(self, offset: int) -> tuple[int, int]:
+        """As of `Source`."""
+        if not self.text:
+            with suppress(OSError, ValueError):
+                self.text = self.path.read_text("utf-8").removeprefix("\ufeff")
+        return Source.where(self, offset)
+
+
+# ---- what is kept, as JSON
+
+
+def _document(result: FileResult) -> tuple[dict[str, Any], list[bytes]]:
+    bodies, devices = [], []
+    for device in result.devices:
+        packed = device.packed
+        if packed is None:
+            raise ValueError(f"the points of {device.name} are not packed")
+        bodies.append(packed.body)
+        spec = protocol(device.protocol)
+        devices.append(
+            {
+                "name": device.name,
+                "protocol": device.protocol,
+                "place": device.place,
+                "line": device.line,
+                "col": device.col,
+                "files": device.files,
+                "config": config_digest(device.config, spec, device.files),
+                "section": _as_plain(device.section),
+                "whole": [(item.place, item.logical_device, item.line, item.col) for item in device.whole],
+                "count": packed.count,
+                "containers": packed.containers,
+                "aliases": packed.aliases,
+                "targets": packed.targets,
+                "body": len(packed.body),
+            }
+        )
+    warnings = [report.problem for report in result.reports if report.problem.code == _KEPT_WARNING]
+    document = {
+        "devices": devices,
+        "distinct": result.distinct,
+        "names": result.names,
+        "warnings": [(item.line, item.col, item.message, item.hint) for item in warnings],
+        "place_aliases": result.place_aliases,
+        "former_places": [_plain_former(item) for item in result.former_places],
+        "former": {name: [_plain_former(item) for item in items] for name, items in result.former.items()},
+        "retired": [
+            (item.address, item.date.isoformat(), item.reason, item.successor, item.line, item.col)
+            for item in result.retired.values()
+        ],
+        "used": result.used,
+        "groups": result.groups,
+        "points": result.points,
+    }
+    return document, bodies
+
+
+def _plain_former(item: Former) -> tuple[str, str, int, int]:
+    return item.was, item.address, item.line, item.col
+
+
+def _former(item: Sequence[Any], file: str) -> Former:
+    was, address, line, col = item
+    return Former(was, address, None, file, line, col)
+
+
+def _as_plain(value: Any) -> Any:
+    """A value as read, with its places."""
+    if isinstance(value, Map):
+        return {"at": value.start, "marks": value.marks, "map": [(key, _as_plain(item)) for key, item in value.items()]}
+    if isinstance(value, Seq):
+        return {"at": value.start, "marks": value.marks, "list": [_as_plain(item) for item in value]}
+    return value
+
+
+def _from_plain(value: Any) -> Any:
+    if not isinstance(value, dict):
+        return value
+    out: Map | Seq
+    if "map" in value:
+        out = Map((key, _from_plain(item)) for key, item in value["map"])
+    else:
+        out = Seq(_from_plain(item) for item in value["list"])
+    out.start, out.marks = value["at"], value["marks"]
+    return out
+
+
+def config_digest(config: DeviceConfig, spec: ProtocolSpec, files: Any) -> str:
+    """SHA-256 (hex) of what a device section comes to, without its secrets and the files that it names."""
+    left_out = {*spec.secret_fields, *files}
+
+    def walk(value: Any, path: str) -> Any:
+        if isinstance(value, dict):
+            inner = {name: f"{path}.{name}" if path else str(name) for name in value}
+            return {name: walk(value[name], inner[name]) for name in value if inner[name] not in left_out}
+        return value
+
+    text = json.dumps(walk(config.model_dump(mode="json"), ""), sort_keys=True)
+    return sha256(text.encode()).hexdigest()
+
+
+def program_digest() -> bytes:
+    """SHA-256 of what tells this program from another: its version, and size and time of its files."""
+    digest = sha256(f"{twin_gateway.__version__} {sys.version}".encode())
+    for package in (twin_gateway, address_space):
+        folder = Path(package.__file__ or "").parent
+        for path in sorted(folder.rglob("*")):
+            if path.suffix in (".py", ".txt", ".json", ".csv"):
+                status = path.stat()
+                digest.update(f"{path.relative_to(folder)} {status.st_size} {status.st_mtime_ns}\n".encode())
+    return digest.digest()
+
+
+def _is_built_in(spec: ProtocolSpec) -> bool:
+    """Whether the protocol is one of ours: of another package `program_digest` says nothing."""
+    return spec.config.__module__.partition(".")[0] == twin_gateway.__name__
+
+
+# ---- files
+
+
+def _is_ours(folder: Path) -> bool:
+    """Whether the folder, made when it is not there, is a directory that only our own user can reach into."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        status = folder.lstat()
+    except OSError:
+        return False
+    return stat.S_ISDIR(status.st_mode) and status.st_uid == os.geteuid() and not status.st_mode & 0o077
+
+
+def _read(path: Path) -> bytes:
+    """The content of a file of our own.
+
+    Raises:
+        OSError: it cannot be read; ValueError: it is not ours, or not an ordinary file, or too large.
+    """
+    with os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK), "rb") as file:
+        status = os.fstat(file.fileno())
+        if not stat.S_ISREG(status.st_mode) or status.st_uid != os.geteuid() or status.st_mode & 0o022:
+            raise ValueError(f"{path} is not an ordinary file of our own")
+        if status.st_size > _MOST_FILE:
+            raise ValueError(f"{path} is too large")
+        return file.read()
+
+
+def _parted(data: bytes) -> tuple[dict[str, Any], memoryview]:
+    """Head and columns.
+
+    Raises:
+        ValueError: the content is not what was written.
+    """
+    start = len(_MAGIC) + _DIGEST
+    content = memoryview(data)[start:]
+    if data[: len(_MAGIC)] != _MAGIC or sha256(content).digest() != data[len(_MAGIC) : start]:
+        raise ValueError("damaged")
+    size = int.from_bytes(content[:8], "little")
+    head: dict[str, Any] = json.loads(bytes(content[8 : 8 + size]))
+    return head, content[8 + size :]
+
+
+def _write(path: Path, data: bytes) -> None:
+    """Write a file whole, or not at all."""
+    making = path.with_name(f".{path.name}.{os.getpid()}.new")
+    descriptor = os.open(making, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data)
+        making.replace(path)
+    except OSError:
+        making.unlink(missing_ok=True)
+        raise
