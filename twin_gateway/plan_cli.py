@@ -81,28 +81,31 @@ class _PlanError(Exception):
 def _against_files(
     paths: Sequence[Path], also: Sequence[Path], grid: Sequence[Path]
 ) -> tuple[Mapping, Mapping, Grid | None]:
-    from twin_gateway.mapping.check import as_configured, check
+    from twin_gateway.mapping.check import as_configured, check_shown
 
     if len(paths) != 2:
         raise _PlanError(f"name OLD and NEW, a file or folder each, or --running; {len(paths)} given")
     old, new = paths
-    before = _sound(f"the old files ({old})", *check(as_configured([old, *also]), secrets_required=False))
-    after = _sound(f"the new files ({new})", *check(as_configured([new, *also]), secrets_required=False))
+    before = _sound(f"the old files ({old})", *check_shown(as_configured([old, *also])))
+    after = _sound(f"the new files ({new})", *check_shown(as_configured([new, *also])))
     return before, after, _grid(grid, new / "gateway.yaml" if new.is_dir() else None)
 
 
 def _against_running(config: Path, paths: Sequence[Path], grid: Sequence[Path]) -> tuple[Mapping, Mapping, Grid | None]:
     from twin_gateway.config import load_config
     from twin_gateway.control import ask
-    from twin_gateway.mapping.check import as_configured, check
+    from twin_gateway.mapping.cache import own_folder
+    from twin_gateway.mapping.check import as_configured, check_shown
     from twin_gateway.revisions import Revision, RevisionStore
 
     settings = load_config(config)
     told = Revision(**ask(settings.data_directory, "mapping"))
     store = RevisionStore(settings.data_directory)
-    before = _sound(f"revision {told.hash}, which runs,", *store.check(told, secrets_required=False))
+    before = _sound(
+        f"revision {told.hash}, which runs,", *store.check(told, secrets_required=False, cache=own_folder())
+    )
     files = as_configured(paths) if paths else settings.mappings
-    after = _sound("the new files", *check(files, secrets_required=False))
+    after = _sound("the new files", *check_shown(files))
     return before, after, _grid(grid, config)
 
 

@@ -189,7 +189,12 @@ class RevisionStore:
         return revision
 
     def check(
-        self, revision: Revision, *, environ: Environ[str, str] | None = None, secrets_required: bool = True
+        self,
+        revision: Revision,
+        *,
+        environ: Environ[str, str] | None = None,
+        secrets_required: bool = True,
+        cache: Path | None = None,
     ) -> tuple[Mapping | None, list[Problem]]:
         """Check the copies of a revision, as `mapping.check.check` does with files.
 
@@ -197,7 +202,7 @@ class RevisionStore:
             RevisionError: a copy is missing or no longer what it was.
         """
         beside = self.copies(revision)
-        return check(list(beside), environ=environ, secrets_required=secrets_required, beside=beside)
+        return check(list(beside), environ=environ, secrets_required=secrets_required, beside=beside, cache=cache)
 
     def copies(self, revision: Revision) -> dict[Path, Path]:
         """The kept mapping files of a revision -> the folder of the original, as `check` takes them.

@@ -41,14 +41,21 @@ from twin_gateway.security.users import UsersError, load_users
 log = logging.getLogger(__name__)
 
 
-def load(path: Path) -> tuple[GatewayConfig, Mapping]:
+def load(path: Path, *, keep_results: bool = False) -> tuple[GatewayConfig, Mapping]:
     """Configuration and mapping, checked; prints what is wrong.
+
+    Args:
+        path: the configuration file.
+        keep_results: what unchanged files of a large mapping come to is kept in the data directory for the next time.
 
     Raises:
         ConfigError: when either has an error.
     """
     config = load_config(path)
-    mapping, problems = check(config.mappings)
+    cache = config.data_directory / "resolved" if keep_results else None
+    if cache is not None:
+        config.data_directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+    mapping, problems = check(config.mappings, cache=cache)
     for problem in problems:
         print(problem, file=sys.stderr)  # noqa: T201 - the command line's own output
     if mapping is None:
@@ -86,7 +93,7 @@ def run_gateway(path: Path, *, started: Callable[[Gateway], None] | None = None)
     """Run until SIGTERM or SIGINT; the exit code."""
     with contextlib.ExitStack() as stack:
         try:
-            config, mapping = load(path)
+            config, mapping = load(path, keep_results=True)
             grid = load_grid(config)
             set_up_logging(config.log.level, config.log.format)
             users = load_users(config.users) if config.users.exists() or config.opcua.anonymous == "none" else {}

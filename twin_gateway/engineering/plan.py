@@ -11,6 +11,7 @@ from twin_gateway.engineering.plan_twin import TwinInputs
 from twin_gateway.grid.model import Grid
 from twin_gateway.mapping.difference import DeviceChange, Difference, FieldChange, PointChange, difference
 from twin_gateway.mapping.model import Mapping
+from twin_gateway.mapping.parts import holding
 
 Action = Literal["add", "change", "move", "remove"]
 ACTIONS: Final[tuple[Action, ...]] = ("add", "change", "move", "remove")
@@ -144,7 +145,7 @@ class _Stays:
 
 
 def _those(mapping: Mapping, wanted: set[str]) -> set[str]:
-    return {point.address for _, point in mapping.points() if point.address in wanted}
+    return {point.address for device in holding(mapping, wanted) for point in device.points if point.address in wanted}
 
 
 def _action(change: PointChange, stays: _Stays) -> Action:
@@ -190,7 +191,9 @@ def _alarms(found: Difference, new: Mapping) -> set[str]:
         if change.old is not None:
             lost.add(change.old.address)
     if lost:
-        touched |= {p.address for _, p in new.points() if p.alarm is not None and p.alarm.target in lost}
+        ruled = [device for device in new.devices if device.packed is None or device.packed.targets]
+        points = (point for device in ruled for point in device.points)
+        touched |= {p.address for p in points if p.alarm is not None and p.alarm.target in lost}
     return touched
 
 

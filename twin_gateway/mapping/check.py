@@ -14,15 +14,16 @@ from typing import Final
 
 import yaml
 
-from twin_gateway.mapping.cache import ResultCache
+from twin_gateway.mapping.cache import ResultCache, own_folder
 from twin_gateway.mapping.device import DeviceReader
 from twin_gateway.mapping.expand import Expander
 from twin_gateway.mapping.life import check_life, read_retired
-from twin_gateway.mapping.many_files import WORTH, Progress, check_many, look
+from twin_gateway.mapping.many_files import KEPT, WORTH, Progress, check_many, look
 from twin_gateway.mapping.model import Mapping as Mapped
 from twin_gateway.mapping.one_file import UnforeseenError
 from twin_gateway.mapping.place import Places
 from twin_gateway.mapping.problem import Problem
+from twin_gateway.mapping.progress import shown_progress
 from twin_gateway.mapping.read import MAX_PROBLEMS, Source, TooManyProblemsError, read_file
 from twin_gateway.mapping.sections import DeviceSections, top
 from twin_gateway.mapping.template import Templates
@@ -57,7 +58,7 @@ def check(
         secrets_required: whether a missing secret is an error (as it is for running) or only a warning.
         beside: for files that are copies, the directory of the original: what they name may be left there.
         processes: how many may work side by side; one a core unless given.
-        cache: folder that keeps what unchanged files come to, made when it is not there; see `cache.ResultCache`.
+        cache: folder that keeps what unchanged files of large sets come to; see `cache.ResultCache`.
         progress: told after each file how many of how many are done, where that takes long.
 
     Returns:
@@ -71,7 +72,8 @@ def check(
         found = None
         if cache is not None or (count > 1 and len(files) > 1):
             seen = look(files, beside)
-            if cache is not None or sum(item.points for item in seen) >= WORTH:
+            points = sum(item.points for item in seen)
+            if points >= (KEPT if cache is not None else WORTH):
                 with suppress(UnforeseenError):
                     found = check_many(
                         seen, env, secrets_required=secrets_required, whole=not problems, processes=count,
@@ -138,7 +140,7 @@ def run_check(paths: Sequence[Path], *, as_json: bool = False, environ: Mapping[
     Secrets that are not set here are warnings: files are often checked where the gateway does not run. A folder with a
     `gateway.yaml` is checked together with everything else that this gateway reads.
     """
-    mapping, problems = check(as_configured(paths), environ=environ, secrets_required=False)
+    mapping, problems = check_shown(as_configured(paths), environ=environ)
     errors = sum(problem.severity == "error" for problem in problems)
     points = mapping.point_count if mapping is not None else 0
     devices = len(mapping.devices) if mapping is not None else 0
@@ -163,6 +165,14 @@ def run_check(paths: Sequence[Path], *, as_json: bool = False, environ: Mapping[
     more = f", and {whole} whole model{'s' if whole != 1 else ''}" if whole else ""
     out.write(f"ok: {devices} devices, {points} points{more}\n")
     return 0
+
+
+def check_shown(
+    paths: Sequence[Path], *, environ: Mapping[str, str] | None = None
+) -> tuple[Mapped | None, list[Problem]]:
+    """`check` for people at a terminal: with their cache and a bar, and without the secrets of the gateway."""
+    with shown_progress("checked") as progress:
+        return check(paths, environ=environ, secrets_required=False, cache=own_folder(), progress=progress)
 
 
 def as_configured(paths: Sequence[Path]) -> list[Path]:

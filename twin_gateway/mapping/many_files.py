@@ -32,6 +32,8 @@ Progress = Callable[[int, int], None]
 
 WORTH: Final = 40_000
 """Points from which on further processes are worth their start."""
+KEPT: Final = 5_000
+"""Points from which on results are kept: fewer are sooner resolved again than looked for."""
 _POINTS_OF_USE: Final = 20
 """Points that a place with a template has, as a guess."""
 

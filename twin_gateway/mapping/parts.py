@@ -98,6 +98,12 @@ def containers_of(device: MappedDevice) -> list[str]:
     return list(dict.fromkeys(container_of(point.address) for point in device.points))
 
 
+def holding(mapping: Mapping, addresses: Iterable[str]) -> list[MappedDevice]:
+    """The devices that may give points at some addresses."""
+    wanted = {container_of(address) for address in addresses}
+    return [device for device in mapping.devices if not wanted.isdisjoint(containers_of(device))]
+
+
 def aliases_of(device: MappedDevice) -> list[tuple[str, str]]:
     """(alias, address) of the points of a device."""
     if device.packed is not None:

@@ -111,6 +111,7 @@ class Apart:
                 raise
 
         monkeypatch.setattr(module, "check_many", counted)
+        monkeypatch.setattr(module, "KEPT", 0)
 
     def __call__(self, paths: list[Path], **named: Any) -> tuple[Mapping | None, list[Problem]]:
         return check(paths, environ=ENVIRON, processes=1, cache=self._no_folder, **named)

@@ -1,0 +1,212 @@
+"""Results of unchanged files are kept: found again, never believed when damaged or foreign, and without any secret."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from twin_gateway.drivers.dlms.config import DlmsConfig
+from twin_gateway.mapping import check as module
+from twin_gateway.mapping.check import check
+from twin_gateway.mapping.model import Mapping
+from twin_gateway.mapping.one_file import Resolver
+from twin_gateway.mapping.problem import Problem
+
+TEMPLATES = """mapping: 1
+templates:
+  feeder:
+    protocol: iec104
+    params: {n: int}
+    points: {MMXU1/TotW: {ioa: "{n}", type: M_ME_TF_1, unit: kW}}
+"""
+STATION = """mapping: 1
+grid: dso1
+place: north/PS01
+devices:
+  rtu-1:
+    protocol: iec104
+    host: 10.0.0.1
+    common_address: 1
+    at:
+      MV1/F01: {use: feeder, with: {n: 100}}
+      MV1/F02: {was: dso1/north/PS01/MV1/F03, points: {MMXU1/Hz: {ioa: 7, type: M_ME_TF_1, unit: Hz}}}
+"""
+METER = """mapping: 1
+grid: dso1
+place: north/PS02
+devices:
+  meter-1:
+    protocol: dlms
+    host: 10.0.0.2
+    security: lls
+    password: ${METER_KEY}
+    at: {LV1/_/M1: {points: {MMTR1/DmdWh: {obis: 1-0:1.8.0}}}}
+"""
+KEY = "5EC2E75EC2E75EC2E75EC2E75EC2E75E"
+
+
+class Bench:
+    """A folder of files, a cache, and which files were really resolved in the last check."""
+
+    def __init__(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.folder, self.cache = tmp_path / "m", tmp_path / "kept"
+        self.folder.mkdir()
+        self.resolved: list[str] = []
+        real = Resolver.resolve
+
+        def noted(resolver: Resolver, path: Path, *rest: Any) -> Any:
+            self.resolved.append(path.name)
+            return real(resolver, path, *rest)
+
+        monkeypatch.setattr(Resolver, "resolve", noted)
+        monkeypatch.setattr(module, "KEPT", 0)
+
+    def write(self, **files: str) -> None:
+        for name, text in files.items():
+            (self.folder / f"{name}.yaml").write_text(text, "utf-8")
+
+    def check(self, folder: Path | None = None, **named: Any) -> tuple[Mapping | None, list[Problem]]:
+        self.resolved.clear()
+        return check([folder or self.folder], processes=1, cache=self.cache, **({"environ": {}} | named))
+
+    def results(self) -> Iterator[Path]:
+        return self.cache.glob("*.result")
+
+
+@pytest.fixture
+def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
+    return Bench(tmp_path, monkeypatch)
+
+
+def addresses(found: tuple[Mapping | None, list[Problem]]) -> list[tuple[str, str, Any, tuple[str, ...]]]:
+    mapping, problems = found
+    assert mapping is not None, problems
+    return [(device.name, point.address, point.fields, point.aliases) for device, point in mapping.points()]
+
+
+def test_unchanged_files_are_not_read_through_again(bench: Bench) -> None:
+    bench.write(templates=TEMPLATES, ps01=STATION)
+    first = addresses(bench.check())
+    assert bench.resolved == ["ps01.yaml", "templates.yaml"]
+    assert addresses(bench.check()) == first
+    assert bench.resolved == []
+    assert len(first) == 2
+
+
+def test_a_copy_of_a_folder_is_known_by_its_content(bench: Bench, tmp_path: Path) -> None:
+    bench.write(templates=TEMPLATES, ps01=STATION)
+    bench.check()
+    copy = Path(shutil.copytree(bench.folder, tmp_path / "copy"))
+    mapping, _ = bench.check(copy)
+    assert bench.resolved == []
+    assert mapping is not None
+    assert {point.file for _, point in mapping.points()} == {str(copy / "ps01.yaml")}
+
+
+def test_only_what_has_changed_is_resolved(bench: Bench) -> None:
+    bench.write(templates=TEMPLATES, ps01=STATION, ps02=METER)
+    bench.check(environ={"METER_KEY": KEY})
+    bench.write(ps01=STATION.replace("n: 100", "n: 101"))
+    found = addresses(bench.check(environ={"METER_KEY": KEY}))
+    assert bench.resolved == ["ps01.yaml"]
+    assert found[0][2]["ioa"] == 101
+
+
+def test_another_template_is_another_result_for_those_that_may_use_it(bench: Bench) -> None:
+    bench.write(templates=TEMPLATES, ps01=STATION, ps02=METER)
+    bench.check(environ={"METER_KEY": KEY})
+    bench.write(templates=TEMPLATES.replace("{n}", "{n+1000}"))
+    found = addresses(bench.check(environ={"METER_KEY": KEY}))
+    assert "ps02.yaml" not in bench.resolved
+    assert found[0][2]["ioa"] == 1100
+
+
+def test_a_secret_is_looked_up_anew_and_never_kept(bench: Bench) -> None:
+    bench.write(ps02=METER)
+    bench.check(environ={"METER_KEY": KEY})
+    kept = b"".join(path.read_bytes() for path in bench.results())
+    assert kept
+    assert KEY.encode() not in kept
+    assert KEY.lower().encode() not in kept
+    mapping, _ = bench.check(environ={"METER_KEY": "11" * 16})
+    assert bench.resolved == []
+    assert mapping is not None
+    config = mapping.devices[0].config
+    assert isinstance(config, DlmsConfig)
+    assert config.password is not None
+    assert config.password.get_secret_value() == "11" * 16
+    mapping, problems = bench.check()
+    assert mapping is None
+    assert {(problem.code, problem.line) for problem in problems} == {("TG604", 9)}
+
+
+def test_what_is_damaged_is_not_believed(bench: Bench) -> None:
+    bench.write(templates=TEMPLATES, ps01=STATION)
+    first = addresses(bench.check())
+    for path in bench.results():
+        data = bytearray(path.read_bytes())
+        data[-3] ^= 1
+        path.write_bytes(data)
+    assert addresses(bench.check()) == first
+    assert bench.resolved == ["ps01.yaml", "templates.yaml"]
+    for path in bench.results():
+        path.write_bytes(path.read_bytes()[:50])
+    assert addresses(bench.check()) == first
+    assert bench.resolved == ["ps01.yaml", "templates.yaml"]
+
+
+def test_a_folder_that_others_can_reach_into_is_not_used(bench: Bench) -> None:
+    bench.write(templates=TEMPLATES, ps01=STATION)
+    bench.check()
+    bench.cache.chmod(0o755)
+    bench.check()
+    assert bench.resolved == ["ps01.yaml", "templates.yaml"]
+
+
+def test_a_result_that_others_can_write_or_that_is_a_link_is_not_used(bench: Bench, tmp_path: Path) -> None:
+    bench.write(ps02=METER)
+    bench.check(environ={"METER_KEY": KEY})
+    (path,) = bench.results()
+    path.chmod(0o666)
+    bench.check(environ={"METER_KEY": KEY})
+    assert bench.resolved == ["ps02.yaml"]
+    (path,) = bench.results()
+    away = tmp_path / "away"
+    path.rename(away)
+    path.symlink_to(away)
+    bench.check(environ={"METER_KEY": KEY})
+    assert bench.resolved == ["ps02.yaml"]
+
+
+def test_only_our_own_user_reads_what_is_kept(bench: Bench) -> None:
+    bench.write(templates=TEMPLATES, ps01=STATION)
+    before = os.umask(0)
+    try:
+        bench.check()
+    finally:
+        os.umask(before)
+    assert bench.cache.stat().st_mode & 0o777 == 0o700
+    assert {path.stat().st_mode & 0o777 for path in bench.results()} == {0o600}
+
+
+def test_files_with_mistakes_are_told_again_each_time(bench: Bench) -> None:
+    bench.write(templates=TEMPLATES, ps01=STATION.replace("unit: Hz", "unit: kW"))
+    mapping, problems = bench.check()
+    assert mapping is None
+    assert bench.check() == (None, problems)
+    assert bench.resolved == ["ps01.yaml"]
+
+
+def test_a_former_address_with_a_last_day_is_worked_out_each_day(bench: Bench) -> None:
+    moved = STATION.replace(
+        "was: dso1/north/PS01/MV1/F03", "was: {address: dso1/north/PS01/MV1/F03, until: 2999-01-01}"
+    )
+    bench.write(templates=TEMPLATES, ps01=moved)
+    bench.check()
+    bench.check()
+    assert bench.resolved == ["ps01.yaml"]
