@@ -295,7 +295,7 @@ class Mirror:
         if self._turn % 4 == 2 and self._prepare_due():
             return True
         lanes = self._values if self._turn & 1 else self._values[::-1]
-        for lane in lanes:
+        for lane in (*lanes, self._metadata):
             items = lane.queue.take(lane.block)
             if len(items):
                 self._ready.extend((lane, message) for message in lane.encode(items))

@@ -3,6 +3,7 @@
 import asyncio
 import json
 
+import numpy as np
 import pytest
 import uvloop
 from integration.mqtt.brokers import (
@@ -103,6 +104,17 @@ async def test_metadata_says_what_each_point_is(broker):
         assert position["cdc"] == "DPC"
         assert position["states"]["1"] == "off"
         assert position["binding"] == "test:link0/0"
+
+
+async def test_value_and_metadata_of_a_retired_point_are_cleared_at_once(broker):
+    table = table_of_bays(1)
+    gone = f"dso1/north/PS01/MV1/F00/{BAY[POWER]}"
+    async with subscribed(broker.port) as subscriber, mirrored(table, quick_settings(broker.port)) as mirror:
+        feed(table)
+        await until(lambda: settled(mirror) and len(subscriber.of("m")) == len(table))
+        table.retire(np.array([table.find(gone)], np.int32))
+        await until(lambda: not subscriber.of("v")[gone] and not subscriber.of("m")[gone])
+        assert sum(bool(content) for content in subscriber.of("m").values()) == len(table) - 1
 
 
 async def test_link_states_follow_and_vanish_with_the_link(broker):
