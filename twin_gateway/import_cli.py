@@ -10,12 +10,13 @@ from typing import Annotated
 import typer
 
 from twin_gateway.engineering.mode import Mode
-from twin_gateway.live_import_cli import coap, dlms
+from twin_gateway.live_import_cli import coap, dlms, opcua
 from twin_gateway.mapping.problem import Problem
 
 import_app = typer.Typer(help="Make mapping files and grid models of what is there already.", no_args_is_help=True)
 import_app.command("dlms")(dlms)
 import_app.command("coap")(coap)
+import_app.command("opcua")(opcua)
 Json = Annotated[bool, typer.Option("--json", help="Print what was found as JSON; the text then goes to --to only.")]
 To = Annotated[Path | None, typer.Option(help="File to write, a new one; standard output if not given.")]
 
@@ -47,7 +48,8 @@ def import_csv(
     from twin_gateway.engineering.column_map import default_map, map_of_text, read_map
     from twin_gateway.engineering.emit import emit
     from twin_gateway.engineering.list_import import import_list
-    from twin_gateway.engineering.merge import merge
+    from twin_gateway.engineering.memory import keep
+    from twin_gateway.engineering.merge import Merged, merge, write_anew
     from twin_gateway.engineering.repeat import make_templates
 
     columns = (
@@ -58,16 +60,17 @@ def import_csv(
     if host and columns.device:
         columns.devices.setdefault(columns.device, {})["host"] = host
     found = import_list(file, columns, every=bool(column_map))
-    text, added = "", None
+    merging = mode is Mode.MERGE and to is not None and to.exists()
+    merged = Merged()
     if found.draft is not None and (partial or not found.errors):
-        if mode is Mode.MERGE and to is not None and to.exists():
-            merged = merge(to, found.draft)
-            found.problems += merged.problems
-            text, added = merged.text or "", merged.added
-        else:
+        if to is None:
             if templates:
                 make_templates(found.draft)
-            text = emit(found.draft)
+            merged.text = emit(found.draft)
+        else:
+            merged = merge(to, found.draft) if merging else write_anew(to, found.draft, templates=templates)
+            found.problems += merged.problems
+    text = merged.text or ""
     counts = {"points": found.points, "left_out": found.left_out, "faulty": found.faulty, "errors": found.errors}
     _tell(found.problems, counts, as_json=as_json)
     if not as_json:
@@ -75,8 +78,11 @@ def import_csv(
         written = "" if text else "; nothing is written" + (" (--partial writes the good rows)" if found.draft else "")
         typer.echo(rows + written, err=True)
     _write(text, to, quiet=as_json, over=mode is not Mode.CREATE)
-    if text and added is not None and not as_json:
-        typer.echo(f"{len(added)} new points", err=True)
+    if text and to is not None:
+        for problem in keep(to, merged.memory):
+            typer.echo(str(problem), err=True)
+    if text and merging and not as_json:
+        typer.echo(f"{len(merged.added)} new points, {len(merged.changed)} changed", err=True)
     raise typer.Exit(1 if found.errors else 0)
 
 

@@ -330,3 +330,103 @@ def coap(
 def _unplaced(name: str, count: int, what: str, *, every: bool) -> str:
     more = "" if every or not count else " (--all gives them generic places)"
     return f"{name}: {count} {what} without a point{more}"
+
+
+def opcua(
+    url: Annotated[str, typer.Argument(help="The other server: opc.tcp://10.4.7.10:4840.")],
+    node: Annotated[str, typer.Option(help="NodeId to begin at: ns=2;s=Plant.")] = "i=85",
+    into: Annotated[
+        Path | None, typer.Option(help="Folder, or the file, named .csv; standard output if not given.")
+    ] = None,
+    mode: ModeOption = Mode.CREATE,
+    user: Annotated[str, typer.Option(help="User name; anonymous if not given.")] = "",
+    password: Annotated[str, typer.Option(help="Where its password is: '${NAME}' or file:PATH.")] = "",
+    policy: Annotated[
+        str,
+        typer.Option(help="Security policy, such as Basic256Sha256; with --certificate, --key, --server-certificate."),
+    ] = "",
+    certificate: Annotated[Path | None, typer.Option(help="Our certificate.")] = None,
+    key: Annotated[Path | None, typer.Option(help="Its private key.")] = None,
+    server_certificate: Annotated[
+        Path | None, typer.Option(help="The only one of the server that is accepted.")
+    ] = None,
+    most: Annotated[int, typer.Option(help="Nodes that are browsed at most.", min=1, max=5_000_000)] = 200_000,
+    depth: Annotated[int, typer.Option(help="Levels below the first node.", min=1, max=100)] = 24,
+    timeout: Annotated[float, typer.Option(help="Seconds for an answer.", min=0.1, max=600)] = 10.0,
+    as_json: Json = False,
+) -> None:
+    """Make a point list of another OPC UA server's names, types, units and aliases; bindings are to be filled in.
+
+    `import csv` makes a mapping file of it. Nothing is written to the server. Exit code 1 on an error.
+    """
+    from twin_gateway.engineering.live_import import LiveImportError, refuse_existing, secret_of, target_of
+    from twin_gateway.engineering.opcua_import import make_list, merged, text_of
+    from twin_gateway.engineering.opcua_import_browse import POLICIES, Access, Limits, run_reading
+
+    telling = Telling(quiet=as_json)
+    try:
+        if policy and policy not in POLICIES:
+            raise LiveImportError(f"no security policy {policy}", f"there are {', '.join(POLICIES)}")
+        files = (certificate, key, server_certificate)
+        if policy and not all(files):
+            what = "a security policy needs --certificate, --key and --server-certificate"
+            raise LiveImportError(what, "the server's is in its own folder of certificates")
+        missing = [str(file) for file in files if file is not None and not file.is_file()]
+        if missing:
+            raise LiveImportError(f"there is no file {missing[0]}")
+        secret = secret_of(password, "--password") if password else ""
+        target = target_of(into, _stem(url), ".csv")
+        refuse_existing(target, mode)
+        access = Access(user, secret, policy, certificate, key, server_certificate, timeout)
+        try:
+            space = run_reading(url, node, access, Limits(most, depth), telling)
+        finally:
+            telling.done()
+        found = make_list(space)
+        if not found.rows:
+            raise LiveImportError(f"{url}: no variable below {node}", "begin at another node")
+        text, fresh, gone = text_of(found.rows), len(found.rows), 0
+        if target is not None and target.exists() and mode is Mode.MERGE:
+            text, fresh, gone = merged(target, found)
+    except LiveImportError as error:
+        raise fail(error) from error
+    if target is not None:
+        _write(target, text)
+    counts = {
+        "variables": len(found.rows),
+        "addressed": found.addressed,
+        "bound": found.bound,
+        "new": fresh,
+        "gone": gone,
+    }
+    if as_json:
+        document = {"ok": True, "target": str(target) if target else None, **counts, "notes": space.notes}
+        typer.echo(json.dumps(document, indent=2, ensure_ascii=False))
+        return
+    for note in space.notes:
+        typer.echo(note, err=True)
+    if target is None:
+        typer.echo(text, nl=False)
+    typer.echo(
+        f"{len(found.rows)} variables, {found.addressed} of them with an address, {found.bound} with a 104 object; "
+        f"{found.folded} more are parts of these",
+        err=True,
+    )
+    if target is not None:
+        more = f"; {gone} lines of nodes that are gone are kept" if gone else ""
+        typer.echo(f"made {target}: {fresh} new lines{more}", err=True)
+
+
+def _stem(url: str) -> str:
+    from urllib.parse import urlsplit
+
+    from twin_gateway.engineering.live_import import LiveImportError, name_of
+
+    try:
+        parts = urlsplit(url)
+        host = parts.hostname if parts.port != 0 else None
+    except ValueError:
+        host = None
+    if not host or not url.startswith("opc.tcp://"):
+        raise LiveImportError(f"'{url}' is no URL of a server", "as in opc.tcp://10.4.7.10:4840")
+    return name_of("opcua", host)

@@ -483,19 +483,41 @@ class Written:
     problems: list[Problem] = field(default_factory=list)
 
 
-def target_of(into: Path | None, stem: str) -> Path | None:
-    """The mapping file: `into` itself where it is named like one, else a file in that folder.
+def target_of(into: Path | None, stem: str, suffix: str = ".yaml") -> Path | None:
+    """The file to write: `into` itself where it is named like one, else a file in that folder.
 
     Raises:
         LiveImportError: there is no such folder.
     """
     if into is None:
         return None
-    named = into.suffix == ".yaml" and not into.is_dir()
+    named = into.suffix == suffix and not into.is_dir()
     folder = into.parent if named else into
     if not folder.is_dir():
         raise LiveImportError(f"there is no folder {folder}", "make it first")
-    return into if named else into / f"{stem}.yaml"
+    return into if named else into / f"{stem}{suffix}"
+
+
+def secret_of(reference: str, what: str) -> str:
+    """The secret behind `${NAME}` or `file:PATH`.
+
+    Raises:
+        LiveImportError: it is no reference, or there is nothing behind it.
+    """
+    if match := re.fullmatch(r"\$\{(\w+)\}", reference):
+        value = os.environ.get(match[1], "")
+        if not value:
+            raise LiveImportError(f"{what}: the environment variable {match[1]} is not set", "set it where this runs")
+        return value
+    if not reference.startswith("file:"):
+        raise LiveImportError(f"{what} is no reference", "write '${NAME}' for an environment variable, or file:PATH")
+    try:
+        value = Path(reference.removeprefix("file:")).read_text("utf-8").rstrip("\r\n")
+    except (OSError, ValueError) as error:
+        raise LiveImportError(f"{what}: the file of the secret cannot be read") from error
+    if not value:
+        raise LiveImportError(f"{what}: the file of the secret is empty")
+    return value
 
 
 def refuse_existing(target: Path | None, mode: Mode) -> None:

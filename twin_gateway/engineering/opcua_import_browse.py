@@ -1,0 +1,399 @@
+"""Reading another OPC UA server's names for an import: variables below a node, their units, ranges and aliases."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from asyncua import ua
+from asyncua.client.client import Client
+from asyncua.crypto import security_policies
+from asyncua.ua import uaerrors
+from asyncua.ua.attribute_ids import AttributeIds
+from cryptography import x509
+
+from twin_gateway.engineering.live_import import LiveImportError
+
+Progress = Callable[[str], None]
+
+OBJECTS: Final = "i=85"
+POLICIES: Final = ("Basic256Sha256", "Aes128_Sha256_RsaOaep", "Aes256_Sha256_RsaPss")
+_HIERARCHICAL: Final = ua.NodeId(ua.Int32(33))
+_HAS_PROPERTY: Final = ua.NodeId(ua.Int32(46))
+_ALIASES: Final = ua.NodeId(ua.Int32(23470))
+_PASSED_OVER: Final = frozenset({ua.NodeId(ua.Int32(2253)), _ALIASES, ua.NodeId(ua.Int32(23488))})
+"""The server about itself, alias categories and topics."""
+_OBJECT, _VARIABLE, _METHOD = 1, 2, 4
+_OUR_BATCH: Final = 200
+_PROPERTIES: Final = ("EngineeringUnits", "EURange", "InstrumentRange", "EnumStrings", "TrueState", "FalseState")
+_MOST_TEXT: Final = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """How a server is entered.
+
+    Attributes:
+        user: name; anonymous without one.
+        password: only to be handed to the server.
+        policy: security policy; none without one, and then neither are the files.
+        certificate: ours, with its key.
+        key: private key.
+        server_certificate: the server's, the only one that is accepted.
+        timeout: seconds for an answer.
+    """
+
+    user: str = ""
+    password: str = ""
+    policy: str = ""
+    certificate: Path | None = None
+    key: Path | None = None
+    server_certificate: Path | None = None
+    timeout: float = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How much is browsed: nodes of any class, levels below the first node, seconds in all."""
+
+    nodes: int = 200_000
+    depth: int = 24
+    seconds: float = 600.0
+
+
+@dataclass(slots=True)
+class ForeignVariable:
+    """One variable.
+
+    Attributes:
+        node_id: as text, `ns=2;s=…`; `uri` is that of its namespace.
+        path: BrowseNames from below the first node on.
+        name: DisplayName.
+        description: of the variable.
+        data_type: name of its type, `Double`.
+        writable: by AccessLevel.
+        unit: DisplayName of its EngineeringUnits, and their UNECE number (0 for none).
+        low: of EURange, else InstrumentRange; None without either.
+        high: likewise.
+        states: EnumStrings, or FalseState and TrueState.
+    """
+
+    node_id: str
+    identifier: str
+    uri: str
+    path: tuple[str, ...]
+    name: str = ""
+    description: str = ""
+    data_type: str = ""
+    writable: bool = False
+    unit: str = ""
+    unit_id: int = 0
+    low: float | None = None
+    high: float | None = None
+    states: tuple[str, ...] = ()
+
+
+@dataclass(slots=True)
+class ForeignSpace:
+    """What a server has below a node.
+
+    Attributes:
+        variables: in the order of browsing, each once.
+        aliases: alias names (Part 17) by NodeId text.
+        notes: what was left out, and why.
+    """
+
+    variables: list[ForeignVariable] = field(default_factory=list)
+    aliases: dict[str, list[str]] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+
+async def read_space(url: str, node: str, access: Access, limits: Limits, progress: Progress) -> ForeignSpace:
+    """Browse a server from a node on; nothing is subscribed and nothing written.
+
+    Raises:
+        LiveImportError: no connection, refused, no such node, an answer that is none.
+    """
+    # What the library says of a lost connection is said in a sentence here.
+    logging.getLogger("asyncua").setLevel(logging.CRITICAL)
+    client = Client(url, timeout=access.timeout)
+    try:
+        start = ua.NodeId.from_string(node)
+    except (uaerrors.UaStringParsingError, ValueError) as error:
+        raise LiveImportError(f"'{node}' is no NodeId", "as in i=85, ns=2;s=Plant or ns=4;i=1001") from error
+    try:
+        await _enter(client, access)
+        try:
+            return await _Reading(client, limits, progress).run(start)
+        finally:
+            await client.disconnect()
+    except (uaerrors.UaError, OSError, TimeoutError, ValueError) as error:
+        message, hint = _told(error, access)
+        raise LiveImportError(f"{url}: {message}", hint) from error
+
+
+async def _enter(client: Client, access: Access) -> None:
+    if access.policy:
+        policy = getattr(security_policies, f"SecurityPolicy{access.policy.replace('_', '')}")
+        files = [access.certificate, access.key, access.server_certificate]
+        certificate, key, server = (str(file) for file in files)
+        await client.set_security(policy, certificate, key, server_certificate=server)
+        client.application_uri = _application_uri(Path(certificate)) or client.application_uri
+    if access.user:
+        client.set_user(access.user)
+        client.set_password(access.password)
+    await client.connect()
+
+
+def _application_uri(file: Path) -> str:
+    """Our application's URI as the certificate says it: a server compares the two."""
+    data = file.read_bytes()
+    load = x509.load_pem_x509_certificate if b"-----BEGIN" in data else x509.load_der_x509_certificate
+    try:
+        names = load(data).extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except x509.ExtensionNotFound:
+        return ""
+    return next(iter(names.get_values_for_type(x509.UniformResourceIdentifier)), "")
+
+
+def _told(error: Exception, access: Access) -> tuple[str, str]:
+    """What happened in one sentence, and what to look at."""
+    if isinstance(error, ConnectionRefusedError):
+        return "nobody listens there", "is it the server's port, is the server running?"
+    if isinstance(error, TimeoutError):
+        hint = "is --server-certificate the server's own, does it trust ours?" if access.policy else ""
+        return f"no answer within {access.timeout:g} s", hint or "is it reached, is it an OPC UA server?"
+    name = type(error).__name__
+    if name in {"BadUserAccessDenied", "BadIdentityTokenRejected", "BadIdentityTokenInvalid"}:
+        return f"the server refuses the user ({name})", "name another one with --user and --password '${NAME}'"
+    if name in {"BadSecurityChecksFailed", "BadCertificateUntrusted", "BadCertificateUriInvalid"}:
+        return f"the server refuses our certificate ({name})", "let it trust the certificate of --certificate"
+    if name in {"BadSecurityPolicyRejected", "BadSecurityModeRejected", "BadSecurityModeInsufficient"}:
+        return f"the server wants another security ({name})", f"--policy is one of {', '.join(POLICIES)}"
+    if name in {"BadNodeIdUnknown", "BadNodeIdInvalid"}:
+        return "the server has no such node", "browse it from Objects, without --node"
+    if "No matching endpoints" in str(error):
+        policy = access.policy or "no security policy"
+        return f"the server has no endpoint with {policy}", f"--policy is one of {', '.join(POLICIES)}"
+    text = getattr(error, "strerror", None) or str(error).partition("\n")[0] or name
+    return text, "is the URL right, as in opc.tcp://10.4.7.10:4840?"
+
+
+class _Reading:
+    """One pass over a server."""
+
+    def __init__(self, client: Client, limits: Limits, progress: Progress) -> None:
+        self._client = client
+        self._limits = limits
+        self._progress = progress
+        self._until = time.monotonic() + limits.seconds
+        self._space = ForeignSpace()
+        self._uris: list[str] = []
+        self._properties: dict[ua.NodeId, dict[str, ua.NodeId]] = {}
+        self._types: dict[ua.NodeId, str] = {}
+        self._seen: set[ua.NodeId] = set()
+        self._found: dict[ua.NodeId, ForeignVariable] = {}
+        self._browse_batch = self._read_batch = _OUR_BATCH
+
+    async def run(self, start: ua.NodeId) -> ForeignSpace:
+        self._uris = await self._client.get_namespace_array()
+        await self._limits_of_server()
+        found = await self._browse_all(start)
+        await self._attributes(found)
+        await self._of_properties(found)
+        await self._aliases()
+        self._space.variables = list(found.values())
+        return self._space
+
+    async def _limits_of_server(self) -> None:
+        """Most nodes of one request, by OperationLimits; 0 and Bad say nothing."""
+        values = await self._client.uaclient.read_attributes(
+            [ua.NodeId(ua.Int32(11710)), ua.NodeId(ua.Int32(11705))], AttributeIds.Value
+        )
+        sizes = [_value(value) for value in values]
+        limits = [size if isinstance(size, int) and size > 0 else _OUR_BATCH for size in sizes]
+        self._browse_batch, self._read_batch = (min(limit, _OUR_BATCH) for limit in limits)
+
+    async def _browse_all(self, start: ua.NodeId) -> dict[ua.NodeId, ForeignVariable]:
+        """Variables below a node, breadth first; properties go to `_properties`."""
+        found, seen = self._found, self._seen
+        seen |= {start, *_PASSED_OVER}
+        level: list[tuple[ua.NodeId, tuple[str, ...]]] = [(start, ())]
+        for depth in range(self._limits.depth + 1):
+            if not level:
+                return found
+            if depth == self._limits.depth:
+                self._space.notes.append(f"what is deeper than {depth} levels is left out (--depth)")
+                return found
+            below: list[tuple[ua.NodeId, tuple[str, ...]]] = []
+            for at in range(0, len(level), self._browse_batch):
+                some = level[at : at + self._browse_batch]
+                for (node, path), references in zip(some, await self._browse([n for n, _ in some]), strict=True):
+                    for reference in references:
+                        self._take(node, path, reference, below)
+                self._progress(f"{len(seen)} nodes, {len(found)} variables")
+                if len(seen) >= self._limits.nodes or time.monotonic() > self._until:
+                    what = f"after {len(seen)} nodes the rest is left out (--most)"
+                    self._space.notes.append(
+                        what if len(seen) >= self._limits.nodes else f"after {self._limits.seconds:g} s {what[6:]}"
+                    )
+                    return found
+            level = below
+        return found
+
+    def _take(
+        self,
+        parent: ua.NodeId,
+        path: tuple[str, ...],
+        reference: Any,
+        below: list[tuple[ua.NodeId, tuple[str, ...]]],
+    ) -> None:
+        if getattr(reference.NodeId, "ServerIndex", 0) or not reference.NodeClass & (_OBJECT | _VARIABLE):
+            return
+        node = _local(reference.NodeId)
+        name = reference.BrowseName.Name or ""
+        if reference.ReferenceTypeId == _HAS_PROPERTY:
+            if name in _PROPERTIES:
+                self._properties.setdefault(parent, {})[name] = node
+            return
+        if node in self._seen:
+            return
+        self._seen.add(node)
+        here = (*path, name)
+        below.append((node, here))
+        if reference.NodeClass == _VARIABLE:
+            uri = self._uris[node.NamespaceIndex] if node.NamespaceIndex < len(self._uris) else ""
+            shown = reference.DisplayName.Text or name
+            self._found[node] = ForeignVariable(node.to_string(), str(node.Identifier), uri, here, shown[:_MOST_TEXT])
+
+    async def _browse(self, nodes: Sequence[ua.NodeId]) -> list[list[Any]]:
+        """Children of some nodes."""
+        parameters = ua.BrowseParameters()
+        parameters.View = ua.ViewDescription()
+        parameters.RequestedMaxReferencesPerNode = 0
+        for node in nodes:
+            wanted = ua.BrowseDescription()
+            wanted.NodeId, wanted.ReferenceTypeId, wanted.IncludeSubtypes = node, _HIERARCHICAL, True
+            wanted.BrowseDirection = ua.BrowseDirection.Forward
+            wanted.NodeClassMask = _OBJECT | _VARIABLE | _METHOD
+            wanted.ResultMask = ua.BrowseResultMask.All
+            parameters.NodesToBrowse.append(wanted)
+        results = await self._client.uaclient.browse(parameters)
+        if len(nodes) == 1:
+            results[0].StatusCode.check()
+        out = [list(result.References or []) for result in results]
+        waiting = [(i, result.ContinuationPoint) for i, result in enumerate(results) if result.ContinuationPoint]
+        while waiting:
+            following = ua.BrowseNextParameters(ContinuationPoints=[point for _, point in waiting])
+            more = await self._client.uaclient.browse_next(following)
+            again = []
+            for (i, _), result in zip(waiting, more, strict=True):
+                out[i] += result.References or []
+                if result.ContinuationPoint:
+                    again.append((i, result.ContinuationPoint))
+            waiting = again
+            if sum(map(len, out)) > self._limits.nodes:
+                break
+        return out
+
+    async def _read(self, nodes: Sequence[ua.NodeId], attribute: AttributeIds) -> Iterator[Any]:
+        values: list[Any] = []
+        for at in range(0, len(nodes), self._read_batch):
+            some = list(nodes[at : at + self._read_batch])
+            values += [_value(value) for value in await self._client.uaclient.read_attributes(some, attribute)]
+            self._progress(f"{len(self._properties)} variables with properties, {len(values)} values of {len(nodes)}")
+        return iter(values)
+
+    async def _attributes(self, found: dict[ua.NodeId, ForeignVariable]) -> None:
+        nodes = list(found)
+        types = list(await self._read(nodes, AttributeIds.DataType))
+        await self._name_types({node for node in types if isinstance(node, ua.NodeId)})
+        levels = await self._read(nodes, AttributeIds.AccessLevel)
+        texts = await self._read(nodes, AttributeIds.Description)
+        for variable, kind, level, text in zip(found.values(), types, levels, texts, strict=True):
+            variable.data_type = self._types.get(kind, "") if isinstance(kind, ua.NodeId) else ""
+            variable.writable = isinstance(level, int) and bool(level & 2)
+            variable.description = (getattr(text, "Text", None) or "")[:_MOST_TEXT]
+
+    async def _name_types(self, types: set[ua.NodeId]) -> None:
+        nodes = sorted(types, key=str)
+        for node, name in zip(nodes, await self._read(nodes, AttributeIds.BrowseName), strict=True):
+            self._types[node] = getattr(name, "Name", None) or node.to_string()
+
+    async def _of_properties(self, found: dict[ua.NodeId, ForeignVariable]) -> None:
+        """Units, ranges and states."""
+        asked = [
+            (variable, name, there)
+            for node, variable in found.items()
+            for name, there in self._properties.get(node, {}).items()
+        ]
+        values = await self._read([there for _, _, there in asked], AttributeIds.Value)
+        for (variable, name, _), value in zip(asked, values, strict=True):
+            if name == "EngineeringUnits":
+                variable.unit = getattr(getattr(value, "DisplayName", None), "Text", None) or ""
+                variable.unit_id = getattr(value, "UnitId", 0) or 0
+            elif name in {"EURange", "InstrumentRange"}:
+                if variable.low is None or name == "EURange":
+                    variable.low, variable.high = getattr(value, "Low", None), getattr(value, "High", None)
+            elif name == "EnumStrings" and isinstance(value, list):
+                variable.states = tuple(str(getattr(text, "Text", "") or "") for text in value[:64])
+            elif name in {"FalseState", "TrueState"}:
+                text = str(getattr(value, "Text", "") or "")
+                false, true = variable.states or ("", "")
+                variable.states = (text, true) if name == "FalseState" else (false, text)
+
+    async def _aliases(self) -> None:
+        """Alias names of all categories, where the server has any; what it will not tell becomes a note."""
+        try:
+            categories = (await self._browse([_ALIASES]))[0]
+        except uaerrors.UaError:
+            return
+        for category in categories:
+            if category.NodeClass != _OBJECT:
+                continue
+            node = _local(category.NodeId)
+            methods = [each for each in (await self._browse([node]))[0] if each.BrowseName.Name == "FindAlias"]
+            if not methods:
+                continue
+            request = ua.CallMethodRequest()
+            request.ObjectId, request.MethodId = node, _local(methods[0].NodeId)
+            request.InputArguments = [
+                ua.Variant("%", ua.VariantType.String),
+                ua.Variant(ua.NodeId(), ua.VariantType.NodeId),
+            ]
+            result = (await self._client.uaclient.call([request]))[0]
+            if not result.StatusCode.is_good():
+                name, why = category.BrowseName.Name, result.StatusCode.name
+                if why not in {"BadNothingToDo", "BadNotImplemented", "BadNotSupported"}:
+                    self._space.notes.append(f"aliases of category {name} are left out: {why}")
+                continue
+            self._keep((result.OutputArguments or [ua.Variant([])])[0].Value or [])
+
+    def _keep(self, aliases: Sequence[Any]) -> None:
+        for alias in aliases:
+            for node in getattr(alias, "ReferencedNodes", None) or ():
+                names = self._space.aliases.setdefault(_local(node).to_string(), [])
+                name = alias.AliasName.Name or ""
+                if name and name not in names:
+                    names.append(name)
+
+
+def _local(node: Any) -> ua.NodeId:
+    return ua.NodeId(node.Identifier, node.NamespaceIndex, node.NodeIdType)
+
+
+def _value(value: Any) -> Any:
+    """What was read; None where it is Bad."""
+    if value.StatusCode is not None and not value.StatusCode.is_good():
+        return None
+    return value.Value.Value if value.Value is not None else None
+
+
+def run_reading(url: str, node: str, access: Access, limits: Limits, progress: Progress) -> ForeignSpace:
+    """`read_space` in an event loop of its own; raises what that raises."""
+    return asyncio.run(read_space(url, node, access, limits, progress))
