@@ -7,7 +7,6 @@ import logging
 import sqlite3
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -16,11 +15,11 @@ from typing import TYPE_CHECKING, Any, Final
 from address_space import clock
 from address_space.ports import AuditRecord
 from address_space.quality import StatusCode
-from twin_gateway.applying import Applied, ApplyError
+from twin_gateway.applying import ApplyError
+from twin_gateway.changed import Asker, Changed, ChangeError
 from twin_gateway.checked_apart import Checked, CheckingError, Files, check_apart, first_problems
 from twin_gateway.mapping.life import forget_former
 from twin_gateway.mapping.model import Mapping as PointMapping
-from twin_gateway.mapping.problem import Problem
 from twin_gateway.mapping_alarm import MappingAlarm
 from twin_gateway.revisions import (
     EditedError,
@@ -43,35 +42,6 @@ _MOST_FILES: Final = 1000
 """Files that an audit record names one by one; the hash of the revision stands for all."""
 _PIECE: Final = 500
 _KINDS: Final = ("devices_added", "devices_removed", "reconnected", "points_added", "points_removed", "points_changed")
-
-
-class ChangeError(Exception):
-    """Nothing has changed; the message is a sentence that says why."""
-
-
-@dataclass(frozen=True, slots=True)
-class Asker:
-    """Who wants a change, for the audit journal: a user of this machine, and by which way (`command`, `watch`)."""
-
-    user: str
-    by: str = "command"
-
-
-@dataclass(frozen=True, slots=True)
-class Changed:
-    """What came of it.
-
-    Attributes:
-        applied: None when nothing was done: the files have errors, or are those that run already.
-        problems: of the files, errors first.
-        errors: how many of them are errors.
-        notes: sentences on what else there is to know.
-    """
-
-    applied: Applied | None
-    problems: tuple[Problem, ...] = ()
-    errors: int = 0
-    notes: tuple[str, ...] = ()
 
 
 class ChangeDesk:
@@ -128,7 +98,7 @@ class ChangeDesk:
         async with self._turn:
             alarm = self.alarm if not paths or tuple(paths) == self.paths else None
             try:
-                checked = await check_apart(Files(tuple(paths) or self.paths))
+                checked = await check_apart(Files(tuple(paths) or self.paths, cache=self._of.config.results))
             except CheckingError as error:
                 await self._refused("apply", asker, None, alarm, str(error))
                 raise ChangeError(str(error)) from error
@@ -151,7 +121,7 @@ class ChangeDesk:
             ChangeError: they could not be checked.
         """
         try:
-            checked = await check_apart(Files(self.paths, wanted=False))
+            checked = await check_apart(Files(self.paths, wanted=False, cache=self._of.config.results))
         except CheckingError as error:
             raise ChangeError(str(error)) from error
         if checked.sound:
@@ -229,7 +199,7 @@ class ChangeDesk:
             notes += await self._kept(self.revision, new, reason, asker, again)
         counts = {kind: len(getattr(applied, kind)) for kind in (*_KINDS, "moved")}
         notes += await self._record(reason, asker, new, counts=counts, former=former, again=again)
-        points = [device.points for device in old.devices] if old is not new else []
+        points = [device.points for device in old.devices if device.packed is None] if old is not new else []
         del old
         await asyncio.to_thread(_let_go, points)
         return Changed(applied, checked.problems, checked.errors, tuple(notes))

@@ -12,7 +12,7 @@ import io
 import pickle
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -58,8 +58,9 @@ class Files:
 
     paths: Sequence[Path]
     beside: Mapping[Path, Path] | None = None
-    wanted: bool = field(default=True)
+    wanted: bool = True
     """Whether the mapping is wanted, not only the verdict."""
+    cache: Path | None = None
 
 
 async def check_apart(files: Files) -> Checked:
@@ -80,7 +81,7 @@ async def check_apart(files: Files) -> Checked:
 
 def in_pieces(files: Files) -> list[bytes]:
     """In the process: check, and the result cut up for `put_together`."""
-    mapping, problems = check(files.paths, beside=files.beside)
+    mapping, problems = check(files.paths, beside=files.beside, cache=files.cache)
     errors = [problem for problem in problems if problem.severity == "error"]
     rest = [problem for problem in problems if problem.severity != "error"]
     told = tuple([*errors, *rest][:MOST_PROBLEMS])

@@ -165,6 +165,11 @@ class GatewayConfig(_Section):
     coap_directory: DirectorySettings | None = None
     log: LogSection = LogSection()
 
+    @property
+    def results(self) -> Path:
+        """Folder of what unchanged mapping files of a large mapping come to."""
+        return self.data_directory / "resolved"
+
     @field_validator("watch", mode="before")
     @classmethod
     def _watch(cls, given: object) -> object:

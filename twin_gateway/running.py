@@ -52,7 +52,7 @@ def load(path: Path, *, keep_results: bool = False) -> tuple[GatewayConfig, Mapp
         ConfigError: when either has an error.
     """
     config = load_config(path)
-    cache = config.data_directory / "resolved" if keep_results else None
+    cache = config.results if keep_results else None
     if cache is not None:
         config.data_directory.mkdir(parents=True, exist_ok=True, mode=0o700)
     mapping, problems = check(config.mappings, cache=cache)

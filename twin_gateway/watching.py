@@ -13,12 +13,15 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from twin_gateway.change_desk import Asker, ChangeDesk, ChangeError
+from twin_gateway.changed import Asker, ChangeError
 from twin_gateway.control import user_name
 from twin_gateway.mapping.check import find_files
 from twin_gateway.revisions import EditedError, RevisionError, digest_of, files_of
+
+if TYPE_CHECKING:
+    from twin_gateway.change_desk import ChangeDesk
 
 log = logging.getLogger(__name__)
 

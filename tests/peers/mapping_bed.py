@@ -12,7 +12,7 @@ from peers.waiting import patient
 from typer.testing import CliRunner
 
 from address_space.ports import AuditRecord
-from twin_gateway.change_desk import Asker, Changed
+from twin_gateway.changed import Asker, Changed
 from twin_gateway.checked_apart import Checked, Files, in_pieces, put_together
 from twin_gateway.cli import app
 from twin_gateway.config import GatewayConfig

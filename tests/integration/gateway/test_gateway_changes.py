@@ -14,7 +14,7 @@ from asyncua import Client, ua
 from peers.mapping_bed import QUICK, MappingBed, station, working
 from peers.waiting import until
 
-from twin_gateway.change_desk import ChangeError
+from twin_gateway.changed import ChangeError
 from twin_gateway.control import ControlError
 from twin_gateway.mapping.check import check
 from twin_gateway.revisions import hash_of
