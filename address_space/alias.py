@@ -192,15 +192,18 @@ class AddressBook:
             if tombstone.successor:
                 self.add_alias(f"was:{tombstone.address}", tombstone.successor)
 
+    def inherit(self, former: AddressBook) -> None:
+        """Keep the tombstones of a former book, except of what has one here."""
+        for address, tombstone in dict(former._tombstones).items():
+            if address not in self._tombstones:
+                with contextlib.suppress(AliasError):  # the mapping says itself who is the successor
+                    self.retire(tombstone)
+
     def adopt(self, other: AddressBook) -> None:
-        """Take over schemes, links, aliases, bindings and tombstones of a book of the same table; own ones stay."""
+        """Become another book of the same table; that one is spent then."""
         self._schemes, self._scheme_of_link = other._schemes, other._scheme_of_link
         self._aliases, self._aliases_of, self._bindings = other._aliases, other._aliases_of, other._bindings
-        self._tombstones |= other._tombstones
-        for tombstone in self._tombstones.values():
-            if tombstone.successor:
-                with contextlib.suppress(AliasError):  # the mapping says itself who is the successor
-                    self.add_alias(f"was:{tombstone.address}", tombstone.successor)
+        self._tombstones = other._tombstones
 
     def revive(self, address: str) -> None:
         """A retired address is used again."""

@@ -75,12 +75,20 @@ class PointColumns:
             AddressError: when an address is malformed or taken; nothing is added then.
         """
         points = list(points)
+        return self._add_tried(points, None)
+
+    def _add_tried(self, points: Sequence[Point], tree: AddressTree | None) -> range:
+        """Add points; they are in a tree already, if one is given."""
         start = len(self)
-        rows = self.add_columns(
+        # Points share their profiles: to look at each whether it is known costs as much as all the rest.
+        kinds = {id(point.profile): point.profile for point in points}
+        numbers = {key: self.profile_number(profile) for key, profile in kinds.items()}
+        rows = self._add_columns(
             (point.address for point in points),
-            [self.profile_number(point.profile) for point in points],
+            [numbers[id(point.profile)] for point in points],
             [self.link_number(point.link) for point in points],
             [self.source_number(point.source) for point in points],
+            tree,
         )
         for row, point in enumerate(points, start):
             self._name(row, point)
@@ -94,10 +102,23 @@ class PointColumns:
         Raises:
             AddressError: when an address is malformed or taken; nothing is added then.
         """
+        return self._add_columns(addresses, profiles, links, sources, None)
+
+    def _add_columns(
+        self,
+        addresses: Iterable[str],
+        profiles: Sequence[int],
+        links: Sequence[int],
+        sources: Sequence[int],
+        tree: AddressTree | None,
+    ) -> range:
         start, count = len(self), len(profiles)
-        added = self.tree.add(addresses, start)
-        if added != count:
-            raise ValueError(f"{added} addresses but {count} profiles")
+        if tree is None:
+            added = self.tree.add(addresses, start)
+            if added != count:
+                raise ValueError(f"{added} addresses but {count} profiles")
+        else:
+            self.tree.become(tree)
         profile = np.asarray(profiles, np.uint32)
         types = np.array([int(entry.value_type) for entry in self._profiles], np.uint8)
         now = clock.now()

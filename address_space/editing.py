@@ -8,7 +8,7 @@ import numpy as np
 
 from address_space import clock
 from address_space.catalogue import ValueType
-from address_space.edits import Edit, EditKind, another_meaning, rescaled
+from address_space.edits import Edit, EditKind, Trial, another_meaning, rescaled
 from address_space.journal import Journal
 from address_space.point import Batch, Point, Rows
 from address_space.quality import Quality, StatusCode, TimeFlag, status_column
@@ -42,6 +42,25 @@ class PointEdits(PointStates):
         """
         rows = np.unique(rows).astype(np.int32)
         rows = rows[self.is_point(rows)]
+        return self._retire(rows, None, now)
+
+    def trial(self) -> Trial:
+        """Try with it what `exchange` is to do; to be made where nothing else changes the table."""
+        return Trial(self.tree, len(self))
+
+    def exchange(self, rows: Rows, points: Sequence[Point], trial: Trial, *, now: int | None = None) -> range:
+        """Retire some points and add others, which takes a short time when it has been tried; rows of those added.
+
+        Raises:
+            AddressError: when an address is malformed or taken, which the trial would have shown.
+        """
+        rows = np.unique(rows).astype(np.int32)
+        rows = rows[self.is_point(rows)]
+        gone = trial.gone(self.tree, len(self), rows)
+        self._retire(rows, gone, now)
+        return self._add_tried(points, None if gone is None else trial.tree)
+
+    def _retire(self, rows: Rows, gone: Rows | None, now: int | None) -> int:
         if not len(rows):
             return 0
         moment = clock.now() if now is None else now
@@ -55,7 +74,8 @@ class PointEdits(PointStates):
         self._journal_state(rows, moment)
         self._link[rows], self._source[rows] = 0, 0
         self._link_rows.clear()
-        gone = self.tree.remove(self.node[rows])
+        if gone is None:
+            gone = self.tree.remove(self.node[rows])
         self.retired += len(rows)
         self._edited(Edit(EditKind.RETIRED, rows, gone))
         return len(rows)

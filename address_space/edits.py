@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import Enum
 
@@ -12,6 +12,7 @@ import numpy.typing as npt
 from address_space.catalogue import ValueType
 from address_space.ingest import Scaling, raw_of, values_of
 from address_space.point import PointProfile, Raw, Rows, Words
+from address_space.tree import AddressTree
 
 _Numbers = npt.NDArray[np.uint32]
 
@@ -38,6 +39,37 @@ class Edit:
 
     def __len__(self) -> int:
         return len(self.rows)
+
+
+class Trial:
+    """Points that are taken out and put in beforehand, in a copy of the tree; in a thread of its own if need be.
+
+    Args:
+        tree: of the table; it is copied at once.
+        rows: how many the table has.
+    """
+
+    def __init__(self, tree: AddressTree, rows: int) -> None:
+        self.tree, self._rows, self._state = tree.copy(), rows, tree.state
+        self._exchanged: tuple[tuple[int, ...], Rows] | None = None
+
+    def exchange(self, rows: Rows, addresses: Iterable[str]) -> None:
+        """Take out the points of some rows, and put in others.
+
+        Raises:
+            AddressError: an address is malformed or taken.
+        """
+        rows = np.unique(rows).astype(np.int32)
+        gone = self.tree.remove(self.tree.nodes_of_rows(rows)) if len(rows) else np.empty(0, np.int32)
+        self.tree.add(addresses, self._rows)
+        self._exchanged = tuple(rows.tolist()), gone
+
+    def gone(self, tree: AddressTree, size: int, rows: Rows) -> Rows | None:
+        """The nodes that go with some rows; None where the table has changed since, or other rows were tried."""
+        if self._exchanged is None or (size, tree.state) != (self._rows, self._state):
+            return None
+        tried, gone = self._exchanged
+        return gone if tried == tuple(rows.tolist()) else None
 
 
 def rescaled(

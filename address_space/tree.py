@@ -56,6 +56,11 @@ class AddressTree:
 
     # ---- building -------------------------------------------------------------------------------------------------
 
+    @property
+    def state(self) -> tuple[int, int]:
+        """Another one after each change."""
+        return len(self), self.edition
+
     def add(self, addresses: Iterable[str], first_row: int) -> int:
         """Add points with rows from `first_row` on, and the containers above them; returns how many points.
 
@@ -119,15 +124,9 @@ class AddressTree:
         self.edition += 1
         return np.concatenate(parts) if parts else np.empty(0, np.int32)
 
-    def trial(self, points: npt.NDArray[np.int32], addresses: Iterable[str]) -> None:
-        """See in a copy whether points can be taken out and others be put in; may run in a thread of its own.
-
-        Raises:
-            AddressError: as of `add`; this tree stays as it is in any case.
-        """
-        copy = self.copy()
-        copy.remove(points)
-        copy.add(addresses, int(copy.row.max(initial=NO_NODE)) + 1)
+    def become(self, other: AddressTree) -> None:
+        """Be what a copy of this tree has become; the copy is spent then."""
+        self.__dict__.update(other.__dict__)
 
     def copy(self) -> AddressTree:
         """The same nodes once more; a million take about 10 ms."""

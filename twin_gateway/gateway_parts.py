@@ -24,7 +24,7 @@ from twin_gateway.mapping.model import Mapping as PointMapping
 from twin_gateway.metrics import render
 from twin_gateway.mqtt.mirror import Mirror
 from twin_gateway.own_conditions import OwnConditions
-from twin_gateway.plant import aliases_of
+from twin_gateway.plant import aliases_of, rules_of
 from twin_gateway.schemes import make_book as make_address_book
 from twin_gateway.watching import Watch
 
@@ -129,7 +129,7 @@ def make_history(gateway: Gateway) -> History | None:
 
 def make_rules(gateway: Gateway) -> RuleAlarms | None:
     """The alarm rules of the mapping; None where it has none."""
-    rules = {point.address: point.alarm for _device, point in gateway.mapping.points() if point.alarm is not None}
+    rules = rules_of(gateway.mapping)
     if not rules:
         return None
     marks = [each.mark_of_place for each in gateway.twin.functions if isinstance(each, Supervision)]

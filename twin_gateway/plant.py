@@ -15,6 +15,7 @@ from twin_gateway.drivers.contract import BoundPoint
 from twin_gateway.drivers.link import Backoff, LinkSupervisor
 from twin_gateway.drivers.registry import create_driver
 from twin_gateway.drivers.spread import Spread
+from twin_gateway.mapping.alarm_rule import AlarmRule
 from twin_gateway.mapping.model import MappedDevice, MappedPoint, Mapping
 from twin_gateway.system_points import link_place
 
@@ -114,6 +115,11 @@ def aliases_of(mapping: Mapping) -> list[tuple[str, str]]:
     """(alias, address) pairs of places and points."""
     points = [(alias, point.address) for _device, point in mapping.points() for alias in point.aliases]
     return [*mapping.place_aliases, *points]
+
+
+def rules_of(mapping: Mapping) -> dict[str, AlarmRule]:
+    """The alarm rules of a mapping by the address that has them."""
+    return {point.address: point.alarm for _device, point in mapping.points() if point.alarm is not None}
 
 
 def points_at(mapping: Mapping, addresses: Container[str]) -> dict[str, Point]:
