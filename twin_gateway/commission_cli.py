@@ -48,11 +48,7 @@ def commission(
         if report:
             raise typer.Exit(work.report(config, place, protocol or ()))
         who = user or getpass.getuser()
-        password = (
-            sys.stdin.readline().rstrip("\r\n")
-            if password_stdin
-            else typer.prompt(f"Password of {who}", hide_input=True)
-        )
+        password = _password(who, from_stdin=password_stdin)
         if approve:
             raise typer.Exit(work.approve(config, place, who, password))
         code = work.commission(
@@ -70,3 +66,12 @@ def commission(
     except (ConfigError, ControlError, OSError, sqlite3.Error) as error:
         typer.echo(f"error: {error}", err=True)
         raise typer.Exit(1) from None
+
+
+def _password(user: str, *, from_stdin: bool) -> str:
+    if from_stdin:
+        return sys.stdin.readline().rstrip("\r\n")
+    try:
+        return getpass.getpass(f"Password of {user}: ")  # the terminal is silent before it asks
+    except (EOFError, KeyboardInterrupt):
+        raise typer.Abort from None

@@ -144,14 +144,11 @@ def standing_of(known: Known, binding: Binding) -> Standing:
     if record.result is Result.FAILED:
         return Standing(State.FAILED, record.note)
     seen = State.VERIFIED if record.reading["good"] else State.BOUND
+    if record.signed:
+        return Standing(State.COMMISSIONED)
     if record.result is Result.SKIPPED:
         return Standing(seen, f"skipped: {record.note}" if record.note else "skipped")
-    missing = missing_of(known, binding)
-    if missing:
-        return Standing(seen, missing)
-    if not record.signed:
-        return Standing(seen, "not signed off")
-    return Standing(State.COMMISSIONED)
+    return Standing(seen, missing_of(known, binding) or "not signed off")
 
 
 def missing_of(known: Known, binding: Binding) -> str:

@@ -264,13 +264,22 @@ class Commissioning:
             raise ControlError(f"{point.address} is not commanded")
         way = way_of(self._of.table, target, point.protocol)
         flagged = can_say_test(point.protocol)
-        tested, text, ids = await test_command(self._of.desk, way, target, value, session.caller, flagged=flagged)
-        digest, user = point.binding.command_digest, session.caller.user
-        shown = str(value) if ids else ""
-        test = CommandTest(point.address, digest, tested, shown, one_line(text[:_NOTE]), user, _now(), ids)
-        await self._audited(session, "commission.test", point.address, f"{tested}: {text}", {"commandIds": list(ids)})
-        await self._add(tests=[test])
-        return {"tested": tested, "text": text}
+        run = await test_command(self._of.desk, way, target, value, session.caller, flagged=flagged)
+        details = {"commandIds": list(run.command_ids)}
+        await self._audited(session, "commission.test", point.address, f"{run.tested}: {run.text}", details)
+        if run.reached:
+            test = CommandTest(
+                point.address,
+                point.binding.command_digest,
+                run.tested,
+                str(value) if run.command_ids else "",
+                one_line(run.text[:_NOTE]),
+                session.caller.user,
+                _now(),
+                run.command_ids,
+            )
+            await self._add(tests=[test])
+        return {"tested": run.tested, "text": run.text}
 
     async def _approve(self, asked: Mapping[str, Any]) -> dict[str, Any]:
         """Approve the command binding of a point, or of all below the place when no address is named."""

@@ -35,6 +35,23 @@ class TestWay:
     why: str
 
 
+@dataclass(frozen=True, slots=True)
+class TestRun:
+    """What became of a test.
+
+    Attributes:
+        tested: see there.
+        text: what the device or the refusing gate said.
+        command_ids: in the audit journal.
+        reached: it says something of the device; False where a gate stopped it before.
+    """
+
+    tested: Tested
+    text: str
+    command_ids: tuple[str, ...] = ()
+    reached: bool = True
+
+
 def way_of(table: PointTable, target: ControlTarget, protocol: str) -> TestWay:
     """How the command of a data object can be tested: a test command leaves only when the device shows test mode."""
     shown = [(table.address(row), table.value(row)) for row in target.mode if int(table.status[row]) in _KNOWN]
@@ -63,7 +80,7 @@ async def test_command(
     caller: Caller,
     *,
     flagged: bool,
-) -> tuple[Tested, str, tuple[str, ...]]:
+) -> TestRun:
     """Test a command through all gates of the desk, audited there.
 
     Args:
@@ -73,12 +90,9 @@ async def test_command(
         value: to command, in published units.
         caller: who tests.
         flagged: the protocol can say that a command is a test.
-
-    Returns:
-        What became of it, what the device or the refusing gate said, and the ids in the audit journal.
     """
     if way.tested in {Tested.NO_TEST_MODE, Tested.NOT_IN_TEST}:
-        return way.tested, way.why, ()
+        return TestRun(way.tested, way.why)
     verbs = [Verb.SELECT, Verb.CANCEL] if way.tested is Tested.SELECTED else [Verb.OPERATE]
     if way.tested is Tested.OPERATED and target.takes_selection:
         verbs = [Verb.SELECT, Verb.OPERATE]
@@ -89,12 +103,13 @@ async def test_command(
         ids.append(outcome.command_id)
         if not outcome.good and verb is Verb.CANCEL:
             # The device took the selection: that it cannot give it back is its own way, and ends by itself.
-            return way.tested, f"select confirmed; not given back: {outcome.text}", tuple(filter(None, ids))
+            return TestRun(way.tested, f"select confirmed; not given back: {outcome.text}", tuple(ids))
         if not outcome.good:
             gate = f"gate {outcome.gate}: " if outcome.gate else ""
-            return Tested.REFUSED, f"{verb}: {gate}{outcome.text or 'refused'}", tuple(filter(None, ids))
+            text = f"{verb}: {gate}{outcome.text or 'refused'}"
+            return TestRun(Tested.REFUSED, text, tuple(ids), reached=outcome.sent or len(ids) > 1)
     done = " and ".join(f"{verb} confirmed" for verb in verbs)
-    return way.tested, f"{done}{f': {outcome.text}' if outcome.text else ''}", tuple(filter(None, ids))
+    return TestRun(way.tested, f"{done}{f': {outcome.text}' if outcome.text else ''}", tuple(ids))
 
 
 async def _send(
