@@ -36,7 +36,7 @@ FIGURES = {
         "build_1m_s",
         "rss_1m_mb",
     ),
-    "mapping": ("seconds", "points", "csafeloader_seconds"),
+    "mapping": ("seconds", "csafeloader_seconds", "files_check_seconds", "files_plan_seconds", "restart_seconds"),
     "iec104": ("points_per_s_1", "points_per_s_15"),
     "iec61850": ("leaves_per_s", "single_change_reports_per_s"),
     "dlms": ("cycle_s",),
