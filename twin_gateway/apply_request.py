@@ -7,7 +7,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from twin_gateway.change_desk import Asker, Changed, ChangeDesk, ChangeError
+from twin_gateway.change_desk import ChangeDesk
+from twin_gateway.changed import Asker, Changed, ChangeError
 from twin_gateway.control import ControlError, Handler, asking_user
 from twin_gateway.revisions import EditedError
 

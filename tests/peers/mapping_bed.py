@@ -146,10 +146,20 @@ async def at_once(files: Files) -> Checked:
     return put_together(in_pieces(files))
 
 
+_OWN: dict[Path, bytes] = {}
+"""Key and certificate of the first gateway, for the others: they are dear to make."""
+
+
 async def working(folder: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[MappingBed]:
     """A bed that works until the test ends."""
     monkeypatch.setattr("twin_gateway.change_desk.check_apart", at_once)
     made = MappingBed(folder)
+    pki = made.config.data_directory / "pki"
+    for path, content in _OWN.items():
+        (pki / path).parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        (pki / path).write_bytes(content)
+        (pki / path).chmod(0o600)
     await made.gateway.start()
+    _OWN.update({path.relative_to(pki): path.read_bytes() for path in (pki / "own").rglob("*") if path.is_file()})
     yield made
     await made.stop()
