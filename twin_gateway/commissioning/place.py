@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from twin_gateway.commissioning.binding import Binding, Bound, binding_of, binding_of_whole
 from twin_gateway.control import ControlError
 from twin_gateway.mapping.model import Mapping as PointMapping
+from twin_gateway.plant import gives_value, is_commanded
 
 if TYPE_CHECKING:
     from twin_gateway.gateway import Gateway
@@ -22,11 +23,18 @@ _KEPT: Final = 4
 
 @dataclass(frozen=True, slots=True)
 class PlacePoint:
-    """One point: its address, the device that gives it (or takes its commands), the protocol of that, its binding."""
+    """One point.
+
+    Attributes:
+        address: of it.
+        device: that gives it, or takes its commands where nothing gives it.
+        commanded_by: protocol of the device that takes its commands; empty where it is not commanded.
+        binding: of all its lines.
+    """
 
     address: str
     device: str
-    protocol: str
+    commanded_by: str
     binding: Binding
 
 
@@ -87,7 +95,8 @@ class Places:
             for point in self._of.whole_models.added(device.name):
                 if _is_below(point.address, place):
                     binding = binding_of_whole(device, point, table.profile(point.row), table.binding(point.row)[1])
-                    found[point.address] = PlacePoint(point.address, device.name, device.protocol, binding)
+                    commanded_by = device.protocol if binding.command_digest else ""
+                    found[point.address] = PlacePoint(point.address, device.name, commanded_by, binding)
         return found
 
 
@@ -96,10 +105,13 @@ def _below(mapping: PointMapping, place: str) -> dict[str, PlacePoint]:
     for device, point in mapping.points():
         if _is_below(point.address, place):
             bound.setdefault(point.address, []).append((device, point))
-    return {
-        address: PlacePoint(address, lines[0][0].name, lines[0][0].protocol, binding_of(lines))
-        for address, lines in bound.items()
-    }
+    return {address: _point(address, lines) for address, lines in bound.items()}
+
+
+def _point(address: str, lines: Sequence[Bound]) -> PlacePoint:
+    device = next((device.name for device, point in lines if gives_value(point)), lines[0][0].name)
+    commanded_by = next((device.protocol for device, point in lines if is_commanded(point)), "")
+    return PlacePoint(address, device, commanded_by, binding_of(lines))
 
 
 def _is_below(address: str, place: str) -> bool:

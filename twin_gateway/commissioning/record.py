@@ -17,7 +17,7 @@ class Result(StrEnum):
     SKIPPED = "skipped"
 
 
-class Tested(StrEnum):
+class Trial(StrEnum):
     """What became of the test of a command."""
 
     OPERATED = "tested in test mode"
@@ -27,7 +27,7 @@ class Tested(StrEnum):
     REFUSED = "refused"
 
 
-DONE: Final = frozenset({Tested.OPERATED, Tested.SELECTED, Tested.NO_TEST_MODE})
+DONE: Final = frozenset({Trial.OPERATED, Trial.SELECTED, Trial.NO_TEST_MODE})
 """Nothing more can be tested of the command."""
 
 
@@ -93,7 +93,7 @@ class CommandTest:
 
     address: str
     digest: str
-    tested: Tested
+    tested: Trial
     value: str
     text: str
     user: str

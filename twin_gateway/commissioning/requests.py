@@ -114,9 +114,9 @@ class Commissioning:
     async def _list(self, asked: Mapping[str, Any]) -> dict[str, Any]:
         session = self._sessions.of(asked)
         points = await self._places.points(session.place)
-        known = await self.store.known(session.place)
         start = int(number_of(asked, "offset", 0))
         some = list(points.values())[start : start + PAGE]
+        known = await self.store.known_of([point.address for point in some])
         lines = []
         for point in some:
             standing = standing_of(known.get(point.address, Known()), point.binding)
@@ -152,7 +152,7 @@ class Commissioning:
         point = await self._point(session, asked)
         reading = self._reading(point)
         session.show(reading)
-        known = await self.store.known_at(point.address)
+        known = await self._known_at(point.address)
         standing = standing_of(known, point.binding)
         return {
             "reading": reading.as_json(),
@@ -168,7 +168,7 @@ class Commissioning:
         target = self._of.desk.target(point.address)
         if target is None:
             return None
-        way = way_of(self._of.table, target, point.protocol)
+        way = way_of(self._of.table, target, point.commanded_by)
         test, digest = known.test, point.binding.command_digest
         approved = known.approval is not None and known.approval.digest == digest
         return {
@@ -202,7 +202,7 @@ class Commissioning:
         await self._audited(session, f"commission.{result}", point.address, note, _evidence(record))
         await self._add(records=[record], approvals=approvals)
         del session.shown[point.address]
-        standing = standing_of(await self.store.known_at(point.address), point.binding)
+        standing = standing_of(await self._known_at(point.address), point.binding)
         return {"state": standing.state, "why": standing.why}
 
     def _own_approval(self, session: Session, point: PlacePoint) -> list[Approval]:
@@ -218,10 +218,11 @@ class Commissioning:
         fresh = number_of(asked, "fresh", 300.0)
         start = int(number_of(asked, "offset", 0))
         points = await self._places.points(session.place)
-        known = await self.store.known(session.place)
+        some = list(points.values())[start : start + PAGE]
+        known = await self.store.known_of([point.address for point in some])
         revision = await self._revision()
         records, left, slices = list[Record](), list[tuple[str, str]](), Slices()
-        for point in list(points.values())[start : start + PAGE]:
+        for point in some:
             why = self._not_in_bulk(point, known.get(point.address, Known()), fresh)
             if why:
                 left.append((point.address, why))
@@ -262,8 +263,8 @@ class Commissioning:
         target = self._of.desk.target(point.address)
         if target is None:
             raise ControlError(f"{point.address} is not commanded")
-        way = way_of(self._of.table, target, point.protocol)
-        flagged = can_say_test(point.protocol)
+        way = way_of(self._of.table, target, point.commanded_by)
+        flagged = can_say_test(point.commanded_by)
         run = await test_command(self._of.desk, way, target, value, session.caller, flagged=flagged)
         details = {"commandIds": list(run.command_ids)}
         await self._audited(session, "commission.test", point.address, f"{run.tested}: {run.text}", details)
@@ -288,11 +289,12 @@ class Commissioning:
             points: Sequence[PlacePoint] = [await self._point(session, asked)]
         else:
             points = list((await self._places.points(session.place)).values())
-        known = await self.store.known(session.place)
+        commanded = [point for point in points if point.binding.command_digest]
+        known = await self.store.known_of([point.address for point in commanded])
         approvals = []
-        for point in points:
+        for point in commanded:
             digest, before = point.binding.command_digest, known.get(point.address, Known()).approval
-            if digest and (before is None or before.digest != digest):
+            if before is None or before.digest != digest:
                 approvals.append(Approval(point.address, digest, session.caller.user, _now()))
         if approvals:
             addresses = [each.address for each in approvals]
@@ -352,6 +354,9 @@ class Commissioning:
         if point is None:
             raise ControlError(f"{address} is no mapped point at or below {session.place}")
         return point
+
+    async def _known_at(self, address: str) -> Known:
+        return (await self.store.known_of([address])).get(address, Known())
 
     def _reading(self, point: PlacePoint) -> Reading:
         table = self._of.table

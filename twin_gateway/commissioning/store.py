@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import Any, Final
 
 from twin_gateway.commissioning.binding import Binding
-from twin_gateway.commissioning.record import Approval, CommandTest, Known, Record, Result, Tested
+from twin_gateway.commissioning.record import Approval, CommandTest, Known, Record, Result, Trial
 from twin_gateway.sqlite import Database
 
 FILE: Final = "commissioning.sqlite"
 _TABLES: Final = ("record", "test", "approval")
+_AT_ONCE: Final = 500
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS record (
     id INTEGER PRIMARY KEY, address TEXT NOT NULL, document TEXT NOT NULL
@@ -120,11 +121,21 @@ class CommissioningStore:
 
     async def known(self, place: str) -> dict[str, Known]:
         """All that is kept at and below a place, by address; also of what is mapped no more."""
-        return await self._database.run(lambda database: _known(database, place))
+        # '0' follows '/': everything below a place and nothing beside it.
+        where, values = "address = ? OR (address >= ? AND address < ?)", (place, f"{place}/", f"{place}0")
+        return await self._database.run(lambda database: _known(database, where, values))
 
-    async def known_at(self, address: str) -> Known:
-        """All that is kept of one address."""
-        return (await self._database.run(lambda database: _known(database, address, alone=True))).get(address, Known())
+    async def known_of(self, addresses: Sequence[str]) -> dict[str, Known]:
+        """All that is kept of some addresses."""
+
+        def work(database: sqlite3.Connection) -> dict[str, Known]:
+            found: dict[str, Known] = {}
+            for start in range(0, len(addresses), _AT_ONCE):
+                some = addresses[start : start + _AT_ONCE]
+                found |= _known(database, f"address IN ({','.join('?' * len(some))})", some)
+            return found
+
+        return await self._database.run(work)
 
     async def sign(self, protocol: KeptProtocol, records: Iterable[int]) -> None:
         """Keep a protocol, and that it signs these records.
@@ -177,11 +188,8 @@ def _insert(database: sqlite3.Connection, rows: dict[str, list[tuple[str, str]]]
         database.executemany(f"INSERT INTO {table} (address, document) VALUES (?, ?)", lines)  # noqa: S608 - constant
 
 
-def _known(database: sqlite3.Connection, place: str, *, alone: bool = False) -> dict[str, Known]:
+def _known(database: sqlite3.Connection, where: str, values: Sequence[str]) -> dict[str, Known]:
     found: dict[str, Known] = {}
-    # '0' follows '/': everything below a place and nothing beside it.
-    where = "address = ?" if alone else "(address = ? OR (address >= ? AND address < ?))"
-    values = (place,) if alone else (place, f"{place}/", f"{place}0")
     for table in _TABLES:
         rows = database.execute(
             f"SELECT MAX(id), address, document FROM {table} WHERE {where} GROUP BY address",  # noqa: S608 - constants
@@ -194,7 +202,7 @@ def _known(database: sqlite3.Connection, place: str, *, alone: bool = False) -> 
                 found[address] = replace(known, record=_record(number, document, database))
             elif table == "test":
                 document["command_ids"] = tuple(document["command_ids"])
-                found[address] = replace(known, test=CommandTest(**document | {"tested": Tested(document["tested"])}))
+                found[address] = replace(known, test=CommandTest(**document | {"tested": Trial(document["tested"])}))
             else:
                 found[address] = replace(known, approval=Approval(**document))
     return found

@@ -12,7 +12,7 @@ from address_space.quality import StatusCode
 from address_space.table import PointTable
 from twin_gateway.commands.desk import CommandDesk
 from twin_gateway.commands.target import ControlTarget
-from twin_gateway.commissioning.record import Tested
+from twin_gateway.commissioning.record import Trial
 
 REASON: Final = "commissioning test"
 _TEST_FLAG: Final = frozenset({"iec61850", "iec104"})
@@ -23,7 +23,7 @@ _KNOWN: Final = frozenset({int(StatusCode.Good), int(StatusCode.UncertainSimulat
 
 
 @dataclass(frozen=True, slots=True)
-class TestWay:
+class TrialWay:
     """How a command can be tested now.
 
     Attributes:
@@ -31,12 +31,12 @@ class TestWay:
         why: one sentence.
     """
 
-    tested: Tested
+    tested: Trial
     why: str
 
 
 @dataclass(frozen=True, slots=True)
-class TestRun:
+class TrialRun:
     """What became of a test.
 
     Attributes:
@@ -46,41 +46,41 @@ class TestRun:
         reached: it says something of the device; False where a gate stopped it before.
     """
 
-    tested: Tested
+    tested: Trial
     text: str
     command_ids: tuple[str, ...] = ()
     reached: bool = True
 
 
-def way_of(table: PointTable, target: ControlTarget, protocol: str) -> TestWay:
+def way_of(table: PointTable, target: ControlTarget, protocol: str) -> TrialWay:
     """How the command of a data object can be tested: a test command leaves only when the device shows test mode."""
     shown = [(table.address(row), table.value(row)) for row in target.mode if int(table.status[row]) in _KNOWN]
     flagged = protocol in _TEST_FLAG
     if flagged and target.mode:
         if len(shown) == len(target.mode) and all(value == _TEST_MODE for _, value in shown):
-            return TestWay(Tested.OPERATED, f"{shown[0][0]} shows test mode: a test command is sent")
+            return TrialWay(Trial.OPERATED, f"{shown[0][0]} shows test mode: a test command is sent")
         address = table.address(target.mode[0])
         value = dict(shown).get(address, "not known")
-        return TestWay(
-            Tested.NOT_IN_TEST, f"{address} is {value}, not {_TEST_MODE} (test): put the device in test mode"
+        return TrialWay(
+            Trial.NOT_IN_TEST, f"{address} is {value}, not {_TEST_MODE} (test): put the device in test mode"
         )
     if protocol == "iec61850":
         text = "no Beh is mapped beside it: whether the device is in test mode is not known"
-        return TestWay(Tested.NOT_IN_TEST, text)
+        return TrialWay(Trial.NOT_IN_TEST, text)
     if target.needs_selection:
-        return TestWay(Tested.SELECTED, "the device shows no test mode: the command is selected and given back")
-    return TestWay(Tested.NO_TEST_MODE, f"{protocol} shows no test mode, and nothing is selected before it operates")
+        return TrialWay(Trial.SELECTED, "the device shows no test mode: the command is selected and given back")
+    return TrialWay(Trial.NO_TEST_MODE, f"{protocol} shows no test mode, and nothing is selected before it operates")
 
 
 async def test_command(
     desk: CommandDesk,
-    way: TestWay,
+    way: TrialWay,
     target: ControlTarget,
     value: bool | int | float,
     caller: Caller,
     *,
     flagged: bool,
-) -> TestRun:
+) -> TrialRun:
     """Test a command through all gates of the desk, audited there.
 
     Args:
@@ -91,10 +91,10 @@ async def test_command(
         caller: who tests.
         flagged: the protocol can say that a command is a test.
     """
-    if way.tested in {Tested.NO_TEST_MODE, Tested.NOT_IN_TEST}:
-        return TestRun(way.tested, way.why)
-    verbs = [Verb.SELECT, Verb.CANCEL] if way.tested is Tested.SELECTED else [Verb.OPERATE]
-    if way.tested is Tested.OPERATED and target.takes_selection:
+    if way.tested in {Trial.NO_TEST_MODE, Trial.NOT_IN_TEST}:
+        return TrialRun(way.tested, way.why)
+    verbs = [Verb.SELECT, Verb.CANCEL] if way.tested is Trial.SELECTED else [Verb.OPERATE]
+    if way.tested is Trial.OPERATED and target.takes_selection:
         verbs = [Verb.SELECT, Verb.OPERATE]
     ids: list[str] = []
     outcome = Outcome(StatusCode.Good)
@@ -103,13 +103,13 @@ async def test_command(
         ids.append(outcome.command_id)
         if not outcome.good and verb is Verb.CANCEL:
             # The device took the selection: that it cannot give it back is its own way, and ends by itself.
-            return TestRun(way.tested, f"select confirmed; not given back: {outcome.text}", tuple(ids))
+            return TrialRun(way.tested, f"select confirmed; not given back: {outcome.text}", tuple(ids))
         if not outcome.good:
             gate = f"gate {outcome.gate}: " if outcome.gate else ""
             text = f"{verb}: {gate}{outcome.text or 'refused'}"
-            return TestRun(Tested.REFUSED, text, tuple(ids), reached=outcome.sent or len(ids) > 1)
+            return TrialRun(Trial.REFUSED, text, tuple(ids), reached=outcome.sent or len(ids) > 1)
     done = " and ".join(f"{verb} confirmed" for verb in verbs)
-    return TestRun(way.tested, f"{done}{f': {outcome.text}' if outcome.text else ''}", tuple(ids))
+    return TrialRun(way.tested, f"{done}{f': {outcome.text}' if outcome.text else ''}", tuple(ids))
 
 
 async def _send(
