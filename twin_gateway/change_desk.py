@@ -29,6 +29,7 @@ from twin_gateway.revisions import (
     RunningRevision,
     digest_of,
     files_of,
+    git_revision,
     hash_of,
     over,
 )
@@ -106,7 +107,8 @@ class ChangeDesk:
                 if alarm is not None:
                     alarm.invalid(checked.problems, checked.errors, self.hash())
                 text = "; ".join(first_problems(checked.problems, checked.errors))
-                await self._record("apply", asker, None, refused=f"the mapping files have errors: {text}")
+                text = f"the mapping files have errors: {text}"
+                await self._record("apply", asker, None, refused=text, files=checked.files)
                 return Changed(None, checked.problems, checked.errors)
             same = unless_same and hash_of(checked.mapping) == self.hash()
             changed = Changed(None) if same else await self._take(checked, checked.mapping, asker, alarm=alarm)
@@ -250,15 +252,21 @@ class ChangeDesk:
         former: str = "",
         refused: str = "",
         again: Revision | None = None,
+        files: Mapping[Path, str] | None = None,
     ) -> list[str]:
         """One line of the audit journal; a note when it cannot be written."""
         details: dict[str, Any] = {"by": asker.by}
         if mapping is not None and mapping.files:
             details |= await asyncio.to_thread(_described, mapping, self.revision, again)
+            files = mapping.files
+        elif files:
+            details |= {"files": {str(path): files[path] for path in [*files][:_MOST_FILES]}, "count": len(files)}
         if counts is not None:
             details["changed"] = dict(counts)
         known = self.revision.revision if self.revision is not None else None
-        if known is not None and not refused:
+        if refused:
+            details["git"] = await asyncio.to_thread(git_revision, [*(files or ())])
+        elif known is not None:
             details["git"] = known.git
         if former:
             details["before"] = former

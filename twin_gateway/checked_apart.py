@@ -12,7 +12,9 @@ import io
 import pickle
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, field
+from hashlib import file_digest
 from pathlib import Path
 from typing import Any, Final
 
@@ -20,7 +22,7 @@ from address_space.point import PointProfile
 from twin_gateway.drivers.contract import ProtocolSpec
 from twin_gateway.drivers.registry import protocol
 from twin_gateway.functions.worker import ComputeError, Worker
-from twin_gateway.mapping.check import check
+from twin_gateway.mapping.check import check, find_files
 from twin_gateway.mapping.model import Mapping as PointMapping
 from twin_gateway.mapping.problem import Problem
 
@@ -44,12 +46,14 @@ class Checked:
         sound: no error.
         problems: the first of them, errors before warnings.
         errors: how many errors there are in all.
+        files: SHA-256 (hex) of each mapping file that could be read, when there is an error.
     """
 
     mapping: PointMapping | None
     sound: bool
     problems: tuple[Problem, ...]
     errors: int
+    files: Mapping[Path, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +89,9 @@ def in_pieces(files: Files) -> list[bytes]:
     errors = [problem for problem in problems if problem.severity == "error"]
     rest = [problem for problem in problems if problem.severity != "error"]
     told = tuple([*errors, *rest][:MOST_PROBLEMS])
-    verdict = Checked(None, mapping is not None, told, len(errors))
+    verdict = Checked(
+        None, mapping is not None, told, len(errors), {} if mapping is not None else _digests(files.paths)
+    )
     if mapping is None or not files.wanted:
         return [pickle.dumps((verdict, ()))]
     profiles: dict[PointProfile, int] = {}
@@ -120,6 +126,14 @@ def put_together(pieces: Sequence[bytes]) -> Checked:
         if collecting:
             gc.enable()
     return Checked(mapping, verdict.sound, verdict.problems, verdict.errors)
+
+
+def _digests(paths: Sequence[Path]) -> dict[Path, str]:
+    found = {}
+    for path in find_files(paths, []):
+        with suppress(OSError), path.open("rb") as file:  # that it cannot be read is among the problems
+            found[path] = file_digest(file, "sha256").hexdigest()
+    return found
 
 
 class _Dumper(pickle.Pickler):

@@ -170,7 +170,7 @@ class RevisionStore:
             if not (self.folder / name / _MANIFEST).exists():
                 self._copy(name, files)
             git = (
-                again.git if again is not None else _git_revision([Path(file.origin) for file in files if file.mapping])
+                again.git if again is not None else git_revision([Path(file.origin) for file in files if file.mapping])
             )
             revision = Revision(
                 name,
@@ -415,15 +415,15 @@ def _sync(path: Path) -> None:
         os.close(descriptor)
 
 
-def _git_revision(files: Sequence[Path]) -> str:
+def git_revision(files: Sequence[Path]) -> str:
     """Revision of the repository that the files lie in; empty without git or a repository of our own."""
     if not files or shutil.which("git") is None:
         return ""
     # Nothing that a repository's configuration names is started.
-    git = ["git", "-c", "core.fsmonitor=false", "-c", "core.hooksPath=/dev/null", "-C", str(files[0].parent)]
+    git = ["git", "-c", "core.fsmonitor=false", "-c", "core.hooksPath=/dev/null", "-C", str(files[0].absolute().parent)]
     try:
         head = _output([*git, "rev-parse", "--verify", "HEAD"]).strip()
-        changed = _output([*git, "status", "--porcelain", "--", *(str(file) for file in files)]).strip()
+        changed = _output([*git, "status", "--porcelain", "--", *(str(file.absolute()) for file in files)]).strip()
     except (OSError, subprocess.SubprocessError):
         return ""
     return f"{head}-dirty" if head and changed else head

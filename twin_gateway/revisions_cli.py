@@ -87,10 +87,11 @@ def rollback(
     if told is not None:
         _show(told)
     if plan is None:
+        known = told["target"]["hash"] if told is not None else revision
         typer.echo(
-            f"the files that {config} names have not been changed: the next start or apply takes them as they are; "
-            "say the hash and --restore to write the kept ones back"
+            f"the files that {config} names have not been changed: the next start or apply takes them as they are;"
         )
+        typer.echo(f"`twin-gateway rollback {known} --restore` writes the kept ones back")
         return
     try:
         for sentence in write_back(plan):

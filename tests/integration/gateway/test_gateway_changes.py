@@ -47,6 +47,7 @@ async def test_every_change_is_one_audit_record_and_one_revision(bed: MappingBed
     assert len(applied.details["files"]["station.yaml"]) == 64
     assert (back.details["before"], back.details["revision"]) == (second, first)
     assert "station.yaml:10:" in refused.text
+    assert len(refused.details["files"][str(bed.path)]) == 64
     assert [reason for reason, _ in bed.kept()] == ["start", "apply", "rollback"]
     assert (await bed.ask("mapping"))["hash"] == first
 
