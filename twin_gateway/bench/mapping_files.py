@@ -84,7 +84,8 @@ def run(quick: bool = False) -> dict[str, float | int]:
 
     Returns:
         `files`, `files_points`, `files_check_seconds` (nothing kept), `files_plan_seconds` (against a copy with three
-        files edited, after the check), `files_peak_mb`, `restart_points`, `start_seconds` (nothing kept) and `restart_seconds`: until the gateway serves OPC UA.
+        files edited, after the check), `files_peak_mb`, `restart_points`, `start_seconds` (nothing kept) and
+        `restart_seconds`: until the gateway serves OPC UA.
     """
     files, points = (QUICK_FILES, QUICK_POINTS) if quick else (FILES, POINTS)
     stations = QUICK_GATEWAY_FILES if quick else GATEWAY_FILES

@@ -142,6 +142,8 @@ class LineReader:
     def _rows(self, value: Map, count: int) -> list[dict[str, Any]]:
         """The fields of each of `count` points; empty when the two sides do not agree."""
         filled = fill(value, self.arguments, self.failed, value.start, trial=self.trial)
+        if count == 1 and not any(_spreads(item) for item in filled.values()):
+            return [dict(filled)]
         columns: dict[str, list[Any]] = {}
         good = True
         for i, (name, item) in enumerate(filled.items()):
@@ -160,6 +162,12 @@ class LineReader:
     def failed(self, at: int, error: PatternError) -> None:
         """Report a pattern that is wrong."""
         self.source.report(at, error.code, str(error), error.hint)
+
+
+def _spreads(item: Any) -> bool:
+    """Whether a field may be something else for each point."""
+    kind = type(item)
+    return kind is Map or (kind is str and ("{" in item or ".." in item))
 
 
 def _column(item: Any, count: int) -> list[Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from itertools import product
 from typing import Any, Final
 
@@ -14,6 +15,7 @@ MAX_CHOICES: Final = 10_000
 _LARGEST: Final = 2**53
 _BRACE = re.compile(r"(?<!\$)\{([^{}]*)\}")
 _RANGE = re.compile(r"(-?[0-9]{1,15})\s*\.\.\s*(-?[0-9]{1,15})\Z")
+_SHIFTED = re.compile(r"\s*([A-Za-z_][A-Za-z0-9_]*)\s*([+-])\s*([0-9]{1,15})\s*\Z")
 _TOKEN = re.compile(r"\s*(?:([0-9]{1,15})|([A-Za-z_][A-Za-z0-9_]*)|([-+*()]))")
 
 Scalar = str | int | float
@@ -71,6 +73,10 @@ def fill(value: Any, arguments: Mapping[str, Scalar], failed: Failed, at: int, *
         out = Map()
         out.start, out.marks = value.start, value.marks
         for i, (key, item) in enumerate(value.items()):
+            kind = type(item)
+            if kind is int or (kind is str and "{" not in item):
+                out[key] = item
+                continue
             out[key] = fill(item, arguments, failed, value.marks[2 * i + 1], trial=trial)
         return out
     if isinstance(value, Seq):
@@ -91,6 +97,11 @@ def evaluate(expression: str, arguments: Mapping[str, Scalar]) -> Scalar:
     name = expression.strip()
     if name in arguments:
         return arguments[name]
+    shifted = _shifted(expression)
+    if shifted is not None:
+        whole_number = arguments.get(shifted[0])
+        if isinstance(whole_number, int):
+            return _bounded(whole_number + shifted[1], expression)
     tokens: list[str] = []
     at = 0
     while at < len(expression) and expression[at:].strip():
@@ -105,6 +116,15 @@ def evaluate(expression: str, arguments: Mapping[str, Scalar]) -> Scalar:
     if rest != len(tokens):
         raise PatternError("TG307", f"'{{{expression}}}' is neither a parameter nor arithmetic with + - * ( )")
     return value
+
+
+@lru_cache(maxsize=4096)
+def _shifted(expression: str) -> tuple[str, int] | None:
+    """Parameter and number of `ioa+10` and `ioa-1`, which most of arithmetic is; None for anything else."""
+    match = _SHIFTED.match(expression)
+    if match is None:
+        return None
+    return match[1], int(match[3]) if match[2] == "+" else -int(match[3])
 
 
 def _sum(tokens: list[str], at: int, arguments: Mapping[str, Scalar], whole: str) -> tuple[int, int]:
