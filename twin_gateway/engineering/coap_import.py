@@ -141,6 +141,19 @@ def _points(one: Offered, taken: dict[str, PointDraft], *, every: bool) -> Itera
         yield PointDraft(free, fields, comment)
 
 
+def _assumed(one: Offered, key: str) -> tuple[dict[str, Value], str]:
+    """Unit and remark of a resource of an object that is read by itself, where nobody tells the unit."""
+    if one.unit or "path" not in one.fields or one.kind != "number":
+        return {}, one.unit
+    try:
+        fixed = objects.about(one.numbers).unit
+    except objects.ObjectError:
+        fixed = None
+    unit = FROM_SENML[fixed][0] if fixed in FROM_SENML else {"STMP": "Cel", "MMET": "%"}.get(key[:4], "")
+    said = "" if fixed in FROM_SENML else "unit assumed: the device says none"
+    return ({"unit": unit}, said) if unit and unit != "1" else ({}, "")
+
+
 def _of_object(one: Offered, taken: dict[str, PointDraft], *, every: bool) -> Iterator[PointDraft]:
     object_id, instance, resource = one.numbers[:3]
     known = OBJECTS.get((object_id, resource), ())
@@ -150,7 +163,11 @@ def _of_object(one: Offered, taken: dict[str, PointDraft], *, every: bool) -> It
         key = place.key.replace("{n}", str(instance + 1))
         if key in taken or (object_id < 10 and instance):
             continue
-        yield PointDraft(key, {**one.fields, **place.fields}, one.unit)
+        measured = not place.fields.keys() & {"below", "control"}
+        unit, comment = _assumed(one, key) if measured else ({}, "")
+        # The type is of resources of an object; one that is read by itself says what it is in its payload.
+        own = {name: value for name, value in place.fields.items() if name != "type" or "object" in one.fields}
+        yield PointDraft(key, {**one.fields, **unit, **own}, comment)
     if known or not every or resource == objects.UNITS or one.kind == "text":
         return
     try:

@@ -17,23 +17,21 @@ class ObjectPlace:
 
     Attributes:
         key: point key; `{n}` is the number of the object instance, counted from 1.
-        unit: said in the mapping, as the object fixes it; empty where the device or the driver knows.
         fields: beside `object`.
     """
 
     key: str
-    unit: str = ""
     fields: dict[str, Value] = field(default_factory=dict)
 
 
 _DIRECT: Final[dict[str, Value]] = {"control": "direct"}
 OBJECTS: Final[dict[tuple[int, int], tuple[ObjectPlace, ...]]] = {
     (3, 7): (ObjectPlace("ZBAT1/Vol"),),
-    (3, 9): (ObjectPlace("ZBAT1/BatLo", "", {"below": 20}), ObjectPlace("GGIO1/AnIn1")),
-    (4, 2): (ObjectPlace("GGIO1/AnIn2"), ObjectPlace("GGIO1/Wrn", "", {"below": -110})),
+    (3, 9): (ObjectPlace("ZBAT1/BatLo", {"below": 20}), ObjectPlace("GGIO1/AnIn1")),
+    (4, 2): (ObjectPlace("GGIO1/AnIn2"), ObjectPlace("GGIO1/Wrn", {"below": -110})),
     (3200, 5500): (ObjectPlace("DiGGIO{n}/Ind1"),),
-    (3201, 5550): (ObjectPlace("DoGGIO{n}/SPCSO1", "", {"type": "boolean", **_DIRECT}),),
-    (3202, 5600): (ObjectPlace("AiGGIO{n}/AnIn1", "", {"type": "float"}),),
+    (3201, 5550): (ObjectPlace("DoGGIO{n}/SPCSO1", {"type": "boolean", **_DIRECT}),),
+    (3202, 5600): (ObjectPlace("AiGGIO{n}/AnIn1", {"type": "float"}),),
     (3300, 5700): (ObjectPlace("SensGGIO{n}/AnIn1"),),
     (3301, 5700): (ObjectPlace("LuxGGIO{n}/AnIn1"),),
     (3302, 5500): (ObjectPlace("PresenceGGIO{n}/Ind1"),),
@@ -44,9 +42,9 @@ OBJECTS: Final[dict[tuple[int, int], tuple[ObjectPlace, ...]]] = {
     (3305, 5810): (ObjectPlace("MMXU{n}/TotVAr"),),
     (3305, 5815): (ObjectPlace("MMTR{n}/TotVArh"),),
     (3305, 5820): (ObjectPlace("MMXU{n}/TotPF"),),
-    (3306, 5850): (ObjectPlace("ActGGIO{n}/SPCSO1", "", _DIRECT),),
-    (3311, 5850): (ObjectPlace("LightGGIO{n}/SPCSO1", "", _DIRECT),),
-    (3312, 5850): (ObjectPlace("PowerGGIO{n}/SPCSO1", "", _DIRECT),),
+    (3306, 5850): (ObjectPlace("ActGGIO{n}/SPCSO1", _DIRECT),),
+    (3311, 5850): (ObjectPlace("LightGGIO{n}/SPCSO1", _DIRECT),),
+    (3312, 5850): (ObjectPlace("PowerGGIO{n}/SPCSO1", _DIRECT),),
     (3315, 5700): (ObjectPlace("MMET{n}/EnvPres"),),
     (3316, 5700): (ObjectPlace("MMXN{n}/Vol"),),
     (3317, 5700): (ObjectPlace("MMXN{n}/Amp"),),

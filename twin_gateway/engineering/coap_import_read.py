@@ -226,9 +226,22 @@ async def _behind(client: Client, link: WebLink) -> list[Offered]:
     if not response.good:
         return [replace(one, remark=response.text) for one in _unasked(link)]
     try:
-        return list(_values(link, numbers, response))
+        found = list(_values(link, numbers, response))
+        if len(numbers) >= 3 and any("path" in one.fields for one in found) and await _has_instance(client, numbers):
+            observed = {name: value for name, value in found[0].fields.items() if name == "observe"}
+            found = [replace(one, fields={"object": "/".join(map(str, numbers)), **observed}) for one in found]
+        return found
     except (senml.SenmlError, tlv.TlvError) as error:
         return [replace(one, remark=str(error)) for one in _unasked(link)]
+
+
+async def _has_instance(client: Client, numbers: tuple[int, ...]) -> bool:
+    """Whether the object instance can be asked for as a whole, as points by `object` are; else by `path` they are."""
+    try:
+        response = await client.get(objects.instance_path(numbers))
+    except (TimeoutError, ValueError):
+        return False
+    return response.good and response.content_format in {_TLV, _SENML_JSON, _SENML_CBOR}
 
 
 def _unasked(link: WebLink, *, lwm2m: bool = False) -> list[Offered]:
@@ -259,6 +272,10 @@ def _values(link: WebLink, numbers: tuple[int, ...], response: Response) -> Iter
     if form in (_SENML_JSON, _SENML_CBOR):
         read = senml.from_json if form == _SENML_JSON else senml.from_cbor
         yield from _records(link, numbers, read(payload, time.time()), observed, words)
+        return
+    if len(numbers) >= 3 and form in (None, _TEXT):
+        kind = _text_kind(payload.decode("utf-8", "replace").strip())
+        yield Offered(link.target, {"path": link.target, **observed}, "", numbers, words, kind)
         return
     if len(numbers) >= 3:
         yield Offered(link.target, {"object": "/".join(map(str, numbers)), **observed}, "", numbers, words, "number")

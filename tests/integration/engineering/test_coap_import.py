@@ -55,6 +55,8 @@ def simulated(tmp_path_factory):
         "/3303/0": {"format": "senml+json", "base_name": "/3303/0/", "records": OBJECT},
         "/3306/0/5850": {"text": 0},
         "/3/0/9": {"text": 80},
+        "/3202/1/5600": {"text": 4.2},
+        "/3316/0/5700": {"text": 231},
     }
     devices = {name: {"port": 0, "resources": own} for name, own in (("pack", pack), ("ipso", ipso))}
     file.write_text(yaml.safe_dump({"devices": devices}))
@@ -95,8 +97,11 @@ def test_objects_become_points_with_commands_where_they_are_written(simulated, t
     points = points_of(tmp_path / "s.yaml")
     assert points["STMP1/Tmp"]["object"] == "3303/0/5700"
     assert points["ZBAT1/BatLo"]["below"] == 20
+    # A resource that is there without its object instance is read by itself.
+    assert points["MMXN1/Vol"]["path"] == "/3316/0/5700"
+    assert points["AiGGIO2/AnIn1"]["path"] == "/3202/1/5600"
     assert points["O3303_5601GGIO1/AnIn1"]["object"] == "3303/0/5601"
-    assert "{object: 3306/0/5850, control: direct}" in (tmp_path / "s.yaml").read_text()
+    assert "{path: /3306/0/5850, control: direct}" in (tmp_path / "s.yaml").read_text()
     assert "ActGGIO1/SPCSO1" in points
 
 
@@ -141,7 +146,7 @@ def test_an_independent_server_is_read(tmp_path):
     assert result.exit_code == 0, result.output
     points = points_of(tmp_path / "s.yaml")
     assert points["STMP1/Tmp"]["path"] == "/t"
-    assert points["MMXN1/Vol"] == {"object": "3316/0/5700", "observe": False}
+    assert points["MMXN1/Vol"] == {"path": "/3316/0/5700", "observe": False}
     assert "content format 42 is not read" in (tmp_path / "s.yaml").read_text()
 
 
