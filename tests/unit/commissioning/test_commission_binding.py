@@ -35,12 +35,16 @@ devices:
     protocol: iec104
     host: 10.0.0.1
     at:
-      MV1/F05: {points: {QA1/CSWI1/Pos: {ioa: 10, type: M_DP_TB_1}}}
+      MV1/F05:
+        points:
+          QA1/CSWI1/Pos:
+            - {ioa: 10, type: M_DP_TB_1}
+            - {device: sensor, role: command, path: /sw, control: {path: /sw, model: direct}}
   sensor:
     protocol: coap
     uri: coap://10.0.0.2
     at:
-      MV1/F05: {points: {QA1/CSWI1/Pos: {role: command, path: /sw, control: {path: /sw, model: direct}}}}
+      MV1/F05: {points: {TA1/STMP1/Tmp: {path: /t}}}
 """
 
 
