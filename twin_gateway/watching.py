@@ -133,6 +133,8 @@ class Watch:
         else:
             checked = await self._desk.look_at_files()
             problems, errors = checked.problems, checked.errors
+            if checked.sound:
+                log.info("the changed mapping files are valid; `twin-gateway apply` changes the gateway to them")
         if errors:
             log.error(
                 "the changed mapping files have %d errors, nothing has changed; the first: %s", errors, problems[0]

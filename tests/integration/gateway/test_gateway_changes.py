@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import shutil
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,8 @@ from twin_gateway.changed import ChangeError
 from twin_gateway.control import ControlError
 from twin_gateway.mapping.check import check
 from twin_gateway.revisions import hash_of
+
+DEMO = Path(__file__).parents[3] / "mappings"
 
 
 @pytest_asyncio.fixture
@@ -96,6 +99,36 @@ async def test_what_is_rolled_back_stays_so_until_the_next_edit(bed: MappingBed)
     await until(lambda: bed.has("F03"))
     await bed.recorded(4)
     assert [reason for reason, _ in bed.kept()] == ["start", "apply", "rollback", "apply"]
+
+
+async def test_the_start_after_a_rollback_reads_the_files(bed: MappingBed) -> None:
+    bed.path.write_text(station(bay="F02"))
+    await bed.apply()
+    await bed.ask("rollback")
+    await bed.restart()
+    assert (bed.has("F01"), bed.has("F02")) == (False, True)
+    assert [reason for reason, _ in bed.kept()] == ["start", "apply", "rollback", "start"]
+    assert (await bed.records())[-1].kind == "mapping.start"
+
+
+async def test_a_device_that_is_rolled_back_reads_its_own_scl_file_again(bed: MappingBed) -> None:
+    scl = bed.files / "F01Q1.cid"
+    shutil.copy(DEMO / "demo" / "scl" / "F01Q1.cid", scl)
+    ied = "  ied:\n    protocol: iec61850\n    host: 127.0.0.1\n    port: 1\n    scl: F01Q1.cid\n    ied: F01Q1\n"
+    ied += "    at: {MV1/F01: {points: {MMXU1/TotW: {ref: LD0/MMXU1.TotW}}}}\n"
+    head = station().partition("  rtu-a")[0]
+    for port in (1, 2):
+        bed.path.write_text(head + ied.replace("port: 1", f"port: {port}"))
+        await bed.apply()
+    await bed.ask("rollback")
+    (device,) = bed.gateway.mapping.devices
+    assert Path(device.config.scl) == scl
+    await bed.ask("rollback")
+    scl.write_text(scl.read_text() + "<!-- another edition -->")
+    await bed.ask("rollback")
+    (device,) = bed.gateway.mapping.devices
+    assert Path(device.config.scl).parents[1] == bed.config.data_directory / "mappings"
+    assert "another edition" not in Path(device.config.scl).read_text()
 
 
 async def test_changes_at_one_time_come_one_after_the_other(bed: MappingBed) -> None:
