@@ -58,6 +58,8 @@ def scl(
 
 
 def _write(outcome: Outcome) -> None:
+    from twin_gateway.engineering.memory import keep
+
     assert outcome.target is not None and outcome.text is not None  # noqa: S101 - the caller has looked
     target = outcome.target.resolve()
     beside = target.with_name(f".{target.name}.new")
@@ -69,6 +71,7 @@ def _write(outcome: Outcome) -> None:
     except OSError as error:
         typer.echo(f"error: {outcome.target} cannot be written: {error.strerror}", err=True)
         raise typer.Exit(1) from error
+    outcome.problems += keep(target, outcome.memory)
 
 
 def _document(outcome: Outcome) -> dict[str, object]:
@@ -78,6 +81,7 @@ def _document(outcome: Outcome) -> dict[str, object]:
         "ok": outcome.text is not None,
         "points": outcome.points,
         "added": outcome.added,
+        "changed": outcome.changed,
         "problems": [problem.as_json() for problem in outcome.problems],
     }
 
@@ -94,4 +98,5 @@ def _tell(outcome: Outcome) -> None:
         typer.echo(f"made {outcome.target}: {outcome.points} points", err=True)
     else:
         count = len(outcome.added)
-        typer.echo(f"merged into {outcome.target}: {count} new point{'s' if count != 1 else ''}", err=True)
+        new = f"{count} new point{'s' if count != 1 else ''}, {len(outcome.changed)} changed"
+        typer.echo(f"merged into {outcome.target}: {new}", err=True)

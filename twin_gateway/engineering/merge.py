@@ -1,8 +1,9 @@
 """Importing again into a file that people edited: what is new is put in, what they wrote stays, conflicts are shown.
 
-The lines that are there are never changed. A point is recognised by where it comes from (device and protocol point), so
-that it may have been given another place, scale, deadband or name. A point that was commented out, or dropped with
-null, stays out.
+A point is recognised by where it comes from (device and protocol point), so that it may have been given another place,
+scale, deadband or name. By the memory of the last import a value that has changed in the source, but not by hand, is
+changed in its line; one that was changed by hand stays, and where both were, that is told. Without a memory no line
+that is there is changed. A point that was commented out, dropped with null, or taken out since then stays out.
 """
 
 from __future__ import annotations
@@ -15,6 +16,16 @@ from typing import Any, Final
 
 from twin_gateway.engineering.draft import DeviceDraft, FileDraft, PlaceDraft, PointDraft
 from twin_gateway.engineering.emit import emit
+from twin_gateway.engineering.memory import (
+    Memory,
+    Remembered,
+    fresh,
+    meanings,
+    plain,
+    read_memory,
+)
+from twin_gateway.engineering.repeat import make_templates
+from twin_gateway.engineering.revise import Change, Pair, Revision
 from twin_gateway.engineering.text_edit import EditError, FileText
 from twin_gateway.mapping.check import check
 from twin_gateway.mapping.model import MappedDevice, MappedPoint, Mapping
@@ -27,6 +38,9 @@ _LEFT_OUT: Final = re.compile(
     r"""\s*(?:\#\s*(?P<commented>"[^"]+"|[\w~/{},.-]+)\s*:\s*[\[{]|(?P<dropped>"[^"]+"|[\w~/{},.-]+)\s*:\s*(?:null|~)\s*(?:\#.*)?$)"""
 )
 
+_UNKNOWN: Final = object()
+_BOTH: Final = "it was changed by hand and in the source: take over what is right"
+
 
 @dataclass(slots=True)
 class Merged:
@@ -35,12 +49,33 @@ class Merged:
     Attributes:
         text: the new text; None when an error of `problems` forbids it.
         added: addresses that are new.
+        changed: addresses and devices of which a line was changed, since the source had changed.
         problems: conflicts as warnings, and errors.
+        memory: to be kept once the text is written.
     """
 
     text: str | None = None
     added: list[str] = field(default_factory=list)
+    changed: list[str] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
+    memory: Memory = field(default_factory=dict)
+
+
+def write_anew(path: Path, draft: FileDraft, *, templates: bool) -> Merged:
+    """A draft as a whole new text, with the memory of it; nothing is written.
+
+    Args:
+        path: where it will stand.
+        draft: without templates.
+        templates: whether they are made of places that repeat.
+    """
+    if templates:
+        make_templates(draft)
+    text = emit(draft)
+    mapping, problems = checked(path, text)
+    if mapping is None:
+        return Merged(problems=problems)
+    return Merged(text, problems=problems, memory=fresh(mapping, draft))
 
 
 def merge(path: Path, draft: FileDraft) -> Merged:
@@ -65,11 +100,20 @@ def merge(path: Path, draft: FileDraft) -> Merged:
     new, problems = checked(path, emit(draft))
     if new is None:
         return Merged(problems=problems)
+    run = _Merge(path, text, old, new, draft)
     try:
-        return _Merge(path, text, old, new, draft).run()
+        out = run.run()
     except EditError as error:
         hint = "then import again"
         return Merged(problems=[Problem(str(path), error.line, 1, "TG736", f"cannot put lines in here: {error}", hint)])
+    if out.text is not None and out.text != text:
+        mapping, problems = checked(path, out.text)
+        out.problems += [problem for problem in problems if problem.severity == "error"]
+        if mapping is None:
+            out.text = None
+        else:
+            run.verify(mapping)
+    return out
 
 
 def checked(path: Path, text: str) -> tuple[Mapping | None, list[Problem]]:
@@ -98,7 +142,11 @@ class _Merge:
         self.new = {device.name: device for device in new.devices}
         self.everywhere = {point.address: (device, point) for device, point in old.points()}
         self.out = Merged()
+        self.out.memory, self.out.problems = read_memory(path)
         self.places = Places()
+        self.revision = Revision(self.file)
+        self.applied: list[Change] = []
+        self.additions: list[DeviceDraft | tuple[str, PlaceDraft]] = []
 
     def conflict(self, line: int, message: str, hint: str = "") -> None:
         self.out.problems.append(Problem(str(self.path), line, 1, "TG736", message, hint, "warning"))
@@ -112,21 +160,69 @@ class _Merge:
         for device in self.draft.devices:
             mine = self.new[device.name]
             there = self._same(mine)
-            if there is None:
-                self._add_device(device, mine)
-            else:
+            if there is not None:
                 self._into(there, device, mine)
+            elif device.name in self.out.memory:
+                what = f"'{device.name}' was taken out of the file since the last import: it stays out"
+                self.conflict(1, what, "--mode overwrite writes it again")
+            else:
+                self._add_device(device, mine)
+        self._revise()
+        for addition in self.additions:
+            if isinstance(addition, DeviceDraft):
+                self.file.add_device(addition)
+            else:
+                name, at = addition
+                self.file.add_points(name, at, at.points)
         self.out.problems.sort()
         self.out.text = self.file.text
         return self.out
 
+    def _revise(self) -> None:
+        """Change the lines whose source has changed; what cannot be changed is told, and not remembered."""
+        for change in self.revision.apply():
+            if change.why:
+                self._not_changed(change)
+            else:
+                change.remember[change.name] = change.theirs
+                self.applied.append(change)
+        self.out.changed = sorted({change.what for change in self.applied})
+        for device, at in self.revision.overrides.items():
+            self.additions += [(device, PlaceDraft(key, points)) for key, points in at.items()]
+
+    def _not_changed(self, change: Change) -> None:
+        row = f"{change.what}: {change.name} is {_shown(change.ours)} in the file"
+        row += f", {_shown(change.theirs)} in the import, and nobody has changed it by hand"
+        self.conflict(change.line, f"{row}: {change.why}", "change it by hand")
+
+    def verify(self, now: Mapping) -> None:
+        """Look whether the text that was made says what was to be said; what it does not is told, and forgotten."""
+        points = {point.address: point for _, point in now.points()}
+        for change in self.applied:
+            point = points.get(change.what)
+            if point is None:
+                continue  # a device
+            said = meanings(point).get(change.name)
+            if isinstance(said, dict) and isinstance(change.theirs, dict):
+                said = {part: said.get(part) for part in change.theirs}
+            if said != change.theirs:
+                change.remember[change.name] = change.before
+                change.ours, change.why = said, "a template says otherwise"
+                self._not_changed(change)
+        self.out.problems.sort()
+
     def _same(self, mine: MappedDevice) -> MappedDevice | None:
         """The device of the file that is the same one, even under another name or at another host."""
         alike = [device for device in self.old if device.protocol == mine.protocol]
-        for identity in (_ied, lambda device: device.name, _endpoint):
+        for identity in (_ied, _name):
             for device in alike:
                 if identity(mine) and identity(device) == identity(mine):
                     return device
+        others = [other for other in self.new.values() if other is not mine]
+        for device in alike:
+            claimed = any(_name(other) == _name(device) or _ied(other) == (_ied(device) or 0) for other in others)
+            if not claimed and _endpoint(device) == _endpoint(mine):
+                return device
         return None
 
     def _add_device(self, device: DeviceDraft, mine: MappedDevice) -> None:
@@ -145,11 +241,14 @@ class _Merge:
             if points:
                 kept.at.append(PlaceDraft(at.key, points, fields=at.fields, comment=at.comment))
         if kept.at:
-            self.file.add_device(kept)
+            self.additions.append(kept)
             self.out.added += sorted(free)
+            said = {str(point.source): meanings(point) for point in mine.points if point.address in free}
+            self.out.memory[device.name] = Remembered(plain(device.fields), said)
 
     def _into(self, there: MappedDevice, device: DeviceDraft, mine: MappedDevice) -> None:
-        self._fields(there, device, mine)
+        known = self.out.memory.setdefault(device.name, Remembered())
+        self._fields(there, device, mine, known)
         by_source: defaultdict[Any, list[MappedPoint]] = defaultdict(list)
         for point in there.points:
             by_source[point.source].append(point)
@@ -157,51 +256,89 @@ class _Merge:
         left_out = self._left_out(there.name)
         place = device.place or self.draft.place
         same_place = there.place == mine.place
+        gone_by_hand = 0
         for at in device.at:
             fresh: list[PointDraft] = []
             for line in at.points:
                 address = self._address(place, at.key, line.key)
                 point = by_address[address]
-                known = by_source.get(point.source)
-                if known:
-                    self._compare(known, point)
+                source = str(point.source)
+                if alike := by_source.get(point.source):
+                    same = next((item for item in alike if item.address == point.address), alike[0])
+                    pair = Pair(there, same, point, at.key, line)
+                    known.points[source] = self._compare(pair, known.points.get(source))
                 elif line.key in left_out.get(at.key, ()) or not same_place:
                     continue
+                elif source in known.points:
+                    gone_by_hand += 1
                 elif address in self.everywhere:
                     self._taken(point)
                 else:
                     fresh.append(line)
                     self.out.added.append(address)
+                    known.points[source] = meanings(point)
             if fresh:
-                self.file.add_points(there.name, PlaceDraft(at.key, fresh, comment=at.comment), fresh)
+                self.additions.append((there.name, PlaceDraft(at.key, fresh, comment=at.comment)))
+        if gone_by_hand:
+            count = f"{gone_by_hand} points were" if gone_by_hand > 1 else "a point was"
+            what = f"{count} taken out of '{there.name}' since the last import: the import's stay out"
+            self.conflict(there.line, what, "--mode overwrite writes them again")
         if not same_place:
             what = f"'{there.name}' is at {there.place} in the file, at {mine.place} in the import"
             self.conflict(there.line, f"{what}: no point is added", "move it, or import with the file's --place")
-        self._gone(there, mine)
+        self._gone(there, mine, known)
 
-    def _fields(self, there: MappedDevice, device: DeviceDraft, mine: MappedDevice) -> None:
+    def _fields(self, there: MappedDevice, device: DeviceDraft, mine: MappedDevice, known: Remembered) -> None:
         """Fields of the device section that the import says otherwise."""
-        for name in device.fields:
+        section = self.file.root["devices"][there.name]
+        before, known.fields = known.fields, {}
+        for name, value in device.fields.items():
             ours, theirs = getattr(there.config, name, None), getattr(mine.config, name, None)
             if name == "scl" and ours and theirs and Path(str(ours)).resolve() == Path(str(theirs)).resolve():
-                continue
-            if ours != theirs:
+                ours = theirs
+            said = plain(value)
+            if ours == theirs or (name in before and before[name] == said):
+                known.fields[name] = said
+            elif name in before and name in section and plain(section[name]) == before[name]:
+                known.fields[name] = before[name]
+                change = Change(there.name, name, before[name], said, there.line, known.fields, before[name])
+                self.revision.of_device(section, change, value)
+            else:
+                if name in before:
+                    known.fields[name] = before[name]
                 what = f"{there.name}: {name} is {_shown(ours)} in the file, {_shown(theirs)} in the import"
-                self.conflict(there.line, f"{what}: the file's is kept")
+                self.conflict(there.line, f"{what}: the file's is kept", _BOTH if name in before else "")
 
-    def _compare(self, known: list[MappedPoint], point: MappedPoint) -> None:
-        """A point that the file has: where it differs in what only the device can know, or stands elsewhere."""
-        same = next((item for item in known if item.address == point.address), known[0])
-        for what, ours, theirs in (
-            ("the address", same.address, point.address),
-            ("control", same.control, point.control),
-            ("type", same.fields.get("type"), point.fields.get("type")),
-        ):
+    def _compare(self, pair: Pair, before: dict[str, Any] | None) -> dict[str, Any]:
+        """What has changed of a point since the last import, and who changed it; what is to be remembered of it."""
+        same = pair.ours
+        mine, imported, known = meanings(same), meanings(pair.theirs), before or {}
+        remember: dict[str, Any] = {}
+        for name, said in imported.items():
+            ours, theirs, last = mine.get(name), said, known.get(name, _UNKNOWN)
             if isinstance(ours, dict) and isinstance(theirs, dict):
-                ours = {name: ours.get(name) for name in theirs}
-            if ours != theirs:
-                row = f"{same.address}: {what} is {_shown(ours)} in the file, {_shown(theirs)} in the import"
-                self.conflict(same.line, f"{row}: the file's is kept")
+                # A person may have said more of a control than the import does.
+                ours = {part: ours.get(part) for part in theirs}
+                last = {part: last.get(part) for part in theirs} if isinstance(last, dict) else last
+            if theirs in (ours, last):
+                remember[name] = said
+                continue
+            if last is not _UNKNOWN:
+                remember[name] = known[name]
+                if ours == last and name != "address":
+                    self.revision.of_point(
+                        pair, Change(same.address, name, ours, said, same.line, remember, known[name])
+                    )
+                    continue
+            elif name not in ("address", "control", "type"):
+                continue  # nobody knows whether it was changed by hand
+            label = "the address" if name == "address" else name
+            row = f"{same.address}: {label} is {_shown(ours)} in the file, {_shown(theirs)} in the import"
+            both = last is not _UNKNOWN and ours != last
+            self.conflict(same.line, f"{row}: the file's is kept", _BOTH if both else "")
+            if name == "address" and known:
+                return known  # the protocol point is another datum now: what else is said of it is of that one
+        return remember
 
     def _taken(self, point: MappedPoint) -> None:
         device, there = self.everywhere[point.address]
@@ -210,9 +347,11 @@ class _Merge:
         what = f"{point.address} comes from {source}: the import's binding is left out"
         self.conflict(line, what, "write both as a list of bindings if that is meant")
 
-    def _gone(self, there: MappedDevice, mine: MappedDevice) -> None:
+    def _gone(self, there: MappedDevice, mine: MappedDevice, known: Remembered) -> None:
         sources = {point.source for point in mine.points}
         gone = [point for point in there.points if point.source not in sources]
+        left = {str(source) for source in (*sources, *(point.source for point in gone))}
+        known.points = {source: said for source, said in known.points.items() if source in left}
         if gone:
             count, first = len(gone), gone[0]
             what = f"{count} points of '{there.name}' are" if count > 1 else f"a point of '{there.name}' is"
@@ -252,6 +391,10 @@ def _ied(device: MappedDevice) -> object:
     return getattr(device.config, "ied", None) and (getattr(device.config, "ied", None), device.protocol)
 
 
+def _name(device: MappedDevice) -> object:
+    return device.name
+
+
 def _endpoint(device: MappedDevice) -> object:
     config = device.config
     where = [getattr(config, name, None) for name in ("host", "uri", "endpoint")]
@@ -263,4 +406,8 @@ def _endpoint(device: MappedDevice) -> object:
 def _shown(value: object) -> str:
     if isinstance(value, dict):
         return "{" + ", ".join(f"{name}: {item}" for name, item in value.items()) + "}"
+    if isinstance(value, list) and all(
+        isinstance(item, list) and len(item) == len(("locale", "name")) for item in value
+    ):
+        return ", ".join(f"{locale}: {name}" if locale else str(name) for locale, name in value) or "nothing"
     return "nothing" if value is None else str(value)

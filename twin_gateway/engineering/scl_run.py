@@ -7,11 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from twin_gateway.drivers.iec61850.scl_xml import SclFormatError
-from twin_gateway.engineering.draft import FileDraft
-from twin_gateway.engineering.emit import emit
-from twin_gateway.engineering.merge import checked, merge
+from twin_gateway.engineering.memory import Memory
+from twin_gateway.engineering.merge import merge, write_anew
 from twin_gateway.engineering.mode import Mode
-from twin_gateway.engineering.repeat import make_templates
 from twin_gateway.engineering.scl_file import problem_of, read_scl_file
 from twin_gateway.engineering.scl_import import import_scl
 from twin_gateway.mapping.problem import Problem
@@ -26,6 +24,8 @@ class Outcome:
         text: what is to be written; None when there is an error.
         points: point lines found in the SCL file.
         added: addresses that a merge added; None where nothing was merged.
+        changed: addresses and devices whose lines a merge changed.
+        memory: to be kept once the text is written.
     """
 
     source: Path
@@ -33,6 +33,8 @@ class Outcome:
     text: str | None = None
     points: int = 0
     added: list[str] | None = None
+    changed: list[str] = field(default_factory=list)
+    memory: Memory = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
 
     @property
@@ -78,22 +80,13 @@ def run_import(source: Path, request: Request) -> Outcome:
     draft.schema = _schema(folder)
     if target is not None and target.exists() and request.mode is Mode.MERGE:
         merged = merge(target, draft)
-        out.text, out.added = merged.text, merged.added
-        out.problems += merged.problems
+        out.added, out.changed = merged.added, merged.changed
     else:
-        out.text = _fresh(draft, request)
-    if out.text is not None:
-        _, problems = checked(folder / (target.name if target is not None else f"{source.stem}.yaml"), out.text)
-        out.problems += problems
-        if any(problem.severity == "error" for problem in problems):
-            out.text = None
+        path = target if target is not None else folder / f"{source.stem}.yaml"
+        merged = write_anew(path, draft, templates=request.templates)
+    out.text, out.memory = merged.text, merged.memory
+    out.problems += merged.problems
     return out
-
-
-def _fresh(draft: FileDraft, request: Request) -> str:
-    if request.templates:
-        make_templates(draft)
-    return emit(draft)
 
 
 def _schema(folder: Path) -> str:

@@ -73,6 +73,88 @@ class FileText:
         self._opened((*path, place.key))
         self._points((*path, place.key), points)
 
+    def change(self, changes: Sequence[tuple[Map, str, Value]]) -> None:
+        """Give fields of mappings other values, each in its place; what else stands in the text stays as it is.
+
+        Args:
+            changes: (mapping of `root`, name of a field, new value; None takes the field out).
+
+        Raises:
+            EditError: a mapping is written so that the field cannot be put in or taken out; nothing is changed then.
+        """
+        wanted: dict[int, tuple[Map, dict[str, Value]]] = {}
+        for of, name, value in changes:
+            wanted.setdefault(of.start, (of, {}))[1][name] = value
+        edits: list[tuple[int, int, str]] = []
+        rebuilt = 0
+        for start, (of, fields) in sorted(wanted.items()):
+            if start < rebuilt:
+                continue  # inside a mapping that is written anew
+            if None in fields.values():
+                self.possible(of, "", None)
+                rebuilt = _closing(self.text, start)
+                edits.append((start, rebuilt, self._rebuilt(of, wanted)))
+            else:
+                edits += [self._edit(of, name, value) for name, value in fields.items()]
+        text = self.text
+        for start, end, new in sorted(edits, key=lambda edit: edit[:2], reverse=True):
+            text = text[:start] + new + text[end:]
+        if edits:
+            self.read(text)
+
+    def possible(self, of: Map, name: str, value: Value) -> None:
+        """Look whether a field can be given another value.
+
+        Raises:
+            EditError: see `change`.
+        """
+        if name in of and value is not None:
+            return
+        line = self.line_of(of.start) + 1
+        if not self._is_flow(of):
+            raise EditError(line, f"'{name}' cannot be put in or taken out where one field stands on a line")
+        if value is None and re.search(r"\s#", self.text[of.start : _closing(self.text, of.start)]):
+            raise EditError(line, f"'{name}' cannot be taken out between comments")
+
+    def _edit(self, of: Map, name: str, value: Value) -> tuple[int, int, str]:
+        """Where in the text what has to stand."""
+        self.possible(of, name, value)
+        if name in of:
+            start = of.value_at(name)
+            return start, self._value_end(start, inside=self._is_flow(of)), flow(value)
+        end = _closing(self.text, of.start) - 1
+        return end, end, f", {scalar(name)}: {flow(value)}"
+
+    def _rebuilt(self, of: Map, wanted: dict[int, tuple[Map, dict[str, Value]]]) -> str:
+        """A mapping in braces on one line: what stays as it is written, what changes, and what is new."""
+        fields = dict(wanted[of.start][1]) if of.start in wanted else {}
+        parts: list[str] = []
+        for i, (name, value) in enumerate(of.items()):
+            key, start = of.marks[2 * i], of.marks[2 * i + 1]
+            if name in fields:
+                new = fields.pop(name)
+                if new is not None:
+                    parts.append(self.text[key:start] + flow(new))
+            elif isinstance(value, Map) and value.start in wanted:
+                parts.append(self.text[key:start] + self._rebuilt(value, wanted))
+            else:
+                parts.append(self.text[key : self._value_end(start, inside=True)])
+        parts += [f"{scalar(name)}: {flow(value)}" for name, value in fields.items() if value is not None]
+        return "{" + ", ".join(parts) + "}"
+
+    def _value_end(self, start: int, *, inside: bool) -> int:
+        """Offset behind a value on one line; `inside`: of a mapping in braces."""
+        text = self.text
+        if text[start] in "{[":
+            return _closing(text, start)
+        quoted = re.compile(r"'(?:[^']|'')*'|\"(?:[^\"\\]|\\.)*\"", re.DOTALL).match(text, start)
+        if quoted is not None:
+            return quoted.end()
+        stop = r"[,\]}\n]|\s#" if inside else r"\n|\s#"
+        found = re.compile(stop).search(text, start)
+        end = found.start() if found is not None else len(text)
+        return start + len(text[start:end].rstrip())
+
     def _points(self, path: tuple[str, ...], points: Sequence[PointDraft]) -> None:
         entry = self._walk(path)
         indent = self._indent(entry)
