@@ -155,6 +155,7 @@ _TEXTS: Mapping[str, Mapping[str, str]] = {
         "UnkTypCnt": "Objects of an unknown type",
         "UnkCACnt": "Objects of an unknown station",
         "UnkIOACnt": "Objects of an unknown address",
+        "UnmCnt": "What came and no point takes, as listed",
         "GITms": "Duration of the last general interrogation, ms",
         "GICnt": "General interrogations confirmed",
         "GIFailCnt": "General interrogations refused or not answered",

@@ -25,6 +25,7 @@ from twin_gateway.plan_cli import plan
 from twin_gateway.revisions_cli import revisions, rollback
 from twin_gateway.scl_cli import scl
 from twin_gateway.trust_cli import trust_app
+from twin_gateway.unmapped_cli import unmapped
 from twin_gateway.user_cli import users_app
 
 app = typer.Typer(
@@ -50,6 +51,7 @@ app.command()(links)
 app.command()(capture)
 app.command()(explain)
 app.command()(plan)
+app.command()(unmapped)
 app.command()(fmt)
 
 ConfigFile = Annotated[Path, typer.Argument(help="The gateway's configuration file.")]

@@ -10,8 +10,9 @@ from address_space.address import parse
 from address_space.catalogue import classify
 from address_space.point import PointProfile
 from address_space.table import PointTable
-from twin_gateway.drivers.contract import RedundantDriver
+from twin_gateway.drivers.contract import RedundantDriver, StrayKeepingDriver
 from twin_gateway.drivers.link import LinkState, LinkSupervisor
+from twin_gateway.unmapped import UnmappedNotice
 
 COUNTERS: Mapping[str, Sequence[str]] = {
     "ConnCnt": ("connects",),
@@ -58,6 +59,7 @@ class LinkPoints:
         self._link = link
         self._counted = tuple({**COUNTERS, **counters}.items())
         self._redundant = isinstance(link.driver, RedundantDriver) and link.driver.redundant
+        self._unmapped = UnmappedNotice(link) if isinstance(link.driver, StrayKeepingDriver) else None
         self.place = link.address
         self.size = len(self.names())
         self._told: list[float] = [math.nan] * (self.size - 1)
@@ -73,7 +75,7 @@ class LinkPoints:
         channel = ["ChLiv", "FerCh", "RxCnt"]
         if self._redundant:
             channel += ["RedChLiv", "RedFerCh"]
-        counted = [*(name for name, _ in self._counted), "Flap", "LastErr"]
+        counted = [*(name for name, _ in self._counted), *(["UnmCnt"] if self._unmapped else []), "Flap", "LastErr"]
         return [*(f"LCCH1/{name}" for name in channel), *(f"twLINK1/{name}" for name in counted)]
 
     def changed(self, first: int) -> Iterator[tuple[int, float]]:
@@ -101,5 +103,7 @@ class LinkPoints:
         if self._redundant and isinstance(link.driver, RedundantDriver):
             values += [float(link.driver.redundancy_alive), float(counters["standby_losses"])]
         values += [float(sum([counters[name] for name in names])) for _, names in self._counted]
+        if self._unmapped:
+            values.append(float(self._unmapped.count()))
         values.append(float(link.flapping))
         return values

@@ -336,14 +336,18 @@ class ComparedDriver(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Stray:
-    """Something that a device sent and no point takes.
+    """Something that a device sent, or offers unasked, and no point takes.
 
     Attributes:
-        fields: where it is and what type it has, in the protocol's own fields as of a point line.
-        reason: `unknown type`, `unknown station`, `unknown address` or `other type`.
-        count: how often it came.
-        first, last: FILETIME ticks of reception.
+        fields: where it is and what type it has, in the protocol's own fields as of a point line; of a device that is
+            not known its fields as of a device section.
+        reason: `unknown type`, `unknown station`, `unknown address`, `other type`, `unmapped member`,
+            `unmapped object`, `unmapped resource`, or one of `NEW_DEVICES`.
+        count: how often it came; 0 where that is not counted.
+        first, last: FILETIME ticks of reception; 0 where they are not known.
         value: the last value as text; empty where it cannot be read.
+        cdc, unit: common data class and unit as far as the device tells them.
+        about: what it says of itself, in a few words.
     """
 
     fields: Mapping[str, Any]
@@ -352,14 +356,40 @@ class Stray:
     first: int
     last: int
     value: str = ""
+    cdc: str = ""
+    unit: str = ""
+    about: str = ""
+
+
+NEW_DEVICES = frozenset({"unknown meter", "unknown endpoint", "unknown publisher"})
+"""Reasons of strays that are devices, not data of one."""
 
 
 @runtime_checkable
 class StrayKeepingDriver(Protocol):
     """Offered by drivers to which devices send what nobody has mapped."""
 
+    @property
+    def unmapped_count(self) -> int:
+        """How much is listed; cheap, as it is asked every second."""
+        ...
+
+    @property
+    def unmapped_dropped(self) -> int:
+        """How much found no room in the list, or had to make room."""
+        ...
+
     def unmapped(self) -> Sequence[Stray]:
         """The newest of what came and no point takes, bounded, newest last; also without an association."""
+        ...
+
+
+@runtime_checkable
+class StrayReadingDriver(Protocol):
+    """Offered by drivers that have to ask the device for what it offers unasked, or for its values."""
+
+    async def read_unmapped(self) -> None:
+        """Bring the list up to date, bounded. Raises OSError or TimeoutError when the device does not answer."""
         ...
 
 

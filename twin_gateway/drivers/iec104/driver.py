@@ -222,6 +222,16 @@ class Iec104Driver:
         stations = ", ".join(str(station) for station in self._config.common_address)
         return Outcome(StatusCode.Good, text=f"{job} of station {stations} confirmed", sent=True)
 
+    @property
+    def unmapped_count(self) -> int:
+        """Objects listed."""
+        return len(self._book.strays)
+
+    @property
+    def unmapped_dropped(self) -> int:
+        """Objects that had to make room in the list."""
+        return self._book.strays.dropped
+
     def unmapped(self) -> Sequence[Stray]:
         """What came and no point takes, newest last."""
         return self._book.unmapped()

@@ -31,12 +31,15 @@ class ObjectBook:
     Args:
         index: its points.
         stations: the common addresses of the link.
+
+    Attributes:
+        strays: what came and no point takes.
     """
 
     def __init__(self, index: PointIndex, stations: Sequence[int]) -> None:
         self._index = index
         self._stations = np.array(stations, np.int64)
-        self._strays = Strays()
+        self.strays = Strays()
         self._recent: deque[ProtectionEvent] = deque(maxlen=_REMEMBERED)
         self._before: frozenset[ProtectionEvent] = frozenset()
         self._sequences = Sequences(index.keys)
@@ -51,6 +54,7 @@ class ObjectBook:
         self._index = index
         self._sequences = Sequences(index.keys, self._sequences)
         self._timing = Timing(index.keys, self._timing)
+        self.strays.forget(index.takes)
 
     # -- from the intake ----------------------------------------------------------------------------------------
 
@@ -66,7 +70,7 @@ class ObjectBook:
 
     def undecoded(self, asdus: Sequence[bytes], errors: int, link: Link) -> None:
         """So many of these ASDUs could not be decoded: those of unknown types are listed, the others are errors."""
-        unknown = sum(map(self._strays.note_unknown, asdus))
+        unknown = sum(map(self.strays.note_unknown, asdus))
         if unknown:
             link.count("unknown_type", unknown)
         if errors > unknown:
@@ -97,7 +101,7 @@ class ObjectBook:
             if reason != "unknown_address":
                 link.count(reason, count)
         if located.misfits is not None:
-            self._strays.note(located.misfits, OTHER_TYPE)
+            self.strays.note(located.misfits, OTHER_TYPE)
         unknown = located.unknown
         if unknown is None:
             return
@@ -109,7 +113,7 @@ class ObjectBook:
             if mask.any():
                 rows = rows_of(unknown, mask)
                 link.count(counter, len(rows))
-                self._strays.note(rows, reason)
+                self.strays.note(rows, reason)
 
     def _readings(self, located: Located, which: npt.NDArray[np.intp], link: Link) -> None:
         told = self._sequences.take(rows_of(located.objects, which), located.places[which])
@@ -133,7 +137,7 @@ class ObjectBook:
 
     def unmapped(self) -> Sequence[Stray]:
         """What came and no point takes, newest last."""
-        return self._strays.list(self._index.takes)
+        return self.strays.list()
 
     def table(self, table: DeviceTable) -> tuple[Outcome, Sequence[DeviceLine]]:
         """The lists that need no association."""

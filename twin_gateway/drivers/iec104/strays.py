@@ -33,9 +33,14 @@ class _Seen:
 
 
 class Strays:
-    """The list of one link; it outlives associations."""
+    """The list of one link; it outlives associations.
+
+    Attributes:
+        dropped: objects that had to make room.
+    """
 
     def __init__(self) -> None:
+        self.dropped = 0
         self._seen: OrderedDict[_Key, _Seen] = OrderedDict()
 
     def __len__(self) -> int:
@@ -66,10 +71,13 @@ class Strays:
         seen.value = asdu[9:25].hex(" ")
         return True
 
-    def list(self, mapped: Callable[[int, int], bool]) -> Sequence[Stray]:
-        """Everything kept, newest last; what has been mapped meanwhile (type, key of the object) is forgotten."""
+    def forget(self, mapped: Callable[[int, int], bool]) -> None:
+        """What has been mapped meanwhile (type, key of the object) is a stray no more."""
         for key in [key for key in self._seen if mapped(*key)]:
             del self._seen[key]
+
+    def list(self) -> Sequence[Stray]:
+        """Everything kept, newest last."""
         return [
             Stray(
                 {
@@ -92,6 +100,7 @@ class Strays:
             seen = self._seen[key] = _Seen(reason, at)
             if len(self._seen) > MOST:
                 self._seen.popitem(last=False)
+                self.dropped += 1
         else:
             self._seen.move_to_end(key)
         seen.last, seen.reason = at, reason
