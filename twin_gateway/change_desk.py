@@ -6,7 +6,7 @@ import asyncio
 import logging
 import sqlite3
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -54,12 +54,15 @@ class ChangeDesk:
 
     Attributes:
         alarm: told what becomes of the files of the configuration.
+        before_rollback: called when one begins; what it gives is called when it is done: files as they were at the
+            beginning are not to be applied then until they are edited.
     """
 
     def __init__(self, gateway: Gateway, revision: RunningRevision | None) -> None:
         self._of = gateway
         self.revision = revision
         self.alarm = MappingAlarm(gateway.alarms, gateway.place)
+        self.before_rollback: Callable[[], Awaitable[Callable[[], None]]] | None = None
         self._turn = asyncio.Lock()
 
     @property
@@ -84,19 +87,24 @@ class ChangeDesk:
             counts = {"devices": len(mapping.devices), "points": mapping.point_count}
             await self._record("start", Asker(known.user if known is not None else "", "start"), mapping, counts=counts)
 
-    async def apply_files(self, paths: Sequence[Path], asker: Asker, *, unless_same: bool = False) -> Changed:
+    async def apply_files(
+        self, paths: Sequence[Path], asker: Asker, *, still_wanted: Callable[[], bool] | None = None
+    ) -> Changed:
         """Change to files as they are now.
 
         Args:
             paths: files and folders; those of the configuration when empty.
             asker: who wants it.
-            unless_same: do nothing, and record nothing, when these are the files that run.
+            still_wanted: asked when the turn has come. With it, nothing is done, nor recorded, when these are the files
+                that run.
 
         Raises:
             ChangeError: they cannot be applied, or could not be checked.
             EditedError: they have been edited meanwhile; nothing has changed.
         """
         async with self._turn:
+            if still_wanted is not None and not still_wanted():
+                return Changed(None)
             alarm = self.alarm if not paths or tuple(paths) == self.paths else None
             try:
                 checked = await check_apart(Files(tuple(paths) or self.paths, cache=self._of.config.results))
@@ -110,7 +118,7 @@ class ChangeDesk:
                 text = f"the mapping files have errors: {text}"
                 await self._record("apply", asker, None, refused=text, files=checked.files)
                 return Changed(None, checked.problems, checked.errors)
-            same = unless_same and hash_of(checked.mapping) == self.hash()
+            same = still_wanted is not None and hash_of(checked.mapping) == self.hash()
             changed = Changed(None) if same else await self._take(checked, checked.mapping, asker, alarm=alarm)
             if alarm is not None:
                 alarm.clear()
@@ -122,15 +130,17 @@ class ChangeDesk:
         Raises:
             ChangeError: they could not be checked.
         """
-        try:
-            checked = await check_apart(Files(self.paths, wanted=False, cache=self._of.config.results))
-        except CheckingError as error:
-            raise ChangeError(str(error)) from error
-        if checked.sound:
-            self.alarm.clear()
-        else:
-            self.alarm.invalid(checked.problems, checked.errors, self.hash())
-        return checked
+        async with self._turn:
+            try:
+                checked = await check_apart(Files(self.paths, wanted=False, cache=self._of.config.results))
+            except CheckingError as error:
+                self.alarm.refused(str(error), self.hash())
+                raise ChangeError(str(error)) from error
+            if checked.sound:
+                self.alarm.clear()
+            else:
+                self.alarm.invalid(checked.problems, checked.errors, self.hash())
+            return checked
 
     async def roll_back(self, wanted: str, asker: Asker) -> tuple[Revision, Changed]:
         """Return to a kept revision.
@@ -153,6 +163,7 @@ class ChangeDesk:
                 found = await asyncio.to_thread(store.find if wanted else store.before, wanted or self.hash())
                 if found.hash == self.hash():
                     raise ChangeError(f"revision {found.hash} is the one that runs")
+                done = await self.before_rollback() if self.before_rollback is not None else None
                 beside = await asyncio.to_thread(store.copies, found)
                 kept = await asyncio.to_thread(store.files, found)
                 checked = await check_apart(Files(tuple(beside), beside))
@@ -165,7 +176,10 @@ class ChangeDesk:
                 await self._record("rollback", asker, None, refused=text)
                 raise ChangeError(text)
             await asyncio.to_thread(_as_original, checked.mapping, store.folder / found.hash, kept)
-            return found, await self._take(checked, checked.mapping, asker, again=found)
+            changed = await self._take(checked, checked.mapping, asker, again=found)
+            if done is not None:
+                done()
+            return found, changed
 
     # ---- one change -----------------------------------------------------------------------------------------------
 

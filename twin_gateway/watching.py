@@ -10,7 +10,7 @@ import asyncio
 import logging
 import os
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -90,27 +90,41 @@ class Watch:
         self._every = every
         self._settle = settle
         self._named: tuple[Path, ...] = ()
+        self._known: Seen = {}
+        self._accepted = 0
         self._again = float("inf")
 
     async def run(self) -> None:
         """Look again and again; never returns. Files that are not those that run are taken up at once."""
-        known = await self._look()
-        if not await asyncio.to_thread(self._are_those_that_run):
-            known = {}
+        self._desk.before_rollback = self.as_they_are
+        if await asyncio.to_thread(self._are_those_that_run):
+            (await self.as_they_are())()
         while True:
             seen = await self._look()
-            if seen == known and time.monotonic() < self._again:
+            if seen == self._known and time.monotonic() < self._again:
                 await asyncio.sleep(self._every)
                 continue
             seen = await self._still(seen)
-            before, known = known, seen
+            before, self._known = self._known, seen
+            if seen == before and time.monotonic() < self._again:
+                continue  # a rollback came between: these files are not wanted
             try:
                 await self._take(owner_of(before, seen))
             except EditedError as error:
                 log.info("%s; they are read again", error)
-                known = {}
+                self._known = {}
             except ChangeError as error:
                 log.error("the changed mapping files are not applied: %s", error)
+
+    async def as_they_are(self) -> Callable[[], None]:
+        """Look at the files; calling what this gives accepts them: nothing becomes of them until they are edited."""
+        seen = await self._look()
+
+        def accept() -> None:
+            self._known = seen
+            self._accepted += 1
+
+        return accept
 
     async def _look(self) -> Seen:
         return await asyncio.to_thread(look, self._desk.paths, self._named)
@@ -126,7 +140,10 @@ class Watch:
 
     async def _take(self, user: str) -> None:
         if self._apply:
-            changed = await self._desk.apply_files((), Asker(user, "watch"), unless_same=True)
+            accepted = self._accepted
+            changed = await self._desk.apply_files(
+                (), Asker(user, "watch"), still_wanted=lambda: accepted == self._accepted
+            )
             problems, errors = changed.problems, changed.errors
             if changed.applied is not None:
                 log.info("the changed mapping files run now, revision %s", self._desk.hash())

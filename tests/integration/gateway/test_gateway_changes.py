@@ -101,6 +101,17 @@ async def test_what_is_rolled_back_stays_so_until_the_next_edit(bed: MappingBed)
     assert [reason for reason, _ in bed.kept()] == ["start", "apply", "rollback", "apply"]
 
 
+async def test_an_edit_that_waits_when_a_rollback_comes_is_not_applied_after_it(bed: MappingBed) -> None:
+    bed.path.write_text(station(bay="F02"))
+    await bed.apply()
+    await bed.watch()
+    bed.path.write_text(station(bay="F03"))
+    await bed.ask("rollback")
+    await asyncio.sleep(4 * QUICK)
+    assert (bed.has("F01"), bed.has("F03")) == (True, False)
+    assert [reason for reason, _ in bed.kept()] == ["start", "apply", "rollback"]
+
+
 async def test_the_start_after_a_rollback_reads_the_files(bed: MappingBed) -> None:
     bed.path.write_text(station(bay="F02"))
     await bed.apply()
