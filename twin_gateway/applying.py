@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Container, Iterable
+from collections.abc import Container, Iterable, Sequence
 from collections.abc import Mapping as Fields
 from typing import TYPE_CHECKING
 
@@ -20,6 +20,7 @@ from twin_gateway.commands.target import build_target
 from twin_gateway.drivers.contract import BoundPoint, PointChange
 from twin_gateway.drivers.link import LinkSupervisor
 from twin_gateway.drivers.registry import create_driver
+from twin_gateway.functions.contract import FollowsPoints
 from twin_gateway.functions.supervision import Supervision
 from twin_gateway.mapping.alarm_rule import AlarmRule
 from twin_gateway.mapping.model import MappedDevice, Mapping
@@ -31,6 +32,10 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 COMMAND_PATIENCE_S = 30.0
 """How long a change waits for the outcome of commands that are about what it changes."""
+MOST_RETIRED = 2_000_000
+"""Places of removed points that are kept at most, until the next start; each takes about 300 octets."""
+MANY_RETIRED = 200_000
+"""More of them are told."""
 _TOGETHER = 64
 """Drivers that are told at once."""
 __all__ = ["Applied", "Applier", "ApplyError"]
@@ -75,6 +80,9 @@ class Applier:
                 if waits:
                     text = f"a command to {waits[0]} has had no outcome for {COMMAND_PATIENCE_S:g} s; apply again then"
                     raise ApplyError(text)
+                if self._of.table.retired + len(plan.removed) > MOST_RETIRED:
+                    text = f"{self._of.table.retired} points have been removed at work, and no more places can be kept"
+                    raise ApplyError(f"{text}; start the gateway anew")
                 trial = self._of.table.trial()
                 book = await self._tried(plan, new, trial)
                 return await self._carry_out(plan, new, book, trial)
@@ -132,7 +140,24 @@ class Applier:
         for link in made:
             self.start_link(link)
         await self._renew_rules(plan)
-        return await asyncio.to_thread(_told, plan, bool(self._of.twin.functions))
+        return await asyncio.to_thread(_told, plan, await asyncio.to_thread(self._sentences, plan))
+
+    def _sentences(self, plan: ApplyPlan) -> list[str]:
+        """What takes part only after the next start."""
+        found, retired = [], self._of.table.retired
+        came = {*(point.address for point in plan.added), *plan.removed}
+        late = [
+            each.name
+            for each in self._of.twin.functions
+            if came and (not isinstance(each, FollowsPoints) or any(map(each.misses, came)))
+        ]
+        if late:
+            verb = "has" if len(late) == 1 else "have"
+            names = ", ".join(late)
+            found.append(f"twin functions: {names} {verb} what was added or removed from the next start on")
+        if retired > MANY_RETIRED:
+            found.append(f"memory: the places of {retired} removed points are kept until the next start")
+        return found
 
     async def _update(self, plan: ApplyPlan, links: dict[str, LinkSupervisor], changes: dict[str, PointChange]) -> None:
         """Tell running drivers, side by side."""
@@ -280,15 +305,9 @@ def _concerns(plan: ApplyPlan, *rules: Fields[str, AlarmRule]) -> bool:
     return not about.isdisjoint(plan.before.keys() | plan.after.keys())
 
 
-def _told(plan: ApplyPlan, twin: bool) -> Applied:
+def _told(plan: ApplyPlan, restart: Sequence[str]) -> Applied:
     new, gone = plan.new_devices, plan.gone_devices
     replaced = {point.address for point in plan.added} & set(plan.removed)
-    restart = []
-    if twin and (plan.added or plan.removed):
-        restart.append(
-            "twin functions: those that look for their points when they start take part in what was added or "
-            "removed from the next start on"
-        )
     return Applied(
         tuple(device.name for device in new),
         tuple(gone),

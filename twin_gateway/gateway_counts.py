@@ -54,7 +54,7 @@ def health(gateway: Gateway, ended: list[str], uptime_s: float) -> tuple[bool, M
     down = {link.name: link.reason for link in gateway.plant.links if link.state is not LinkState.UP}
     details: dict[str, Any] = {
         "gateway": gateway.config.gateway,
-        "points": len(gateway.table),
+        "points": len(gateway.table) - gateway.table.retired,
         "links": len(gateway.plant.links),
         "links_down": down,
         "uptime_s": round(uptime_s, 1),

@@ -18,7 +18,9 @@ def collect(gateway: Gateway) -> Iterator[Metric]:
     """All metrics, in a fixed order."""
     version = {"version": __version__, "gateway": gateway.config.gateway}
     yield labelled("twin_gateway_info", "gauge", "Version and name of the gateway.", [(version, 1)])
-    yield gauge("twin_gateway_points", "Points in the table.", len(gateway.table))
+    table = gateway.table
+    yield gauge("twin_gateway_points", "Points in the table.", len(table) - table.retired)
+    yield gauge("twin_gateway_points_retired", "Places of removed points, kept until the next start.", table.retired)
     for name, value in asdict(gateway.table.counters).items():
         yield counter(f"twin_gateway_table_{name}_total", f"Samples: {name.replace('_', ' ')}.", value)
     yield counter(

@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from address_space.events import EventJournal
 from address_space.ports import AccessPolicy, AuditLog, Caller, CommandDesk, MethodResult, MethodSpec
@@ -67,4 +67,13 @@ class TwinFunction(Protocol):
 
     async def run(self) -> None:
         """Compute until cancelled."""
+        ...
+
+
+@runtime_checkable
+class FollowsPoints(Protocol):
+    """A function that takes up points that come while it runs. The others look for their points when they start."""
+
+    def misses(self, address: str) -> bool:
+        """Whether a point at this address is one that it would look for when it starts only."""
         ...

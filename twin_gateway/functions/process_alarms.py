@@ -165,6 +165,11 @@ class ProcessAlarms:
         self._scan()
         self._limits.refresh()
 
+    @staticmethod
+    def misses(_address: str) -> bool:
+        """See `FollowsPoints`: none."""
+        return False
+
     def specs(self) -> Sequence[MethodSpec]:
         """None."""
         return ()

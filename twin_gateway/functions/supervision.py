@@ -145,6 +145,11 @@ class Supervision:
         """Take up the points of all functions."""
         self._scan()
 
+    @staticmethod
+    def misses(_address: str) -> bool:
+        """See `FollowsPoints`: none."""
+        return False
+
     def specs(self) -> Sequence[MethodSpec]:
         """Methods of the supervision, all at `twSUPV1` of the area."""
         return self._methods.specs()

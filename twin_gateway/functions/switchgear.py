@@ -26,7 +26,7 @@ from twin_gateway.functions.results import Value
 from twin_gateway.functions.rule_watch import UNUSABLE, RuleWatch, Watched
 from twin_gateway.functions.slices import Slices, in_slices
 from twin_gateway.functions.switchgear_assessment import INDEX_RESULTS, RESULTS, Assessor
-from twin_gateway.functions.switchgear_equipment import Switchgear, class_of, find_switchgear
+from twin_gateway.functions.switchgear_equipment import ROLES, Switchgear, class_of, find_switchgear
 from twin_gateway.functions.switchgear_methods import SwitchgearMethods
 from twin_gateway.functions.switchgear_nameplates import read_nameplates
 from twin_gateway.functions.switchgear_operations import Operations
@@ -46,6 +46,7 @@ PAUSE_S = 0.05
 IDLE_PASS_S = 60.0
 _FUNCTION = "twHLTH1"
 _NO_DEVICE_TIME = int(TimeFlag.RECEIVED | TimeFlag.INVALID | TimeFlag.SUBSTITUTED | TimeFlag.FUTURE)
+_FUNCTION_AT = 6
 
 
 class NameplateError(ValueError):
@@ -110,6 +111,15 @@ class SwitchgearCondition:
         self._published: dict[str, tuple[Value, int]] = {}
 
     # ---- contract -------------------------------------------------------------------------------------------------
+
+    @staticmethod
+    def misses(address: str) -> bool:
+        """See `FollowsPoints`: what it follows of switchgear is found when it starts."""
+        parts = address.split("/", _FUNCTION_AT + 1)
+        if len(parts) <= _FUNCTION_AT + 1:
+            return False
+        role = f"{class_of(parts[-2])}/{parts[-1]}"
+        return role in ROLES or role == "STMP/Tmp"
 
     def specs(self) -> Sequence[MethodSpec]:
         """`GetFeederView`, `SetBaseline`, `ResetWear`, all at the area."""
