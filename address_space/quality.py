@@ -262,15 +262,14 @@ _MMS_FLAGS = (
 _MMS_VALIDITY = (Validity.GOOD, Validity.INVALID, Validity.INVALID, Validity.QUESTIONABLE)
 
 
-def _from_mms(bits: int) -> int:
-    word = int(_MMS_VALIDITY[bits >> 11 & 3])
+def _from_mms(bits: npt.NDArray[np.uint32]) -> npt.NDArray[np.uint32]:
+    words: npt.NDArray[np.uint32] = np.array(_MMS_VALIDITY, np.uint32)[bits >> 11 & 3]
     for position, flag in enumerate(_MMS_FLAGS, 2):
-        if bits >> (12 - position) & 1:
-            word |= flag
-    return word
+        words |= (bits >> (12 - position) & 1) * np.uint32(flag)
+    return words
 
 
-FROM_61850: npt.NDArray[np.uint32] = np.array([_from_mms(bits) for bits in range(1 << 13)], np.uint32)
+FROM_61850: npt.NDArray[np.uint32] = _from_mms(np.arange(1 << 13, dtype=np.uint32))
 """Quality word of each of the 8192 61850 words (bit 0 of the standard is the most significant of 13)."""
 
 

@@ -91,7 +91,10 @@ def load_grid(config: GatewayConfig) -> Grid:
 
 def run_gateway(path: Path, *, started: Callable[[Gateway], None] | None = None) -> int:
     """Run until SIGTERM or SIGINT; the exit code."""
+    # Until it serves, millions of objects are made and hardly one is let go: looking for garbage would only take time.
+    gc.disable()
     with contextlib.ExitStack() as stack:
+        stack.callback(gc.enable)
         try:
             config, mapping = load(path, keep_results=True)
             grid = load_grid(config)
@@ -137,6 +140,7 @@ async def _serve(gateway: Gateway, started: Callable[[Gateway], None] | None) ->
     # What has been built stays: a collection that looks at all of it again would hold up the event loop for long.
     gc.collect()
     gc.freeze()
+    gc.enable()
     if started is not None:
         started(gateway)
     await stop.wait()

@@ -60,6 +60,8 @@ class MappedPoint:
 
     def point(self, device: str) -> Point:
         """The point as the point table takes it."""
+        if not self.names:
+            return Point(self.address, self.profile, device, self.source, "", self.aliases)
         further = tuple((locale, name) for locale, name in self.names if locale)
         return Point(self.address, self.profile, device, self.source, self.display_name, self.aliases, further)
 
