@@ -21,10 +21,12 @@ from twin_gateway.drivers.contract import (
     LinkLost,
     LinkService,
     PointChange,
+    Stray,
 )
 from twin_gateway.drivers.device_files import FileStore
 from twin_gateway.drivers.tls import client_context
 
+from . import data_sets
 from .association import Association, Peer
 from .compare import compare, read_revisions, summary
 from .config import Iec61850Config
@@ -38,6 +40,7 @@ from .points import points_of
 from .report import ReportDecoder
 from .scl import read_scl
 from .session import Session
+from .unmapped import UnmappedMembers, reported
 
 _SAVE_EVERY = 1.0
 _GOODBYE = 1.5
@@ -72,6 +75,7 @@ class Iec61850Driver(ServedDevice):
         self._told: set[tuple[str, str]] = set()
         self._entries: EntryStore | None = None
         self._delivered: dict[str, DeliveredEntries] = {}
+        self._unmapped = UnmappedMembers()
 
     async def run(self, link: Link) -> None:
         """Associate and deliver until the association ends.
@@ -134,6 +138,9 @@ class Iec61850Driver(ServedDevice):
             self.services = DeviceServices(association, model, link, store)
             tasks.append(asyncio.create_task(self._save(link, entries)))
             await session.arrange(self._points.values())
+            ours = data_sets.prefix(link.name, str(link.data_directory))
+            self._unmapped.learn(await asyncio.to_thread(reported, model, ours))
+            self._unmapped.renew(session.mapped)
             tasks.append(asyncio.create_task(self._poll(session)))
             tasks.append(asyncio.create_task(self._scan(session)))
             tasks.append(asyncio.create_task(self._take_free(session)))
@@ -287,10 +294,35 @@ class Iec61850Driver(ServedDevice):
             return
         try:
             await session.arrange(self._points.values(), fresh={point.row for point in change.added})
+            self._unmapped.renew(session.mapped)
         except MmsConnectionError:
             return  # the association has ended; the next one starts with these points
         except MmsError as error:  # half arranged: the next association starts with these points
             session.abort(f"its points could not be arranged anew: {error}")
+
+    @property
+    def unmapped_count(self) -> int:
+        """Members listed."""
+        return len(self._unmapped)
+
+    @property
+    def unmapped_dropped(self) -> int:
+        """Members that found no room in the list."""
+        return self._unmapped.dropped
+
+    def unmapped(self) -> Sequence[Stray]:
+        """Members of the device's data sets that no point takes."""
+        return self._unmapped.list()
+
+    async def read_unmapped(self) -> None:
+        """Read their values. Raises ConnectionError when the device does not answer."""
+        session = self._session
+        if session is None:
+            return
+        try:
+            await session.read_unmapped(self._unmapped)
+        except MmsError as error:
+            raise LinkLost(str(error)) from error
 
     async def discover(self) -> Sequence[DiscoveredPoint]:
         """Every point that the device offers.

@@ -24,6 +24,7 @@ from .plan import Plan, Signal, leaves
 from .points import Reference, Source, resolve, scaling
 from .report import ReadDecoder, ReportDecoder
 from .reporting import Reporting
+from .unmapped import UnmappedMembers
 
 _NOT_MAPPED = int(Quality.INVALID | Quality.CONFIGURATION_ERROR)
 _NOT_DELIVERED = int(Quality.INVALID | Quality.FAILURE)
@@ -161,6 +162,15 @@ class Session:
         if mapped not in {FROM_DEVICE, actual}:
             text = f"the mapping says {mapped}, the device {actual}; commands go by the device"
             found.problems.append((point.address, text))
+
+    @property
+    def mapped(self) -> set[str]:
+        """The variables of the device whose values points take."""
+        return {signal.value for signal in self._resolved.signals}
+
+    async def read_unmapped(self, members: UnmappedMembers) -> None:
+        """Read the values of members that no point takes (raises as `poll`, and MmsTimeout)."""
+        await members.read(self._association)
 
     def control_of(self, row: int) -> Controllable | None:
         """The data object that a point commands; None when it cannot be operated."""
