@@ -92,16 +92,34 @@ def import_cim_command(
     grid: Annotated[str, typer.Option(help="Level 1 of the addresses.")] = "grid",
     area: Annotated[str, typer.Option(help="Level 2; the SubGeographicalRegion's name unless given.")] = "",
     to: To = None,
+    mode: Annotated[
+        Mode, typer.Option(help="Where --to is there: leave it, put in what is new, or write it anew.")
+    ] = Mode.CREATE,
     as_json: Json = False,
 ) -> None:
     """Make a grid file of CIM: places, equipment and topology; what is left out or simplified is told."""
     from twin_gateway.engineering.cim_import import import_cim
+    from twin_gateway.engineering.grid_merge import SECTION, GridMerged, entries_of, merge_grid
+    from twin_gateway.engineering.memory import keep_section
 
     found = import_cim(files, grid=grid, area=area)
+    merging = bool(found.text) and mode is Mode.MERGE and to is not None and to.exists()
+    merged = GridMerged()
+    if merging and to is not None:
+        merged = merge_grid(to, found.text)
+        found.text = merged.text or ""
+        found.problems += merged.problems
+    elif found.text and to is not None:
+        merged.entries = entries_of(found.text)
     _tell(found.problems, {"nodes": found.nodes, "equipment": found.equipment, "errors": found.errors}, as_json=as_json)
     if not as_json:
         typer.echo(f"{found.nodes} connectivity nodes, {found.equipment} pieces of equipment", err=True)
-    _write(found.text, to, quiet=as_json)
+    _write(found.text, to, quiet=as_json, over=mode is not Mode.CREATE)
+    if found.text and to is not None:
+        for problem in keep_section(to, SECTION, merged.entries):
+            typer.echo(str(problem), err=True)
+    if found.text and merging and not as_json:
+        typer.echo(f"{len(merged.added)} new entries, {len(merged.changed)} changed", err=True)
     raise typer.Exit(1 if found.errors else 0)
 
 
@@ -132,9 +150,7 @@ def _write(text: str, to: Path | None, *, quiet: bool, over: bool = False) -> No
             with to.open("x", encoding="utf-8") as file:
                 file.write(text)
     except FileExistsError as error:
-        typer.echo(
-            f"error: {to} is there already: remove it, or write to another file (lists also: --mode merge)", err=True
-        )
+        typer.echo(f"error: {to} is there already: remove it, or write to another file (or --mode merge)", err=True)
         raise typer.Exit(1) from error
     except OSError as error:
         typer.echo(f"error: {to} cannot be written: {error.strerror}", err=True)

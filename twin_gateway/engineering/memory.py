@@ -81,43 +81,66 @@ def memory_path(path: Path) -> Path:
 
 def read_memory(path: Path) -> tuple[Memory, list[Problem]]:
     """The memory of a mapping file; empty when there is none, or, with a warning, when it cannot be read."""
-    kept = memory_path(path)
     try:
-        if kept.stat().st_size > MAX_BYTES:
-            raise ValueError(f"larger than {MAX_BYTES // 1024**2} MiB")
-        document = json.loads(kept.read_text("utf-8"))
-        if document["import"] != _VERSION:
-            raise ValueError(f"of version {document['import']}")
         return {
             name: Remembered(dict(item["fields"]), {key: dict(value) for key, value in item["points"].items()})
-            for name, item in document["devices"].items()
+            for name, item in read_section(path, "devices").items()
         }, []
-    except FileNotFoundError:
-        return {}, []
-    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
-        what = f"what was imported last cannot be read ({str(error) or type(error).__name__}): all values stay"
-        hint = "take the file out: the next import writes it anew"
-        return {}, [Problem(str(kept), 1, 1, "TG736", what, hint, "warning")]
+    except UNREADABLE as error:
+        return {}, [unreadable(path, error)]
 
 
-def write_memory(path: Path, memory: Memory) -> None:
-    """Keep the memory of a mapping file, in one step.
+UNREADABLE: Final = (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError)
+"""What reading a memory may raise."""
+
+
+def unreadable(path: Path, error: BaseException) -> Problem:
+    """The warning that a memory cannot be read."""
+    what = f"what was imported last cannot be read ({str(error) or type(error).__name__}): all values stay"
+    hint = "take the file out: the next import writes it anew"
+    return Problem(str(memory_path(path)), 1, 1, "TG736", what, hint, "warning")
+
+
+def read_section(path: Path, name: str) -> dict[str, Any]:
+    """A part of the memory of a file; empty when there is no memory.
+
+    Raises:
+        OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError: it cannot be read.
+    """
+    kept = memory_path(path)
+    if not kept.exists():
+        return {}
+    if kept.stat().st_size > MAX_BYTES:
+        raise ValueError(f"larger than {MAX_BYTES // 1024**2} MiB")
+    document = json.loads(kept.read_text("utf-8"))
+    if document["import"] != _VERSION:
+        raise ValueError(f"of version {document['import']}")
+    return dict(document[name])
+
+
+def write_section(path: Path, name: str, section: dict[str, Any]) -> None:
+    """Keep the memory of a file, in one step.
 
     Raises:
         OSError: it cannot be written.
     """
     kept = memory_path(path)
     kept.parent.mkdir(exist_ok=True)
-    document = {"import": _VERSION, "devices": {name: asdict(item) for name, item in sorted(memory.items())}}
     beside = kept.with_name(f".{kept.name}.new")
+    document = {"import": _VERSION, name: section}
     beside.write_text(json.dumps(document, indent=1, ensure_ascii=False, sort_keys=True) + "\n", "utf-8")
     beside.replace(kept)
 
 
 def keep(path: Path, memory: Memory) -> list[Problem]:
     """Keep the memory of a mapping file that has just been written; a warning when that fails."""
+    return keep_section(path, "devices", {name: asdict(item) for name, item in memory.items()})
+
+
+def keep_section(path: Path, name: str, section: dict[str, Any]) -> list[Problem]:
+    """Keep the memory of a file that has just been written; a warning when that fails."""
     try:
-        write_memory(path, memory)
+        write_section(path, name, section)
     except OSError as error:
         what = f"what was imported cannot be kept: {error.strerror or error}"
         hint = f"{path} is written; the next import will not know what was changed by hand"

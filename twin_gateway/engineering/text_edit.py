@@ -73,6 +73,17 @@ class FileText:
         self._opened((*path, place.key))
         self._points((*path, place.key), points)
 
+    def add_entries(self, section: str, lines: Sequence[str]) -> None:
+        """Put lines behind the last entry of a section of the top level, made where there is none."""
+        entries = self.root.get(section)
+        if not isinstance(entries, Map) or not entries:
+            self.read(self.text.rstrip("\n") + f"\n{section}:\n" + "\n".join(f"  {line}" for line in lines) + "\n")
+            return
+        if self._is_flow(entries):
+            raise EditError(self.line_of(entries.start) + 1, f"'{section}' is written in braces: open it up")
+        indent = " " * self._indent(entries)
+        self._insert(self._end(entries), [indent + line for line in lines])
+
     def change(self, changes: Sequence[tuple[Map, str, Value]]) -> None:
         """Give fields of mappings other values, each in its place; what else stands in the text stays as it is.
 
