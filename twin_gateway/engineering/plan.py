@@ -11,7 +11,7 @@ from twin_gateway.engineering.plan_twin import TwinInputs
 from twin_gateway.grid.model import Grid
 from twin_gateway.mapping.difference import DeviceChange, Difference, FieldChange, PointChange, difference
 from twin_gateway.mapping.model import Mapping
-from twin_gateway.mapping.parts import holding
+from twin_gateway.mapping.parts import has_targets, holding
 
 Action = Literal["add", "change", "move", "remove"]
 ACTIONS: Final[tuple[Action, ...]] = ("add", "change", "move", "remove")
@@ -191,8 +191,7 @@ def _alarms(found: Difference, new: Mapping) -> set[str]:
         if change.old is not None:
             lost.add(change.old.address)
     if lost:
-        ruled = [device for device in new.devices if device.packed is None or device.packed.targets]
-        points = (point for device in ruled for point in device.points)
+        points = (point for device in new.devices if has_targets(device) for point in device.points)
         touched |= {p.address for p in points if p.alarm is not None and p.alarm.target in lost}
     return touched
 

@@ -20,7 +20,7 @@ from twin_gateway.mapping.expand import MAX_POINTS, Expander
 from twin_gateway.mapping.life import read_retired
 from twin_gateway.mapping.model import Former, MappedPoint, Retired, WholeModel
 from twin_gateway.mapping.model import Mapping as Mapped
-from twin_gateway.mapping.packed import Packed, pack
+from twin_gateway.mapping.packed import Packed, PackingError, pack
 from twin_gateway.mapping.place import Places
 from twin_gateway.mapping.problem import Problem
 from twin_gateway.mapping.read import BROKEN, Map, Source, TooManyProblemsError, read_file
@@ -171,7 +171,10 @@ class Resolver:
         for other in around.sources.values():
             if other.given_up != self._before[other.name][-1]:
                 raise UnforeseenError(other.name)
-        result = self._result(source, expander, readable=readable)
+        try:
+            result = self._result(source, expander, readable=readable)
+        except PackingError as error:
+            raise UnforeseenError(f"{name}: {error}") from error
         result.names = sections.names
         return result
 

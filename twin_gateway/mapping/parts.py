@@ -12,7 +12,7 @@ from twin_gateway.mapping.life import above, add_former_aliases, check_life
 from twin_gateway.mapping.model import MappedDevice, Mapping
 from twin_gateway.mapping.packed import container_of
 from twin_gateway.mapping.problem import Problem
-from twin_gateway.mapping.unique import Report, check_addresses, check_unique, container_fault
+from twin_gateway.mapping.unique import Report, check_addresses, check_targets, check_unique, container_fault
 
 
 class Parts:
@@ -55,6 +55,14 @@ class Parts:
         ]
         check_life(self._of(found), report)
 
+    def check_targets(self, report: Report) -> None:
+        """As of `unique`."""
+        ruled = {device.name: device for device in self.mapping.devices if has_targets(device)}
+        rules = [point.alarm for device in ruled.values() for point in device.points if point.alarm is not None]
+        held = {device.name for device in holding(self.mapping, {rule.target for rule in rules if rule.target})}
+        named = ruled.keys() | held
+        check_targets(self._of([d for d in self.mapping.devices if d.name in named or d.whole]), report)
+
     def _of(self, devices: list[MappedDevice]) -> Mapping:
         """A mapping of some of the devices, with everything else."""
         whole = self.mapping
@@ -96,6 +104,13 @@ def containers_of(device: MappedDevice) -> list[str]:
     if device.packed is not None:
         return device.packed.containers
     return list(dict.fromkeys(container_of(point.address) for point in device.points))
+
+
+def has_targets(device: MappedDevice) -> bool:
+    """Whether an alarm rule of a device compares with another point."""
+    if device.packed is not None:
+        return device.packed.targets
+    return any(point.alarm is not None and point.alarm.target for point in device.points)
 
 
 def holding(mapping: Mapping, addresses: Iterable[str]) -> list[MappedDevice]:

@@ -22,7 +22,6 @@ from twin_gateway.mapping.problem import Problem
 from twin_gateway.mapping.read import MAX_PROBLEMS, Map, Source, TooManyProblemsError, read_file
 from twin_gateway.mapping.sections import DeviceSections, top
 from twin_gateway.mapping.template import Templates
-from twin_gateway.mapping.unique import check_targets
 
 _NEED_ALL: Final = frozenset(("TG301", "TG608"))
 """Problems that are only told when every file could be read."""
@@ -90,9 +89,8 @@ class Together:
         parts = Parts(out)
         parts.check_unique(report, distinct=self._distinct)
         parts.check_life(report)
-        targets = any(device.packed is None or device.packed.targets for device in out.devices)
-        if targets and self.templates.complete and not any(source.errors for source in self.sources):
-            check_targets(out, report)
+        if self.templates.complete and not any(source.errors for source in self.sources):
+            parts.check_targets(report)
         out.secrets_missing = any(p.code == "TG604" for source in self.sources for p in source.problems)
         return out
 

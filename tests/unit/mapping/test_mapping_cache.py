@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from twin_gateway.drivers.dlms.config import DlmsConfig
+from twin_gateway.engineering.plan import as_document, make_plan
 from twin_gateway.mapping import check as module
 from twin_gateway.mapping.check import check
 from twin_gateway.mapping.model import Mapping
@@ -210,3 +211,32 @@ def test_a_former_address_with_a_last_day_is_worked_out_each_day(bench: Bench) -
     bench.check()
     bench.check()
     assert bench.resolved == ["ps01.yaml"]
+
+
+def test_a_plan_looks_only_at_the_points_of_files_that_differ(bench: Bench, tmp_path: Path) -> None:
+    bench.write(templates=TEMPLATES, ps01=STATION, ps02=METER)
+    copy = Path(shutil.copytree(bench.folder, tmp_path / "copy"))
+    (copy / "ps01.yaml").write_text(STATION.replace("ioa: 7, ", "ioa: 8, "), "utf-8")
+    secret = {"METER_KEY": KEY}
+    old, new = bench.check(environ=secret)[0], bench.check(copy, environ=secret)[0]
+    assert old is not None
+    assert new is not None
+    found = as_document(make_plan(old, new))
+    assert found["summary"]["change"] == 1
+    assert old.devices[1].packed is not None
+    assert new.devices[1].packed is not None
+    before, after = (check([folder], environ=secret, processes=1)[0] for folder in (bench.folder, copy))
+    assert before is not None
+    assert after is not None
+    assert found == as_document(make_plan(before, after))
+
+
+def test_least_recently_used_results_go_when_all_are_too_many(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    bench.write(ps02=METER)
+    bench.check(environ={"METER_KEY": KEY})
+    (first,) = bench.results()
+    os.utime(first, (1, 1))
+    monkeypatch.setattr("twin_gateway.mapping.cache._MOST", first.stat().st_size + 10)
+    bench.write(ps02=METER.replace("meter-1", "meter-2"))
+    bench.check(environ={"METER_KEY": KEY})
+    assert [path == first for path in bench.results()] == [False]
