@@ -14,12 +14,12 @@ from address_space import clock
 from address_space.point import Rows
 from address_space.quality import Quality, StatusCode
 from address_space.table import PointTable
-from twin_gateway.commissioning.binding import binding_of
+from twin_gateway.commissioning.binding import Bound, binding_of
 from twin_gateway.commissioning.reading import Reading, reading_of
 from twin_gateway.drivers.contract import ComparedDriver, DiscoveredPoint, LinkService, StrayKeepingDriver
 from twin_gateway.drivers.link import LinkState, LinkSupervisor
 from twin_gateway.functions.slices import Slices
-from twin_gateway.mapping.model import MappedDevice, MappedPoint
+from twin_gateway.mapping.model import MappedDevice
 from twin_gateway.mapping.model import Mapping as PointMapping
 
 _LOOK_S: Final = 0.05
@@ -137,7 +137,7 @@ async def _told(
     asked, seconds, since = how
     rows = table.rows_of_link(link.name)
     missing = _missing(table, rows, since).tolist()
-    digests = await asyncio.to_thread(_digests, mapping, {point.address for point in device.points})
+    digests = await asyncio.to_thread(_digests, mapping, device)
     types = await _types(link, device) if link.state is LinkState.UP else {}
     points, slices = [], Slices()
     for row, gone in zip(rows.tolist(), missing, strict=True):
@@ -168,11 +168,14 @@ async def _told(
     )
 
 
-def _digests(mapping: PointMapping, addresses: set[str]) -> dict[str, str]:
-    bound: dict[str, list[tuple[MappedDevice, MappedPoint]]] = {}
-    for each in mapping.points():
-        if each[1].address in addresses:
-            bound.setdefault(each[1].address, []).append(each)
+def _digests(mapping: PointMapping, device: MappedDevice) -> dict[str, str]:
+    """Address -> digest of its binding; of an address in a list, the lines of other devices belong to it."""
+    bound: dict[str, list[Bound]] = {point.address: [(device, point)] for point in device.points if not point.group}
+    listed = {point.address for point in device.points if point.group}
+    if listed:
+        for each in mapping.points():
+            if each[1].address in listed:
+                bound.setdefault(each[1].address, []).append(each)
     return {address: binding_of(lines).digest for address, lines in bound.items()}
 
 

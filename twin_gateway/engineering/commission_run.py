@@ -45,7 +45,7 @@ def commission(
     check_names(files)
     client = Client(load_config(config).data_directory, place, user, password)
     begun = client.begun
-    typer.echo(f"{begun['place']} at gateway {begun['gateway']}: {begun['points']} points")
+    typer.echo(f"{begun['place']} at gateway {begun['gateway']}: {_points(begun['points'])}")
     if not begun["may"]["record"]:
         raise ControlError(
             f"{user} may not commission there (role Installer); an engineer approves command bindings with --approve"
@@ -73,7 +73,7 @@ def _sign(client: Client, remark: str, files: Sequence[Path], *, ask: bool, left
     points = client.points()
     ready = sum(each["state"] == "verified" and each["why"] == "not signed off" for each in points)
     open_ = sum(each["state"] != "commissioned" for each in points) - ready
-    typer.echo(f"{ready} points are ready to be signed off, {open_} are open, {len(points) - ready - open_} are done")
+    typer.echo(f"{ready} ready to be signed off, {open_} open, {len(points) - ready - open_} done")
     if left or not any(each["recorded"] for each in points):
         return OPEN
     if ask and not _agreed(f"Sign off as {client.begun['user']}?"):
@@ -81,7 +81,7 @@ def _sign(client: Client, remark: str, files: Sequence[Path], *, ask: bool, left
         return OPEN
     signed = client.ask("sign", remark=remark)
     states = ", ".join(f"{count} {state}" for state, count in signed["states"].items())
-    typer.echo(f"signed off: {signed['signed']} points; now {states}")
+    typer.echo(f"signed off: {_points(signed['signed'])}; now {states}")
     hand_out(signed, files)
     return OPEN if open_ else 0
 
@@ -100,7 +100,7 @@ def approve(config: Path, place: str, user: str, password: str) -> int:
     approved = client.ask("approve")["approved"]
     for address in approved:
         typer.echo(f"approved {address}")
-    typer.echo(f"{len(approved)} command bindings approved by {user}")
+    typer.echo(f"{len(approved)} command binding{'s' * (len(approved) != 1)} approved by {user}")
     client.end()
     return 0
 
@@ -150,3 +150,7 @@ def verify_file(config: Path, path: Path) -> int:
         return OPEN
     typer.echo(f"{path} is as {known['user']} signed it for {known['place']} at {known['time']}")
     return 0
+
+
+def _points(count: int) -> str:
+    return f"{count} point{'s' * (count != 1)}"

@@ -30,8 +30,10 @@ _RANGES: Final[Mapping[str, tuple[float, float]]] = {
 """Quantity -> lowest and highest value, in the canonical unit, that a distribution grid may have; 0 is always one."""
 _VOLTAGES: Final[Mapping[str, tuple[float, float]]] = {"LV": (1.0, 2e3), "MV": (50.0, 1e5), "HV": (500.0, 1.5e6)}
 """Letters of the voltage level in the address -> least and largest voltage (V), but for a dead line."""
-_NEVER_TOGETHER: Final = 3
+_NAMED: Final = 3
 """Strays that are named; the rest is counted."""
+OFFERED: Final = frozenset({"unmapped member", "unmapped object", "unmapped resource"})
+"""Reasons of strays that a device offers and nobody has asked for: that is usual, and no surprise."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,13 +84,13 @@ def _of_device(device: Mapping[str, Any]) -> Iterator[Surprise]:
         yield Surprise(name, "", "time far off", text)
     for each in device["differences"]:
         yield Surprise(name, "", "description differs", _difference(each))
-    strays = device["strays"]
-    for each in strays[-_NEVER_TOGETHER:]:
+    strays = [each for each in device["strays"] if each["reason"] not in OFFERED]
+    for each in strays[-_NAMED:]:
         where = ", ".join(f"{key} {value}" for key, value in each["fields"].items())
-        text = f"{where}: {each['reason']}, came {each['count']} times, last value {each['value'] or 'unreadable'}"
+        text = f"{where}: {each['reason']}, came {each['count']} times, last value {each['value'] or 'not readable'}"
         yield Surprise(name, "", "other type" if each["reason"] == "other type" else "unmapped", text)
-    if len(strays) > _NEVER_TOGETHER:
-        yield Surprise(name, "", "unmapped", f"and {len(strays) - _NEVER_TOGETHER} more that no point takes")
+    if len(strays) > _NAMED:
+        yield Surprise(name, "", "unmapped", f"and {len(strays) - _NAMED} more that no point takes")
 
 
 def _newest_time(points: Iterable[Mapping[str, Any]]) -> float:

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from twin_gateway.engineering.live_surprises import Surprise
+from twin_gateway.engineering.live_surprises import OFFERED, Surprise
 
 COLUMNS: Final = ("point", "type", "value", "unit", "quality", "device time", "delay", "surprise")
 
@@ -35,6 +35,11 @@ def show(how: str, devices: Sequence[Mapping[str, Any]], odd: Sequence[Surprise]
         words.setdefault(each.address, []).append(each.kind)
     for device in devices:
         console.print(_table(device, words))
+        more = sum(each["reason"] in OFFERED for each in device["strays"])
+        if more:
+            console.print(
+                f"{escape(device['device'])} offers {more} more that {'are' if more > 1 else 'is'} not mapped"
+            )
     for each in odd:
         console.print(f"[bold]{each.kind}[/]: {escape(each.address or each.device)}: {escape(each.text)}")
     points = [point for device in devices for point in device["points"]]

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from peers.acceptance.feeder import BAY104, BAY61850, METER, SENSOR
+from peers.acceptance.processes import ROOT
 from peers.commissioning_bed import Bed
 from peers.ports import free_port
 
@@ -35,6 +36,7 @@ devices:
     host: 127.0.0.1
     port: {ied}
     ied: F07Q1
+    scl: other.cid
     at:
       MV1/F07:
         points:
@@ -72,6 +74,10 @@ def test_what_is_odd_is_told_with_its_point(alone: Bed, tmp_path: Path) -> None:
     text = alone.station.read_text()
     ports = {name: text.split(f"  {name}:\n")[1].split("port: ")[1].split()[0] for name in ("rtu", "ied")}
     odd = tmp_path / "odd.yaml"
+    described = (ROOT / "mappings/demo/scl/F07Q1.cid").read_text()
+    revision = '<DAI name="configRev"><Val>1</Val>'
+    assert revision in described
+    (tmp_path / "other.cid").write_text(described.replace(revision, revision.replace("1", "2")))
     odd.write_text(ODD.format(gone=free_port(), **ports))
     devices["rtu"].order(ioa=1012, value=50, quality=0x80, common_address=7)
     devices["ied"].order(clock=-7200, synchronised=False)
@@ -93,6 +99,7 @@ def test_what_is_odd_is_told_with_its_point(alone: Bed, tmp_path: Path) -> None:
     assert found["ied", "F07/QA1/XCBR1/OpCnt", "other type"] == "the device says SPS, the mapping INS"
     assert ("ied", "F07/_/MMXU1/TotW", "time not synchronised") in found
     assert "2 h 0 min back" in found["ied", "", "time far off"]
+    assert "configRev" in found["ied", "", "description differs"]
     assert "refused" in found["gone", "", "no link"].lower()
     assert ("rtu", "F05/QA1/XCBR1/Pos", "never answered") not in found
 

@@ -85,6 +85,7 @@ def test_strays_and_differences_of_the_description_are_told() -> None:
     other = stray | {"reason": "other type"}
     difference = {"item": "LLN0$DC$NamPlt$configRev", "expected": "2", "found": "3"}
     assert kinds(strays=[stray, other], differences=[difference]) == ["description differs", "unmapped", "other type"]
+    assert kinds(strays=[stray | {"reason": "unmapped member", "count": 0}]) == [], "offered, and not asked for"
     assert kinds(strays=[stray] * 10).count("unmapped") == 4, "three by name, the others as a number"
 
 
