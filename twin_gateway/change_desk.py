@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import sqlite3
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
@@ -18,6 +19,7 @@ from address_space.quality import StatusCode
 from twin_gateway.applying import ApplyError
 from twin_gateway.changed import Asker, Changed, ChangeError
 from twin_gateway.checked_apart import Checked, CheckingError, Files, check_apart, first_problems
+from twin_gateway.control import user_name
 from twin_gateway.mapping.life import forget_former
 from twin_gateway.mapping.model import Mapping as PointMapping
 from twin_gateway.mapping_alarm import MappingAlarm
@@ -85,7 +87,8 @@ class ChangeDesk:
         if self.revision is not None and self.revision.fresh:
             mapping, known = self._of.mapping, self.revision.revision
             counts = {"devices": len(mapping.devices), "points": mapping.point_count}
-            await self._record("start", Asker(known.user if known is not None else "", "start"), mapping, counts=counts)
+            asker = Asker(known.user if known is not None else user_name(os.getuid()), "start")
+            await self._record("start", asker, mapping, counts=counts, former=self.revision.former)
 
     async def apply_files(
         self, paths: Sequence[Path], asker: Asker, *, still_wanted: Callable[[], bool] | None = None

@@ -306,16 +306,25 @@ class RunningRevision:
         revision: the present one; None when it could not be kept, for the reason that `fault` says.
         hash: of the mapping that runs, also when it could not be kept; empty when it was not read from files.
         fresh: the gateway has started with other files than those that it ran with before.
+        former: the hash of those; empty when there are none.
     """
 
     def __init__(
-        self, store: RevisionStore, revision: Revision | None, fault: str = "", *, known: str = "", fresh: bool = False
+        self,
+        store: RevisionStore,
+        revision: Revision | None,
+        fault: str = "",
+        *,
+        known: str = "",
+        fresh: bool = False,
+        former: str = "",
     ) -> None:
         self.store = store
         self.revision = revision
         self.fault = fault
         self.hash = revision.hash if revision is not None else known
         self.fresh = fresh
+        self.former = former
 
     def follow(self, revision: Revision | None, known: str, fault: str = "") -> None:
         """Another mapping runs now, whose hash is known; without a revision the fault says why it is not kept."""
@@ -341,7 +350,8 @@ def keep(data_directory: Path, mapping: Mapping) -> RunningRevision:
     try:
         before = store.all()[-1:]
         revision = store.record(mapping, reason="start")
-        running = RunningRevision(store, revision, fresh=[revision] != before)
+        former = before[0].hash if before else ""
+        running = RunningRevision(store, revision, fresh=[revision] != before, former=former)
         forget_former(mapping, over(mapping, store.former_since(), datetime.now(UTC).date()))
     except RevisionError as error:
         log.warning("the mapping files are not kept: %s", error)

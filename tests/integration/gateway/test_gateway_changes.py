@@ -58,9 +58,12 @@ async def test_every_change_is_one_audit_record_and_one_revision(bed: MappingBed
 async def test_a_start_is_recorded_only_with_other_files(bed: MappingBed) -> None:
     await bed.restart()
     assert [each.kind for each in await bed.records()] == ["mapping.start"]
+    first = bed.gateway.changes.hash()
     bed.path.write_text(station(ioa=21))
     await bed.restart()
-    assert [each.kind for each in await bed.records()] == ["mapping.start"] * 2
+    records = await bed.records()
+    assert [each.kind for each in records] == ["mapping.start"] * 2
+    assert (records[0].details.get("before"), records[1].details["before"]) == (None, first)
 
 
 async def test_mapping_revision_follows_and_tells_its_subscribers(bed: MappingBed) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -93,3 +94,27 @@ async def test_the_lock_file_of_an_editor_is_no_mapping_file(bed: MappingBed) ->
     bed.path.write_text(station(bay="F02"))
     await until(lambda: bed.has("F02"))
     assert not bed.alarm()
+
+
+async def test_the_alarm_is_over_when_the_gateway_starts_with_valid_files(bed: MappingBed) -> None:
+    await bed.watch()
+    bed.path.write_text(station().replace("M_ME_TF_1", "M_XX"))
+    await until(bed.alarm)
+    bed.path.write_text(station())
+    await bed.restart()
+    assert not bed.alarm()
+
+
+async def test_files_that_lack_one_elsewhere_are_checked_again_by_themselves(
+    bed: MappingBed, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("twin_gateway.watching.AGAIN_S", 0.2)
+    await bed.watch()
+    ied = "  ied:\n    protocol: iec61850\n    host: 127.0.0.1\n    port: 1\n    scl: ../F01Q1.cid\n    ied: F01Q1\n"
+    ied += "    at: {MV1/F02: {points: {MMXU1/TotW: {ref: LD0/MMXU1.TotW}}}}\n"
+    bed.path.write_text(station() + ied)
+    await until(bed.alarm)
+    assert "F01Q1.cid" in bed.alarm()
+    shutil.copy(Path(__file__).parents[3] / "mappings" / "demo" / "scl" / "F01Q1.cid", tmp_path)
+    await until(lambda: bed.has("F02"))
+    await until(lambda: not bed.alarm())

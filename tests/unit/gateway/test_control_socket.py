@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import socket
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
@@ -12,11 +13,15 @@ from typing import Any
 import pytest
 from peers.waiting import patient
 
-from twin_gateway.control import FILE, ControlError, ControlServer, ask
+from twin_gateway.control import FILE, ControlError, ControlServer, ask, asking_user, user_name
 
 
 async def _echo(asked: Mapping[str, Any]) -> Any:
     return asked.get("text")
+
+
+async def _who(_asked: Mapping[str, Any]) -> Any:
+    return asking_user()
 
 
 async def _refuse(_asked: Mapping[str, Any]) -> Any:
@@ -32,7 +37,7 @@ async def folder(tmp_path: Path) -> AsyncIterator[Path]:
     """A data directory deeper than a socket's name may be long, with a server on it."""
     deep = tmp_path / ("d" * 100) / ("e" * 100)
     deep.mkdir(parents=True)
-    server = ControlServer(deep, {"echo": _echo, "refuse": _refuse, "fail": _fail})
+    server = ControlServer(deep, {"echo": _echo, "who": _who, "refuse": _refuse, "fail": _fail})
     await server.start()
     yield deep
     await server.stop()
@@ -48,6 +53,10 @@ async def test_what_is_asked_is_answered(folder: Path) -> None:
     assert await asked(folder, "echo", text="Prüfung") == "Prüfung"
 
 
+async def test_the_user_that_asks_is_known(folder: Path) -> None:
+    assert await asked(folder, "who") == user_name(os.getuid())
+
+
 async def test_only_the_gateways_own_user_may_ask(folder: Path) -> None:
     assert (folder / FILE).stat().st_mode & 0o777 == 0o600
 
@@ -57,7 +66,7 @@ async def test_only_the_gateways_own_user_may_ask(folder: Path) -> None:
     [
         ("refuse", "^not today$"),
         ("fail", "the gateway failed to answer: ZeroDivisionError: by nought"),
-        ("dance", "not understood; known is echo, fail, refuse"),
+        ("dance", "not understood; known is echo, fail, refuse, who"),
     ],
 )
 async def test_a_refusal_and_a_fault_are_sentences_and_the_next_request_is_answered(

@@ -42,6 +42,22 @@ def test_the_commented_mqtt_section_of_the_template_is_right(tmp_path: Path) -> 
     assert (mqtt.broker_port, mqtt.user, mqtt.password) == (1883, "gateway", "${MQTT_PASSWORD}")
 
 
+@pytest.mark.parametrize(
+    ("text", "watch"),
+    [
+        ("", "check"),
+        ("watch: apply\n", "apply"),
+        ("watch: true\n", "apply"),
+        ("watch: off\n", "off"),
+        ("watch: no\n", "off"),
+    ],
+)
+def test_what_becomes_of_edited_mapping_files_can_be_said_with_yes_and_no(
+    tmp_path: Path, text: str, watch: str
+) -> None:
+    assert load_config(written(tmp_path, LEAST + text)).watch == watch
+
+
 def test_paths_are_relative_to_the_file(tmp_path: Path) -> None:
     config = load_config(written(tmp_path, LEAST + "users: /etc/users.yaml\n"))
     assert config.mappings == (tmp_path / "m",)
