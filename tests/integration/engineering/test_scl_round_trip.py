@@ -1,4 +1,4 @@
-"""From an SCL file to live values without editing a line: import, check, a simulated IED of the file, a gateway."""
+"""From an SCL file to live values without editing a line: import, check, simulated IED, gateway, OPC UA client."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 
 import pytest
+from asyncua import Client, ua
 from peers.acceptance.processes import Simulator
 from peers.ports import free_port
 from peers.waiting import until
@@ -60,6 +61,16 @@ async def test_all_points_of_an_imported_ied_are_live_without_editing_a_line(tmp
         power = table.find("dso1/north/PS01/_/_/FDR1/MMXU1/TotW")
         ied.order(ref="LD0/MMXU1.TotW", value=1234.5)
         await until(lambda: table.value(power) == 1234.5, what="the value that the device has now")
+        # What an OPC UA client reads: every mapped point, with the value, the quality and the time of the device.
+        addresses = [point.address for _, point in mapping.points()]
+        async with Client(gateway.server.url) as client:
+            space = await client.get_namespace_index("https://example.org")
+            nodes = [client.get_node(ua.NodeId(address, space)) for address in addresses]
+            values = await client.read_attributes(nodes)
+        assert [value.StatusCode.value for value in values] == [ua.StatusCodes.Good] * len(addresses)
+        assert all(value.Value is not None and value.Value.Value is not None for value in values)
+        assert all(value.SourceTimestamp is not None for value in values)
+        assert values[addresses.index(table.address(power))].Value.Value == 1234.5
     finally:
         await gateway.stop()
         await asyncio.to_thread(ied.stop)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import random
 import re
+import subprocess
+import sys
 import xml.etree.ElementTree as ET
 from collections import Counter
 from pathlib import Path
@@ -88,6 +90,22 @@ def test_addresses_are_unique_and_do_not_depend_on_the_order_of_the_file(tmp_pat
         (a, i.mrid, i.nodes, i.phases) for a, i in grid.equipment.items()
     }
     assert import_cim([file(name)], grid="ieee").text == text
+
+
+@reference
+@pytest.mark.parametrize("name", FILES)
+def test_addresses_do_not_depend_on_the_hashes_of_a_run(name: str) -> None:
+    command = [sys.executable, "-m", "twin_gateway", "import", "cim", str(file(name)), "--grid", "ieee"]
+    runs = [
+        subprocess.Popen(
+            command, env=os.environ | {"PYTHONHASHSEED": seed}, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+        )
+        for seed in ("1", "4711")
+    ]
+    first, second = (run.communicate(timeout=120)[0] for run in runs)
+    assert [run.returncode for run in runs] == [0, 0]
+    assert b"grid_model: 1" in first
+    assert first == second
 
 
 @reference
