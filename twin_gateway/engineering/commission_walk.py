@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final
 
 import typer
@@ -20,6 +21,8 @@ _HELP: Final = """\
   t VALUE    test the command with this value (double points: 1 off, 2 on)
   q          leave; what was said is kept, the same command goes on from here"""
 _SHOWN: Final = 5
+_AT_ONCE: Final = 4
+"""Devices that are asked at a time."""
 _DOUBLE: Final = {0: "intermediate", 1: "off", 2: "on", 3: "bad state"}
 
 
@@ -29,9 +32,10 @@ class LeftError(Exception):
 
 def refresh(client: Client) -> None:
     """Have every value of the place's devices delivered anew."""
-    for device in client.begun["devices"]:
-        answer = client.ask("refresh", device=device)
-        typer.echo(f"  {device}: {answer['text']}")
+    names = client.begun["devices"]
+    with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="refresh") as pool:
+        for name, answer in zip(names, pool.map(lambda name: client.ask("refresh", device=name), names), strict=True):
+            typer.echo(f"  {name}: {answer['text']}")
 
 
 def accept_good(client: Client, fresh: float) -> None:

@@ -118,4 +118,5 @@ def _progress() -> Progress:
         TimeElapsedColumn(),
         TextColumn("{task.fields[what]}"),
     )
-    return Progress(*columns, console=Console(stderr=True, highlight=False), transient=True)
+    console = Console(stderr=True, highlight=False)
+    return Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
