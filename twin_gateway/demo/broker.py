@@ -35,6 +35,8 @@ def make_broker(folder: Path, port: int, log: Path, environment: Mapping[str, st
         file = folder / "mosquitto.conf"
         # Loopback only and no users: the demo has no secrets. What is retained comes anew from the gateway.
         lines = [f"listener {port} 127.0.0.1", "allow_anonymous true", "persistence false", "log_dest stderr"]
+        # Whoever subscribes to everything with QoS 1 gets thousands of retained messages at once.
+        lines.append("max_queued_messages 100000")
         if os.geteuid() == 0:
             # A process that changes its user is no longer ended by the kernel together with its parent.
             lines.append("user root")

@@ -153,7 +153,9 @@ class OpcUaClient(Talker):
     Attributes:
         changes: every notified change, in order, with the time it came in (`at`, monotonic).
         now: the newest change by address.
-        events: what happened to the connection.
+        events: what happened to the connection, and to subscriptions that are monitored closely.
+        messages: sequence numbers of the notification messages of these, by subscription.
+        told: the events of the server, once it follows them, with the time they came in (`at`, monotonic).
     """
 
     def __init__(self, name: str, folder: Path) -> None:
@@ -163,6 +165,8 @@ class OpcUaClient(Talker):
         self.changes: list[dict[str, Any]] = []
         self.now: dict[str, dict[str, Any]] = {}
         self.events: list[str] = []
+        self.messages: dict[int, list[int]] = {}
+        self.told: list[dict[str, Any]] = []
 
     def heard(self, line: str) -> None:
         if not line.startswith("{"):
@@ -176,6 +180,10 @@ class OpcUaClient(Talker):
             self.now[said["address"]] = said
         elif "event" in said:
             self.events.append(said["event"])
+        elif "message" in said:
+            self.messages.setdefault(said["subscription"], []).append(said["message"])
+        elif "told" in said:
+            self.told.append(said["told"] | {"at": time.monotonic()})
         else:
             self._answers[said["id"]] = said
 
@@ -224,10 +232,10 @@ class OpcUaClient(Talker):
         kinds = self("read", nodes=[f"ns=2;s={address}" for address in wanted], attribute="NodeClass")
         return [address for address, kind in zip(wanted, kinds, strict=True) if kind["value"] == VARIABLE]
 
-    def watch(self, addresses: Iterable[str]) -> None:
+    def watch(self, addresses: Iterable[str], *, closely: bool = False) -> None:
         """Subscribe, and wait for the first value of each."""
         wanted = list(addresses)
-        answers = self("monitor", nodes=[f"ns=2;s={address}" for address in wanted])
+        answers = self("monitor", nodes=[f"ns=2;s={address}" for address in wanted], closely=closely)
         assert set(answers) == {"Good"}, answers
         wait_until(lambda: all(address in self.now for address in wanted), 10)
 

@@ -1,8 +1,9 @@
 // A SCADA client on npm node-opcua: one session that stays, with subscriptions; JSON lines in, JSON lines out.
 //
 // in:  {"id": 1, "do": "connect", "url": …, "pki": …, "secure": true, "user": …, "password": …}, then browse, path,
-//      read, call, monitor; out: {"id": 1, "result": …} or {"id": 1, "error": …}, and on its own account
-//      {"change": nodeId, "value": …, "status": …, "source": …, "server": …} and {"event": "connection_lost"}.
+//      read, call, history, monitor, events; out: {"id": 1, "result": …} or {"id": 1, "error": …}, and on its own account
+//      {"change": nodeId, "value": …, "status": …, "source": …, "server": …} and {"event": "connection_lost"}; of what is
+//      monitored closely also {"message": sequence number, "subscription": id}, and {"told": fields} of each event.
 "use strict";
 const path = require("path");
 const here = require("module").createRequire(path.join(__dirname, "../opcua/client.js"));
@@ -10,6 +11,7 @@ const {
   AttributeIds, BrowseDirection, ClientMonitoredItemGroup, ClientSubscription, DataType, MessageSecurityMode, OPCUAClient,
   SecurityPolicy, TimestampsToReturn, UserTokenType, Variant, makeBrowsePath,
 } = here("node-opcua-client");
+const { EventFilter, SimpleAttributeOperand } = here("node-opcua-service-filter");
 const { OPCUACertificateManager } = here("node-opcua-certificate-manager");
 
 const say = (line) => process.stdout.write(`${JSON.stringify(line)}\n`);
@@ -30,6 +32,25 @@ const sample = (value) => ({
 
 let client, session;
 const subscriptions = [];
+// BaseEventType, and what GeneralModelChangeEventType, SemanticChangeEventType and AlarmConditionType have besides.
+const FIELDS = {
+  type: ["i=2041", "EventType"], source: ["i=2041", "SourceName"], text: ["i=2041", "Message"], nodes: ["i=2133", "Changes"],
+  meanings: ["i=2738", "Changes"], active: ["i=2915", "ActiveState", "Id"],
+};
+const subscribe = (interval, closely) => {
+  const subscription = ClientSubscription.create(session, {
+    requestedPublishingInterval: interval || 100, requestedLifetimeCount: 600, requestedMaxKeepAliveCount: 20,
+    maxNotificationsPerPublish: 0, publishingEnabled: true, priority: 0,
+  });
+  subscriptions.push(subscription);
+  if (closely) {
+    subscription.on("raw_notification", (message) => {
+      if ((message.notificationData || []).length) say({ message: message.sequenceNumber, subscription: subscription.subscriptionId });
+    });
+    for (const name of ["status_changed", "internal_error", "terminated"]) subscription.on(name, () => say({ event: name }));
+  }
+  return subscription;
+};
 
 const operations = {
   async connect({ url, pki, secure, user, password }) {
@@ -76,12 +97,27 @@ const operations = {
     });
     return { status: found.statusCode.name, outputs: (found.outputArguments || []).map((each) => plain(each.value)) };
   },
-  async monitor({ nodes, interval }) {
-    const subscription = ClientSubscription.create(session, {
-      requestedPublishingInterval: interval || 100, requestedLifetimeCount: 600, requestedMaxKeepAliveCount: 20,
-      maxNotificationsPerPublish: 0, publishingEnabled: true, priority: 0,
-    });
-    subscriptions.push(subscription);
+  // Values of a time range; as many as the server gives at once.
+  async history({ nodeId, start, end }) {
+    const options = { numValuesPerNode: 0, timestampsToReturn: TimestampsToReturn.Both };
+    const result = await session.readHistoryValue({ nodeId }, new Date(start), new Date(end), options);
+    return { status: result.statusCode.name, values: ((result.historyData || {}).dataValues || []).map(sample) };
+  },
+  async events({ interval }) {
+    const subscription = subscribe(interval, true);
+    const selectClauses = Object.values(FIELDS).map(([typeDefinitionId, ...names]) => new SimpleAttributeOperand({
+      typeDefinitionId, attributeId: AttributeIds.Value, browsePath: names.map((name) => ({ name })),
+    }));
+    const filter = new EventFilter({ selectClauses });
+    const item = await subscription.monitor(
+      { nodeId: "i=2253", attributeId: AttributeIds.EventNotifier }, { samplingInterval: 0, discardOldest: true, queueSize: 1000, filter },
+      TimestampsToReturn.Both,
+    );
+    item.on("changed", (values) => say({ told: Object.fromEntries(Object.keys(FIELDS).map((key, at) => [key, plain(values[at].value)])) }));
+    return item.statusCode.name;
+  },
+  async monitor({ nodes, interval, closely }) {
+    const subscription = subscribe(interval, closely);
     const group = ClientMonitoredItemGroup.create(
       subscription, nodes.map((nodeId) => ({ nodeId, attributeId: AttributeIds.Value })),
       { samplingInterval: 0, discardOldest: true, queueSize: 100 }, TimestampsToReturn.Both,
