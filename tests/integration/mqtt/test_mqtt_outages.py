@@ -8,6 +8,7 @@ import signal
 import sys
 import textwrap
 
+import numpy as np
 import psutil
 import pytest
 from integration.mqtt.brokers import (
@@ -343,3 +344,27 @@ async def test_over_tls_the_same_arrives_and_an_unknown_authority_is_refused(mak
     async with mirrored(table, quick_settings(broker.port, tls={})) as mirror:
         await until(lambda: mirror.counters.failures >= 1)
         assert "certificate verify failed" in mirror.counters.last_error
+
+
+async def test_topics_of_points_that_are_removed_while_the_broker_is_away_are_cleared_when_it_is_back(broker):
+    table = table_of_bays(4)
+    settings = quick_settings(broker.port, ack_timeout=0.5, connect_timeout=0.5, modes={"points", "grouped"})
+    async with mirrored(table, settings) as mirror:
+        await until(lambda: settled(mirror))
+        async with subscribed(broker.port) as subscriber:
+            await until(lambda: len(subscriber.of("v")) == len(table))
+            await until(lambda: any("F00" in place for place in subscriber.of("g")))
+            await until(lambda: any("F00" in address for address in subscriber.of("m")))
+        broker.signal(signal.SIGSTOP)
+        change(table, 5)
+        await until(lambda: mirror.counters.disconnects == 1)
+        table.retire(np.arange(5, dtype=np.int32))  # all of the first bay
+        await until(lambda: mirror.counters.failures >= 1)
+        broker.signal(signal.SIGCONT)
+        await until(lambda: settled(mirror))
+        async with subscribed(broker.port) as subscriber:
+            await until(lambda: len(subscriber.of("v")) == len(table) - 5)
+            await until(lambda: subscriber.of("g") and subscriber.of("m"))
+            await asyncio.sleep(0.2)
+            for kind in "vgm":
+                assert not [topic for topic in subscriber.of(kind) if "F00" in topic]
