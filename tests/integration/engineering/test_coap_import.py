@@ -16,6 +16,7 @@ from peers import ports
 from typer.testing import CliRunner
 
 from twin_gateway.cli import app
+from twin_gateway.data_lock import locked
 from twin_gateway.mapping.check import check
 
 PEERS = Path(__file__).parents[2] / "peers" / "coap"
@@ -215,11 +216,32 @@ def test_what_cannot_be_asked_is_said_and_nothing_written(simulated, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_oscore_needs_the_numbers_of_the_gateway(simulated, tmp_path):
+def test_oscore_is_used_with_the_numbers_of_a_gateway_that_does_not_run(tmp_path):
+    folder, secret = tmp_path / "theirs", "00" * 15 + "01"
+    folder.mkdir()
+    theirs = {"sender-id_hex": "02", "recipient-id_hex": "01", "secret_hex": secret}
+    (folder / "settings.json").write_text(json.dumps(theirs))
+    assert CliRunner().invoke(app, ["init", str(tmp_path)]).exit_code == 0
+    port = ports.free_port(socket.SOCK_DGRAM)
     said = [
         f"oscore.{name}={value}" for name, value in (("sender_id", "01"), ("recipient_id", "02"), ("secret", "${S}"))
     ]
     settings = [word for text in said for word in ("--set", text)]
-    result = run(f"127.0.0.1:{simulated['pack']}", *into(tmp_path), *settings, S="00" * 16)
-    assert result.exit_code == 1
-    assert "OSCORE uses no sequence number twice; name the gateway.yaml with --config" in result.output
+    options = (f"127.0.0.1:{port}", *into(tmp_path), *settings, "--all")
+    with process(sys.executable, str(PEERS / "protected_server.py"), str(port), str(folder)) as peer:
+        assert line_of(peer)
+        without = run(*options, S=secret)
+        assert without.exit_code == 1
+        assert "OSCORE uses no sequence number twice; name the gateway.yaml with --config" in without.output
+        config = ("--config", tmp_path / "gateway.yaml")
+        with locked(tmp_path / "data"):
+            running = run(*options, *config, S=secret)
+        assert "runs, and numbers of its keys are not used twice; stop it first" in running.output
+        wrong = run(*options, *config, "--set", "timeout=1 s", S="00" * 16)
+        assert wrong.exit_code == 1
+        assert not (tmp_path / "s.yaml").exists()
+        result = run(*options, *config, S=secret)
+    assert result.exit_code == 0, result.output
+    assert {"path": "/value"}.items() <= points_of(tmp_path / "s.yaml")["GGIO1/AnIn1"].items()
+    assert secret not in (tmp_path / "s.yaml").read_text()
+    assert list((tmp_path / "data" / "links").rglob("oscore-*.json"))

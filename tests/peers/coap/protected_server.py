@@ -55,6 +55,7 @@ class Echo(resource.Resource):  # type: ignore[misc]  # aiocoap has no types
 
 async def main(port: int, folder: Path, restarted: bool) -> None:
     site = resource.Site()
+    site.add_resource([".well-known", "core"], resource.WKCResource(site.get_resources_as_linkheader))
     site.add_resource(["value"], Value())
     site.add_resource(["large"], Large())
     site.add_resource(["echo"], Echo())

@@ -1,0 +1,158 @@
+"""What imports from live devices decide without any device: places, names, settings, lists."""
+
+import pytest
+
+from address_space.address import parse
+from address_space.catalogue import classify
+from twin_gateway.drivers.dlms import obis
+from twin_gateway.drivers.dlms.discovery import MeterObject
+from twin_gateway.engineering import coap_import_places, dlms_import_places
+from twin_gateway.engineering.live_import import LiveImportError, host_of, listed, place_of, rebased, settings_of
+from twin_gateway.engineering.opcua_import import make_list, merged, text_of
+from twin_gateway.engineering.opcua_import_browse import ForeignSpace, ForeignVariable
+
+
+def meter_object(code: str, class_id: int = obis.REGISTER) -> MeterObject:
+    return MeterObject(class_id, 0, obis.parse(code))
+
+
+@pytest.mark.parametrize(
+    ("code", "key"),
+    [
+        ("1-0:1.8.0", "MMTR1/DmdWh"),
+        ("1-1:2.8.0", "MMTR1/SupWh"),
+        ("1-2:2.8.0", "MMTR2/SupWh"),
+        ("1-0:3.8.12", "Tar12MMTR1/DmdVArh"),
+        ("1-0:16.7.0", "MMXU1/TotW"),
+        ("1-0:2.7.0", "ExpMMXU1/TotW"),
+        ("1-0:51.7.0", "MMXU1/A/phsB"),
+        ("1-0:72.7.0", "MMXU1/PhV/phsC"),
+        ("1-0:91.7.0", "MMXU1/A/neut"),
+        ("1-0:41.7.0", "ImpMMXU1/W/phsB"),
+        ("1-0:1.6.2", "MaxImpTar2MMXU1/TotW"),
+        ("1-0:16.5.0", "LastMMXU1/TotW"),
+        ("1-0:1.8.0.1", ""),  # a billing value
+        ("7-0:3.0.0", ""),  # gas
+        ("1-0:1.7.1", ""),
+        ("1-0:100.7.0", ""),
+    ],
+)
+def test_obis_codes_have_the_places_of_their_quantity(code, key):
+    assert dlms_import_places.place_of(meter_object(code)) == key
+
+
+def test_every_place_is_in_the_catalogue():
+    codes = (f"1-0:{c}.{d}.{e}" for c in range(256) for d in range(4, 9) for e in (0, 1, 63))
+    keys = {dlms_import_places.place_of(meter_object(code)) for code in codes} - {""}
+    keys |= {place.key.replace("{n}", "1") for places in coap_import_places.OBJECTS.values() for place in places}
+    assert len(keys) > 300
+    for key in sorted(keys):
+        classify(parse(f"g/a/s/_/_/M1/{key}"))
+
+
+def test_generic_places_differ_for_all_codes_of_a_meter():
+    codes = [
+        "0-0:96.7.21",
+        "0-1:96.7.21",
+        "1-0:96.7.21",
+        "0-0:96.72.1",
+        "0-0:9.67.21",
+        "0-0:96.7.21.1",
+        "0-1:96.7.21.1",
+    ]
+    places = {dlms_import_places.generic_place(meter_object(code), "AnIn1") for code in codes}
+    assert len(places) == len(codes)
+    assert dlms_import_places.generic_place(meter_object("0-0:96.7.21"), "IntIn1") == "O96_7_21GGIO0/IntIn1"
+
+
+def test_what_two_resources_would_share_gets_a_prefix_from_their_names():
+    assert coap_import_places.keys_for("STMP1/Tmp", "/senml", "temp")[:2] == ["STMP1/Tmp", "tempSTMP1/Tmp"]
+    assert coap_import_places.keys_for("STMP1/Tmp", "/tank/oil", "")[:2] == ["oilSTMP1/Tmp", "tankoilSTMP1/Tmp"]
+
+
+@pytest.mark.parametrize(
+    ("words", "key"),
+    [("temperature-c", "STMP1/Tmp"), ("core.s oic.r.humidity", "MMET1/EnvHum"), ("tempest", ""), ("", "")],
+)
+def test_whole_words_of_a_resource_type_say_what_is_measured(words, key):
+    assert coap_import_places.place_by_words(words)[0] == key
+
+
+def test_settings_are_sections_and_keep_leading_zeros():
+    said = ["hdlc.physical_device=17", "oscore.sender_id=01", 'system_title="5457470102030405"', "lists=false"]
+    assert settings_of(said) == {
+        "hdlc": {"physical_device": 17},
+        "oscore": {"sender_id": "01"},
+        "system_title": "5457470102030405",
+        "lists": False,
+    }
+    with pytest.raises(LiveImportError) as refused:
+        settings_of(["swordfish"])
+    assert "swordfish" not in str(refused.value) + refused.value.hint
+    with pytest.raises(LiveImportError, match="both a value and a section"):
+        settings_of(["keys=1", "keys.encryption=2"])
+
+
+@pytest.mark.parametrize("text", ["", "a:b", "10.0.0.1:0", "10.0.0.1:65536", "10.0.0.1:4059:1", "a b", "fe80::1"])
+def test_what_is_no_host_and_port_is_refused(text):
+    with pytest.raises(LiveImportError, match="is no host and port"):
+        host_of(text)
+
+
+def test_hosts_may_be_ipv6():
+    assert host_of("[2001:db8::7]:4061") == ("2001:db8::7", 4061)
+
+
+def test_names_in_braces_become_one_level():
+    assert place_of("north/SP{serial}", {"serial": "4/17"}) == "north/SP4~2F17"
+    with pytest.raises(LiveImportError, match=r"has no \{serial\}"):
+        place_of("north/SP{serial}", {"serial": "", "name": "m"})
+
+
+def test_files_that_a_section_names_are_named_from_the_new_folder(tmp_path):
+    fields = {"tls": {"ca": "pki/ca.pem", "key": "k.pem"}, "psk": {"key": "file:psk"}, "host": "10.0.0.1"}
+    moved = rebased(fields, tmp_path / "old", tmp_path / "new" / "deeper")
+    assert moved == {
+        "tls": {"ca": "../../old/pki/ca.pem", "key": "../../old/k.pem"},
+        "psk": {"key": "file:../../old/psk"},
+        "host": "10.0.0.1",
+    }
+
+
+def test_devices_with_the_same_of_it_share_one_list_which_ends():
+    rows = listed([("a", ["x"]), ("b", ["x"]), ("c", [])])
+    assert rows == ["", "Without a point, a, b:", "- x"]
+    assert listed([("a", [str(i) for i in range(500)])])[-1] == "- and 302 more"
+
+
+def variable(identifier: str, *path: str, **more: object) -> ForeignVariable:
+    return ForeignVariable(f"ns=2;s={identifier}", identifier, "urn:x", path or (identifier,), identifier, **more)
+
+
+def test_places_of_one_name_are_told_apart_by_what_stands_above():
+    space = ForeignSpace([variable(f"{bay}{i}", bay, "LD0", "MMXU1", "TotW") for i, bay in enumerate(("B1", "B2"))])
+    assert [row["address"] for row in make_list(space).rows] == ["_/B1/LD0/MMXU1/TotW", "_/B2/LD0/MMXU1/TotW"]
+
+
+def test_attributes_of_an_address_and_system_points_get_no_line():
+    address = "g/a/s/_/_/_/MMXU1/TotW"
+    space = ForeignSpace([variable(address), variable(f"{address}#q"), variable("g/_sys/gw/_/_/l/LCCH1/ChLiv")])
+    found = make_list(space)
+    assert [row["address"] for row in found.rows] == [address]
+    assert found.folded == 2
+
+
+def test_cells_that_a_spreadsheet_would_compute_have_an_apostrophe():
+    row = make_list(ForeignSpace([variable("=1+1", "x")])).rows[0]
+    assert "'=1+1" in text_of([row])
+
+
+def test_a_list_of_other_columns_is_not_merged_into(tmp_path):
+    found = make_list(ForeignSpace([variable("v")]))
+    file = tmp_path / "list.csv"
+    file.write_text("a;b\n1;2\n")
+    with pytest.raises(LiveImportError, match="no list of this import"):
+        merged(file, found)
+    file.write_text("node_id;b\n1;2\n")
+    with pytest.raises(LiveImportError, match="its columns are others"):
+        merged(file, found)
