@@ -116,9 +116,14 @@ class MonitoredPoints:
         """Slots of the items that are there."""
         return np.nonzero(self._items["mode"] != DELETED)[0]
 
-    def rows(self) -> Rows:
-        """Row of each item that is there."""
-        items = self._items
+    @property
+    def slots(self) -> int:
+        """How many slots there are, those of deleted items among them."""
+        return len(self._items)
+
+    def rows(self, first: int, count: int) -> Rows:
+        """Row of each item that is there in `count` slots from the first on."""
+        items = self._items[first : first + count]
         rows: Rows = items["row"][items["mode"] != DELETED]
         return rows
 

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from address_space.opcua.subscription import PointSubscription
 
 _MOST_KINDS = 8
+_AT_ONCE = 100_000
 _STRING = 0x03
 
 
@@ -59,7 +60,10 @@ async def watches(server: InternalServer, rows: Mapping[str, Rows], nodes: Mappi
         mark[each] |= np.uint8(1 << bit)
     found: dict[str, Watch] = {}
     for subscription in list(server.subscription_service.subscriptions.values()):
-        counts = _of_points(subscription, mark, list(rows))
+        counts = Counter[str]()
+        for first in range(0, subscription.points.slots, _AT_ONCE):
+            counts += _of_points(subscription.points.rows(first, _AT_ONCE), mark, list(rows))
+            await asyncio.sleep(0)
         counts.update(kind for address in _others(subscription, server.space.namespace) if (kind := nodes.get(address)))
         if counts:
             _watch(found, subscription).items += counts
@@ -67,8 +71,7 @@ async def watches(server: InternalServer, rows: Mapping[str, Rows], nodes: Mappi
     return list(found.values())
 
 
-def _of_points(subscription: PointSubscription, mark: npt.NDArray[np.uint8], kinds: list[str]) -> Counter[str]:
-    rows = subscription.points.rows()
+def _of_points(rows: Rows, mark: npt.NDArray[np.uint8], kinds: list[str]) -> Counter[str]:
     # What came after the marks were made is none of them.
     bits = mark[rows[rows < len(mark)]]
     bits = bits[bits != 0]
