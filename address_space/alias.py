@@ -245,8 +245,10 @@ class AddressBook:
     def _rows_of_alias(self, alias: str) -> list[int]:
         name, _, value = alias.partition(":")
         scheme = self._schemes.get(name)
-        place = scheme.source(value) if scheme is not None else None
-        return [] if place is None else self.table.rows_bound_to(*place)
+        for place in scheme.sources(value) if scheme is not None else ():
+            if rows := self.table.rows_bound_to(*place):
+                return rows
+        return []
 
     def _described(self, address: str, tombstone: Tombstone | None) -> Resolution:
         parsed = parse(address)

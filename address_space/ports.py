@@ -401,6 +401,6 @@ class AliasScheme(Protocol):
         """Alias value (without the scheme) of a binding."""
         ...
 
-    def source(self, value: str) -> tuple[str, int | str] | None:
-        """(link, source) of an alias value; None when the value is not of the scheme."""
+    def sources(self, value: str) -> Iterable[tuple[str, int | str]]:
+        """Each (link, source) that an alias value may be of: several where it names no link; none of another scheme."""
         ...

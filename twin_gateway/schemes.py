@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from address_space.alias import AddressBook, Binding
 from address_space.ports import AliasScheme
@@ -30,18 +30,19 @@ class ProtocolScheme:
         """Alias value of a binding."""
         return self._spec.alias(link, self._devices.get(link), source)
 
-    def source(self, value: str) -> tuple[str, int | str] | None:
-        """(link, source) of an alias value; None when no link of ours has it."""
+    def sources(self, value: str) -> Iterator[tuple[str, int | str]]:
+        """Each (link, source) that an alias value may be of; none when no link of ours can have it."""
         found = self._spec.unalias(value)
         if found is None:
-            return None
+            return
         link, source = found
         if link is not None:
-            return (link, source) if link in self._devices else None
+            if link in self._devices:
+                yield link, source
+            return
         for name, config in self._devices.items():
             if self._spec.alias(name, config, source) == value:
-                return name, source
-        return None
+                yield name, source
 
 
 def schemes_of(mapping: Mapping) -> Sequence[AliasScheme]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -184,9 +185,9 @@ class Numbers:
     def alias(self, link: str, source: int | str) -> str:
         return f"{link}/1/{source}"
 
-    def source(self, value: str) -> tuple[str, int | str] | None:
+    def sources(self, value: str) -> Iterable[tuple[str, int | str]]:
         parts = value.split("/")
-        return (parts[0], int(parts[2])) if len(parts) == 3 and parts[2].isdigit() else None
+        return [(parts[0], int(parts[2]))] if len(parts) == 3 and parts[2].isdigit() else []
 
 
 def address_book(table: PointTable) -> AddressBook:

@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import io
 import json
+import re
 from pathlib import Path
 
 import pytest
 from rich.console import Console
 from typer.testing import CliRunner
 
+from address_space.table import PointTable
 from twin_gateway.cli import app
 from twin_gateway.engineering.explain import Explanation, Setting, explain
 from twin_gateway.engineering.explain_text import show
 from twin_gateway.history.settings import HistorySettings
-from twin_gateway.mapping.check import check
-from twin_gateway.mapping.read import read_file
+from twin_gateway.mapping.check import check, find_files
+from twin_gateway.mapping.model import Mapping
+from twin_gateway.mapping.read import Source, read_file
+from twin_gateway.plant import points_at
+from twin_gateway.schemes import make_book
 
 DEMO = Path(__file__).parents[3] / "mappings"
 STATION = """\
@@ -160,6 +165,89 @@ def test_what_names_no_point_is_said_in_one_sentence(station: Path) -> None:
     station.write_text("devices: {")
     told = RUN.invoke(app, ["explain", "x", str(station)])
     assert (told.exit_code, "TG105" in told.output, "Traceback" in told.output) == (1, True, False)
+
+
+GOOSE = """\
+mapping: 1
+grid: dso1
+place: north/PS01
+devices:
+  bus:
+    protocol: goose
+    interface: eth1
+    subscriptions:
+      trip:
+        {control_block: F07Q1LD0/LLN0$GO$gcbTrip, destination: 01-0C-CD-01-00-01, app_id: 0x3001, conf_rev: 3,
+         members: [LD0/PTRC1.Tr.general, LD0/PTRC1.Tr.q]}
+    at: {MV1/F07: {points: {PTRC1/Tr: {subscription: trip, ref: LD0/PTRC1.Tr}}}}
+"""
+LINE = re.compile(r"(?:raw )?\* (?P<factor>\S+)(?: (?P<sign>[+-]) (?P<summand>\S+))?")
+TIME = {
+    "iec104": ("time tag", "arrival"),
+    "iec61850": ("time stamp t",),
+    "goose": ("time stamp t",),
+    "dlms": ("time of the reading",),
+    "coap": ("time in the answer",),
+}
+
+
+@pytest.fixture(scope="module")
+def shipped(tmp_path_factory: pytest.TempPathFactory) -> tuple[Mapping, dict[str, Source]]:
+    """The demo's mapping with a GOOSE subscription beside it."""
+    bus = tmp_path_factory.mktemp("goose") / "bus.yaml"
+    bus.write_text(GOOSE, "utf-8")
+    paths = [DEMO / "demo", DEMO / "templates", bus]
+    mapping, problems = check(paths, secrets_required=False)
+    assert mapping is not None, problems
+    return mapping, {str(path): read_file(path) for path in find_files(paths, [])}
+
+
+@pytest.mark.parametrize("protocol", TIME)
+def test_the_steps_of_a_point_of_each_protocol_come_to_what_the_gateway_computes(
+    shipped: tuple[Mapping, dict[str, Source]], protocol: str
+) -> None:
+    mapping, sources = shipped
+    seen: set[tuple[object, ...]] = set()
+    for device, point in mapping.points():
+        profile = point.profile
+        kind = (profile.gain, profile.bias, point.unit, profile.invert, profile.deadband > 0, point.control is None)
+        if device.protocol != protocol or kind in seen or len(seen) >= 6:
+            continue
+        seen.add(kind)
+        found = explain(mapping, sources, point.address, Setting())
+        assert isinstance(found, Explanation)
+        binding = next(one for one in found.bindings if one.device == device.name and one.role == point.role)
+        said = {step.what: step.how for step in binding.steps}
+        gain, bias = 1.0, 0.0
+        for what in ("scale", "conversion"):
+            if what in said:
+                line = LINE.match(said[what])
+                assert line is not None, said
+                factor, summand = float(line["factor"]), float(f"{line['sign'] or '+'}{line['summand'] or 0}")
+                gain, bias = gain * factor, bias * factor + summand
+        assert (gain, bias) == pytest.approx((profile.gain, profile.bias))
+        assert ("invert" in said, "deadband" in said) == (profile.invert, profile.deadband > 0)
+        assert said["raw"].startswith(f"{protocol} of {device.name}: ")
+        assert all(f"{name} {value}" in said["raw"] for name, value in point.fields.items())
+        assert said["published"].startswith(f"{profile.cdc}, {profile.value_type.name.lower()}")
+        assert profile.unit is None or said["published"].endswith(f" in {profile.unit.symbol}")
+        assert any(part in binding.time for part in TIME[protocol])
+        assert binding.control == point.control
+        assert binding.written[0].file == point.file
+        assert binding.written[0].line == point.line
+        assert explain(mapping, sources, binding.alias, Setting()) == found or point.share
+    assert seen
+
+
+def test_the_protocol_alias_of_every_point_leads_to_it(shipped: tuple[Mapping, dict[str, Source]]) -> None:
+    mapping, _ = shipped
+    table = PointTable()
+    table.add(points_at(mapping, {point.address for _, point in mapping.points()}).values())
+    book = make_book(mapping, (), table, "https://example.org")
+    for device, point in mapping.points():
+        alias = f"{device.spec.scheme}:{device.spec.alias(device.name, device.config, point.source)}"
+        found = book.resolve(alias).address
+        assert found == point.address or point.share or point.role != "read", alias
 
 
 def test_the_demo_is_explained_as_its_gateway_has_it() -> None:
