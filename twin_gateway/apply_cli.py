@@ -30,11 +30,11 @@ def apply(
     Only what differs is touched: other links, sessions and subscriptions go on. Files with an error change nothing.
     """
     from twin_gateway.config import ConfigError, load_config
-    from twin_gateway.control import ControlError, ask
+    from twin_gateway.control import LONG_S, ControlError, ask
 
     try:
         folder = load_config(config).data_directory
-        told = ask(folder, "apply", paths=[str(path.resolve()) for path in paths or ()])
+        told = ask(folder, "apply", patience=LONG_S, paths=[str(path.resolve()) for path in paths or ()])
     except (ConfigError, ControlError) as error:
         typer.echo(f"error: {error}", err=True)
         raise typer.Exit(1) from None

@@ -26,6 +26,8 @@ _REQUEST_OCTETS = 65_536
 _REQUEST_S = 5.0
 _CONNECTIONS = 8
 _ANSWER_S = 120.0
+LONG_S = 900.0
+"""For what may have to wait for its turn, and for a check of large files."""
 _PEER = struct.Struct("iII")
 """Linux' `struct ucred`."""
 
@@ -141,20 +143,22 @@ def _peer(writer: asyncio.StreamWriter) -> str:
     return user_name(user)
 
 
-def ask(folder: Path, what: str, **more: Any) -> Answer:
-    """Ask the gateway that works on a data directory; waits for the answer.
+def ask(folder: Path, what: str, *, patience: float = _ANSWER_S, **more: Any) -> Answer:
+    """Ask the gateway that works on a data directory; waits for the answer, at most `patience` seconds.
 
     Raises:
         ControlError: no gateway answers there, or it refuses.
     """
     try:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as asking:
-            asking.settimeout(_ANSWER_S)
+            asking.settimeout(patience)
             with _reachable(folder) as name:
                 asking.connect(name)
             asking.sendall(json.dumps({"do": what, **more}).encode() + b"\n")
             with asking.makefile("rb") as file:
                 answer = json.loads(file.readline())
+    except TimeoutError as error:
+        raise ControlError(f"the gateway has not answered within {patience:g} s; what it does goes on") from error
     except PermissionError as error:
         raise ControlError(f"only the user that runs the gateway may ask it: {folder / FILE}") from error
     except (OSError, ValueError) as error:

@@ -68,7 +68,7 @@ def rollback(
     The files themselves stay as they are, unless --restore is given.
     """
     from twin_gateway.config import ConfigError, load_config
-    from twin_gateway.control import ControlError, ask
+    from twin_gateway.control import LONG_S, ControlError, ask
     from twin_gateway.restoring import restore as write_back
     from twin_gateway.revisions import RevisionError
 
@@ -81,7 +81,7 @@ def rollback(
             found, plan = _planned(settings, revision, force=force)
             revision = found.hash
         if plan is None or revision != ask(settings.data_directory, "mapping")["hash"]:
-            told = ask(settings.data_directory, "rollback", revision=revision)
+            told = ask(settings.data_directory, "rollback", patience=LONG_S, revision=revision)
     except (ConfigError, ControlError, RevisionError) as error:
         _fail(str(error))
     if told is not None:

@@ -24,6 +24,10 @@ async def _who(_asked: Mapping[str, Any]) -> Any:
     return asking_user()
 
 
+async def _sleep(_asked: Mapping[str, Any]) -> Any:
+    await asyncio.sleep(1)
+
+
 async def _refuse(_asked: Mapping[str, Any]) -> Any:
     raise ControlError("not today")
 
@@ -37,7 +41,7 @@ async def folder(tmp_path: Path) -> AsyncIterator[Path]:
     """A data directory deeper than a socket's name may be long, with a server on it."""
     deep = tmp_path / ("d" * 100) / ("e" * 100)
     deep.mkdir(parents=True)
-    server = ControlServer(deep, {"echo": _echo, "who": _who, "refuse": _refuse, "fail": _fail})
+    server = ControlServer(deep, {"echo": _echo, "who": _who, "sleep": _sleep, "refuse": _refuse, "fail": _fail})
     await server.start()
     yield deep
     await server.stop()
@@ -57,6 +61,11 @@ async def test_the_user_that_asks_is_known(folder: Path) -> None:
     assert await asked(folder, "who") == user_name(os.getuid())
 
 
+async def test_an_answer_that_takes_too_long_is_told_as_that(folder: Path) -> None:
+    with pytest.raises(ControlError, match=r"not answered within 0.1 s; what it does goes on"):
+        await asked(folder, "sleep", patience=0.1)
+
+
 async def test_only_the_gateways_own_user_may_ask(folder: Path) -> None:
     assert (folder / FILE).stat().st_mode & 0o777 == 0o600
 
@@ -66,7 +75,7 @@ async def test_only_the_gateways_own_user_may_ask(folder: Path) -> None:
     [
         ("refuse", "^not today$"),
         ("fail", "the gateway failed to answer: ZeroDivisionError: by nought"),
-        ("dance", "not understood; known is echo, fail, refuse, who"),
+        ("dance", "not understood; known is echo, fail, refuse, sleep, who"),
     ],
 )
 async def test_a_refusal_and_a_fault_are_sentences_and_the_next_request_is_answered(
