@@ -40,6 +40,7 @@ _SUFFIX: Final = ".result"
 _MOST_FILE: Final = 256 * 1024 * 1024
 _MOST: Final = 1024 * 1024 * 1024
 """Octets of all results together; the least recently used go first."""
+_MATTERS: Final = ("__init__.py", "children.py", "durations.py", "mapping/**/*", "drivers/**/*")
 _TOLD_ANEW: Final = "TG604"
 """A missing secret is looked for each time."""
 _KEPT_WARNING: Final = "TG609"
@@ -296,15 +297,19 @@ def config_digest(config: DeviceConfig, spec: ProtocolSpec, files: Any) -> str:
 
 
 def program_digest() -> bytes:
-    """SHA-256 of what tells this program from another: its version, and size and time of its files."""
+    """SHA-256 of what tells this program from another: its version, and size and time of the files that matter here."""
     digest = sha256(f"{twin_gateway.__version__} {sys.version}".encode())
-    for package in (twin_gateway, address_space):
-        folder = Path(package.__file__ or "").parent
-        for path in sorted(folder.rglob("*")):
-            if path.suffix in (".py", ".txt", ".json", ".csv"):
-                status = path.stat()
-                digest.update(f"{path.relative_to(folder)} {status.st_size} {status.st_mtime_ns}\n".encode())
+    for path in program_files():
+        status = path.stat()
+        digest.update(f"{path.name} {status.st_size} {status.st_mtime_ns}\n".encode())
     return digest.digest()
+
+
+def program_files() -> list[Path]:
+    """The files of this program that say what a mapping file comes to, in order."""
+    ours, model = (Path(package.__file__ or "").parent for package in (twin_gateway, address_space))
+    found = [path for pattern in _MATTERS for path in ours.glob(pattern)] + list(model.glob("*"))
+    return sorted(path for path in found if path.suffix in (".py", ".txt", ".json", ".csv"))
 
 
 def _is_built_in(spec: ProtocolSpec) -> bool:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,7 @@ import pytest
 from twin_gateway.drivers.dlms.config import DlmsConfig
 from twin_gateway.engineering.plan import as_document, make_plan
 from twin_gateway.mapping import check as module
+from twin_gateway.mapping.cache import program_files
 from twin_gateway.mapping.check import check
 from twin_gateway.mapping.model import Mapping
 from twin_gateway.mapping.one_file import Resolver
@@ -240,3 +243,15 @@ def test_least_recently_used_results_go_when_all_are_too_many(bench: Bench, monk
     bench.write(ps02=METER.replace("meter-1", "meter-2"))
     bench.check(environ={"METER_KEY": KEY})
     assert [path == first for path in bench.results()] == [False]
+
+
+def test_everything_that_resolves_a_file_tells_one_program_from_another() -> None:
+    program = (
+        "import sys, twin_gateway.mapping.workers, twin_gateway.drivers.iec61850.scl\n"
+        "from twin_gateway.drivers.registry import protocol\n"
+        "for name in ('iec104', 'iec61850', 'goose', 'dlms', 'coap'): protocol(name)\n"
+        "ours = ('twin_gateway.', 'address_space.')\n"
+        "print(*(m.__file__ for name, m in sys.modules.items() if name.startswith(ours)), sep='\\n')"
+    )
+    loaded = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
+    assert {Path(line) for line in loaded.split("\n") if line} <= set(program_files())
