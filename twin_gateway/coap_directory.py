@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Sequence
 from importlib import import_module
-from typing import Protocol, cast
+from typing import Any, Protocol
 
+from address_space import clock
 from address_space.events import Event, EventJournal
 from twin_gateway.drivers.coap.directory_settings import DirectorySettings
+from twin_gateway.drivers.contract import Stray
 
 _SHOWN = 20
+_LISTED = 50
+"""Resources of an endpoint that are listed."""
+NAME = ("coap_directory", "coap")
+"""What the list of unmapped things calls it, and its protocol."""
 
 
 class _Listener(Protocol):
@@ -16,7 +24,35 @@ class _Listener(Protocol):
     async def stop(self) -> None: ...
 
 
-def make_directory(settings: DirectorySettings, events: EventJournal, place: str) -> _Listener:
+class CoapDirectory:
+    """The listener, and who has registered that no mapping names."""
+
+    def __init__(self, listener: _Listener, directory: Any) -> None:
+        self._listener = listener
+        self._directory = directory
+        self.start, self.stop = listener.start, listener.stop
+
+    @property
+    def unmapped_dropped(self) -> int:
+        """Registrations that found no room."""
+        return int(self._directory.turned_away)
+
+    def unmapped(self) -> Sequence[Stray]:
+        """Endpoints that no mapping names; those heard last are last."""
+        found = []
+        for each in sorted(self._directory, key=lambda each: each.heard):
+            if self._directory.is_expected(each.name):
+                continue
+            heard = clock.now() - round((time.monotonic() - each.heard) * clock.TICKS_PER_SECOND)
+            links = [{"target": link.target, **link.parameters} for link in each.links[:_LISTED]]
+            offers = " ".join(link["target"] for link in links) or "nothing"
+            more = f" and {len(each.links) - _LISTED} more" if len(each.links) > _LISTED else ""
+            fields = {"endpoint": each.name, "links": links, "lwm2m": "lwm2m" in each.parameters}
+            found.append(Stray(fields, "unknown endpoint", 0, 0, heard, about=f"offers {offers}{more}"))
+        return found
+
+
+def make_directory(settings: DirectorySettings, events: EventJournal, place: str) -> CoapDirectory:
     """The listener of the directory; the CoAP stack is imported only now.
 
     An endpoint that no mapping names is told of in an event, with what it offers, when it registers for the first time.
@@ -31,4 +67,4 @@ def make_directory(settings: DirectorySettings, events: EventJournal, place: str
         events.append(Event("endpoint", text[:400], 300, place))
 
     directory.told = told
-    return cast(_Listener, listener)
+    return CoapDirectory(listener, directory)

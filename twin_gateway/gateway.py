@@ -22,6 +22,7 @@ from twin_gateway.apply_request import ApplyRequest
 from twin_gateway.applying import Applied, Applier
 from twin_gateway.audit.journal import AuditJournal
 from twin_gateway.change_desk import ChangeDesk
+from twin_gateway.coap_directory import NAME as DIRECTORY
 from twin_gateway.coap_directory import make_directory
 from twin_gateway.commands.desk import CommandDesk, DeskSettings
 from twin_gateway.commissioning.live_request import LiveRequests
@@ -132,7 +133,8 @@ class Gateway:
             for link in self.plant.links:
                 link.kept = self.history.kept_until
         self.applier = Applier(self)
-        reports = LinkReports(self.plant.links, self.protocols)
+        keepers = {DIRECTORY: self.coap_directory} if self.coap_directory is not None else {}
+        reports = LinkReports(self.plant.links, self.protocols, keepers)
         self.changes = ChangeDesk(self, revision)
         requests = ApplyRequest(self.changes)
         self.control = ControlServer(config.data_directory, {**reports.handlers, **requests.handlers})

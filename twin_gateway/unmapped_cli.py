@@ -96,15 +96,16 @@ def _print(listed: Sequence[Mapping[str, Any]], proposal: Proposal | None) -> No
 
 
 def _row(stray: Mapping[str, Any]) -> str:
-    where = ", ".join(f"{name} {value}" for name, value in stray["fields"].items())
-    said = [stray["reason"]]
+    from twin_gateway.engineering.proposal import where
+
+    said = [stray["reason"], stray["about"]] if stray["about"] else [stray["reason"]]
     if stray["value"]:
         said.append(f"last value {stray['value']} {stray['unit']}".rstrip())
     if stray["count"]:
         said.append(f"{stray['count']} times")
-    if stray["first"]:
-        said.append(f"{stray['first']} to {stray['last']}")
-    return " ".join(f"{where}: {', '.join(said)}".split())
+    if stray["last"]:
+        said.append(f"{stray['first']} to {stray['last']}" if stray["first"] else f"last {stray['last']}")
+    return " ".join(f"{where(stray)}: {', '.join(said)}".split())
 
 
 def _print_left_out(left_out: Sequence[LeftOut]) -> None:

@@ -42,18 +42,19 @@ class StrayBook:
         cdc: str = "",
         unit: str = "",
         about: str = "",
+        counts: bool = True,
     ) -> None:
-        """It has come; what it says of itself is what it said last."""
+        """It has come, or (without `counts`) is offered; what it says of itself is what it said last."""
         at = clock.now()
         known = self._seen.get(key)
         if known is None:
-            self._seen[key] = Stray(fields, reason, 1, at, at, value or "", cdc, unit, about)
+            self._seen[key] = Stray(fields, reason, int(counts), at, at, value or "", cdc, unit, about)
             if len(self._seen) > self._most:
                 self._seen.popitem(last=False)
                 self.dropped += 1
             return
         value = known.value if value is None else value
-        count = known.count + 1
+        count = known.count + counts
         self._seen[key] = replace(
             known, fields=fields, reason=reason, count=count, last=at, value=value, cdc=cdc, unit=unit, about=about
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -32,6 +33,8 @@ _MOST_ASKED: Final = 512
 _MOST_VALUES: Final = 200
 """Values in one resource."""
 _MOST_DEPTH: Final = 5
+_LONGEST: Final = 120
+_NAMED: Final = re.compile(r"/[!-~]{0,255}")
 _MOST_SECONDS: Final = 600.0
 _MOST_ENDPOINTS: Final = 1000
 
@@ -102,12 +105,13 @@ async def read_device(
         links = await _links(target, client, f"{CORE}?{config.discover}" if config.discover else CORE)
         name, _, pattern = config.discover.partition("=")
         wanted = {name: pattern} if name else {}
-        links = [link for link in links if _own(link) and linkformat.fits(link.attributes, wanted)]
+        own = {link.target: link for link in reversed(links) if _own(link) and linkformat.fits(link.attributes, wanted)}
+        links = list(reversed(own.values()))  # each once, as it is said first
         out = DeviceContent(len(links))
         for count, link in enumerate(links):
             progress(f"{count} of {len(links)} resources")
             asked = values and count < _MOST_ASKED
-            out.offered += await _behind(client, link) if asked else _unasked(link)
+            out.offered += await _behind(client, link) if asked else unasked(link)
         return out
 
 
@@ -142,7 +146,7 @@ async def read_directory(
                 len(links), base=base, endpoint=name, kind=link.parameters.get("et", ""), asked=False
             )
             for found in links:
-                content.offered += _unasked(replace(found, target=urlsplit(found.target).path or "/"), lwm2m=True)
+                content.offered += unasked(replace(found, target=urlsplit(found.target).path or "/"), lwm2m=True)
             out.append(content)
         return out
 
@@ -214,17 +218,19 @@ def _own(link: WebLink) -> bool:
 
 async def _behind(client: Client, link: WebLink) -> list[Offered]:
     """The values of one resource, or the resource with a remark."""
+    if not _NAMED.fullmatch(link.target):
+        return [Offered(link.target[:_LONGEST], {}, remark="a path that a mapping cannot say")]
     numbers = objects.numbers_of(link.target)
     if len(numbers) == 1:
         return []  # the object itself; its instances are listed
     try:
         response = await client.get(link.target)
     except TimeoutError:
-        return [replace(one, remark="no answer in time") for one in _unasked(link)]
+        return [replace(one, remark="no answer in time") for one in unasked(link)]
     except ValueError as error:
-        return [replace(one, remark=str(error)) for one in _unasked(link)]
+        return [replace(one, remark=str(error)) for one in unasked(link)]
     if not response.good:
-        return [replace(one, remark=response.text) for one in _unasked(link)]
+        return [replace(one, remark=response.text) for one in unasked(link)]
     try:
         found = list(_values(link, numbers, response))
         if len(numbers) >= 3 and any("path" in one.fields for one in found) and await _has_instance(client, numbers):
@@ -232,7 +238,7 @@ async def _behind(client: Client, link: WebLink) -> list[Offered]:
             found = [replace(one, fields={"object": "/".join(map(str, numbers)), **observed}) for one in found]
         return found
     except (senml.SenmlError, tlv.TlvError) as error:
-        return [replace(one, remark=str(error)) for one in _unasked(link)]
+        return [replace(one, remark=str(error)) for one in unasked(link)]
 
 
 async def _has_instance(client: Client, numbers: tuple[int, ...]) -> bool:
@@ -244,8 +250,10 @@ async def _has_instance(client: Client, numbers: tuple[int, ...]) -> bool:
     return response.good and response.content_format in {_TLV, _SENML_JSON, _SENML_CBOR}
 
 
-def _unasked(link: WebLink, *, lwm2m: bool = False) -> list[Offered]:
+def unasked(link: WebLink, *, lwm2m: bool = False) -> list[Offered]:
     """What the link alone says."""
+    if not _NAMED.fullmatch(link.target):
+        return [Offered(link.target[:_LONGEST], {}, remark="a path that a mapping cannot say")]
     numbers = objects.numbers_of(link.target)
     # What registers objects as LwM2M does can be observed throughout.
     can = "obs" in link.parameters or (lwm2m and numbers)

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any, Final
 
 from twin_gateway.drivers.contract import NEW_DEVICES
+from twin_gateway.engineering import proposal_coap
 from twin_gateway.engineering.draft import DeviceDraft, FileDraft, PlaceDraft, sort
 from twin_gateway.engineering.emit import emit
 from twin_gateway.engineering.live_import import LiveImportError, devices_of_file
 from twin_gateway.engineering.merge import checked
-from twin_gateway.engineering.proposal_devices import DEVICES
 from twin_gateway.engineering.proposal_rules import RULES, Known, NotProposedError, Row, places_known
 from twin_gateway.engineering.text_edit import EditError, FileText
 from twin_gateway.mapping.model import MappedDevice
@@ -25,6 +25,9 @@ _GUESS: Final = (
     "name."
 )
 _TRIES: Final = 9
+_RULES: Final = {**RULES, "coap": proposal_coap.resource}
+_DEVICES: Final = {"coap": proposal_coap.endpoint}
+"""Rules for points and for devices that are not known, by protocol."""
 
 
 @dataclass(slots=True)
@@ -104,8 +107,7 @@ class _Proposer:
                     else:
                         self.point(device, stray)
                 except NotProposedError as error:
-                    what = ", ".join(f"{name} {value}" for name, value in stray["fields"].items())
-                    self.out.left_out.append(LeftOut(each["link"], what, str(error), error.hint))
+                    self.out.left_out.append(LeftOut(each["link"], where(stray), str(error), error.hint))
         for proposal in self.by_path.values():
             sort(proposal.draft)
             proposal.draft.header = [f"What came and no point takes, for {proposal.path.name}.", _GUESS]
@@ -113,7 +115,7 @@ class _Proposer:
         return self.out
 
     def point(self, device: MappedDevice, stray: Mapping[str, Any]) -> None:
-        rule = RULES.get(device.protocol)
+        rule = _RULES.get(device.protocol)
         if rule is None:
             raise NotProposedError(f"there are no rules for {device.protocol}")
         path = Path(device.file)
@@ -171,7 +173,7 @@ class _Proposer:
 
     def device(self, each: Mapping[str, Any], stray: Mapping[str, Any]) -> None:
         """A device that is not known, as a section of its own."""
-        rule = DEVICES.get(each["protocol"])
+        rule = _DEVICES.get(each["protocol"])
         like = self.devices.get(each["link"])
         if rule is None:
             raise NotProposedError(f"there are no rules for new devices of {each['protocol']}")
@@ -192,6 +194,11 @@ def _renumbered(key: str, number: int) -> str:
     """`GGIO2/Ind6` of `GGIO1/Ind6`."""
     *above, function, rest = key.split("/", key.count("/")) if key.count("/") == 1 else key.rsplit("/", 2)
     return "/".join((*above, f"{function.rstrip('0123456789')}{number}", rest))
+
+
+def where(stray: Mapping[str, Any]) -> str:
+    """Where a stray is: its fields on one line, without lists."""
+    return ", ".join(f"{name} {value}" for name, value in stray["fields"].items() if not isinstance(value, list | bool))
 
 
 def _said(stray: Mapping[str, Any]) -> str:

@@ -79,6 +79,7 @@ class Directory:
         handle: takes a datagram of a registered device that reached another socket than the listener's.
         most, most_of_one: registrations at a time, and of one address; more are refused unless a mapping names them.
         told: called with the name of a new endpoint that no mapping names, and what it offers.
+        turned_away: registrations that found no room.
         woken: called for an endpoint of that name when it prolongs its registration.
     """
 
@@ -86,6 +87,7 @@ class Directory:
         self.listening: Endpoint | None = None
         self.handle: Callable[[bytes, Endpoint, Callable[[bytes], None]], None] | None = None
         self.most, self.most_of_one = most, most_of_one
+        self.turned_away = 0
         self.told: Callable[[Registration], None] | None = None
         self.woken: dict[str, Callable[[], None]] = {}
         self._by_name: dict[str, Registration] = {}
@@ -135,8 +137,10 @@ class Directory:
             # Whoever fills the directory must not keep out the devices that the gateway is there for.
             strangers = [each for each in self._by_name.values() if each.name not in self._expected]
             if len(strangers) >= self.most:
+                self.turned_away += 1
                 raise RefusedError(f"the directory holds {self.most} endpoints already", 503)
             if sum(each.address[0] == source[0] for each in strangers) >= self.most_of_one:
+                self.turned_away += 1
                 raise RefusedError(f"the directory holds {self.most_of_one} endpoints of this address already", 503)
         if known is not None and known.address[0] != source[0]:
             # First come, first remembered (RFC 9176 7.5): a name is nobody else's before its lifetime is over.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
 from dataclasses import replace
 from urllib.parse import urlsplit
 
@@ -18,7 +18,9 @@ from twin_gateway.drivers.contract import (
     Link,
     LinkLost,
     PointChange,
+    Stray,
 )
+from twin_gateway.drivers.strays import StrayBook
 
 from . import dtls, linkformat, writing
 from .client import Client, Target
@@ -58,6 +60,7 @@ class CoapDriver:
         resources_of(points, config, self._resources)
         self._session: Session | None = None
         self._receive_buffer = 0
+        self._strays = StrayBook()
 
     async def run(self, link: Link) -> None:
         """Deliver until the association ends.
@@ -206,8 +209,35 @@ class CoapDriver:
                 self._session.drop(resource)
                 asked |= {feed.point.row for feed in resource.feeds}  # polled from now on
         resources_of(change.added, self._config, self._resources)
+        mapped = {key.path for key in self._resources}
+        self._strays.forget(lambda path: _is_mapped(str(path), mapped))
         if self._session is not None:
             self._session.wanted(asked)
+
+    @property
+    def unmapped_count(self) -> int:
+        """Resources listed."""
+        return len(self._strays)
+
+    @property
+    def unmapped_dropped(self) -> int:
+        """Resources that had to make room in the list."""
+        return self._strays.dropped
+
+    def unmapped(self) -> Sequence[Stray]:
+        """Resources that the device offered when somebody looked last, and no point takes."""
+        return self._strays.list()
+
+    async def read_unmapped(self) -> None:
+        """Ask the device what it offers; one that sleeps is not asked. Raises ConnectionError as `discover`."""
+        if self._session is None or not self._session.listens:
+            return
+        offered = {str(point.fields["path"]): point for point in await self.discover()}
+        mapped = {key.path for key in self._resources}
+        self._strays.forget(lambda path: path not in offered)
+        for path, point in offered.items():
+            if path.partition("?")[0] != CORE and not _is_mapped(path, mapped):
+                self._strays.note(path, "unmapped resource", point.fields, about=point.description, counts=False)
 
     async def discover(self) -> Sequence[DiscoveredPoint]:
         """What `/.well-known/core` lists; the records of a SenML pack are not looked into.
@@ -266,6 +296,11 @@ def _security_of(config: CoapConfig, host: str) -> dtls.Security | None:
     if config.psk is not None:
         return dtls.Security(config.psk.identity, config.psk.key)
     return dtls.Security(tls=config.tls, host=host) if config.tls is not None else None
+
+
+def _is_mapped(path: str, mapped: Collection[str]) -> bool:
+    """Whether points take a resource, or something below it (what registers objects lists their instances only)."""
+    return path in mapped or any(each.startswith(f"{path}/") for each in mapped)
 
 
 def _discovered(found: linkformat.WebLink) -> DiscoveredPoint:
