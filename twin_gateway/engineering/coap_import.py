@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import Final
 from urllib.parse import urlsplit
 
 from twin_gateway.drivers.coap import objects
@@ -14,6 +15,9 @@ from twin_gateway.engineering.coap_import_read import DeviceContent, Offered
 from twin_gateway.engineering.draft import DeviceDraft, FileDraft, PointDraft, Value
 from twin_gateway.engineering.live_import import LiveImportError, Target, listed, name_of
 from twin_gateway.engineering.live_import import place_of as filled
+
+_LONGEST: Final = 120
+"""Characters of a device's own text that a comment keeps."""
 
 
 @dataclass(slots=True)
@@ -112,8 +116,9 @@ def _sensor(target: Target, content: DeviceContent, place: str, at: str, *, ever
 
 
 def _line(one: Offered) -> str:
-    what = "/" + "/".join(map(str, one.numbers)) if one.numbers else one.path + (f"#{one.name}" if one.name else "")
-    more = [f"rt={one.words}" if one.words else "", one.kind, one.unit, one.remark]
+    name = f"#{one.name[:_LONGEST]}" if one.name else ""
+    what = "/" + "/".join(map(str, one.numbers)) if one.numbers else one.path + name
+    more = [f"rt={one.words[:_LONGEST]}" if one.words else "", one.kind, one.unit, one.remark]
     return f"{what}: {', '.join(text for text in more if text) or 'not known'}"
 
 

@@ -36,6 +36,7 @@ Progress = Callable[[str], None]
 _OBJECT_LIST: Final = Attribute(obis.ASSOCIATION, obis.ASSOCIATION_LN, 2)
 _DEVICE_NAME: Final = bytes((0, 0, 42, 0, 0, 255))
 _SERIAL: Final = (bytes((0, 0, 96, 1, 0, 255)), bytes((1, 0, 0, 0, 0, 255)))
+_LONGEST_NAME: Final = 64
 _AT_ONCE: Final = 64
 """Attributes asked between two words of progress."""
 _MOST_SECONDS: Final = 600.0
@@ -164,8 +165,8 @@ def _take(out: MeterContent, attribute: Attribute, value: Value) -> None:
 
 def _text(value: Value) -> str:
     if isinstance(value, bytes):
-        return text_of(value).strip()
-    return str(value).strip() if isinstance(value, str | int) and not isinstance(value, bool) else ""
+        return text_of(value).strip()[:_LONGEST_NAME]
+    return str(value).strip()[:_LONGEST_NAME] if isinstance(value, str | int) and not isinstance(value, bool) else ""
 
 
 def _told(error: Exception, config: DlmsConfig) -> tuple[str, str]:

@@ -8,7 +8,7 @@ import re
 import tempfile
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -23,7 +23,7 @@ from twin_gateway.engineering.emit import emit
 from twin_gateway.engineering.merge import checked, merge
 from twin_gateway.engineering.mode import Mode
 from twin_gateway.engineering.repeat import make_templates
-from twin_gateway.mapping.check import check
+from twin_gateway.mapping.check import check, find_files
 from twin_gateway.mapping.problem import Problem
 from twin_gateway.mapping.read import BROKEN, Map, core_value, read_file
 
@@ -540,17 +540,53 @@ def settle(draft: FileDraft, target: Path | None, mode: Mode, *, templates: bool
         if (folder / f"{above}mapping.schema.json").is_file():
             draft.schema = f"{above}mapping.schema.json"
             break
+    others = _others(folder, target) if target is not None else []
     if target is not None and target.exists() and mode is Mode.MERGE:
         merged = merge(target, draft)
         out.text, out.added = merged.text, merged.added
         out.problems += merged.problems
     else:
         if templates:
-            make_templates(draft)
+            make_templates(draft, _templates_of(others))
         out.text = emit(draft)
     if out.text is not None:
-        _, problems = checked(target if target is not None else folder / "import.yaml", out.text)
+        where = target if target is not None else folder / "import.yaml"
+        _, problems = checked(where, out.text)
+        if others and not any(problem.severity == "error" for problem in problems):
+            problems += _against(others, where, out.text)
         out.problems += problems
         if any(problem.severity == "error" for problem in problems):
             out.text = None
     return out
+
+
+def _others(folder: Path, target: Path) -> list[Path]:
+    """The mapping files that will stand beside the one that is written."""
+    return [path for path in find_files([folder], []) if path.resolve() != target.resolve()]
+
+
+def _templates_of(files: Iterable[Path]) -> list[str]:
+    """Names that templates of other files have; a name is given once."""
+    names: list[str] = []
+    for path in files:
+        root = read_file(path).root
+        templates = root.get("templates") if root is not None else None
+        names += templates if isinstance(templates, Map) else ()
+    return names
+
+
+def _against(others: Sequence[Path], target: Path, text: str) -> list[Problem]:
+    """Errors that the new text has only together with the other files: names and addresses that are taken."""
+    trial = target.with_name(f".{target.name}.import")
+    try:
+        trial.write_text(text, "utf-8")
+        _, problems = check([*others, trial], secrets_required=False)
+    except OSError as error:
+        return [Problem(str(target), 0, 0, "TG101", f"cannot be written: {error.strerror or error}")]
+    finally:
+        trial.unlink(missing_ok=True)
+    said = [problem for problem in problems if problem.severity == "error"]
+    mine = [replace(problem, file=str(target)) for problem in said if problem.file == str(trial)]
+    # Where the trial is read first, what it has twice is told of the other file.
+    more = [problem for problem in said if str(trial) in problem.hint]
+    return mine + [replace(problem, hint=problem.hint.replace(str(trial), str(target))) for problem in more]

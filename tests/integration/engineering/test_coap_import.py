@@ -133,7 +133,7 @@ def test_an_independent_server_is_read(tmp_path):
     port = ports.free_port(socket.SOCK_DGRAM)
     with process("node", str(PEERS / "server.js"), str(port)) as peer:
         assert line_of(peer)["port"] == port
-        links = '</t>;rt="temperature-c";obs,</x>;rt="blob",</3316/0/5700>'
+        links = '</t>;rt="temperature-c";obs,</x>;rt="blob",</3316/0/5700>,</t>,</\u00fc>'
         orders = [
             {"path": "/.well-known/core", "payload": links, "format": 40},
             {"path": "/t", "payload": "21.5", "format": 0},
@@ -148,7 +148,9 @@ def test_an_independent_server_is_read(tmp_path):
     points = points_of(tmp_path / "s.yaml")
     assert points["STMP1/Tmp"]["path"] == "/t"
     assert points["MMXN1/Vol"] == {"path": "/3316/0/5700", "observe": False}
-    assert "content format 42 is not read" in (tmp_path / "s.yaml").read_text()
+    text = (tmp_path / "s.yaml").read_text()
+    assert "content format 42 is not read" in text
+    assert "/ü: a path that a mapping cannot say" in text
 
 
 def test_a_key_is_used_and_stands_as_a_reference_only(tmp_path):

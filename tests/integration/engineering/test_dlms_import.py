@@ -100,6 +100,20 @@ def test_meters_of_one_list_share_a_template_and_pass_the_check(simulated, tmp_p
     assert "g/a/SP00000417/LV1/_/M1/CSWI1/Pos" in points
 
 
+def test_a_file_fits_the_others_of_its_folder(simulated, tmp_path):
+    options = ("--grid", "g", "--place", "a/SP{serial}", "--at", "LV1/_/M1", "--into")
+    assert run(f"127.0.0.1:{simulated}/1..2", *options, tmp_path / "one.yaml", "--name", "m{serial}").exit_code == 0
+    taken = run(f"127.0.0.1:{simulated}/1..2", *options, tmp_path / "two.yaml", "--name", "x{serial}")
+    assert taken.exit_code == 1
+    assert "TG406" in taken.output
+    assert not (tmp_path / "two.yaml").exists()
+    beside = (*options[:3], "b/SP{serial}", *options[4:])
+    result = run(f"127.0.0.1:{simulated}/1..2", *beside, tmp_path / "two.yaml", "--name", "x{serial}")
+    assert result.exit_code == 0, result.output
+    mapping, problems = check([tmp_path])
+    assert mapping is not None, [str(problem) for problem in problems]
+
+
 def test_a_register_in_another_unit_than_its_place_gets_no_point(simulated, tmp_path):
     run(f"127.0.0.1:{simulated}/1", "--grid", "g", "--place", "a/s", "--into", tmp_path / "m.yaml")
     text = (tmp_path / "m.yaml").read_text()

@@ -5,9 +5,21 @@ import pytest
 from address_space.address import parse
 from address_space.catalogue import classify
 from twin_gateway.drivers.dlms import obis
+from twin_gateway.drivers.dlms.config import DlmsConfig
 from twin_gateway.drivers.dlms.discovery import MeterObject
 from twin_gateway.engineering import coap_import_places, dlms_import_places
-from twin_gateway.engineering.live_import import LiveImportError, host_of, listed, place_of, rebased, settings_of
+from twin_gateway.engineering.dlms_import import draft_meters
+from twin_gateway.engineering.dlms_import_read import MeterContent
+from twin_gateway.engineering.emit import emit
+from twin_gateway.engineering.live_import import (
+    LiveImportError,
+    Target,
+    host_of,
+    listed,
+    place_of,
+    rebased,
+    settings_of,
+)
 from twin_gateway.engineering.opcua_import import make_list, merged, text_of
 from twin_gateway.engineering.opcua_import_browse import ForeignSpace, ForeignVariable
 
@@ -156,3 +168,35 @@ def test_a_list_of_other_columns_is_not_merged_into(tmp_path):
     file.write_text("node_id;b\n1;2\n")
     with pytest.raises(LiveImportError, match="its columns are others"):
         merged(file, found)
+
+
+def test_logs_rights_and_profiles_of_a_meter():
+    readable = dict.fromkeys(range(1, 9), 1)
+    objects = [
+        MeterObject(obis.PROFILE, 1, obis.parse("0-0:99.98.0"), readable),
+        MeterObject(obis.PROFILE, 1, obis.parse("1-0:99.1.0"), readable),
+        MeterObject(obis.PROFILE, 1, obis.parse("1-0:99.2.0"), readable),
+        MeterObject(obis.REGISTER, 0, obis.parse("1-0:1.8.0"), readable),
+        MeterObject(obis.REGISTER, 0, obis.parse("1-0:2.8.0"), {2: 0}),
+        MeterObject(obis.DEMAND_REGISTER, 0, obis.parse("1-0:1.4.0"), readable),
+        MeterObject(obis.DISCONNECT, 0, obis.parse("0-0:96.3.10"), readable, {1: 0, 2: 0}),
+        MeterObject(71, 0, obis.parse("0-0:17.0.0"), readable),
+    ]
+    energy = obis.Attribute(obis.REGISTER, obis.parse("1-0:1.8.0"))
+    content = MeterContent(
+        objects,
+        {(3, obis.parse("1-0:1.8.0")): (3, 30), (5, obis.parse("1-0:1.4.0")): (0, 27)},
+        {obis.parse("1-0:99.1.0"): [energy], obis.parse("1-0:99.2.0"): [energy]},
+        {obis.parse("1-0:99.1.0"): 86_400, obis.parse("1-0:99.2.0"): 900},
+    )
+    target = Target("m", "m", {"host": "10.0.0.1"}, config=DlmsConfig(host="10.0.0.1"))
+    draft, (part,) = draft_meters([(target, content)], grid="g", place="a/s", at="_/_/{name}")
+    text = emit(draft)
+    assert "logs: [0-0:99.98.0]" in text
+    assert "{obis: 1-0:1.8.0, profile: 1-0:99.2.0}  # 1000 Wh" in text
+    assert "Profile 1-0:99.1.0 every 1 d: 1 columns. Profile 1-0:99.2.0 every 15 min: 1 columns." in text
+    assert "AvImpMMXU1/TotW: {obis: 1-0:1.4.0}  # W" in text
+    assert "{obis: 0-0:96.3.10}  # this client may not operate it" in text
+    assert "control" not in text
+    assert "1-0:2.8.0 class 3: register, this client may not read it" in part.unplaced
+    assert "0-0:17.0.0 class 71: limiter" in part.unplaced
