@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -53,6 +53,8 @@ class Change:
 
 
 Fields = dict[str, Value]
+Where = tuple[int, int]
+"""Line and column."""
 
 
 @dataclass(slots=True)
@@ -76,6 +78,8 @@ class Revision:
         self.overrides: dict[str, dict[str, list[PointDraft]]] = {}
         self._lines: dict[int, _Line] = {}
         self._changes: list[Change] = []
+        self._written: dict[str, dict[Where, tuple[str, Any]]] = {}
+        self._counts: dict[str, Counter[Where]] = {}
 
     def of_device(self, section: Map, change: Change, value: Value) -> None:
         """A field of a device section is to say something else."""
@@ -94,8 +98,7 @@ class Revision:
         fields = {name: line.fields.get(name) for name in WRITTEN.get(change.name, (change.name,))}
         found = self._line(pair)
         if isinstance(found, Map):
-            points = pair.device.points
-            shared = sum((other.line, other.col) == (same.line, same.col) for other in points)
+            shared = self._counts[pair.device.name][same.line, same.col]
             self._lines.setdefault(found.start, _Line(found, shared)).wanted[change.name].append((fields, change))
         elif found:
             change.why = found
@@ -111,19 +114,13 @@ class Revision:
     def _line(self, pair: Pair) -> Map | str:
         """The line of a point at the device itself; else why it cannot be changed, empty where one can go over it."""
         point, key, name = pair.ours, pair.key, pair.line.key
-        section = self.file.root["devices"][pair.device.name]
-        at = section.get("at")
-        places = dict(at) if isinstance(at, Map) else {}
-        for entry in (section, *places.values()):
-            points = entry.get("points") if isinstance(entry, Map) else None
-            if not isinstance(points, Map):
-                continue
-            for i, (own, value) in enumerate(points.items()):
-                if self.file.source.where(points.marks[2 * i]) != (point.line, point.col):
-                    continue
-                if isinstance(value, Map):
-                    return value
-                return f"'{own}' has several bindings"
+        own, value = self._index(pair.device).get((point.line, point.col), ("", None))
+        if isinstance(value, Map):
+            return value
+        if own:
+            return f"'{own}' has several bindings"
+        at = self.file.root["devices"][pair.device.name].get("at")
+        places = at if isinstance(at, Map) else {}
         entry = places.get(key)
         points = entry.get("points") if isinstance(entry, Map) else None
         over = points.get(name) if isinstance(points, Map) else None
@@ -132,6 +129,21 @@ class Revision:
         if entry is None or (isinstance(points, Map) and name in points):
             return "its line is not where the import has it"
         return ""
+
+    def _index(self, device: MappedDevice) -> dict[Where, tuple[str, Any]]:
+        """By line and column what is written for points at a device itself, with its key."""
+        found = self._written.get(device.name)
+        if found is None:
+            section = self.file.root["devices"][device.name]
+            at = section.get("at")
+            found = self._written[device.name] = {}
+            for entry in (section, *(at.values() if isinstance(at, Map) else ())):
+                points = entry.get("points") if isinstance(entry, Map) else None
+                if isinstance(points, Map):
+                    for i, item in enumerate(points.items()):
+                        found[self.file.source.where(points.marks[2 * i])] = item
+            self._counts[device.name] = Counter((point.line, point.col) for point in device.points)
+        return found
 
     def apply(self) -> list[Change]:
         """Change the text; all changes, with a reason at those that could not be made."""

@@ -107,11 +107,14 @@ class FileText:
                 edits.append((start, rebuilt, self._rebuilt(of, wanted)))
             else:
                 edits += [self._edit(of, name, value) for name, value in fields.items()]
-        text = self.text
-        for start, end, new in sorted(edits, key=lambda edit: edit[:2], reverse=True):
-            text = text[:start] + new + text[end:]
-        if edits:
-            self.read(text)
+        if not edits:
+            return
+        parts: list[str] = []
+        behind = 0
+        for start, end, new in sorted(edits, key=lambda edit: edit[:2]):
+            parts += (self.text[behind:start], new)
+            behind = end
+        self.read("".join((*parts, self.text[behind:])))
 
     def possible(self, of: Map, name: str, value: Value) -> None:
         """Look whether a field can be given another value.
