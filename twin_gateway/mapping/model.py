@@ -126,8 +126,8 @@ class MappedDevice:
     col: int
     whole: list[WholeModel] = field(default_factory=list)
     files: dict[str, str] = field(default_factory=dict)
-    packed: Packed | None = None
-    _points: list[MappedPoint] = field(default_factory=list)
+    packed: Packed | None = field(default=None, repr=False)
+    _points: list[MappedPoint] = field(default_factory=list, repr=False)
 
     @property
     def points(self) -> list[MappedPoint]:

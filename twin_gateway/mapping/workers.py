@@ -64,12 +64,14 @@ def resolve_beside(around: bytes, tasks: Sequence[Task], processes: int) -> Iter
     for task in tasks:
         waiting.put(task)
     done: queue.SimpleQueue[tuple[int, FileResult] | Exception] = queue.SimpleQueue()
-    children = [_start() for _ in range(min(processes, len(tasks)))]
-    threads = [threading.Thread(target=_drive, args=(child, around, waiting, done), daemon=True) for child in children]
+    children: list[subprocess.Popen[bytes]] = []
+    threads: list[threading.Thread] = []
     try:
-        for thread in threads:
+        for _ in range(min(processes, len(tasks))):
             waiting.put(None)
-            thread.start()
+            children.append(child := _start())
+            threads.append(threading.Thread(target=_drive, args=(child, around, waiting, done), daemon=True))
+            threads[-1].start()
         for _ in tasks:
             found = done.get()
             if isinstance(found, Exception):

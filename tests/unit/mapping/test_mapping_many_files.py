@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 
 from twin_gateway.drivers import registry
 from twin_gateway.mapping import check as module
+from twin_gateway.mapping import workers
 from twin_gateway.mapping.check import check
 from twin_gateway.mapping.many_files import check_many
 from twin_gateway.mapping.model import Mapping
@@ -219,12 +221,22 @@ def test_further_processes_come_to_the_same_and_are_gone_afterwards(
     monkeypatch.setattr(module, "WORTH", 0)
     monkeypatch.setattr("twin_gateway.mapping.many_files.WORTH", 0)
     folder = written(tmp_path / "m", STATIONS)
+    started: list[subprocess.Popen[bytes]] = []
+    start = workers._start
+
+    def noted() -> subprocess.Popen[bytes]:
+        started.append(start())
+        return started[-1]
+
+    monkeypatch.setattr(workers, "_start", noted)
     told: list[tuple[int, int]] = []
     beside = check([folder], environ=ENVIRON, processes=2, progress=lambda done, of: told.append((done, of)))
     together = check([folder], environ=ENVIRON, processes=1)
     assert contents(beside[0]) == contents(together[0])
     assert beside[1] == together[1] == []
     assert told == [(1, 4), (2, 4), (3, 4), (4, 4)]
+    assert len(started) == 2
+    assert all(child.returncode is not None for child in started)
 
 
 def test_a_process_that_dies_is_done_without(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
