@@ -96,8 +96,9 @@ class Outages:
         address = {name: link.address for name, link in self._links.items()}
         parents = dict.fromkeys(address.values(), self._gateway) if self._gateway else {}
         for device in self._index.order:
-            if device.place != address.get(device.link):
-                parents[device.place] = address[device.link]
+            # Points of a device that comes are there a moment before its link is followed.
+            if device.place != (link := address.get(device.link)) and link is not None:
+                parents[device.place] = link
         parents |= dict.fromkeys(self._ways.by_place, self._gateway) | self._ways.place_of
         for child, parent in self._settings.parents.items():
             parents[address.get(child, child)] = address.get(parent, parent)
