@@ -39,11 +39,12 @@ class PlacePoint:
 
 
 class Places:
-    """Finds places and their points; what was found is kept until the mapping changes."""
+    """Finds places and their points; what was found is kept until the mapping or the points change."""
 
     def __init__(self, gateway: Gateway) -> None:
         self._of = gateway
         self._mapping: PointMapping | None = None
+        self._state = (0, 0)
         self._found: OrderedDict[str, dict[str, PlacePoint]] = OrderedDict()
 
     def canonical(self, text: str) -> str:
@@ -66,37 +67,36 @@ class Places:
         Raises:
             ControlError: there are none, or too many.
         """
-        mapping = self._of.mapping
-        if mapping is not self._mapping:
+        mapping, table = self._of.mapping, self._of.table
+        state = (len(table), table.edition)
+        if mapping is not self._mapping or state != self._state:
             self._found.clear()
-            self._mapping = mapping
-        if place not in self._found:
-            found = await asyncio.to_thread(_below, mapping, place)
-            if mapping is self._of.mapping:
+            self._mapping, self._state = mapping, state
+        found = self._found.get(place)
+        if found is None:
+            found = await asyncio.to_thread(self._look, mapping, place)
+            if mapping is self._mapping and state == self._state:
                 self._found[place] = found
                 while len(self._found) > _KEPT:
                     self._found.popitem(last=False)
-        else:
-            found = self._found[place]
-        whole = self._whole(mapping, place)
-        everything = found | {address: point for address, point in whole.items() if address not in found}
-        if not everything:
+        if not found:
             raise ControlError(f"no point is mapped at or below {place}")
-        if len(everything) > MOST:
-            raise ControlError(f"{place} has {len(everything)} points, more than {MOST}: name a place below it")
-        return everything
+        return found
 
-    def _whole(self, mapping: PointMapping, place: str) -> dict[str, PlacePoint]:
-        """Points that devices have named themselves (`all:`)."""
-        table, found = self._of.table, dict[str, PlacePoint]()
+    def _look(self, mapping: PointMapping, place: str) -> dict[str, PlacePoint]:
+        """On a thread: what the files map there, and what devices have named themselves (`all:`)."""
+        found = _below(mapping, place)
+        table = self._of.table
         for device in mapping.devices:
             if not device.whole:
                 continue
             for point in self._of.whole_models.added(device.name):
-                if _is_below(point.address, place):
-                    binding = binding_of_whole(device, point, table.profile(point.row), table.binding(point.row)[1])
-                    commanded_by = device.protocol if binding.command_digest else ""
-                    found[point.address] = PlacePoint(point.address, device.name, commanded_by, binding)
+                if not _is_below(point.address, place) or point.address in found:
+                    continue
+                binding = binding_of_whole(device, point, table.profile(point.row), table.binding(point.row)[1])
+                commanded_by = device.protocol if binding.command_digest else ""
+                found[point.address] = PlacePoint(point.address, device.name, commanded_by, binding)
+                _limit(len(found), place)
         return found
 
 
@@ -105,7 +105,13 @@ def _below(mapping: PointMapping, place: str) -> dict[str, PlacePoint]:
     for device, point in mapping.points():
         if _is_below(point.address, place):
             bound.setdefault(point.address, []).append((device, point))
+            _limit(len(bound), place)
     return {address: _point(address, lines) for address, lines in bound.items()}
+
+
+def _limit(count: int, place: str) -> None:
+    if count > MOST:
+        raise ControlError(f"{place} has more than {MOST} points: name a place below it")
 
 
 def _point(address: str, lines: Sequence[Bound]) -> PlacePoint:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from address_space import clock
@@ -25,7 +25,7 @@ from twin_gateway.commissioning.record import (
 )
 from twin_gateway.commissioning.sessions import Session, Sessions
 from twin_gateway.commissioning.signing import SignOff, sign_off
-from twin_gateway.commissioning.store import FILE, CommissioningStore
+from twin_gateway.commissioning.store import FILE, CommissioningStore, KeptProtocol
 from twin_gateway.commissioning.testing import can_say_test, test_command, way_of
 from twin_gateway.control import ControlError, Handler
 from twin_gateway.drivers.contract import LinkService
@@ -38,6 +38,8 @@ if TYPE_CHECKING:
 
 PAGE: Final = 200
 """Points in one answer."""
+TEXT_PAGE: Final = 100_000
+"""Characters of a protocol in one answer."""
 _NOTE: Final = 500
 _REFRESH_S: Final = 60.0
 
@@ -80,6 +82,7 @@ class Commissioning:
             "approve": self._approve,
             "sign": self._sign,
             "report": self._report,
+            "text": self._read,
             "verify": self._verify,
         }
         return {f"commission.{name}": act for name, act in acts.items()}
@@ -312,7 +315,10 @@ class Commissioning:
             raise ControlError(f"nobody has looked at a point of {session.place} yet: there is nothing to sign")
         revision = await self._revision()
         remark = one_line(_text(asked, "remark", "")[:_NOTE])
-        names = {address: self._name(address) for address in points}
+        names, slices = dict[str, str](), Slices()
+        for address in points:
+            names[address] = self._name(address)
+            await slices.pause()
         about = SignOff(session.place, self._of.config.gateway, session.caller, remark, revision, names)
         signed = await asyncio.to_thread(sign_off, about, points, known, self._of.mapping)
         details = {"markdown": signed.protocol.markdown_digest, "csv": signed.protocol.csv_digest}
@@ -321,7 +327,7 @@ class Commissioning:
             await self.store.sign(signed.protocol, signed.records)
         except sqlite3.Error as error:
             raise ControlError(f"the sign-off cannot be kept: {error}") from error
-        return {"signed": len(signed.records), "states": signed.states, **asdict(signed.protocol)}
+        return {"signed": len(signed.records), "states": signed.states, **_head(signed.protocol)}
 
     async def _report(self, asked: Mapping[str, Any]) -> dict[str, Any]:
         place = self._places.canonical(_text(asked, "place"))
@@ -329,18 +335,30 @@ class Commissioning:
         if found is None:
             raise ControlError(f"no protocol of {place} has been signed")
         void = await self._void(place)
-        return {**asdict(found), "void": void}
+        return {**_head(found), "void": void[:PAGE], "void_count": len(void)}
+
+    async def _read(self, asked: Mapping[str, Any]) -> dict[str, Any]:
+        """A part of the text of a protocol, by its digest."""
+        start = int(number_of(asked, "offset", 0))
+        found = await self.store.text(_text(asked, "digest"), start, TEXT_PAGE)
+        if found is None:
+            raise ControlError("there is no such protocol")
+        return {"text": found[0], "length": found[1]}
 
     async def _void(self, place: str) -> list[tuple[str, str]]:
         """Points whose records do not count any more."""
         known = await self.store.known(place)
         points = await self._places.points(place)
-        states = (
-            (address, standing_of(each, points[address].binding))
-            for address, each in known.items()
-            if address in points
-        )
-        return [(address, state.why) for address, state in states if state.state is State.VOID]
+
+        def look() -> list[tuple[str, str]]:
+            states = (
+                (address, standing_of(known[address], points[address].binding))
+                for address in points
+                if address in known
+            )
+            return [(address, state.why) for address, state in states if state.state is State.VOID]
+
+        return await asyncio.to_thread(look)
 
     async def _verify(self, asked: Mapping[str, Any]) -> dict[str, Any] | None:
         found = await self.store.protocol_with(_text(asked, "digest"))
@@ -421,6 +439,12 @@ def _recorded(known: Known | None, point: PlacePoint) -> str:
     """The last result at a point with the binding that it has now; empty when there is none."""
     record = known.record if known is not None else None
     return record.result if record is not None and record.binding == point.binding else ""
+
+
+def _head(protocol: KeptProtocol) -> dict[str, Any]:
+    """All of a protocol but its texts."""
+    names = ("place", "time", "user", "markdown_digest", "csv_digest")
+    return {name: getattr(protocol, name) for name in names}
 
 
 def _evidence(record: Record) -> dict[str, Any]:

@@ -166,6 +166,17 @@ class CommissioningStore:
         """The protocol that has a digest in its last line; None when none of ours does."""
         return await self._protocol("? IN (markdown_digest, csv_digest)", digest)
 
+    async def text(self, digest: str, start: int, count: int) -> tuple[str, int] | None:
+        """A part of a protocol in the form that has the digest, and how long all of it is; None for none of ours."""
+        query = (
+            "SELECT substr(text, :start + 1, :count), length(text) FROM (SELECT CASE WHEN markdown_digest = :digest"
+            " THEN markdown ELSE csv END AS text FROM protocol WHERE :digest IN (markdown_digest, csv_digest)"
+            " ORDER BY id DESC LIMIT 1)"
+        )
+        values = {"digest": digest, "start": start, "count": count}
+        found = await self._database.run(lambda database: database.execute(query, values).fetchone())
+        return None if found is None else (str(found[0]), int(found[1]))
+
     async def _protocol(self, condition: str, value: str) -> KeptProtocol | None:
         columns = "place, time, user, markdown, csv, markdown_digest, csv_digest"
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TypeVar
@@ -43,9 +43,31 @@ class Client:
             if not page["points"] or len(found) >= page["total"]:
                 return found
 
+    def with_texts(self, signed: Mapping[str, Any]) -> dict[str, Any]:
+        """What was said of a sign-off, with the texts of the protocol."""
+        return with_texts(self._folder, signed)
+
     def end(self) -> None:
         """Log out."""
         self.ask("end")
+
+
+def with_texts(folder: Path, told: Mapping[str, Any]) -> dict[str, Any]:
+    """What the gateway told of a protocol, with both of its texts.
+
+    Raises:
+        ControlError: the gateway is gone.
+    """
+    return {**told, **{form: _text(folder, told[f"{form}_digest"]) for form in ("markdown", "csv")}}
+
+
+def _text(folder: Path, digest: str) -> str:
+    text = ""
+    while True:
+        page: dict[str, Any] = ask(folder, "commission.text", digest=digest, offset=len(text))
+        text += str(page["text"])
+        if not page["text"] or len(text) >= page["length"]:
+            return text
 
 
 def kept_protocol(folder: Path, place: str) -> dict[str, Any]:
@@ -56,13 +78,13 @@ def kept_protocol(folder: Path, place: str) -> dict[str, Any]:
     """
     found = _asked_or_read(
         folder,
-        lambda: ask(folder, "commission.report", place=place),
+        lambda: with_texts(folder, ask(folder, "commission.report", place=place)),
         lambda store: store.protocol(place),
     )
     if found is None:
         raise ControlError(f"no protocol of {place} has been signed (say its whole address: no gateway runs)")
     if isinstance(found, KeptProtocol):
-        return {**asdict(found), "void": []}
+        return {**asdict(found), "void": [], "void_count": 0}
     return dict(found)
 
 

@@ -82,7 +82,7 @@ def _sign(client: Client, remark: str, files: Sequence[Path], *, ask: bool, left
     signed = client.ask("sign", remark=remark)
     states = ", ".join(f"{count} {state}" for state, count in signed["states"].items())
     typer.echo(f"signed off: {_points(signed['signed'])}; now {states}")
-    hand_out(signed, files)
+    hand_out(client.with_texts(signed), files)
     return OPEN if open_ else 0
 
 
@@ -112,6 +112,8 @@ def report(config: Path, place: str, files: Sequence[Path]) -> int:
     hand_out(found, files)
     for address, why in found["void"]:
         typer.echo(f"void since: {address}: {why}", err=True)
+    if found["void_count"] > len(found["void"]):
+        typer.echo(f"and {found['void_count'] - len(found['void'])} more are void", err=True)
     return OPEN if found["void"] else 0
 
 
