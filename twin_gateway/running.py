@@ -53,8 +53,6 @@ def load(path: Path, *, keep_results: bool = False) -> tuple[GatewayConfig, Mapp
     """
     config = load_config(path)
     cache = config.results if keep_results else None
-    if cache is not None:
-        config.data_directory.mkdir(parents=True, exist_ok=True, mode=0o700)
     mapping, problems = check(config.mappings, cache=cache)
     for problem in problems:
         print(problem, file=sys.stderr)  # noqa: T201 - the command line's own output

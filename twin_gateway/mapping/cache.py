@@ -50,7 +50,7 @@ class ResultCache:
     """The kept results in one folder, for one check.
 
     Args:
-        folder: made when it is not there, in one that is. What is not ours alone is not used: `usable` is False then.
+        folder: made when it is not there. What is not ours alone is not used: `usable` is False then.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -324,16 +324,16 @@ def own_folder() -> Path | None:
     """Where the command line keeps results of its user: below `XDG_CACHE_HOME`, or `~/.cache`; None without a home."""
     try:
         given = os.environ.get("XDG_CACHE_HOME", "")
-        folder = (Path(given) if given.startswith("/") else Path.home() / ".cache") / "twin-gateway"
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    except (OSError, RuntimeError):
+        folder = Path(given) if given.startswith("/") else Path.home() / ".cache"
+    except RuntimeError:
         return None
-    return folder / "mappings"
+    return folder / "twin-gateway" / "mappings"
 
 
 def _is_ours(folder: Path) -> bool:
     """Whether the folder, made when it is not there, is a directory that only our own user can reach into."""
     try:
+        folder.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         folder.mkdir(exist_ok=True, mode=0o700)
         status = folder.lstat()
     except OSError:

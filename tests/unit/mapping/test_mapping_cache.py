@@ -255,3 +255,16 @@ def test_everything_that_resolves_a_file_tells_one_program_from_another() -> Non
     )
     loaded = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
     assert {Path(line) for line in loaded.split("\n") if line} <= set(program_files())
+
+
+def test_a_small_set_of_files_leaves_nothing_in_the_home_of_its_user(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    (tmp_path / "ps02.yaml").write_text(METER, "utf-8")
+    assert module.run_check([tmp_path / "ps02.yaml"], environ={"METER_KEY": KEY}) == 0
+    assert not (tmp_path / "cache").exists()
+    monkeypatch.setattr(module, "KEPT", 0)
+    assert module.run_check([tmp_path / "ps02.yaml"], environ={"METER_KEY": KEY}) == 0
+    assert len(list((tmp_path / "cache" / "twin-gateway" / "mappings").glob("*.result"))) == 1
+    assert capsys.readouterr().out == "ok: 1 devices, 1 points\n" * 2
