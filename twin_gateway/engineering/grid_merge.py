@@ -145,6 +145,7 @@ class _Merge:
             lines = [line for section, line in self.additions if section == name]
             if lines:
                 self.file.add_entries(name, lines)
+        self.out.entries = {name: entries for name, entries in self.out.entries.items() if entries}
         self.out.text = self.file.text
         self.out.changed = sorted(set(self.out.changed))
 

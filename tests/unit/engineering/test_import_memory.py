@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -335,3 +336,22 @@ def test_the_memory_holds_no_secret_and_is_no_mapping_file(folder: Path) -> None
     document = json.loads((folder / ".import" / "ps01.yaml.json").read_text("utf-8"))
     assert set(document["devices"]["f01q1"]["fields"]) == {"host", "scl", "ied"}
     assert len(document["devices"]["f01q1"]["points"]) == len(points(folder))
+
+
+@pytest.mark.skipif("TWIN_REFERENCE_DATA" not in os.environ, reason="TWIN_REFERENCE_DATA is not set")
+@pytest.mark.parametrize("kind", ["scl", "cim"])
+def test_a_reference_file_imported_again_changes_nothing(tmp_path: Path, kind: str) -> None:
+    for path in sorted(Path(os.environ["TWIN_REFERENCE_DATA"], kind).glob("*.[scx][cim][dl]")):
+        place = "north" if b"<Substation" in path.read_bytes() else "north/PS01"
+        to = tmp_path / f"{path.stem}.yaml"
+        given = {
+            "scl": ["import", "scl", str(path), "--grid", "g", "--place", place, "--into", str(tmp_path)],
+            "cim": ["import", "cim", str(path), "--grid", "g", "--to", str(to)],
+        }[kind]
+        assert RUN.invoke(app, given).exit_code == 0
+        text, memory = to.read_text("utf-8"), (tmp_path / ".import" / f"{to.name}.json").read_text("utf-8")
+        done = RUN.invoke(app, [*given, "--mode", "merge"])
+        assert (done.exit_code, "TG736" in done.output) == (0, False), done.output
+        assert to.read_text("utf-8") == text
+        assert (tmp_path / ".import" / f"{to.name}.json").read_text("utf-8") == memory
+    assert len(list(tmp_path.glob("*.yaml"))) >= 2
