@@ -112,12 +112,16 @@ class CommissioningStore:
         Raises:
             sqlite3.Error: nothing of it was kept.
         """
-        rows = {
-            "record": [(each.address, _dumped(each, ("number", "signed"))) for each in records],
-            "test": [(each.address, _dumped(each)) for each in tests],
-            "approval": [(each.address, _dumped(each)) for each in approvals],
-        }
-        await self._database.transaction(lambda database: _insert(database, rows))
+
+        def work(database: sqlite3.Connection) -> None:
+            rows = {
+                "record": [(each.address, _dumped(each, ("number", "signed"))) for each in records],
+                "test": [(each.address, _dumped(each)) for each in tests],
+                "approval": [(each.address, _dumped(each)) for each in approvals],
+            }
+            _insert(database, rows)
+
+        await self._database.transaction(work)
 
     async def known(self, place: str) -> dict[str, Known]:
         """All that is kept at and below a place, by address; also of what is mapped no more."""
