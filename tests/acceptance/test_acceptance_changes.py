@@ -159,6 +159,12 @@ def test_a_broken_file_changes_nothing_and_is_named_by_line(played: Played) -> N
     assert played.story.status(f"{MOVED}/{BAY_POINTS[0]}") == "Good"
 
 
+def test_every_part_of_the_gateway_goes_on(played: Played) -> None:
+    assert played.demo.health()["status"] == "ok"
+    log = (played.demo.folder / "logs" / "gateway.log").read_text("utf-8")
+    assert "Traceback" not in log, log
+
+
 def test_after_the_rollback_the_files_are_what_runs_and_the_broken_one_is_put_aside(played: Played) -> None:
     _, rollback, plan = played.scene("Roll back").ran
     assert (rollback.code, plan.code) == (0, 0), rollback.output
