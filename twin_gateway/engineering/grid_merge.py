@@ -19,7 +19,8 @@ from twin_gateway.mapping.read import Map
 SECTION: Final = "grid"
 _TABLES: Final = ("nodes", "equipment", "indicators", "measurements", "meters", "feeders")
 _TOP: Final = ("grid_model", "grid", "place")
-_NONE: Final = object()
+_ABSENT: Final = object()
+_UNKNOWN: Final = object()
 Entries = dict[str, dict[str, dict[str, Any]]]
 """Section -> key -> fields."""
 
@@ -154,7 +155,7 @@ class _Merge:
         last, remember = self.last.get(name, {}), self.out.entries.setdefault(name, {})
         found: set[str] = set()
         for key, entry in new.items():
-            there = key if key in old else by_mrid.get(entry.get("mrid", _NONE), "")
+            there = key if key in old else by_mrid.get(entry.get("mrid", _ABSENT), "")
             said = plain(entry)
             if there:
                 found.add(there)
@@ -179,16 +180,19 @@ class _Merge:
         last = self.last.get(section, {}).get(key)
         remember: dict[str, Any] = {}
         for name in dict.fromkeys((*said, *(last or ()))):
-            ours, theirs = plain(there.get(name)), said.get(name)
-            before = _NONE if last is None else last.get(name)
+            ours = plain(there[name]) if name in there else _ABSENT
+            theirs = said.get(name, _ABSENT)
+            before = _UNKNOWN if last is None else last.get(name, _ABSENT)
             if theirs not in (ours, before):
-                if before is not _NONE and ours == before:
-                    self.changes.append((there, name, theirs))
+                # Nothing is not the same as no field: of a switch without a command another one is guessed.
+                if before is not _UNKNOWN and ours == before and theirs is not None:
+                    self.changes.append((there, name, None if theirs is _ABSENT else theirs))
                     self.out.changed.append(key or section)
                 else:
-                    self.told(key or section, name, there, ours, theirs, by_both=before is not _NONE)
+                    by_both = before not in (_UNKNOWN, ours)
+                    self.told(key or section, name, there, ours, theirs, by_both=by_both)
                     theirs = before
-            if theirs is not None and theirs is not _NONE:
+            if theirs is not _ABSENT and theirs is not _UNKNOWN:
                 remember[name] = theirs
         return remember
 
@@ -200,4 +204,4 @@ class _Merge:
 
 
 def _shown(value: Any) -> str:
-    return "nothing" if value is None else flow(value)
+    return "not there" if value is _ABSENT else flow(value)
