@@ -71,8 +71,12 @@ class Telling:
             self._shown = 0
 
 
-def fail(error: LiveImportError) -> typer.Exit:
+def fail(error: LiveImportError, *, as_json: bool) -> typer.Exit:
     """Say an error and its hint; the exit to raise."""
+    if as_json:
+        document = {"ok": False, "failed": [{"message": str(error), "hint": error.hint}]}
+        typer.echo(json.dumps(document, indent=2, ensure_ascii=False))
+        return typer.Exit(1)
     hint = f"; {error.hint}" if error.hint else ""
     typer.echo(f"error: {error}{hint}; nothing is written", err=True)
     return typer.Exit(1)
@@ -239,7 +243,7 @@ def dlms(
         draft, parts = draft_meters(found, grid=asked.grid, place=place, at=at, name=name, every=every)
         written = settle(draft, target, mode, templates=templates)
     except LiveImportError as error:
-        raise fail(error) from error
+        raise fail(error, as_json=as_json) from error
     notes = [_unplaced(part.device.name, len(part.unplaced), "objects", every=every) for part in parts]
     raise finish(written, failed, notes, as_json=as_json)
 
@@ -323,7 +327,7 @@ def coap(
             raise LiveImportError("no value has a place", "" if every else "--all gives them generic places")
         written = settle(draft, target, mode, templates=templates)
     except LiveImportError as error:
-        raise fail(error) from error
+        raise fail(error, as_json=as_json) from error
     raise finish(written, failed, notes, as_json=as_json)
 
 
@@ -389,7 +393,7 @@ def opcua(
         if target is not None and target.exists() and mode is Mode.MERGE:
             text, fresh, gone = merged(target, found)
     except LiveImportError as error:
-        raise fail(error) from error
+        raise fail(error, as_json=as_json) from error
     if target is not None:
         _write(target, text)
     counts = {

@@ -94,7 +94,7 @@ async def read_meter(
     try:
         async with asyncio.timeout(_MOST_SECONDS):
             return await _read(target, config, folder, progress, every=every)
-    except (DlmsError, OSError) as error:
+    except (DlmsError, OSError, ValueError) as error:
         message, hint = _told(error, config)
         raise LiveImportError(f"{target.said} ({where}): {message}", hint) from error
 
@@ -189,9 +189,11 @@ def _told(error: Exception, config: DlmsConfig) -> tuple[str, str]:
         return f"the object list cannot be read: {text}", "another client may be allowed to: name it with 'client'"
     if isinstance(error, TimeoutError):
         return f"not read within {_MOST_SECONDS:g} s", "try again"
-    if isinstance(error, OSError):
+    if isinstance(error, ServiceError):
+        return text, "is 'referencing' right (logical or short), does the meter want another 'security'?"
+    if isinstance(error, OSError) and error.errno is not None:
         return error.strerror or text, "is the host name right, is there a way to it?"
-    return text, ""
+    return text, "look at the meter's section" if isinstance(error, ValueError | OSError) else ""
 
 
 def _refused(config: DlmsConfig) -> str:

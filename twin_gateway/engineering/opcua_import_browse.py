@@ -15,6 +15,7 @@ from asyncua.client.client import Client
 from asyncua.crypto import security_policies
 from asyncua.ua import uaerrors
 from asyncua.ua.attribute_ids import AttributeIds
+from asyncua.ua.status_codes import StatusCodes
 from cryptography import x509
 
 from twin_gateway.engineering.live_import import LiveImportError
@@ -30,6 +31,8 @@ _PASSED_OVER: Final = frozenset({ua.NodeId(ua.Int32(2253)), _ALIASES, ua.NodeId(
 """The server about itself, alias categories and topics."""
 _OBJECT, _VARIABLE, _METHOD = 1, 2, 4
 _OUR_BATCH: Final = 200
+_AT_ONCE = 1000
+"""References of one node in one answer; the server keeps the rest for the next."""
 _PROPERTIES: Final = ("EngineeringUnits", "EURange", "InstrumentRange", "EnumStrings", "TrueState", "FalseState")
 _MOST_TEXT: Final = 500
 
@@ -142,8 +145,12 @@ async def _enter(client: Client, access: Access) -> None:
         policy = getattr(security_policies, f"SecurityPolicy{access.policy.replace('_', '')}")
         files = [access.certificate, access.key, access.server_certificate]
         certificate, key, server = (str(file) for file in files)
-        await client.set_security(policy, certificate, key, server_certificate=server)
-        client.application_uri = _application_uri(Path(certificate)) or client.application_uri
+        try:
+            client.application_uri = _application_uri(Path(certificate)) or client.application_uri
+            await client.set_security(policy, certificate, key, server_certificate=server)
+        except (ValueError, TypeError) as error:
+            hint = "certificates are PEM or DER, the key is PEM without a password"
+            raise LiveImportError("a certificate or the key cannot be read", hint) from error
     if access.user:
         client.set_user(access.user)
         client.set_password(access.password)
@@ -199,11 +206,14 @@ class _Reading:
         self._seen: set[ua.NodeId] = set()
         self._found: dict[ua.NodeId, ForeignVariable] = {}
         self._browse_batch = self._read_batch = _OUR_BATCH
+        self._refused = 0
 
     async def run(self, start: ua.NodeId) -> ForeignSpace:
         self._uris = await self._client.get_namespace_array()
         await self._limits_of_server()
         found = await self._browse_all(start)
+        if self._refused:
+            self._space.notes.append(f"{self._refused} nodes are left out: the server does not tell their children")
         await self._attributes(found)
         await self._of_properties(found)
         await self._aliases()
@@ -272,34 +282,46 @@ class _Reading:
             self._found[node] = ForeignVariable(node.to_string(), str(node.Identifier), uri, here, shown[:_MOST_TEXT])
 
     async def _browse(self, nodes: Sequence[ua.NodeId]) -> list[list[Any]]:
-        """Children of some nodes."""
-        parameters = ua.BrowseParameters()
-        parameters.View = ua.ViewDescription()
-        parameters.RequestedMaxReferencesPerNode = 0
-        for node in nodes:
-            wanted = ua.BrowseDescription()
-            wanted.NodeId, wanted.ReferenceTypeId, wanted.IncludeSubtypes = node, _HIERARCHICAL, True
-            wanted.BrowseDirection = ua.BrowseDirection.Forward
-            wanted.NodeClassMask = _OBJECT | _VARIABLE | _METHOD
-            wanted.ResultMask = ua.BrowseResultMask.All
-            parameters.NodesToBrowse.append(wanted)
-        results = await self._client.uaclient.browse(parameters)
-        if len(nodes) == 1:
-            results[0].StatusCode.check()
-        out = [list(result.References or []) for result in results]
-        waiting = [(i, result.ContinuationPoint) for i, result in enumerate(results) if result.ContinuationPoint]
+        """Children of some nodes; of those that the server will not tell it is noted how many there are."""
+        out: list[list[Any]] = [[] for _ in nodes]
+        pending, size = list(range(len(nodes))), len(nodes)
+        while pending:
+            # A server has few places for what is still to be told: nodes that found none are asked again, fewer at once.
+            some, pending, postponed = pending[:size], pending[size:], []
+            parameters = ua.BrowseParameters(
+                View=ua.ViewDescription(), RequestedMaxReferencesPerNode=ua.UInt32(_AT_ONCE)
+            )
+            parameters.NodesToBrowse = [_children_of(nodes[i]) for i in some]
+            results = await self._client.uaclient.browse(parameters)
+            waiting = []
+            for i, result in zip(some, results, strict=True):
+                if result.StatusCode.value == StatusCodes.BadNoContinuationPoints and len(some) > 1:
+                    postponed.append(i)
+                    continue
+                if not result.StatusCode.is_good():
+                    if len(nodes) == 1:
+                        result.StatusCode.check()
+                    self._refused += 1
+                out[i] += result.References or []
+                if result.ContinuationPoint:
+                    waiting.append((i, result.ContinuationPoint))
+            await self._rest(waiting, out)
+            size = max(1, size // 2) if len(postponed) == len(some) else size
+            pending = postponed + pending
+        return out
+
+    async def _rest(self, waiting: list[tuple[int, bytes]], out: list[list[Any]]) -> None:
+        """What is behind the continuation points, as far as the limit of nodes."""
         while waiting:
-            following = ua.BrowseNextParameters(ContinuationPoints=[point for _, point in waiting])
+            given_up = sum(map(len, out)) > self._limits.nodes
+            following = ua.BrowseNextParameters(given_up, [point for _, point in waiting])
             more = await self._client.uaclient.browse_next(following)
             again = []
             for (i, _), result in zip(waiting, more, strict=True):
                 out[i] += result.References or []
-                if result.ContinuationPoint:
+                if result.ContinuationPoint and not given_up:
                     again.append((i, result.ContinuationPoint))
             waiting = again
-            if sum(map(len, out)) > self._limits.nodes:
-                break
-        return out
 
     async def _read(self, nodes: Sequence[ua.NodeId], attribute: AttributeIds) -> Iterator[Any]:
         values: list[Any] = []
@@ -381,6 +403,15 @@ class _Reading:
                 name = alias.AliasName.Name or ""
                 if name and name not in names:
                     names.append(name)
+
+
+def _children_of(node: ua.NodeId) -> ua.BrowseDescription:
+    wanted = ua.BrowseDescription()
+    wanted.NodeId, wanted.ReferenceTypeId, wanted.IncludeSubtypes = node, _HIERARCHICAL, True
+    wanted.BrowseDirection = ua.BrowseDirection.Forward
+    wanted.NodeClassMask = ua.UInt32(_OBJECT | _VARIABLE | _METHOD)
+    wanted.ResultMask = ua.UInt32(63)
+    return wanted
 
 
 def _local(node: Any) -> ua.NodeId:

@@ -14,6 +14,7 @@ from peers.opcua import certificates
 from typer.testing import CliRunner
 
 from twin_gateway.cli import app
+from twin_gateway.engineering import opcua_import_browse
 from twin_gateway.mapping.check import check
 
 VENDOR = """
@@ -43,7 +44,7 @@ async def main():
     mag = await power.add_object(*name("IED1.MMXU1.TotW.mag"))
     await mag.add_variable(*name("IED1.MMXU1.TotW.mag.f"), 1.5)
     many = await server.nodes.objects.add_object(*name("Many"))
-    for i in range(300):
+    for i in range(20):
         await many.add_variable(*name(f"Many.v{i}"), i)
     async with server:
         print("ready", flush=True)
@@ -103,7 +104,7 @@ def test_names_units_ranges_and_types_of_a_vendors_server(vendor, tmp_path):
     assert volts["address"] == ""
     breaker = rows["nsu=urn:vendor;i=7"]
     assert (breaker["name"], breaker["access"]) == ("'=CB;1", "read, write"), "no formula for a spreadsheet"
-    assert len(rows) == 303, "servers answer in parts"
+    assert len(rows) == 23
 
 
 def test_names_of_61850_become_addresses_once_for_each_data_object(vendor, tmp_path):
@@ -137,6 +138,13 @@ def test_a_gateways_own_names_come_with_their_104_objects_and_the_list_becomes_a
     assert [point.address for _, point in mapping.points()] == ["dso1/north/PS01/MV1/F05/QA1/XCBR1/Pos"]
 
 
+def test_a_server_that_answers_in_parts_is_asked_for_the_rest(gateway, tmp_path, monkeypatch):
+    assert run("opcua", gateway, "--into", tmp_path / "whole.csv").exit_code == 0
+    monkeypatch.setattr(opcua_import_browse, "_AT_ONCE", 1)
+    assert run("opcua", gateway, "--into", tmp_path / "parts.csv").exit_code == 0
+    assert (tmp_path / "parts.csv").read_text() == (tmp_path / "whole.csv").read_text()
+
+
 def test_a_merge_puts_new_nodes_behind_and_changes_no_line(vendor, tmp_path):
     file = tmp_path / "v.csv"
     run("opcua", vendor, "--into", file)
@@ -149,7 +157,7 @@ def test_a_merge_puts_new_nodes_behind_and_changes_no_line(vendor, tmp_path):
     result = run("opcua", vendor, "--into", file, "--mode", "merge")
     assert result.exit_code == 0, result.output
     assert file.read_text().startswith(edited)
-    assert len(rows_of(file)) == 303
+    assert len(rows_of(file)) == 23
 
 
 def test_what_is_more_than_the_limits_is_told(vendor, tmp_path):
@@ -197,6 +205,8 @@ def test_a_secured_server_is_entered_only_when_it_has_the_certificate_that_was_n
     security = ("--policy", "Basic256Sha256", "--certificate", mine["certificate"], "--key", mine["key"])
     with process(sys.executable, "-c", VENDOR, str(port), theirs["certificate"], theirs["key"]):
         assert "the server has no endpoint with no security policy" in run("opcua", url).output
+        broken = run("opcua", url, *security, "--server-certificate", mine["key"], "--json")
+        assert json.loads(broken.stdout)["failed"][0]["message"] == "a certificate or the key cannot be read"
         other = run("opcua", url, *security, "--server-certificate", mine["certificate"], "--timeout", "1")
         assert other.exit_code == 1
         assert "is --server-certificate the server's own" in other.output
@@ -204,4 +214,4 @@ def test_a_secured_server_is_entered_only_when_it_has_the_certificate_that_was_n
             "opcua", url, *security, "--server-certificate", theirs["certificate"], "--into", tmp_path / "s.csv"
         )
     assert result.exit_code == 0, result.output
-    assert len(rows_of(tmp_path / "s.csv")) == 303
+    assert len(rows_of(tmp_path / "s.csv")) == 23
