@@ -154,7 +154,7 @@ class Commissioning:
         session = self._sessions.of(asked)
         point = await self._point(session, asked)
         reading = self._reading(point)
-        session.show(reading)
+        session.show(reading, point.binding)
         known = await self._known_at(point.address)
         standing = standing_of(known, point.binding)
         return {
@@ -193,9 +193,11 @@ class Commissioning:
             result = Result(_text(asked, "result"))
         except ValueError:
             raise ControlError(f"a result is one of {', '.join(Result)}") from None
-        reading = session.shown.get(point.address)
+        reading, binding = session.shown.get(point.address, (None, None))
         if reading is None:
             raise ControlError(f"{point.address} has not been shown, or it was long ago: look at it again")
+        if binding != point.binding:
+            raise ControlError(f"the binding of {point.address} has changed since it was shown: look at it again")
         if result is Result.CONFIRMED and not reading.good and point.binding.digest:
             raise ControlError(f"its quality is {reading.status}: only a good value can be confirmed; fail or skip it")
         note = one_line(_text(asked, "note", "")[:_NOTE])
@@ -204,7 +206,7 @@ class Commissioning:
         approvals = self._own_approval(session, point) if result is Result.CONFIRMED else []
         await self._audited(session, f"commission.{result}", point.address, note, _evidence(record))
         await self._add(records=[record], approvals=approvals)
-        del session.shown[point.address]
+        session.shown.pop(point.address, None)
         standing = standing_of(await self._known_at(point.address), point.binding)
         return {"state": standing.state, "why": standing.why}
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from address_space.ports import AccessPolicy, Caller, Right
+from twin_gateway.commissioning.binding import Binding
 from twin_gateway.commissioning.reading import Reading
 from twin_gateway.control import ControlError, asking_user
 
@@ -26,19 +27,19 @@ class Session:
     Attributes:
         caller: who.
         place: where they work.
-        shown: readings that were shown and not yet answered, by address: what is recorded is what was seen.
+        shown: what was shown and is not yet answered, with its binding, by address: that is what is recorded.
         used: monotonic time of the last request.
     """
 
     caller: Caller
     place: str
-    shown: OrderedDict[str, Reading] = field(default_factory=OrderedDict)
+    shown: OrderedDict[str, tuple[Reading, Binding]] = field(default_factory=OrderedDict)
     used: float = 0.0
 
-    def show(self, reading: Reading) -> None:
+    def show(self, reading: Reading, binding: Binding) -> None:
         """Remember what is shown."""
         self.shown.pop(reading.address, None)
-        self.shown[reading.address] = reading
+        self.shown[reading.address] = reading, binding
         while len(self.shown) > _SHOWN:
             self.shown.popitem(last=False)
 

@@ -15,11 +15,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
 from peers.acceptance.feeder import BAY104, BAY61850, METER, SENSOR
 from peers.commissioning_bed import PASSWORD, Bed
 from peers.waiting import wait_until
 
-from twin_gateway.control import ask
+from twin_gateway.control import ControlError, ask
 
 SWITCH104, SWITCH61850 = f"{BAY104}/QA1/CSWI1", f"{BAY61850}/QA1/CSWI1"
 BEH = "LD0/CSWI1.Beh"
@@ -147,6 +148,24 @@ def test_a_bad_value_cannot_be_confirmed(running: Bed) -> None:
         running.feeder.devices["rtu"].order(ioa=1042, value=0, quality=0, common_address=7)
     assert "only a good value can be confirmed; fail or skip it" in said.stdout, said.output
     assert running.state_of(address)[0] == "bound"
+
+
+def test_what_has_another_binding_than_when_it_was_shown_is_looked_at_again(
+    running: Bed, edited: Callable[[str, str], Path]
+) -> None:
+    address = f"{METER}/MMTR1/DmdWh"
+    assert running.ask("show", address=address)["reading"]["good"]
+    edited(
+        "at: {LV1/_/M1: {use: single-phase-meter}}",
+        """\
+at:
+      LV1/_/M1:
+        use: single-phase-meter
+        points: {MMTR1/DmdWh: {scale: 2}}""",
+    )
+    assert running.run("apply").exit_code == 0
+    with pytest.raises(ControlError, match="has changed since it was shown: look at it again"):
+        running.ask("record", address=address, result="confirmed")
 
 
 def test_an_edited_protocol_is_recognised(running: Bed) -> None:
