@@ -21,7 +21,7 @@ MAPPING_ALARM: Final = "dso1/_sys/gw1/_/_/mapping"
 ADDED, DELETED = 1, 2
 """Verbs of model changes (Part 3)."""
 _VERBS: Final = {1: "NodeAdded", 2: "NodeDeleted", 4: "ReferenceAdded", 8: "ReferenceDeleted"}
-_LONGEST: Final = 150
+_LONGEST: Final = 110
 
 _RMU = f"""\
 mapping: 1
@@ -273,9 +273,10 @@ class Story:
                 continue
             if new(at, f"{topic} {payload is None}"):
                 text = "(cleared)" if payload is None else self.demo.neutral(json.dumps(payload, ensure_ascii=False))
-                scene.mqtt.append((at - began, f"{topic} {_cut(text)}"))
+                scene.mqtt.append((at - began, f"{topic} {text if topic[5] == 'e' else _cut(text)}"))
         scene.opcua.sort()
-        scene.mqtt.sort()
+        # What was cleared stands before what is new.
+        scene.mqtt.sort(key=lambda seen: (round(seen[0]), "(cleared)" not in seen[1], seen))
 
 
 def _address(node_id: str) -> str:
@@ -303,7 +304,7 @@ def _line(told: dict[str, Any], heads: tuple[str, ...]) -> str:
     if parts and any(part.startswith(heads) for part in parts):
         return f"SemanticChangeEvent: {', '.join(parts)}"
     if str(told["source"]).startswith(heads):
-        return f"event of {told['source']}: {_cut(_text(told))}"
+        return f"event of {told['source']}: {_text(told)}"
     return ""
 
 

@@ -15,7 +15,7 @@ from peers.acceptance.changes import Scene, Story
 from peers.acceptance.changes_picture import picture
 from peers.acceptance.changing import PULSE, ChangingDemo, Ran
 
-_LINES = 16
+_LINES = 12
 _INTRODUCTION = """\
 # Changing the mapping while everybody watches
 
@@ -23,8 +23,8 @@ Six edits of mapping files on the running demo (`twin-gateway demo --folder …`
 point of the devices and to the events of the server, and mosquitto_sub to everything. The demo keeps its files in
 `mappings/` of its folder; `gateway.yaml` beside them is what `plan`, `apply` and `rollback` read.
 
-Written by `PYTHONPATH=tests python -m peers.acceptance.transcript docs`. Times are seconds after `apply` was entered,
-measured at the clients. `tests/acceptance/test_acceptance_changes.py` plays the same edits and asserts what they saw.
+Written by `PYTHONPATH=tests python -m peers.acceptance.transcript docs`. Times are seconds after `apply`, or
+`rollback`, was entered, measured at the clients. `tests/acceptance/test_acceptance_changes.py` plays the same edits and asserts what they saw.
 
 ![The six edits against what the clients saw](changing.svg)
 
@@ -32,7 +32,8 @@ measured at the clients. `tests/acceptance/test_acceptance_changes.py` plays the
 _NOBODY = """\
 ## What nobody noticed
 
-One more RTU counts by one every 50 ms; nothing of it was edited.
+One more RTU counts by one every 50 ms; nothing of it was edited. An OPC UA item queues every count; a topic holds the
+newest, so that several counts may come as one message.
 
 | | |
 |---|---|
