@@ -35,6 +35,8 @@ _AT_ONCE = 1000
 """References of one node in one answer; the server keeps the rest for the next."""
 _PROPERTIES: Final = ("EngineeringUnits", "EURange", "InstrumentRange", "EnumStrings", "TrueState", "FalseState")
 _MOST_TEXT: Final = 500
+_LONGEST: Final = 2
+"""Browsing ends after its time with what there is; the whole reading, attributes and all, fails after twice that."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,14 +131,18 @@ async def read_space(url: str, node: str, access: Access, limits: Limits, progre
         start = ua.NodeId.from_string(node)
     except (uaerrors.UaStringParsingError, ValueError) as error:
         raise LiveImportError(f"'{node}' is no NodeId", "as in i=85, ns=2;s=Plant or ns=4;i=1001") from error
+    whole = asyncio.timeout(_LONGEST * limits.seconds)
     try:
-        await _enter(client, access)
-        try:
-            return await _Reading(client, limits, progress).run(start)
-        finally:
-            await client.disconnect()
+        async with whole:
+            await _enter(client, access)
+            try:
+                return await _Reading(client, limits, progress).run(start)
+            finally:
+                await client.disconnect()
     except (uaerrors.UaError, OSError, TimeoutError, ValueError) as error:
         message, hint = _told(error, access)
+        if whole.expired():
+            message, hint = f"not read within {_LONGEST * limits.seconds:g} s", "begin at a node further down"
         raise LiveImportError(f"{url}: {message}", hint) from error
 
 
@@ -286,7 +292,7 @@ class _Reading:
         out: list[list[Any]] = [[] for _ in nodes]
         pending, size = list(range(len(nodes))), len(nodes)
         while pending:
-            # A server has few places for what is still to be told: nodes that found none are asked again, fewer at once.
+            # A server has few places for what is still to be told: nodes that found none are asked again.
             some, pending, postponed = pending[:size], pending[size:], []
             parameters = ua.BrowseParameters(
                 View=ua.ViewDescription(), RequestedMaxReferencesPerNode=ua.UInt32(_AT_ONCE)
