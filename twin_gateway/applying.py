@@ -73,7 +73,7 @@ class Applier:
                 self._of.mapping = new
                 return Applied()
             # Commands are sacred: nothing they are about is changed under them, and none leaves meanwhile.
-            commanded = plan.commanded | self._commanded_whole(plan)
+            commanded = plan.commanded | self._commanded_else(plan)
             links = {*plan.gone_devices, *(device.name for device in plan.remade)}
             with under_way.holding(commanded, links):
                 waits = await under_way.over(commanded, links, COMMAND_PATIENCE_S)
@@ -87,15 +87,15 @@ class Applier:
                 book = await self._tried(plan, new, trial)
                 return await self._carry_out(plan, new, book, trial)
 
-    def _commanded_whole(self, plan: ApplyPlan) -> set[str]:
-        """Points of whole models that may go and can be commanded."""
-        return {
+    def _commanded_else(self, plan: ApplyPlan) -> set[str]:
+        """Points that change and are commanded by a line that does not, and those of whole models that may go."""
+        whole = {
             point.address
             for change in plan.difference.devices
             if change.old is not None and (change.new is None or change.new.whole != change.old.whole)
             for point in self._of.whole_models.added(change.name)
-            if self._of.desk.controllable(point.address)
         }
+        return set(filter(self._of.desk.controllable, whole | plan.before.keys()))
 
     async def _tried(self, plan: ApplyPlan, new: Mapping, trial: Trial) -> AddressBook:
         gateway = self._of
