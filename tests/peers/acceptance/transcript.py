@@ -24,7 +24,8 @@ point of the devices and to the events of the server, and mosquitto_sub to every
 `mappings/` of its folder; `gateway.yaml` beside them is what `plan`, `apply` and `rollback` read.
 
 Written by `PYTHONPATH=tests python -m peers.acceptance.transcript docs`. Times are seconds after `apply`, or
-`rollback`, was entered, measured at the clients. `tests/acceptance/test_acceptance_changes.py` plays the same edits and asserts what they saw.
+`rollback`, was entered, measured at the clients. `tests/acceptance/test_acceptance_changes.py` plays the same edits and
+asserts what they saw.
 
 ![The six edits against what the clients saw](changing.svg)
 
