@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 
 from twin_gateway.cli import app
 
-FILES = int(os.environ.get("TWIN_FUZZ_FILES", "8"))
+FILES = int(os.environ.get("TWIN_FUZZ_FILES", "6"))
 RUN = CliRunner()
 ADDRESS = "g/north/PS01/MV1/F05/_/MMXU1/TotW"
 STATION = """\
