@@ -17,7 +17,8 @@ from twin_gateway.engineering.mode import Mode
 
 if TYPE_CHECKING:
     from twin_gateway.engineering.coap_import_read import DeviceContent
-    from twin_gateway.engineering.live_import import LiveImportError, Target, Written
+    from twin_gateway.engineering.live_import import LiveImportError, Target
+    from twin_gateway.engineering.live_import_file import Written
 
 T = TypeVar("T")
 _SIDE_BY_SIDE: Final = 8
@@ -215,14 +216,9 @@ def dlms(
     """
     from twin_gateway.engineering.dlms_import import draft_meters
     from twin_gateway.engineering.dlms_import_read import read_meter
-    from twin_gateway.engineering.live_import import (
-        LiveImportError,
-        gather_targets,
-        kept,
-        refuse_existing,
-        settle,
-        target_of,
-    )
+    from twin_gateway.engineering.live_import import LiveImportError, kept
+    from twin_gateway.engineering.live_import_file import refuse_existing, settle, target_of
+    from twin_gateway.engineering.live_import_targets import gather_targets
 
     try:
         asked = gather_targets(
@@ -282,14 +278,9 @@ def coap(
     """
     from twin_gateway.engineering.coap_import import draft_sensors, endpoints_of
     from twin_gateway.engineering.coap_import_read import read_device, read_directory
-    from twin_gateway.engineering.live_import import (
-        LiveImportError,
-        gather_targets,
-        kept,
-        refuse_existing,
-        settle,
-        target_of,
-    )
+    from twin_gateway.engineering.live_import import LiveImportError, kept
+    from twin_gateway.engineering.live_import_file import refuse_existing, settle, target_of
+    from twin_gateway.engineering.live_import_targets import gather_targets
 
     try:
         asked = gather_targets(
@@ -363,7 +354,8 @@ def opcua(
 
     `import csv` makes a mapping file of it. Nothing is written to the server. Exit code 1 on an error.
     """
-    from twin_gateway.engineering.live_import import LiveImportError, refuse_existing, secret_of, target_of
+    from twin_gateway.engineering.live_import import LiveImportError, secret_of
+    from twin_gateway.engineering.live_import_file import refuse_existing, target_of
     from twin_gateway.engineering.opcua_import import make_list, merged, text_of
     from twin_gateway.engineering.opcua_import_browse import POLICIES, Access, Limits, run_reading
 

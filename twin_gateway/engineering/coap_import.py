@@ -13,8 +13,9 @@ from twin_gateway.drivers.coap.units import FROM_SENML
 from twin_gateway.engineering.coap_import_places import OBJECTS, keys_for, place_by_unit, place_by_words
 from twin_gateway.engineering.coap_import_read import DeviceContent, Offered
 from twin_gateway.engineering.draft import DeviceDraft, FileDraft, PointDraft, Value
-from twin_gateway.engineering.live_import import LiveImportError, Target, listed, name_of
+from twin_gateway.engineering.live_import import LiveImportError, Target, name_of
 from twin_gateway.engineering.live_import import place_of as filled
+from twin_gateway.engineering.live_import_file import listed
 
 _LONGEST: Final = 120
 """Characters of a device's own text that a comment keeps."""
@@ -45,13 +46,9 @@ def endpoints_of(directory: Target, contents: Sequence[DeviceContent], *, regist
             what = f"{directory.said}: the directory tells no address of {content.endpoint}"
             raise LiveImportError(what, "with --registered devices are known by their names")
         fields: dict[str, Value] = {"endpoint": content.endpoint} if registered else {"uri": content.base.rstrip("/")}
-        target = Target(name_of("", content.endpoint.rpartition(":")[2] or content.endpoint), content.endpoint, fields)
+        target = Target(name_of("", content.endpoint), content.endpoint, fields)
         target.config = directory.config
         out.append(target)
-    names = [target.name for target in out]
-    for target in out:
-        if names.count(target.name) > 1:
-            target.name = name_of("", target.said)
     return out
 
 

@@ -16,8 +16,9 @@ from twin_gateway.drivers.dlms.obis import Attribute
 from twin_gateway.engineering.dlms_import_places import generic_place, place_of
 from twin_gateway.engineering.dlms_import_read import MeterContent
 from twin_gateway.engineering.draft import DeviceDraft, FileDraft, PlaceDraft, PointDraft, Value
-from twin_gateway.engineering.live_import import Target, listed, name_of
+from twin_gateway.engineering.live_import import Target, name_of
 from twin_gateway.engineering.live_import import place_of as filled
+from twin_gateway.engineering.live_import_file import listed
 
 _MOST_LOGS: Final = 16
 _RECONNECT: Final = (1, 2)

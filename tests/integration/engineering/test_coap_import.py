@@ -192,13 +192,16 @@ def test_the_endpoints_of_an_independent_directory_become_devices(tmp_path):
                 if b"refused" not in said.stderr + said.stdout:
                     break
                 time.sleep(0.2)
+        folder = tmp_path / "foreign"
+        folder.mkdir()
+        (tmp_path / "own").mkdir()
         where = ("--grid", "g", "--place", "a/{endpoint}", "--at", "MV1/_/M1", "--directory")
-        foreign = run(f"127.0.0.1:{port}", *where, "--into", tmp_path / "u.yaml")
-        own = run(f"127.0.0.1:{port}", *where, "--into", tmp_path / "e.yaml", "--registered")
+        foreign = run(f"127.0.0.1:{port}", *where, "--into", folder / "u.yaml")
+        own = run(f"127.0.0.1:{port}", *where, "--into", tmp_path / "own" / "e.yaml", "--registered")
     assert foreign.exit_code == 0, foreign.output
     assert own.exit_code == 0, own.output
-    assert f"uri: {base}" in (tmp_path / "u.yaml").read_text()
-    mapping, _ = check([tmp_path / "e.yaml"])
+    assert f"uri: {base}" in (folder / "u.yaml").read_text()
+    mapping, _ = check([tmp_path / "own" / "e.yaml"])
     assert mapping is not None
     assert [getattr(device.config, "endpoint", "") for device in mapping.devices] == ["urn:dev:ops:1", "urn:dev:ops:2"]
     assert {point.address.rpartition("/M1/")[2] for _, point in mapping.points()} == {"STMP1/Tmp", "tempSTMP1/Tmp"}

@@ -11,15 +11,9 @@ from twin_gateway.engineering import coap_import_places, dlms_import_places
 from twin_gateway.engineering.dlms_import import draft_meters
 from twin_gateway.engineering.dlms_import_read import MeterContent
 from twin_gateway.engineering.emit import emit
-from twin_gateway.engineering.live_import import (
-    LiveImportError,
-    Target,
-    host_of,
-    listed,
-    place_of,
-    rebased,
-    settings_of,
-)
+from twin_gateway.engineering.live_import import LiveImportError, Target, place_of
+from twin_gateway.engineering.live_import_file import listed
+from twin_gateway.engineering.live_import_targets import host_of, rebased, settings_of
 from twin_gateway.engineering.opcua_import import make_list, merged, text_of
 from twin_gateway.engineering.opcua_import_browse import ForeignSpace, ForeignVariable
 
