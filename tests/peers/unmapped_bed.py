@@ -59,7 +59,7 @@ class Bed:
         """What the command prints; it must succeed."""
         said = ["unmapped", *map(str, arguments), "--config", str(self.folder / "gateway.yaml")]
         result = await asyncio.to_thread(CliRunner().invoke, app, said)
-        assert result.exit_code == 0, result.output
+        assert result.exit_code == 0, (result.output, result.exception)
         return result.stdout
 
     async def apply(self) -> None:

@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any, Final
 
 from twin_gateway.drivers.contract import NEW_DEVICES
-from twin_gateway.engineering import proposal_coap
+from twin_gateway.engineering import proposal_coap, proposal_dlms
 from twin_gateway.engineering.draft import DeviceDraft, FileDraft, PlaceDraft, sort
 from twin_gateway.engineering.emit import emit
-from twin_gateway.engineering.live_import import LiveImportError, devices_of_file
+from twin_gateway.engineering.live_import import LiveImportError
+from twin_gateway.engineering.live_import_targets import devices_of_file
 from twin_gateway.engineering.merge import checked
 from twin_gateway.engineering.proposal_rules import RULES, Known, NotProposedError, Row, places_known
 from twin_gateway.engineering.text_edit import EditError, FileText
@@ -25,8 +26,8 @@ _GUESS: Final = (
     "name."
 )
 _TRIES: Final = 9
-_RULES: Final = {**RULES, "coap": proposal_coap.resource}
-_DEVICES: Final = {"coap": proposal_coap.endpoint}
+_RULES: Final = {**RULES, "coap": proposal_coap.resource, "dlms": proposal_dlms.register}
+_DEVICES: Final = {"coap": proposal_coap.endpoint, "dlms": proposal_dlms.meter}
 """Rules for points and for devices that are not known, by protocol."""
 
 
@@ -182,7 +183,7 @@ class _Proposer:
             like = like or next(iter(self.devices.values()))
         if like is None:
             raise NotProposedError("the mapping files have no device yet, so no place is known")
-        made = rule(stray, set(self.devices))
+        made = rule(stray, set(self.devices), like)
         path = self.into or Path(like.file)
         grid, _, rest = like.place.partition("/")
         made.place = rest

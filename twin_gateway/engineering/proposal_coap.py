@@ -12,11 +12,12 @@ from twin_gateway.engineering.coap_import_read import DeviceContent, unasked
 from twin_gateway.engineering.draft import DeviceDraft, PlaceDraft
 from twin_gateway.engineering.live_import import Target, name_of
 from twin_gateway.engineering.proposal_rules import Known, NotProposedError, Row, home_of
+from twin_gateway.mapping.model import MappedDevice
 
 _TYPE: Final = re.compile(r"\brt=(.+?)(?: (?:if|ct)=.*)?$")
 
 
-def endpoint(stray: Mapping[str, Any], names: set[str]) -> DeviceDraft:
+def endpoint(stray: Mapping[str, Any], names: set[str], _like: MappedDevice) -> DeviceDraft:
     """A section for an endpoint with what its links say. NotProposedError when that is nothing a point can be of."""
     fields = stray["fields"]
     said = str(fields["endpoint"])

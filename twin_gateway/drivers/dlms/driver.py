@@ -21,8 +21,9 @@ from twin_gateway.drivers.contract import (
     LinkLost,
     LinkService,
     PointChange,
+    Stray,
 )
-from twin_gateway.drivers.dlms import disconnector, obis
+from twin_gateway.drivers.dlms import disconnector, obis, unmapped
 from twin_gateway.drivers.dlms.axdr import Value
 from twin_gateway.drivers.dlms.clock import zone_time
 from twin_gateway.drivers.dlms.clock_watch import ClockWatch
@@ -46,6 +47,7 @@ from twin_gateway.drivers.dlms.profile import ProfileReader
 from twin_gateway.drivers.dlms.push import PushReceiver, push_time
 from twin_gateway.drivers.dlms.reading import Reading
 from twin_gateway.drivers.dlms.session import ReplyTimeoutError, Session, SessionClosedError
+from twin_gateway.drivers.strays import StrayBook
 
 _log = logging.getLogger(__name__)
 
@@ -100,6 +102,7 @@ class DlmsDriver:
         self._told: dict[str, str] = {}
         self._odd: dict[str, int] = {}
         self._opener = Opener(name, config)
+        self._strays = StrayBook()
 
     def _new_reading(self) -> Reading:
         return Reading(self._points.values(), self._zone, self._config.deviation_sign)
@@ -299,7 +302,7 @@ class DlmsDriver:
         if self._push is None:
             cipher = await self._opener.hearing()
             path = file_of(link.data_directory, "push", self._name)
-            self._push = PushReceiver(self._config, push, path, cipher, self._pushed)
+            self._push = PushReceiver(self._config, push, path, cipher, self._pushed, strays=self._strays)
             self._reading.restore_scalers(self._push.scalers)
         self._push_link = link
         await self._push.open(link)
@@ -380,6 +383,7 @@ class DlmsDriver:
         self._reading = fresh
         if self._profiles is not None:
             self._profiles.forget_columns()
+        unmapped.forget(self._strays, change.added)
         self._changed.set()
 
     async def _next_poll(self) -> bool:
@@ -419,6 +423,29 @@ class DlmsDriver:
         if refused:
             return Outcome(StatusCode.BadUserAccessDenied, AddCause.NO_ACCESS_AUTHORITY, "device", refused)
         return Outcome(StatusCode.Good, text=f"set; the clock is {self.clock_error or 0.0:+.1f} s off now", sent=True)
+
+    @property
+    def unmapped_count(self) -> int:
+        """Objects of the meter, and meters, that are listed."""
+        return len(self._strays)
+
+    @property
+    def unmapped_dropped(self) -> int:
+        """What had to make room in the list."""
+        return self._strays.dropped
+
+    def unmapped(self) -> Sequence[Stray]:
+        """Meters that push and nobody knows; and objects that the meter listed when somebody looked last."""
+        return self._strays.list()
+
+    async def read_unmapped(self) -> None:
+        """Ask the meter for its list of objects. Raises ConnectionError when it does not give it."""
+        if self._session is None:
+            return
+        try:
+            unmapped.renew(self._strays, await self.objects(), self._points.values())
+        except DlmsError as error:
+            raise LinkLost(f"the object list cannot be read: {error}") from error
 
     async def discover(self) -> Sequence[DiscoveredPoint]:
         """What of the meter's object list may become points, with access rights, units and profiles.

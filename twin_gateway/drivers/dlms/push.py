@@ -19,7 +19,8 @@ from twin_gateway.drivers.dlms.errors import DlmsError, MalformedApduError, Secu
 from twin_gateway.drivers.dlms.notification import Notification, assigned, columns_of_setup, parse_notification
 from twin_gateway.drivers.dlms.obis import Attribute
 from twin_gateway.drivers.dlms.positions import keep_json, read_json, write_json
-from twin_gateway.drivers.dlms.push_listener import PushListener, listener_at
+from twin_gateway.drivers.dlms.push_listener import PushListener, Sender, listener_at
+from twin_gateway.drivers.strays import StrayBook
 
 _ON_DISK_S = 1.0
 """How long after a push its counter is sent to the disk: a power failure lets no older push count twice."""
@@ -37,13 +38,24 @@ class PushReceiver:
         path: of the file for what is known of the meter's pushes.
         cipher: our side of the global key, of its own and never used to send; None without security.
         deliver: takes the values of an authentic notification.
+        strays: where senders are listed that no device of the process knows.
 
     Attributes:
         heard: set by every notification that was taken.
         scalers: scaler and unit by attribute, as kept; see Scalers.kept.
     """
 
-    def __init__(self, config: DlmsConfig, push: Push, path: Path, cipher: Ciphering | None, deliver: Deliver) -> None:
+    def __init__(
+        self,
+        config: DlmsConfig,
+        push: Push,
+        path: Path,
+        cipher: Ciphering | None,
+        deliver: Deliver,
+        *,
+        strays: StrayBook | None = None,
+    ) -> None:
+        self._strays = strays
         self._config = config
         self._push = push
         self._path = path
@@ -187,6 +199,21 @@ class PushReceiver:
         """Tells of a sender that no device of the process knows."""
         if self._link is not None:
             self._link.event("D09", f"A push from an unknown meter was refused: {text}", severity=500)
+
+    def met(self, who: Sender, address: str) -> None:
+        """Lists a sender that no device of the process knows."""
+        if self._strays is None:
+            return
+        if isinstance(who, bytes):
+            fields: dict[str, Any] = {"host": address, "meter_title": who.hex()}
+        else:
+            fields = {"host": address, "logical_device": who[1]} if who[1] >= 0 else {"host": address}
+        self._strays.note(who, "unknown meter", fields, about="pushes unasked")
+
+    def acquainted(self, who: Sender) -> None:
+        """A device of the process is this sender."""
+        if self._strays is not None:
+            self._strays.forget(lambda key: key == who)
 
     def refused(self, reason: str) -> None:
         """Counts what came to the listener and could be given to no device."""

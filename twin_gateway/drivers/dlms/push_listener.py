@@ -35,6 +35,10 @@ STRANGERS = 100
 """Unknown senders that are told by name; of further ones only their number is known."""
 
 
+Sender = bytes | tuple[str, int]
+"""Who sends: a system title, or address and logical device (-1 where a connection alone is known)."""
+
+
 class Heard(Protocol):
     """A device that listens."""
 
@@ -44,6 +48,14 @@ class Heard(Protocol):
 
     def stranger(self, text: str) -> None:
         """Tells of a sender that nobody knows."""
+        ...
+
+    def met(self, who: Sender, address: str) -> None:
+        """Lists a sender that nobody knows, each time."""
+        ...
+
+    def acquainted(self, who: Sender) -> None:
+        """A sender is known from here on."""
         ...
 
     def refused(self, reason: str) -> None:
@@ -104,6 +116,10 @@ class PushListener:
         """How a member is recognised from here on; the last one to claim something has it."""
         if id(member) not in self._members:
             return
+        for each in self._members.values():
+            for who in (title or None, address, (address[0], -1) if address is not None else None):
+                if who is not None:
+                    each.acquainted(who)
         if title:
             self._by_title[title] = member
         if address is not None:
@@ -141,7 +157,7 @@ class PushListener:
             self.refuse("connections")
             return False
         if address not in self._hosts and not self._by_title and not self._by_name:
-            self._stranger(f"address {address}")
+            self._stranger(f"address {address}", (address, -1), address)
             return False
         self._connections.add(sender)
         self._senders[address] += 1
@@ -159,36 +175,39 @@ class PushListener:
         """Hands an APDU to the device it comes from; whether it was taken."""
         address = flow.remote[0]
         try:
-            member, who = self._member(source, apdu, address)
+            member, who, sender = self._member(source, apdu, address)
         except DlmsError:
             self.refuse("malformed")
             return False
         if member is None:
-            self._stranger(who)
+            self._stranger(who, sender, address)
             return False
         return member.take(apdu, flow, frame(source, destination, apdu))
 
-    def _member(self, source: int, apdu: bytes, address: str) -> tuple[Heard | None, str]:
+    def _member(self, source: int, apdu: bytes, address: str) -> tuple[Heard | None, str, Sender]:
         if apdu[0] == GENERAL_GLO:
             length, at = read_length(apdu, 1)
             title = apdu[at : at + length]
             if length != 8 or len(title) != 8:
                 raise MalformedApduError("general-glo without a system title")
-            return self._by_title.get(title), f"system title {title.hex()} at {address}"
+            return self._by_title.get(title), f"system title {title.hex()} at {address}", title
         if self._by_name:
             body = parse_notification(apdu).body
             for value in body[:_NAME_AMONG] if isinstance(body, list) else ():
                 if isinstance(value, bytes) and value in self._by_name:
-                    return self._by_name[value], ""
-        return self._by_address.get((address, source)), f"logical device {source} at {address}"
+                    return self._by_name[value], "", value
+        sender = (address, source)
+        return self._by_address.get(sender), f"logical device {source} at {address}", sender
 
     def refuse(self, reason: str) -> None:
         """Counts something that is not taken, at the first of the devices: the listener has no link of its own."""
         if self._members:
             next(iter(self._members.values())).refused(reason)
 
-    def _stranger(self, who: str) -> None:
+    def _stranger(self, who: str, sender: Sender, address: str) -> None:
         self.refuse("strangers")
+        if self._members:
+            next(iter(self._members.values())).met(sender, address)
         if who in self._strangers or len(self._strangers) >= STRANGERS or not self._members:
             return
         self._strangers.add(who)
