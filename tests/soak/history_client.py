@@ -8,7 +8,8 @@ import numpy as np
 import numpy.typing as npt
 from asyncua import Client, ua
 
-_NODES, _VALUES = 100, 2_000
+_NODES, _VALUES = 20, 1_000
+"""Few enough that decoding an answer, which takes asyncua long, does not hold up the event loop."""
 
 
 def _time(ms: float) -> datetime:

@@ -140,7 +140,8 @@ async def _audit(field: Field, folder: Path, faults: list[Any], since: float, un
     subjects = await asyncio.to_thread(_subjects, field)
     audit = Audit(subjects, faults)
     absent = await asyncio.to_thread(_compare, audit, subjects, folder, field.lives, (since, until), drops)
-    async with Client(f"opc.tcp://127.0.0.1:{field.gateway.opcua}", timeout=60) as client:
+    # a client that decodes for seconds is alive all the same
+    async with Client(f"opc.tcp://127.0.0.1:{field.gateway.opcua}", timeout=60, watchdog_intervall=60) as client:
         for subject in subjects:
             if subject.buffers:
                 found = await _history(client, field, subject, absent[subject.name])
