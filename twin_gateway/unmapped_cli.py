@@ -102,7 +102,7 @@ def _row(stray: Mapping[str, Any]) -> str:
     if stray["value"]:
         said.append(f"last value {stray['value']} {stray['unit']}".rstrip())
     if stray["count"]:
-        said.append(f"{stray['count']} times")
+        said.append(f"{stray['count']} times" if stray["count"] > 1 else "once")
     if stray["last"]:
         said.append(f"{stray['first']} to {stray['last']}" if stray["first"] else f"last {stray['last']}")
     return " ".join(f"{where(stray)}: {', '.join(said)}".split())
