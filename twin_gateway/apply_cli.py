@@ -44,7 +44,7 @@ def apply(
         typer.echo("error: the mapping files have errors; nothing has changed", err=True)
         raise typer.Exit(1)
     show_applied(told)
-    typer.echo(f"revision {told['revision']} runs")
+    typer.echo(f"revision {told['revision']} runs" if told["revision"] else "the mapping of these files runs")
     if paths:
         typer.echo(f"the next start reads the files that {config} names")
 

@@ -22,6 +22,7 @@ from twin_gateway.checked_apart import Checked, CheckingError, Files, check_apar
 from twin_gateway.control import user_name
 from twin_gateway.mapping.life import forget_former
 from twin_gateway.mapping.model import Mapping as PointMapping
+from twin_gateway.mapping.problem import Problem
 from twin_gateway.mapping_alarm import MappingAlarm
 from twin_gateway.revisions import (
     EditedError,
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+Accept = Callable[[Sequence[Problem]], None]
 _MOST_FILES: Final = 1000
 """Files that an audit record names one by one; the hash of the revision stands for all."""
 _PIECE: Final = 500
@@ -56,15 +58,16 @@ class ChangeDesk:
 
     Attributes:
         alarm: told what becomes of the files of the configuration.
-        before_rollback: called when one begins; what it gives is called when it is done: files as they were at the
-            beginning are not to be applied then until they are edited.
+        before_change: called before files are read on demand, and before a rollback; what it gives is called with the
+            problems of the files when that is done. Nothing is to become of files as they were then until they are
+            edited.
     """
 
     def __init__(self, gateway: Gateway, revision: RunningRevision | None) -> None:
         self._of = gateway
         self.revision = revision
         self.alarm = MappingAlarm(gateway.alarms, gateway.place)
-        self.before_rollback: Callable[[], Awaitable[Callable[[], None]]] | None = None
+        self.before_change: Callable[[], Awaitable[Accept]] | None = None
         self._turn = asyncio.Lock()
 
     @property
@@ -109,6 +112,7 @@ class ChangeDesk:
             if still_wanted is not None and not still_wanted():
                 return Changed(None)
             alarm = self.alarm if not paths or tuple(paths) == self.paths else None
+            accept = await self._looked() if alarm is not None and still_wanted is None else None
             try:
                 checked = await check_apart(Files(tuple(paths) or self.paths, cache=self._of.config.results))
             except CheckingError as error:
@@ -120,11 +124,15 @@ class ChangeDesk:
                 text = "; ".join(first_problems(checked.problems, checked.errors))
                 text = f"the mapping files have errors: {text}"
                 await self._record("apply", asker, None, refused=text, files=checked.files)
+                if accept is not None:
+                    accept(checked.problems)
                 return Changed(None, checked.problems, checked.errors)
-            same = still_wanted is not None and hash_of(checked.mapping) == self.hash()
+            same = still_wanted is not None and checked.revision == self.hash()
             changed = Changed(None) if same else await self._take(checked, checked.mapping, asker, alarm=alarm)
             if alarm is not None:
                 alarm.clear()
+            if accept is not None:
+                accept(checked.problems)
             return changed
 
     async def look_at_files(self) -> Checked:
@@ -166,10 +174,10 @@ class ChangeDesk:
                 found = await asyncio.to_thread(store.find if wanted else store.before, wanted or self.hash())
                 if found.hash == self.hash():
                     raise ChangeError(f"revision {found.hash} is the one that runs")
-                done = await self.before_rollback() if self.before_rollback is not None else None
+                accept = await self._looked()
                 beside = await asyncio.to_thread(store.copies, found)
                 kept = await asyncio.to_thread(store.files, found)
-                checked = await check_apart(Files(tuple(beside), beside))
+                checked = await check_apart(Files(tuple(beside), beside, cache=self._of.config.results))
             except (RevisionError, CheckingError) as error:
                 await self._record("rollback", asker, None, refused=str(error))
                 raise ChangeError(str(error)) from error
@@ -180,9 +188,12 @@ class ChangeDesk:
                 raise ChangeError(text)
             await asyncio.to_thread(_as_original, checked.mapping, store.folder / found.hash, kept)
             changed = await self._take(checked, checked.mapping, asker, again=found)
-            if done is not None:
-                done()
+            if accept is not None:
+                accept(())
             return found, changed
+
+    async def _looked(self) -> Accept | None:
+        return await self.before_change() if self.before_change is not None else None
 
     # ---- one change -----------------------------------------------------------------------------------------------
 

@@ -25,6 +25,7 @@ from twin_gateway.functions.worker import ComputeError, Worker
 from twin_gateway.mapping.check import check, find_files
 from twin_gateway.mapping.model import Mapping as PointMapping
 from twin_gateway.mapping.problem import Problem
+from twin_gateway.revisions import hash_of
 
 _PIECE: Final = 500
 """Points taken up at once: some milliseconds."""
@@ -47,6 +48,7 @@ class Checked:
         problems: the first of them, errors before warnings.
         errors: how many errors there are in all.
         files: SHA-256 (hex) of each mapping file that could be read, when there is an error.
+        revision: the hash that these files have as a revision; empty when there is an error.
     """
 
     mapping: PointMapping | None
@@ -54,6 +56,7 @@ class Checked:
     problems: tuple[Problem, ...]
     errors: int
     files: Mapping[Path, str] = field(default_factory=dict)
+    revision: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,10 +92,10 @@ def in_pieces(files: Files) -> list[bytes]:
     errors = [problem for problem in problems if problem.severity == "error"]
     rest = [problem for problem in problems if problem.severity != "error"]
     told = tuple([*errors, *rest][:MOST_PROBLEMS])
-    verdict = Checked(
-        None, mapping is not None, told, len(errors), {} if mapping is not None else _digests(files.paths)
-    )
-    if mapping is None or not files.wanted:
+    if mapping is None:
+        return [pickle.dumps((Checked(None, False, told, len(errors), _digests(files.paths)), ()))]
+    verdict = Checked(None, True, told, len(errors), revision=hash_of(mapping))
+    if not files.wanted:
         return [pickle.dumps((verdict, ()))]
     profiles: dict[PointProfile, int] = {}
     points = [device.points for device in mapping.devices]
@@ -125,7 +128,7 @@ def put_together(pieces: Sequence[bytes]) -> Checked:
     finally:
         if collecting:
             gc.enable()
-    return Checked(mapping, verdict.sound, verdict.problems, verdict.errors)
+    return Checked(mapping, verdict.sound, verdict.problems, verdict.errors, revision=verdict.revision)
 
 
 def _digests(paths: Sequence[Path]) -> dict[Path, str]:
@@ -164,6 +167,11 @@ def _dumped(thing: Any, profiles: dict[PointProfile, int]) -> bytes:
     file = io.BytesIO()
     _Dumper(file, profiles).dump(thing)
     return file.getvalue()
+
+
+def how_many(errors: int) -> str:
+    """So many errors, in words of a sentence."""
+    return f"{errors} error{'s' * (errors != 1)}"
 
 
 def first_problems(problems: Sequence[Problem], errors: int, most: int = 3) -> Iterator[str]:

@@ -26,6 +26,8 @@ _REQUEST_OCTETS = 65_536
 _REQUEST_S = 5.0
 _CONNECTIONS = 8
 _ANSWER_S = 120.0
+ENDED = "ended before it answered"
+"""What is said of a gateway that was reached and is gone."""
 LONG_S = 900.0
 """For what may have to wait for its turn, and for a check of large files."""
 _PEER = struct.Struct("iII")
@@ -149,11 +151,13 @@ def ask(folder: Path, what: str, *, patience: float = _ANSWER_S, **more: Any) ->
     Raises:
         ControlError: no gateway answers there, or it refuses.
     """
+    reached = False
     try:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as asking:
             asking.settimeout(patience)
             with _reachable(folder) as name:
                 asking.connect(name)
+            reached = True
             asking.sendall(json.dumps({"do": what, **more}).encode() + b"\n")
             with asking.makefile("rb") as file:
                 answer = json.loads(file.readline())
@@ -162,6 +166,8 @@ def ask(folder: Path, what: str, *, patience: float = _ANSWER_S, **more: Any) ->
     except PermissionError as error:
         raise ControlError(f"only the user that runs the gateway may ask it: {folder / FILE}") from error
     except (OSError, ValueError) as error:
+        if reached:
+            raise ControlError(f"the gateway on {folder} {ENDED}; its log says what it still did") from error
         raise ControlError(f"no gateway runs on {folder} ({error})") from error
     if "error" in answer:
         raise ControlError(str(answer["error"]))

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from twin_gateway.alarms.machine import Finding
-from twin_gateway.checked_apart import first_problems
+from twin_gateway.checked_apart import first_problems, how_many
 from twin_gateway.functions.alarms import Alarms
 from twin_gateway.mapping.problem import Problem
 from twin_gateway.system_points import part_place
@@ -37,8 +37,7 @@ class MappingAlarm:
     def invalid(self, problems: Sequence[Problem], errors: int, running: str) -> None:
         """The files have errors; nothing was changed."""
         first = "; ".join(first_problems(problems, errors))
-        what = f"{errors} error{'s' * (errors != 1)}"
-        self._raise(f"The mapping files have {what}, the gateway goes on with {_what(running)}: {first}")
+        self._raise(f"The mapping files have {how_many(errors)}, the gateway goes on with {_what(running)}: {first}")
 
     def refused(self, reason: str, running: str) -> None:
         """The files are valid, but cannot be applied; nothing was changed."""

@@ -16,8 +16,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from twin_gateway.changed import Asker, ChangeError
+from twin_gateway.checked_apart import how_many
 from twin_gateway.control import user_name
 from twin_gateway.mapping.check import find_files
+from twin_gateway.mapping.problem import Problem
 from twin_gateway.revisions import EditedError, RevisionError, digest_of, files_of
 
 if TYPE_CHECKING:
@@ -96,9 +98,9 @@ class Watch:
 
     async def run(self) -> None:
         """Look again and again; never returns. Files that are not those that run are taken up at once."""
-        self._desk.before_rollback = self.as_they_are
+        self._desk.before_change = self.as_they_are
         if await asyncio.to_thread(self._are_those_that_run):
-            (await self.as_they_are())()
+            (await self.as_they_are())(())
         while True:
             seen = await self._look()
             if seen == self._known and time.monotonic() < self._again:
@@ -107,7 +109,7 @@ class Watch:
             seen = await self._still(seen)
             before, self._known = self._known, seen
             if seen == before and time.monotonic() < self._again:
-                continue  # a rollback came between: these files are not wanted
+                continue  # an apply or a rollback came between: nothing is to become of these files
             try:
                 await self._take(owner_of(before, seen))
             except EditedError as error:
@@ -116,13 +118,17 @@ class Watch:
             except ChangeError as error:
                 log.error("the changed mapping files are not applied: %s", error)
 
-    async def as_they_are(self) -> Callable[[], None]:
-        """Look at the files; calling what this gives accepts them: nothing becomes of them until they are edited."""
+    async def as_they_are(self) -> Callable[[Sequence[Problem]], None]:
+        """Look at the files; calling what this gives accepts them: nothing becomes of them until they are edited.
+
+        It takes the problems of the files, so that those that lack something elsewhere are checked again.
+        """
         seen = await self._look()
 
-        def accept() -> None:
+        def accept(problems: Sequence[Problem]) -> None:
             self._known = seen
             self._accepted += 1
+            self._look_again(problems)
 
         return accept
 
@@ -150,15 +156,18 @@ class Watch:
         else:
             checked = await self._desk.look_at_files()
             problems, errors = checked.problems, checked.errors
-            if checked.sound:
+            if checked.sound and checked.revision != self._desk.hash():
                 log.info("the changed mapping files are valid; `twin-gateway apply` changes the gateway to them")
         if errors:
             log.error(
-                "the changed mapping files have %d errors, nothing has changed; the first: %s", errors, problems[0]
+                "the changed mapping files have %s, nothing has changed; the first: %s", how_many(errors), problems[0]
             )
+        self._look_again(problems)
+        await asyncio.to_thread(self._note_named)
+
+    def _look_again(self, problems: Sequence[Problem]) -> None:
         lacking = any(problem.code in _LACKING for problem in problems)
         self._again = time.monotonic() + AGAIN_S if lacking else float("inf")
-        await asyncio.to_thread(self._note_named)
 
     def _note_named(self) -> None:
         """Which files the mapping names that need not lie in the watched folders."""

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import typer
 
-from twin_gateway.control import ControlError
+from twin_gateway.control import ENDED, ControlError
 from twin_gateway.engineering.commission_client import Client
 from twin_gateway.engineering.live_text import value_text
 
@@ -104,7 +104,7 @@ def _one(client: Client, address: str, count: str) -> None:
                 typer.echo(_HELP)
         except ControlError as error:
             typer.echo(f"  not done: {error}")
-            if "session has ended" in str(error) or "no gateway runs" in str(error):
+            if any(text in str(error) for text in ("session has ended", "no gateway runs", ENDED)):
                 raise
 
 

@@ -10,8 +10,10 @@ from pathlib import Path
 
 import pytest
 import pytest_asyncio
-from peers.mapping_bed import QUICK, MappingBed, station, working
+from peers.mapping_bed import QUICK, MappingBed, at_once, station, working
 from peers.waiting import until
+
+from twin_gateway.checked_apart import Checked, Files
 
 
 @pytest_asyncio.fixture
@@ -52,6 +54,45 @@ async def test_where_files_are_only_checked_a_valid_one_waits_for_apply(bed: Map
     await until(lambda: not bed.alarm())
     assert bed.has("F01")
     assert [reason for reason, _ in bed.kept()] == ["start"]
+
+
+async def test_files_that_were_applied_by_hand_are_not_told_to_be_valid_nor_read_again(
+    bed: MappingBed, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    caplog.set_level("INFO", "twin_gateway.watching")
+    checks = []
+
+    async def counted(files: Files) -> Checked:
+        checks.append(files)
+        return await at_once(files)
+
+    def told() -> list[str]:
+        return [each.getMessage() for each in caplog.records if each.name == "twin_gateway.watching"]
+
+    monkeypatch.setattr("twin_gateway.change_desk.check_apart", counted)
+    await bed.watch(apply=False)
+    bed.path.write_text(station(bay="F02"))
+    await bed.ask("apply")
+    bed.path.write_text(station(bay="F02").replace("M_ME_TF_1", "M_XX"))
+    await bed.ask("apply")
+    await asyncio.sleep(4 * QUICK)
+    assert (len(checks), told()) == (2, [])
+    bed.path.write_text(station(bay="F02"))  # as it runs
+    await until(lambda: len(checks) == 3 and not bed.alarm())
+    bed.path.write_text(station(bay="F03"))
+    await until(told)
+    assert "are valid; `twin-gateway apply`" in told()[0]
+
+
+async def test_errors_are_logged_once_and_counted_in_words(bed: MappingBed, caplog: pytest.LogCaptureFixture) -> None:
+    await bed.watch()
+    bed.path.write_text(station().replace("M_ME_TF_1", "M_XX"))
+    await until(bed.alarm)
+    await bed.ask("apply")
+    await asyncio.sleep(4 * QUICK)
+    told = [each.getMessage() for each in caplog.records if each.levelname == "ERROR"]
+    assert len(told) == 1
+    assert told[0].startswith("the changed mapping files have 1 error, nothing has changed; the first: ")
 
 
 async def test_a_file_is_read_only_when_it_has_been_still_for_a_moment(bed: MappingBed) -> None:

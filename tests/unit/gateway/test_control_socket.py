@@ -105,6 +105,16 @@ async def test_a_folder_without_a_gateway_says_so(tmp_path: Path) -> None:
         ask(tmp_path / "nowhere", "echo")
 
 
+async def test_a_gateway_that_ends_before_it_answers_is_told_from_none(tmp_path: Path) -> None:
+    async def end(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.close()
+
+    server = await asyncio.start_unix_server(end, str(tmp_path / FILE))
+    with pytest.raises(ControlError, match="ended before it answered"):
+        await asked(tmp_path, "echo", text=1)
+    server.close()
+
+
 async def test_the_socket_of_a_gateway_that_was_killed_is_replaced(tmp_path: Path) -> None:
     left = socket.socket(socket.AF_UNIX)
     left.bind(str(tmp_path / FILE))
