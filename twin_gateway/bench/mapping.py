@@ -11,7 +11,7 @@ import yaml
 from twin_gateway.bench import mapping_files
 from twin_gateway.mapping.check import check
 
-POINTS, QUICK_POINTS = 100_000, 5_000
+POINTS, QUICK_POINTS = 100_000, 2_500
 _BAYS = 2_500
 _PLACE = ("A/phsA", "A/phsB", "A/phsC", "PhV/phsA", "PhV/phsB", "PhV/phsC", "TotW", "TotVAr", "TotPF", "Hz")
 _UNITS = ("A", "A", "A", "kV", "kV", "kV", "kW", "kvar", "1", "Hz")

@@ -187,7 +187,7 @@ async def test_a_point_that_comes_and_goes_some_hundred_times_costs_its_places_a
 
 
 async def test_many_points_are_exchanged_without_holding_up_the_others(gateway: Gateway, field: Field) -> None:
-    much = {f"d{number}": (1, 100) for number in range(8)}
+    much = {f"d{number}": (1, 100) for number in range(4)}
     await gateway.apply(field.mapping(**much))
     moved = field.mapping(**(much | {f"d{number}": (201, 300) for number in range(2)}))
     await asyncio.sleep(1.5)  # the supervision has taken them up
