@@ -356,6 +356,10 @@ class Audit:
             wrong = (place < 0) | (np.abs(own["source"] - events["tag"]) > (subject.time_ms or 0.0))
             # a time too far ahead was replaced, here as elsewhere
             wrong &= (place < 0) | (events["tag"] <= events["true"] + _FUTURE_MS - 50)
+            # asked after its start, a device says its state, which may be told after what it sent next
+            wrong[wrong] = ~subject.sent.answered(
+                own["point"][wrong].astype(np.int64), own["value"][wrong].astype(np.int64), own["source"][wrong]
+            )
             self._differ(f"another late sample (mqtt, {subject.name})", subject, own[wrong], None)
 
     def conflated(self, subject: Subject, got: Array, since: float, until: float) -> None:
