@@ -21,7 +21,7 @@ from twin_gateway.drivers.contract import BoundPoint, PointChange
 from twin_gateway.drivers.link import LinkSupervisor
 from twin_gateway.drivers.registry import create_driver
 from twin_gateway.functions.contract import FollowsPoints
-from twin_gateway.functions.supervision import Supervision
+from twin_gateway.gateway_parts import supervisions
 from twin_gateway.mapping.alarm_rule import AlarmRule
 from twin_gateway.mapping.model import MappedDevice, Mapping
 from twin_gateway.plant import describe, gives_value, is_commanded, rules_of
@@ -189,9 +189,9 @@ class Applier:
         plan.rows.update(zip((point.address for point in plan.added), rows, strict=True))
         places = [links[name].address for name in plan.gone_devices]
         gateway.system.remove_links(plan.gone_devices)
-        supervisions = [each for each in gateway.twin.functions if isinstance(each, Supervision)]
+        watching = supervisions(gateway)
         for name in plan.gone_devices:
-            for function in supervisions:
+            for function in watching:
                 function.outages.release(links[name].address)
             gateway.plant.links.remove(links.pop(name))
         made = [gateway.plant.maker.make(device, self._bound(device)) for device in plan.new_devices]
@@ -202,7 +202,7 @@ class Applier:
         gateway.book.adopt(book)
         gateway.mapping = new
         if made or plan.gone_devices or plan.added or plan.removed:
-            for function in supervisions:
+            for function in watching:
                 function.renew(gateway.plant.links, gateway.protocols())
         return made
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 from importlib import import_module
@@ -84,6 +85,8 @@ def run(config: ConfigFile = Path("gateway.yaml")) -> None:
 
     Changed users and trust lists count at once, mapping files with `apply` or as `watch` says, others with a restart.
     """
+    # As in `run_gateway`: hundreds of modules are loaded, and none is let go.
+    gc.disable()
     from twin_gateway.running import run_gateway
 
     raise typer.Exit(run_gateway(config))

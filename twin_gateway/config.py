@@ -4,20 +4,32 @@ from __future__ import annotations
 
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from address_space.address import AddressError, check_name
 from twin_gateway.drivers.coap.directory_settings import DirectorySettings
-from twin_gateway.functions.section import TwinSection
 from twin_gateway.history.settings import HistorySettings
 from twin_gateway.mqtt.settings import MqttSettings
 
 Port = Annotated[int, Field(ge=0, le=65_535)]
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
 MAX_CONFIG_SIZE = 1 << 20
+
+
+def _read_twin(given: object) -> object:
+    """The section of the twin functions; imported only where there is one: it needs much."""
+    from twin_gateway.functions.section import TwinSection
+
+    return TwinSection.model_validate(given)
+
+
+if TYPE_CHECKING:
+    from twin_gateway.functions.section import TwinSection
+else:
+    TwinSection = Annotated[Any, BeforeValidator(_read_twin)]
 
 
 class ConfigError(ValueError):

@@ -1,4 +1,7 @@
-"""What a gateway is made of, as its configuration says: one function makes one part."""
+"""What a gateway is made of, as its configuration says: one function makes one part.
+
+What is large and not in every gateway is imported by the function that makes it: start and memory are spared it.
+"""
 
 from __future__ import annotations
 
@@ -10,26 +13,25 @@ from address_space.opcua.settings import Ports, ServerSettings
 from twin_gateway import __version__
 from twin_gateway.commands.interlock import TwinInterlock
 from twin_gateway.commands.tags import TagStore
-from twin_gateway.config import GatewayConfig
-from twin_gateway.functions.compose import Surroundings, make_functions
+from twin_gateway.config import ConfigError, GatewayConfig
 from twin_gateway.functions.contract import TwinContext
 from twin_gateway.functions.host import Hosted
 from twin_gateway.functions.results import ResultPoints
 from twin_gateway.functions.rule_alarms import RuleAlarms
-from twin_gateway.functions.supervision import Supervision
 from twin_gateway.gateway_metrics import collect
-from twin_gateway.history.service import History
-from twin_gateway.http import HttpServer
 from twin_gateway.mapping.model import Mapping as PointMapping
 from twin_gateway.metrics import render
-from twin_gateway.mqtt.mirror import Mirror
 from twin_gateway.own_conditions import OwnConditions
 from twin_gateway.plant import aliases_of, rules_of
 from twin_gateway.schemes import make_book as make_address_book
 from twin_gateway.watching import Watch
 
 if TYPE_CHECKING:
+    from twin_gateway.functions.supervision import Supervision
     from twin_gateway.gateway import Gateway
+    from twin_gateway.history.service import History
+    from twin_gateway.http import HttpServer
+    from twin_gateway.mqtt.mirror import Mirror
 
 
 def make_tags(gateway: Gateway) -> TagStore | None:
@@ -55,10 +57,17 @@ def make_interlock(gateway: Gateway) -> TwinInterlock | None:
 
 
 def make_twin(gateway: Gateway) -> Sequence[Hosted]:
-    """The twin functions."""
+    """The twin functions.
+
+    Raises:
+        ConfigError: the file of nameplates has errors.
+    """
     section = gateway.config.twin
     if section is None:
         return ()
+    from twin_gateway.functions.compose import Surroundings, make_functions
+    from twin_gateway.functions.switchgear import NameplateError
+
     folder = gateway.config.data_directory / "twin"
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     context = TwinContext(
@@ -84,13 +93,18 @@ def make_twin(gateway: Gateway) -> Sequence[Hosted]:
         last_sent=desk.last_sent,
         tags=lambda address: [str(tag) for tag in tags.at(address)] if tags is not None else [],
     )
-    return make_functions(context, section, around)
+    try:
+        return make_functions(context, section, around)
+    except NameplateError as error:
+        raise ConfigError(str(error)) from error
 
 
 def make_mirror(gateway: Gateway) -> Mirror | None:
     """The mirror to an MQTT broker."""
     if gateway.config.mqtt is None:
         return None
+    from twin_gateway.mqtt.mirror import Mirror
+
     mapping, devices = gateway.mapping, {device.name: device for device in gateway.mapping.devices}
 
     def alias(link: str, source: int | str) -> str:
@@ -115,6 +129,8 @@ def make_http(gateway: Gateway) -> HttpServer | None:
     section = gateway.config.http
     if section is None:
         return None
+    from twin_gateway.http import HttpServer
+
     return HttpServer(section.host, section.port, gateway.health, lambda: render(collect(gateway)))
 
 
@@ -123,6 +139,8 @@ def make_history(gateway: Gateway) -> History | None:
     settings = gateway.config.history
     if not settings.enabled:
         return None
+    from twin_gateway.history.service import History
+
     folder = settings.folder or gateway.config.data_directory / "history"
     return History(gateway.table, gateway.events, settings, folder, alarms=gateway.alarms, place=gateway.place)
 
@@ -132,8 +150,17 @@ def make_rules(gateway: Gateway) -> RuleAlarms | None:
     rules = rules_of(gateway.mapping)
     if not rules:
         return None
-    marks = [each.mark_of_place for each in gateway.twin.functions if isinstance(each, Supervision)]
+    marks = [each.mark_of_place for each in supervisions(gateway)]
     return RuleAlarms(gateway.table, gateway.alarms, rules, mark=marks[0] if marks else lambda _address: "")
+
+
+def supervisions(gateway: Gateway) -> list[Supervision]:
+    """The supervision of the devices, where the twin functions are on: one, or none."""
+    if not gateway.twin.functions:
+        return []
+    from twin_gateway.functions.supervision import Supervision
+
+    return [each for each in gateway.twin.functions if isinstance(each, Supervision)]
 
 
 def make_own_conditions(gateway: Gateway) -> OwnConditions:

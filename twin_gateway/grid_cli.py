@@ -10,7 +10,6 @@ from typing import Annotated
 
 import typer
 
-from twin_gateway.grid.cim import read_cim
 from twin_gateway.grid.model import Grid
 from twin_gateway.grid.write import write_grid
 from twin_gateway.grid.yaml_grid import read_grid
@@ -74,6 +73,8 @@ def convert(
 def _read(paths: Sequence[Path], name: str) -> tuple[Grid | None, list[Problem], Counter[str]]:
     cim = [path for path in paths if path.suffix.lower() == ".xml"]
     if cim and len(cim) == len(paths):
+        from twin_gateway.grid.cim import read_cim
+
         reading = read_cim(cim, grid=name)
         return reading.grid, reading.problems, reading.left
     grid, problems = read_grid([path for path in paths if path not in cim])

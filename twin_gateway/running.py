@@ -25,9 +25,7 @@ from address_space.opcua.settings import SettingsError
 from address_space.table import PointTable
 from twin_gateway.config import ConfigError, GatewayConfig, load_config
 from twin_gateway.data_lock import DirectoryInUseError, locked
-from twin_gateway.functions.switchgear import NameplateError
 from twin_gateway.gateway import Gateway
-from twin_gateway.grid.cim import read_cim
 from twin_gateway.grid.model import Grid
 from twin_gateway.grid.yaml_grid import read_grid
 from twin_gateway.logs import set_up_logging
@@ -76,6 +74,8 @@ def load_grid(config: GatewayConfig) -> Grid:
             "twin.grid: name either YAML files or CIM files; `twin-gateway grid convert` makes YAML of CIM"
         )
     if cim:
+        from twin_gateway.grid.cim import read_cim
+
         reading = read_cim(cim, grid=config.grid)
         grid, problems = reading.grid, reading.problems
     else:
@@ -104,7 +104,7 @@ def run_gateway(path: Path, *, started: Callable[[Gateway], None] | None = None)
             gateway = Gateway(config, mapping, users, grid=grid, revision=revision)
             del mapping  # the gateway has it, until it changes to another
             gateway.control.offer(revision.handlers)
-        except (ConfigError, UsersError, NameplateError, DirectoryInUseError, OSError) as error:
+        except (ConfigError, UsersError, DirectoryInUseError, OSError) as error:
             return _complain(error)
         except sqlite3.Error as error:
             return _complain(f"a database in {config.data_directory} cannot be used: {error}")
