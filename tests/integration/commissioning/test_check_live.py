@@ -1,17 +1,14 @@
-"""`check --live`: every point of every device is read once, and what is odd is told."""
+"""`check --live` without a gateway: every point of every device is read once, and what is odd is told."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from peers.acceptance.feeder import BAY104, BAY61850, METER, SENSOR
+from peers.acceptance.feeder import BAY104, METER, SENSOR
 from peers.acceptance.processes import ROOT
 from peers.commissioning_bed import Bed
 from peers.ports import free_port
-
-from twin_gateway.control import ask
 
 ODD = """\
 mapping: 1
@@ -116,26 +113,3 @@ def test_a_device_that_is_not_mapped_is_an_error_with_the_one_that_was_meant(alo
     found = alone.run("check", "--live", "--device", "sensr")
     assert found.exit_code == 1
     assert "no device 'sensr'; did you mean 'sensor'?" in found.stderr
-
-
-def test_a_running_gateway_is_asked_and_its_devices_see_no_further_connection(running: Bed) -> None:
-    before = {each["link"]: each["counters"]["connects"] for each in ask(running.folder / "data", "links")}
-    code, told = running.live()
-    assert (code, told["surprises"]) == (0, [])
-    assert told["read_by"] == "the running gateway gw1"
-    assert told["points"] == told["good"] == 45
-    asked = {device["device"]: device["asked"] for device in told["devices"]}
-    assert asked["rtu"] == "interrogation of station 7 confirmed"
-    after = {each["link"]: each["counters"]["connects"] for each in ask(running.folder / "data", "links")}
-    assert after == before
-
-
-def test_files_that_differ_from_what_the_gateway_runs_with_are_told(
-    running: Bed, edited: Callable[[str, str], Path]
-) -> None:
-    edited("{path: /senml, name: temp, unit: Cel, stale_after: 5 s}", "{path: /senml, name: temp, unit: K}")
-    code, told = running.live("--device", "sensor")
-    assert code == 2
-    (odd,) = told["surprises"]
-    assert (odd["kind"], odd["address"]) == ("other binding", f"{SENSOR}/STMP1/Tmp")
-    assert BAY61850 not in odd["text"]

@@ -1,4 +1,7 @@
-"""`commission`: people look at points of the running gateway, test commands, sign, and verify what was signed."""
+"""`commission`: people look at points of the running gateway, test commands, sign, and verify what was signed.
+
+First `check --live` asks this gateway, before any of that.
+"""
 
 from __future__ import annotations
 
@@ -44,6 +47,29 @@ def read_csv(path: Path) -> dict[str, dict[str, str]]:
         rows = list(csv.reader(file))
     head = next(number for number, row in enumerate(rows) if row[0] == "address")
     return {row[0]: dict(zip(rows[head], row, strict=True)) for row in rows[head + 1 : -1]}
+
+
+def test_a_running_gateway_is_asked_and_its_devices_see_no_further_connection(running: Bed) -> None:
+    before = {each["link"]: each["counters"]["connects"] for each in ask(running.folder / "data", "links")}
+    code, told = running.live()
+    assert (code, told["surprises"]) == (0, [])
+    assert told["read_by"] == "the running gateway gw1"
+    assert told["points"] == told["good"] == 45
+    asked = {device["device"]: device["asked"] for device in told["devices"]}
+    assert asked["rtu"] == "interrogation of station 7 confirmed"
+    after = {each["link"]: each["counters"]["connects"] for each in ask(running.folder / "data", "links")}
+    assert after == before
+
+
+def test_files_that_differ_from_what_the_gateway_runs_with_are_told(
+    running: Bed, edited: Callable[[str, str], Path]
+) -> None:
+    edited("{path: /senml, name: temp, unit: Cel, stale_after: 5 s}", "{path: /senml, name: temp, unit: K}")
+    code, told = running.live("--device", "sensor")
+    assert code == 2
+    (odd,) = told["surprises"]
+    assert (odd["kind"], odd["address"]) == ("other binding", f"{SENSOR}/STMP1/Tmp")
+    assert BAY61850 not in odd["text"]
 
 
 def test_where_nothing_shows_test_mode_a_command_is_selected_only_and_signed_after_an_engineers_approval(
