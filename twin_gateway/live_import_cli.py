@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from twin_gateway.engineering.coap_import_read import DeviceContent
     from twin_gateway.engineering.live_import import LiveImportError, Target
     from twin_gateway.engineering.live_import_file import Written
+    from twin_gateway.engineering.memory import Memory
+    from twin_gateway.mapping.problem import Problem
 
 T = TypeVar("T")
 _SIDE_BY_SIDE: Final = 8
@@ -130,13 +132,14 @@ def finish(
     """Write the file, tell everything; the exit to raise."""
     text = written.text if written is not None else None
     if written is not None and text is not None and written.target is not None:
-        _write(written.target, text)
+        written.problems += _write(written.target, text, written.memory)
     if as_json:
         document = {
             "ok": text is not None and not failed,
             "target": str(written.target) if written is not None and written.target is not None else None,
             "points": written.points if written is not None else 0,
             "added": written.added if written is not None else None,
+            "changed": written.changed if written is not None else [],
             "failed": [{"message": str(error), "hint": error.hint} for error in failed],
             "notes": list(notes),
             "problems": [problem.as_json() for problem in written.problems] if written is not None else [],
@@ -164,14 +167,18 @@ def _tell(
     elif written.added is None:
         typer.echo(f"made {written.target}: {_points(written.points)}", err=True)
     else:
-        typer.echo(f"merged into {written.target}: {len(written.added)} new", err=True)
+        counts = f"{len(written.added)} new, {len(written.changed)} changed"
+        typer.echo(f"merged into {written.target}: {counts}", err=True)
 
 
 def _points(count: int) -> str:
     return f"{count} point line{'s' if count != 1 else ''}"
 
 
-def _write(target: Path, text: str) -> None:
+def _write(target: Path, text: str, memory: Memory | None = None) -> list[Problem]:
+    """Write the file, and keep what was imported beside it; a warning when that cannot be kept."""
+    from twin_gateway.engineering.memory import keep
+
     target = target.resolve()
     beside = target.with_name(f".{target.name}.new")
     try:
@@ -182,6 +189,7 @@ def _write(target: Path, text: str) -> None:
     except OSError as error:
         typer.echo(f"error: {target} cannot be written: {error.strerror}", err=True)
         raise typer.Exit(1) from error
+    return keep(target, memory) if memory is not None else []
 
 
 def dlms(

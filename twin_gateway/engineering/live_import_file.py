@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Final
 
 from twin_gateway.engineering.draft import FileDraft, sort
-from twin_gateway.engineering.emit import emit
 from twin_gateway.engineering.live_import import LiveImportError
-from twin_gateway.engineering.merge import checked, merge
+from twin_gateway.engineering.memory import Memory
+from twin_gateway.engineering.merge import checked, merge, write_anew
 from twin_gateway.engineering.mode import Mode
 from twin_gateway.engineering.repeat import make_templates
 from twin_gateway.mapping.check import check, find_files
@@ -54,6 +54,8 @@ class Written:
         text: what is to be written; None when there is an error.
         points: point lines found.
         added: addresses that a merge added; None where nothing was merged.
+        changed: addresses and devices whose lines a merge changed, since the devices say otherwise now.
+        memory: to be kept once the text is written.
         problems: of the check and the merge.
     """
 
@@ -61,6 +63,8 @@ class Written:
     text: str | None = None
     points: int = 0
     added: list[str] | None = None
+    changed: list[str] = field(default_factory=list)
+    memory: Memory = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
 
 
@@ -100,17 +104,18 @@ def settle(draft: FileDraft, target: Path | None, mode: Mode, *, templates: bool
             draft.schema = f"{above}mapping.schema.json"
             break
     others = _others(folder, target) if target is not None else []
+    where = target if target is not None else folder / "import.yaml"
     if target is not None and target.exists() and mode is Mode.MERGE:
         merged = merge(target, draft)
-        out.text, out.added = merged.text, merged.added
-        out.problems += merged.problems
+        out.added, out.changed = merged.added, merged.changed
+        problems = checked(where, merged.text)[1] if merged.text is not None else []
     else:
         if templates:
             make_templates(draft, _templates_of(others))
-        out.text = emit(draft)
+        merged, problems = write_anew(where, draft, templates=False), []
+    out.text, out.memory = merged.text, merged.memory
+    out.problems += merged.problems
     if out.text is not None:
-        where = target if target is not None else folder / "import.yaml"
-        _, problems = checked(where, out.text)
         if others and not any(problem.severity == "error" for problem in problems):
             problems += _against(others, where, out.text)
         out.problems += problems

@@ -12,10 +12,12 @@ from twin_gateway.engineering.dlms_import import draft_meters
 from twin_gateway.engineering.dlms_import_read import MeterContent
 from twin_gateway.engineering.emit import emit
 from twin_gateway.engineering.live_import import LiveImportError, Target, place_of
-from twin_gateway.engineering.live_import_file import listed
+from twin_gateway.engineering.live_import_file import Written, listed, settle
 from twin_gateway.engineering.live_import_targets import host_of, rebased, settings_of
+from twin_gateway.engineering.mode import Mode
 from twin_gateway.engineering.opcua_import import make_list, merged, text_of
 from twin_gateway.engineering.opcua_import_browse import ForeignSpace, ForeignVariable
+from twin_gateway.live_import_cli import finish
 
 
 def meter_object(code: str, class_id: int = obis.REGISTER) -> MeterObject:
@@ -194,3 +196,35 @@ def test_logs_rights_and_profiles_of_a_meter():
     assert "control" not in text
     assert "1-0:2.8.0 class 3: register, this client may not read it" in part.unplaced
     assert "0-0:17.0.0 class 71: limiter" in part.unplaced
+
+
+def test_what_a_device_says_otherwise_since_the_last_import_is_told_from_what_people_wrote(tmp_path):
+    file = tmp_path / "m.yaml"
+    codes = ("1-0:1.8.0", "1-0:2.8.0", "1-0:16.7.0")
+
+    def imported(host: str, profile: str, mode: Mode) -> Written:
+        periods = {obis.parse(profile): 900}
+        columns = {obis.parse(profile): [obis.Attribute(obis.REGISTER, obis.parse(code)) for code in codes[:2]]}
+        readable = dict.fromkeys(range(1, 9), 1)
+        objects = [MeterObject(obis.REGISTER, 0, obis.parse(code), readable) for code in codes]
+        objects.append(MeterObject(obis.PROFILE, 1, obis.parse(profile), readable))
+        units = {(obis.REGISTER, obis.parse(code)): (0, 27 if code == codes[2] else 30) for code in codes}
+        content = MeterContent(objects, units, columns, periods)
+        target = Target("m", "m", {"host": host}, config=DlmsConfig(host=host))
+        draft, _ = draft_meters([(target, content)], grid="g", place="a/s", at="_/_/M1")
+        return settle(draft, file, mode, templates=True)
+
+    first = imported("10.0.0.1", "1-0:99.1.0", Mode.CREATE)
+    finish(first, [], [], as_json=True)
+    assert (tmp_path / ".import" / "m.yaml.json").is_file()
+    lines = file.read_text().splitlines(keepends=True)
+    ours = [line.replace("99.1.0", "99.3.0") if "1-0:2.8.0" in line else line for line in lines]
+    file.write_text("".join(line for line in ours if "1-0:16.7.0" not in line))
+    second = imported("10.0.0.2", "1-0:99.2.0", Mode.MERGE)
+    assert second.text is not None
+    assert second.changed == ["g/a/s/_/_/M1/MMTR1/DmdWh", "m"]
+    assert "host: 10.0.0.2" in second.text
+    assert "{obis: 1-0:1.8.0, profile: 1-0:99.2.0}" in second.text, "nobody has touched that line"
+    assert "{obis: 1-0:2.8.0, profile: 1-0:99.3.0}" in second.text, "what people wrote stays"
+    assert "1-0:16.7.0" not in second.text, "what people took out stays out"
+    assert [problem.code for problem in second.problems] == ["TG736"] * 2
