@@ -7,12 +7,12 @@ import shutil
 import socket
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 import yaml
 from peers import ports
+from peers.waiting import wait_until
 from typer.testing import CliRunner
 
 from twin_gateway.cli import app
@@ -135,16 +135,14 @@ def test_an_independent_server_is_read(tmp_path):
         assert line_of(peer)["port"] == port
         links = '</t>;rt="temperature-c";obs,</x>;rt="blob",</3316/0/5700>,</t>,</\u00fc>'
         orders = [
-            {"path": "/.well-known/core", "payload": links, "format": 40},
             {"path": "/t", "payload": "21.5", "format": 0},
             {"path": "/x", "hex": "00ff", "format": 42},
             {"path": "/3316/0/5700", "payload": "231", "format": 0},
+            {"path": "/.well-known/core", "payload": links, "format": 40},  # what it has at last
         ]
         peer.stdin.write("".join(json.dumps(order) + "\n" for order in orders))
         peer.stdin.flush()
-        time.sleep(0.3)
-        result = run(f"127.0.0.1:{port}", *into(tmp_path))
-    assert result.exit_code == 0, result.output
+        wait_until(lambda: run(f"127.0.0.1:{port}", *into(tmp_path)).exit_code == 0)
     points = points_of(tmp_path / "s.yaml")
     assert points["STMP1/Tmp"]["path"] == "/t"
     assert points["MMXN1/Vol"] == {"path": "/3316/0/5700", "observe": False}
@@ -160,7 +158,7 @@ def test_a_key_is_used_and_stands_as_a_reference_only(tmp_path):
     command = ("coap-server-openssl", "-A", "127.0.0.1", "-p", str(port - 1), "-k", "sesame", "-v", "0")
     said = ("--set", "psk.identity=gw", "--set", "psk.key=${KEY}", "--set", "timeout=1 s", "--all")
     with process(*command):
-        time.sleep(0.5)
+        wait_until(lambda: ports.bound_udp(port))
         wrong = run(f"coaps://127.0.0.1:{port}", *into(tmp_path), *said, KEY=b"another".hex())
         assert wrong.exit_code == 1
         assert "are key and identity" in wrong.output
@@ -180,18 +178,11 @@ def test_the_endpoints_of_an_independent_directory_become_devices(tmp_path):
         if client is None:
             pytest.skip("libcoap's client is not installed")
         base = "coap://127.0.0.1:9999"
+        wait_until(lambda: ports.bound_udp(port))
         for name in ("urn:dev:ops:1", "urn:dev:ops:2"):
             where = f"coap://127.0.0.1:{port}/resourcedirectory/?ep={name}&lt=300&base={base}"
-            for _ in range(20):
-                said = subprocess.run(
-                    [client, "-B", "1", "-m", "post", "-t", "40", "-f", str(links), where],
-                    capture_output=True,
-                    check=False,
-                    timeout=20,
-                )
-                if b"refused" not in said.stderr + said.stdout:
-                    break
-                time.sleep(0.2)
+            post = [client, "-B", "1", "-m", "post", "-t", "40", "-f", str(links), where]
+            subprocess.run(post, capture_output=True, check=False, timeout=20)
         folder = tmp_path / "foreign"
         folder.mkdir()
         (tmp_path / "own").mkdir()
