@@ -104,11 +104,20 @@ class PointEdits(PointStates):
         Raises:
             ValueError: another address, or another type of the value; nothing is changed then.
         """
-        for row, point in zip(rows.tolist(), points, strict=True):
-            if self.address(row) != point.address or self.value_type[row] != point.profile.value_type:
-                raise ValueError(f"{point.address} cannot be changed in row {row}: it is another point")
-        profiles = np.array([self.profile_number(point.profile) for point in points], np.uint32)
-        links = np.array([self.link_number(point.link) for point in points], np.uint16)
+        # Points share profiles and links: to look at each whether it is known costs more than all the rest.
+        kinds = {id(point.profile): point.profile for point in points}
+        types = {key: profile.value_type for key, profile in kinds.items()}
+        wanted = np.array([types[id(point.profile)] for point in points], np.uint8)
+        nodes = self.tree.find_many([point.address for point in points])
+        same = (nodes >= 0) & (self.tree.row[nodes] == rows) & (wanted == self.value_type[rows])
+        if not same.all():
+            first = int(np.argmin(same))
+            text = f"{points[first].address} cannot be changed in row {rows[first]}: it is another point"
+            raise ValueError(text)
+        numbers_of = {key: self.profile_number(profile) for key, profile in kinds.items()}
+        profiles = np.array([numbers_of[id(point.profile)] for point in points], np.uint32)
+        links_of = {name: self.link_number(name) for name in {point.link for point in points}}
+        links = np.array([links_of[point.link] for point in points], np.uint16)
         sources = np.array([self.source_number(point.source) for point in points], np.uint64)
         raw, words, status = self.raw[rows], self.quality[rows], self.status[rows]
         heard = words & np.uint32(Quality.NOT_INITIALISED) == 0

@@ -107,8 +107,9 @@ def rescaled(
 
 def another_meaning(profiles: Sequence[PointProfile], old: _Numbers, new: _Numbers) -> npt.NDArray[np.bool_]:
     """Whether clients have to read the properties of each point again: EngineeringUnits, EURange, states (Part 8)."""
-    pairs = zip(old.tolist(), new.tolist(), strict=True)
-    return np.array([_meaning(profiles[one]) != _meaning(profiles[other]) for one, other in pairs], bool)
+    pairs, which = np.unique(np.stack((old, new)), axis=1, return_inverse=True)
+    other = [_meaning(profiles[one]) != _meaning(profiles[two]) for one, two in pairs.T.tolist()]
+    return np.array(other, bool)[which.reshape(-1)]
 
 
 def _meaning(profile: PointProfile) -> tuple[object, ...]:

@@ -184,7 +184,20 @@ def test_a_point_cannot_become_another_type_or_address() -> None:
         table.change(rows(0), [Point(table.address(1), VOLT)])
     with pytest.raises(ValueError, match="another point"):
         table.change(rows(0), [Point(table.address(0), replace(VOLT, value_type=ValueType.INT32))])
+    with pytest.raises(ValueError, match="nowhere cannot be changed in row 2"):
+        table.change(rows(1, 2), [Point(table.address(1), VOLT), Point(f"{PLACE}/nowhere", VOLT)])
     assert table.edition == 0
+
+
+def test_of_points_that_change_together_only_those_with_another_meaning_are_to_be_read_again() -> None:
+    table = filled()
+    cursor = table.journal.cursor("test")
+    unit = replace(VOLT, unit=units.unit("kV"))
+    wanted = [replace(VOLT, deadband=1.0), unit, replace(VOLT, deadband=2.0)]
+    table.change(rows(0, 1, 2), [Point(table.address(row), each, "rtu", row) for row, each in enumerate(wanted)])
+    assert [table.profile(row) for row in range(3)] == wanted
+    told = [(row, int(status)) for chunk in cursor.take() for row, status in zip(chunk.rows, chunk.status, strict=True)]
+    assert [(row, status & SEMANTICS_CHANGED) for row, status in told] == [(1, SEMANTICS_CHANGED)]
 
 
 def test_a_retired_text_is_forgotten() -> None:

@@ -2,11 +2,14 @@
 
 import asyncio
 import contextlib
+import threading
 
 from peers.iec104.scripted import Recorder, point
 from peers.waiting import until
 
+from twin_gateway.drivers.contract import PointChange
 from twin_gateway.drivers.iec104.config import Iec104Config
+from twin_gateway.drivers.iec104.driver import Iec104Driver
 from twin_gateway.drivers.iec104.points import PointIndex
 from twin_gateway.drivers.iec104.reads import Reads
 
@@ -34,6 +37,21 @@ async def test_who_joins_a_read_that_is_given_up_is_told_that_there_was_no_answe
     first.cancel()
     told = await asyncio.gather(first, second, return_exceptions=True)
     assert [type(problem) for problem in told] == [asyncio.CancelledError, TimeoutError]
+
+
+async def test_points_are_made_ready_in_a_thread_when_they_change(monkeypatch):
+    threads = []
+
+    def made(config, points):
+        threads.append(threading.current_thread())
+        return PointIndex(config, points)
+
+    driver = Iec104Driver("rtu", CONFIG, [])
+    monkeypatch.setattr("twin_gateway.drivers.iec104.driver.PointIndex", made)
+    both = [point(0, 1, "M_BO_NA_1", bit=3), point(1, 2, "M_BO_NA_1", bit=4), point(2, 3, "M_SP_NA_1", cdc="DPS")]
+    await driver.update(PointChange(added=both))
+    assert threads and threading.main_thread() not in threads
+    assert (driver._index._pick.tolist(), driver._index._bit.tolist()) == ([4, 4, 2], [3, 4, 0])
 
 
 async def test_the_points_are_looked_through_when_they_change_and_not_at_every_read():

@@ -165,7 +165,7 @@ class Iec104Driver:
             self._points.pop(gone.row, None)
         for new in change.added:
             self._points[new.row] = new
-        self._index = PointIndex(self._config, self._points.values())
+        self._index = await asyncio.to_thread(PointIndex, self._config, tuple(self._points.values()))
         if self._intake is not None:
             self._intake.flush()
             self._intake.index = self._index

@@ -82,7 +82,7 @@ class Located(NamedTuple):
 
 
 class PointIndex:
-    """The points of a device, ready for lookups by column. Made anew when points change.
+    """The points of a device, ready for lookups by column. Made anew when points change, for many in a thread.
 
     Attributes:
         keys: (common address << 24 | object address) of every object that has a point, sorted.
@@ -93,16 +93,20 @@ class PointIndex:
     def __init__(self, config: Any, points: Iterable[BoundPoint]) -> None:
         self.points = tuple(points)
         entries: list[tuple[int, int, int, float, int, int]] = []
+        shown: dict[tuple[Any, ...], tuple[int, int, int]] = {}  # most points of a device are alike
         for point in self.points:
             fields = point.fields
-            known = BY_NAME.get(str(fields["type"]))
-            if known is None or not known.monitor:
-                raise ValueError(f"{point.address}: {fields['type']} is no monitor type")
+            kind = (fields["type"], fields.get("bit"), point.value_type.value, point.cdc)
+            group_and_part = shown.get(kind)
+            if group_and_part is None:
+                known = BY_NAME.get(str(fields["type"]))
+                if known is None or not known.monitor:
+                    raise ValueError(f"{point.address}: {fields['type']} is no monitor type")
+                group_and_part = shown[kind] = (VALUE_GROUP[known.family], *_pick(known.family, point))
             key = common_address_of(config, fields) << 24 | int(fields["ioa"])
             nominal = fields.get("nominal")
-            pick, bit = _pick(known.family, point)
             gain = 1.0 if nominal is None else float(nominal)
-            entries.append((key, point.row, VALUE_GROUP[known.family], gain, pick, bit))
+            entries.append((key, point.row, group_and_part[0], gain, *group_and_part[1:]))
         entries.sort(key=lambda entry: (entry[0], entry[1]))
         columns = list(zip(*entries, strict=True)) or [()] * 6
         keys = np.array(columns[0], np.int64)
