@@ -21,14 +21,14 @@ VENDOR = """
 import asyncio, sys
 from asyncua import Server, ua
 
-async def main():
+async def made(port, *secured):
     server = Server()
     await server.init()
-    server.set_endpoint(f"opc.tcp://127.0.0.1:{sys.argv[1]}/x")
-    if sys.argv[2:]:
+    server.set_endpoint(f"opc.tcp://127.0.0.1:{port}/x")
+    if secured:
         server.set_security_policy([ua.SecurityPolicyType.Basic256Sha256_SignAndEncrypt])
-        await server.load_certificate(sys.argv[2])
-        await server.load_private_key(sys.argv[3])
+        await server.load_certificate(secured[0])
+        await server.load_private_key(secured[1])
     ns = await server.register_namespace("urn:vendor")
     name = lambda text: (ua.NodeId(text, ns), ua.QualifiedName(text.rpartition(".")[2], ns))
     bay = await server.nodes.objects.add_object(*name("Plant.Bay1"))
@@ -46,7 +46,10 @@ async def main():
     many = await server.nodes.objects.add_object(*name("Many"))
     for i in range(20):
         await many.add_variable(*name(f"Many.v{i}"), i)
-    async with server:
+    return server
+
+async def main():
+    async with await made(sys.argv[1]), await made(*sys.argv[2:]):
         print("ready", flush=True)
         await asyncio.sleep(600)
 
@@ -71,11 +74,22 @@ def process(*command: str, cwd: Path | None = None):
 
 
 @pytest.fixture(scope="module")
-def vendor():
-    """URL of a server with a vendor's own names; the library is the one that the import uses as a client."""
-    port = ports.free_port()
-    with process(sys.executable, "-c", VENDOR, str(port)):
-        yield f"opc.tcp://127.0.0.1:{port}/x"
+def vendors(tmp_path_factory):
+    """URLs of two servers with a vendor's own names, the second one secured, and files of the latter's certificate.
+
+    The library is the one that the import uses as a client.
+    """
+    theirs = certificates.application("vendor").save(tmp_path_factory.mktemp("pki"), "theirs")
+    plain, secured = ports.free_port(), ports.free_port()
+    own = (theirs["certificate"], theirs["key"])
+    with process(sys.executable, "-c", VENDOR, str(plain), str(secured), *own):
+        yield f"opc.tcp://127.0.0.1:{plain}/x", f"opc.tcp://127.0.0.1:{secured}/x", theirs
+
+
+@pytest.fixture
+def vendor(vendors):
+    """URL of the one without security."""
+    return vendors[0]
 
 
 @pytest.fixture(scope="module")
@@ -197,21 +211,16 @@ def test_a_wrong_password_and_a_server_that_is_not_there_are_said(gateway, tmp_p
     assert not list(tmp_path.iterdir())
 
 
-def test_a_secured_server_is_entered_only_when_it_has_the_certificate_that_was_named(tmp_path):
+def test_a_secured_server_is_entered_only_when_it_has_the_certificate_that_was_named(vendors, tmp_path):
     mine = certificates.application("importer").save(tmp_path / "pki", "mine")
-    theirs = certificates.application("vendor").save(tmp_path / "pki", "theirs")
-    port = ports.free_port()
-    url = f"opc.tcp://127.0.0.1:{port}/x"
+    _, url, theirs = vendors
     security = ("--policy", "Basic256Sha256", "--certificate", mine["certificate"], "--key", mine["key"])
-    with process(sys.executable, "-c", VENDOR, str(port), theirs["certificate"], theirs["key"]):
-        assert "the server has no endpoint with no security policy" in run("opcua", url).output
-        broken = run("opcua", url, *security, "--server-certificate", mine["key"], "--json")
-        assert json.loads(broken.stdout)["failed"][0]["message"] == "a certificate or the key cannot be read"
-        other = run("opcua", url, *security, "--server-certificate", mine["certificate"], "--timeout", "1")
-        assert other.exit_code == 1
-        assert "is --server-certificate the server's own" in other.output
-        result = run(
-            "opcua", url, *security, "--server-certificate", theirs["certificate"], "--into", tmp_path / "s.csv"
-        )
+    assert "the server has no endpoint with no security policy" in run("opcua", url).output
+    broken = run("opcua", url, *security, "--server-certificate", mine["key"], "--json")
+    assert json.loads(broken.stdout)["failed"][0]["message"] == "a certificate or the key cannot be read"
+    other = run("opcua", url, *security, "--server-certificate", mine["certificate"], "--timeout", "1")
+    assert other.exit_code == 1
+    assert "is --server-certificate the server's own" in other.output
+    result = run("opcua", url, *security, "--server-certificate", theirs["certificate"], "--into", tmp_path / "s.csv")
     assert result.exit_code == 0, result.output
     assert len(rows_of(tmp_path / "s.csv")) == 23
