@@ -1,7 +1,8 @@
 """Watching mapping files at work: what has been edited is checked and, where that is wanted, applied.
 
 The files are looked at again and again (time, size, inode, owner), also those that came into a folder or left it.
-Editors and version control write in several steps, so files count only when they have been still for a moment.
+Editors and version control write in several steps, so files count only when they have been still for a moment, and not
+while git writes its working tree.
 """
 
 from __future__ import annotations
@@ -29,6 +30,8 @@ log = logging.getLogger(__name__)
 
 SETTLE_S: Final = 1.0
 """How long files must have been still."""
+GIT_S: Final = 60.0
+"""How long git is waited for; a lock that it left behind is older."""
 AGAIN_S: Final = 30.0
 """After so long files are checked again that lack what lies elsewhere: an SCL file, a secret."""
 _LACKING: Final = frozenset({"TG604", "TG607"})
@@ -66,6 +69,21 @@ def look(paths: Sequence[Path], named: Iterable[Path] = ()) -> Seen:
             continue
         seen[path] = Mark(status.st_mtime_ns, status.st_size, status.st_ino, status.st_uid)
     return seen
+
+
+def git_writes(paths: Sequence[Path]) -> bool:
+    """Whether git is writing a working tree in which some of the files or folders lie: it holds its index then."""
+    for top in {above for path in paths for above in (path.absolute(), *path.absolute().parents)}:
+        try:
+            lock = top / ".git" / "index.lock"
+            if (top / ".git").is_file():  # a further working tree, or a submodule, says where its index is
+                said = (top / ".git").read_text("utf-8").removeprefix("gitdir:").strip()
+                lock = top / said / "index.lock"
+            if time.time() - lock.stat().st_mtime < GIT_S:
+                return True
+        except (OSError, ValueError):
+            continue
+    return False
 
 
 def owner_of(before: Seen, after: Seen) -> str:
@@ -136,11 +154,12 @@ class Watch:
         return await asyncio.to_thread(look, self._desk.paths, self._named)
 
     async def _still(self, seen: Seen) -> Seen:
-        """The marks when nothing has changed any more for a moment."""
+        """The marks when nothing has changed any more for a moment, nor git is about to change more."""
         while True:
             await asyncio.sleep(self._settle)
+            writes = await asyncio.to_thread(git_writes, self._desk.paths)
             now = await self._look()
-            if now == seen:
+            if now == seen and not writes:
                 return now
             seen = now
 

@@ -107,6 +107,30 @@ async def test_a_file_is_read_only_when_it_has_been_still_for_a_moment(bed: Mapp
     assert [each.kind for each in await bed.recorded(2)] == ["mapping.start", "mapping.apply"]
 
 
+async def test_files_are_not_read_while_git_writes_its_working_tree(bed: MappingBed) -> None:
+    (bed.files.parent / ".git").mkdir()
+    lock = bed.files.parent / ".git" / "index.lock"
+    await bed.watch()
+    lock.touch()
+    bed.path.write_text(station(bay="F02"))  # valid, but only the first of two files
+    await asyncio.sleep(4 * QUICK)
+    assert bed.has("F01")
+    (bed.files / "second.yaml").write_text(station("b", "F03"))
+    lock.unlink()
+    await until(lambda: bed.has("F02") and bed.has("F03"))
+    assert [each.kind for each in await bed.recorded(2)] == ["mapping.start", "mapping.apply"]
+
+
+async def test_a_folder_that_is_away_for_a_moment_is_no_change(bed: MappingBed) -> None:
+    await bed.watch()
+    bed.files.rename(bed.files.with_name("away"))
+    await asyncio.sleep(QUICK / 2)
+    bed.files.with_name("away").rename(bed.files)
+    await asyncio.sleep(4 * QUICK)
+    assert not bed.alarm()
+    assert [each.kind for each in await bed.records()] == ["mapping.start"]
+
+
 async def test_a_file_that_is_replaced_added_or_removed_is_noticed(bed: MappingBed) -> None:
     await bed.watch()
     new = bed.files / "station.yaml.new"
