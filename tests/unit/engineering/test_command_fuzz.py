@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 
 from twin_gateway.cli import app
 
-FILES = int(os.environ.get("TWIN_FUZZ_FILES", "6"))
+FILES = int(os.environ.get("TWIN_FUZZ_FILES", "4"))
 RUN = CliRunner()
 ADDRESS = "g/north/PS01/MV1/F05/_/MMXU1/TotW"
 STATION = """\
@@ -309,7 +309,8 @@ def test_a_folder_a_missing_file_and_one_that_cannot_be_read_end_with_a_sentence
     folder.mkdir()
     for commands in (job[2] for job in JOBS.values()):
         for arguments in commands(tmp_path):
-            ends_well(arguments, b"a folder", 0)
+            if str(folder) in arguments:
+                ends_well(arguments, b"a folder", 0)
     folder.rmdir()
     for commands in (job[2] for job in JOBS.values()):
         for arguments in commands(tmp_path):
