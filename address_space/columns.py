@@ -171,11 +171,15 @@ class PointColumns:
             self._source_texts.append(source)
         return _TEXT_SOURCE | number
 
+    def name(self, row: int, display_name: str, display_names: tuple[tuple[str, str], ...] = ()) -> None:
+        """Give a point its readable names, as of `Point`."""
+        if display_name:
+            self._display_names[row] = display_name
+        if display_names:
+            self._translations[row] = display_names
+
     def _name(self, row: int, point: Point) -> None:
-        if point.display_name:
-            self._display_names[row] = point.display_name
-        if point.display_names:
-            self._translations[row] = point.display_names
+        self.name(row, point.display_name, point.display_names)
 
     # ---- reading --------------------------------------------------------------------------------------------------
 

@@ -188,7 +188,13 @@ class AddressTree:
         # collection empties the interpreter's own free lists, which would keep the pools as well.
         joined = "\n".join(self._names)
         self._names, self.name_ids = [], {}
+        # It looks at nothing that is kept: that would take long where very much has been built.
+        frozen = gc.get_freeze_count()
+        if not frozen:
+            gc.freeze()
         gc.collect()
+        if not frozen:
+            gc.unfreeze()
         self._names = joined.split("\n")
         self.name_ids = dict(zip(self._names, range(len(self._names)), strict=True))
 

@@ -100,12 +100,13 @@ def build_plant(
     )
     rows = _add_points(mapping, table)
     for device in mapping.devices:
-        bound = [point.bound(rows[point.address]) for point in device.points if gives_value(point)]
+        points = device.points
+        bound = [point.bound(rows[point.address]) for point in points if gives_value(point)]
         supervisor = plant.maker.make(device, bound)
         plant.links.append(supervisor)
         plant.targets += [
             build_target(table, point.bound(rows[point.address]), supervisor, point.profile)
-            for point in device.points
+            for point in points
             if is_commanded(point)
         ]
     return plant
@@ -113,13 +114,16 @@ def build_plant(
 
 def aliases_of(mapping: Mapping) -> list[tuple[str, str]]:
     """(alias, address) pairs of places and points."""
-    points = [(alias, point.address) for _device, point in mapping.points() for alias in point.aliases]
+    points = [
+        (alias, point.address) for device in mapping.devices for point in device.points for alias in point.aliases
+    ]
     return [*mapping.place_aliases, *points]
 
 
 def rules_of(mapping: Mapping) -> dict[str, AlarmRule]:
     """The alarm rules of a mapping by the address that has them."""
-    return {point.address: point.alarm for _device, point in mapping.points() if point.alarm is not None}
+    points = (point for device in mapping.devices for point in device.points)
+    return {point.address: point.alarm for point in points if point.alarm is not None}
 
 
 def points_at(mapping: Mapping, addresses: Container[str]) -> dict[str, Point]:
@@ -136,12 +140,37 @@ def points_at(mapping: Mapping, addresses: Container[str]) -> dict[str, Point]:
 
 
 def _add_points(mapping: Mapping, table: PointTable) -> dict[str, int]:
-    primary = [(device, point) for device, point in mapping.points() if gives_value(point)]
-    added = table.add([point.point(device.name) for device, point in primary])
-    rows = {point.address: row for (_device, point), row in zip(primary, added, strict=True)}
+    # In columns, without an object for each point on the way: most of the time of a large start would go there.
+    addresses: list[str] = []
+    profiles: list[int] = []
+    links: list[int] = []
+    sources: list[int] = []
+    named: list[tuple[int, MappedPoint]] = []
+    further: list[MappedPoint] = []
+    numbers: dict[int, int] = {}  # of profiles by identity: points share them
+    for device in mapping.devices:
+        primary = [point for point in device.points if gives_value(point)]
+        if len(primary) < len(device.points):
+            further += [point for point in device.points if not gives_value(point)]
+        if not primary:
+            continue
+        numbers.update(
+            (key, table.profile_number(profile))
+            for key, profile in {id(point.profile): point.profile for point in primary}.items()
+            if key not in numbers
+        )
+        named += [(place, point) for place, point in enumerate(primary, len(addresses)) if point.names]
+        addresses += [point.address for point in primary]
+        profiles += [numbers[id(point.profile)] for point in primary]
+        links += [table.link_number(device.name)] * len(primary)
+        sources += [table.source_number(point.source) for point in primary]
+    added = table.add_columns(addresses, profiles, links, sources)
+    for place, mapped in named:
+        point = mapped.point("")
+        table.name(added[place], point.display_name, point.display_names)
+    rows = dict(zip(addresses, added, strict=True))
     # A data object that is only commanded still has an address, and waits for a value that never comes.
-    unread = [(device, point) for device, point in mapping.points() if point.address not in rows]
-    alone = {point.address: point.point("") for _device, point in unread}
+    alone = {point.address: point.point("") for point in further if point.address not in rows}
     rows.update(zip(alone, table.add(alone.values()), strict=True))
     return rows
 

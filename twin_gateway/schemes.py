@@ -69,8 +69,10 @@ def make_book(
     for alias, address in aliases:
         book.add_alias(alias, address)
     add_tombstones(book, mapping)
-    for device, point in mapping.points():
-        _add_bindings(book, device, point)
+    for device in mapping.devices:
+        for point in device.points:
+            if point.control is not None or not gives_value(point):
+                _add_bindings(book, device, point)
     return book
 
 

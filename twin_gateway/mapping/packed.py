@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from itertools import repeat
 from typing import Any, Final
@@ -194,13 +194,15 @@ def _column(values: list[Any], count: int) -> Iterable[Any]:
     return values if len(values) == count else repeat(values[0], count)
 
 
-def _fields(columns: dict[str, list[Any]], count: int) -> Iterator[dict[str, Any]]:
-    """The fields of each point."""
-    names = tuple(columns)
-    varying = [_column(values, count) for values in columns.values()]
-    if not names:
-        return ({} for _ in range(count))
-    return (dict(zip(names, row, strict=True)) for row in zip(*varying, strict=True))
+def _fields(columns: dict[str, list[Any]], count: int) -> list[dict[str, Any]]:
+    """The fields of each point, in the order of the columns."""
+    first = {name: values[0] for name, values in columns.items()}
+    made = [first.copy() for _ in range(count)]
+    for name, values in columns.items():
+        if len(values) == count:
+            for fields, value in zip(made, values, strict=True):
+                fields[name] = value
+    return made
 
 
 def _scalar(value: Any) -> Any:
