@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import subprocess
-import sys
 from collections import defaultdict
 from collections.abc import AsyncIterator
 from dataclasses import replace
@@ -14,13 +12,16 @@ from typing import Any
 import pytest
 import pytest_asyncio
 from asyncua import Client, ua
+from click.testing import Result
 from peers.acceptance.processes import Simulator
 from peers.ports import free_port
 from peers.waiting import until
+from typer.testing import CliRunner
 
 from address_space.point import Batch
 from address_space.quality import StatusCode
 from twin_gateway.applying import Applied, ApplyError
+from twin_gateway.cli import app
 from twin_gateway.config import GatewayConfig
 from twin_gateway.drivers.link import Backoff, LinkState
 from twin_gateway.gateway import Gateway
@@ -381,21 +382,18 @@ async def test_the_command_applies_the_files_and_says_what_was_done_or_what_is_w
         f"mappings: [{station}]\ndata_directory: {folder}\nopcua: {{anonymous: observe}}\n"
     )
 
-    async def run() -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "twin_gateway", "apply", "--config", str(config)]
-        return await asyncio.to_thread(
-            subprocess.run, command, capture_output=True, text=True, timeout=120, check=False
-        )
+    async def run() -> Result:
+        return await asyncio.to_thread(CliRunner().invoke, app, ["apply", "--config", str(config)])
 
     good = station.read_text()
     station.write_text(good.replace(HZ, "", 1))
     done = await run()
-    assert (done.returncode, done.stderr) == (0, "")
+    assert (done.exit_code, done.stderr) == (0, "")
     assert done.stdout.startswith(f"points removed: 1\n  {BAY_A}/Hz\n")
     assert "restart" not in done.stdout
     station.write_text(good.replace("type: M_ME_TF_1", "type: M_XX", 1))
     failed = await run()
-    assert failed.returncode == 1
+    assert failed.exit_code == 1
     assert "station.yaml:" in failed.stderr
     assert "nothing has changed" in failed.stderr
     assert bed.gateway.table.find(f"{BAY_A}/TotW") >= 0
