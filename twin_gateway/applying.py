@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
-from collections.abc import Container, Iterable, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from collections.abc import Mapping as Fields
 from typing import TYPE_CHECKING
 
@@ -130,17 +131,23 @@ class Applier:
                 self.start_link(links[name])
             await self._update(plan, links, {name: PointChange(added=points) for name, points in plan.drops.items()})
             raise
-        await self._update(plan, links, await asyncio.to_thread(_added, plan, {link.name for link in made}))
-        await self._renew_whole(plan, links)
+        faults = list[str]()  # the new mapping runs: what fails from now on is told, and the rest is done all the same
+        with _told_of("points of links that go on", faults):
+            await self._update(plan, links, await asyncio.to_thread(_added, plan, {link.name for link in made}))
+        with _told_of("whole models of devices", faults):
+            await self._renew_whole(plan, links)
         for device in plan.remade:
-            link = links[device.name]
-            link.driver = create_driver(device.spec, device.name, device.config, self._bound(device))
-            describe(link, device)
-            self.start_link(link)
+            with _told_of(f"link {device.name}", faults):
+                link = links[device.name]
+                link.driver = create_driver(device.spec, device.name, device.config, self._bound(device))
+                describe(link, device)
+                self.start_link(link)
         for link in made:
             self.start_link(link)
-        await self._renew_rules(plan)
-        return await asyncio.to_thread(_told, plan, await asyncio.to_thread(self._sentences, plan))
+        with _told_of("alarm rules", faults):
+            await self._renew_rules(plan)
+        sentences = await asyncio.to_thread(self._sentences, plan)
+        return await asyncio.to_thread(_told, plan, faults + sentences)
 
     def _sentences(self, plan: ApplyPlan) -> list[str]:
         """What takes part only after the next start."""
@@ -234,8 +241,10 @@ class Applier:
         self._tasks[link.name] = self._of.spawn(f"link {link.name}", link.run)
 
     async def stop_link(self, name: str) -> None:
-        """End a link; its points lose communication."""
-        await self._of.end(self._tasks.pop(name))
+        """End a link; its points lose communication. One that could not follow an earlier change has ended before."""
+        task = self._tasks.pop(name, None)
+        if task is not None:
+            await self._of.end(task)
 
     def start_rules(self) -> None:
         """Judge the alarm rules of the mapping."""
@@ -287,6 +296,16 @@ class Applier:
             self._of.alarms.end({point.address for point in shed}, "It is removed from the mapping")
         if waits:
             self._of.watch_whole_models()
+
+
+@contextlib.contextmanager
+def _told_of(what: str, faults: list[str]) -> Iterator[None]:
+    """A part of a change that cannot be taken back any more: that it fails is logged, and is a sentence."""
+    try:
+        yield
+    except Exception as error:
+        log.exception("%s cannot follow the changed mapping", what)
+        faults.append(f"{what} cannot follow the changed mapping ({type(error).__name__}: {error})")
 
 
 def _added(plan: ApplyPlan, fresh: Container[str]) -> dict[str, PointChange]:

@@ -46,6 +46,8 @@ Accept = Callable[[Sequence[Problem]], None]
 _MOST_FILES: Final = 1000
 """Files that an audit record names one by one; the hash of the revision stands for all."""
 _PIECE: Final = 500
+_CLOSE_S: Final = 20.0
+_CLOSED: Final = "the gateway stops; nothing has changed"
 _KINDS: Final = ("devices_added", "devices_removed", "reconnected", "points_added", "points_removed", "points_changed")
 
 
@@ -69,6 +71,8 @@ class ChangeDesk:
         self.alarm = MappingAlarm(gateway.alarms, gateway.place)
         self.before_change: Callable[[], Awaitable[Accept]] | None = None
         self._turn = asyncio.Lock()
+        self._checking: asyncio.Task[Checked] | None = None
+        self._closed = False
 
     @property
     def paths(self) -> tuple[Path, ...]:
@@ -93,6 +97,17 @@ class ChangeDesk:
             asker = Asker(known.user if known is not None else user_name(os.getuid()), "start")
             await self._record("start", asker, mapping, counts=counts, former=self.revision.former)
 
+    async def close(self) -> None:
+        """Take no more changes. One that is being carried out is finished first; one that is checked is given up."""
+        self._closed = True
+        if self._checking is not None:
+            self._checking.cancel()
+        try:
+            async with asyncio.timeout(_CLOSE_S), self._turn:
+                pass
+        except TimeoutError:
+            log.warning("a change of the mapping is not finished after %g s; the gateway stops all the same", _CLOSE_S)
+
     async def apply_files(
         self, paths: Sequence[Path], asker: Asker, *, still_wanted: Callable[[], bool] | None = None
     ) -> Changed:
@@ -109,12 +124,13 @@ class ChangeDesk:
             EditedError: they have been edited meanwhile; nothing has changed.
         """
         async with self._turn:
+            self._refuse_closed()
             if still_wanted is not None and not still_wanted():
                 return Changed(None)
             alarm = self.alarm if not paths or tuple(paths) == self.paths else None
             accept = await self._looked() if alarm is not None and still_wanted is None else None
             try:
-                checked = await check_apart(Files(tuple(paths) or self.paths, cache=self._of.config.results))
+                checked = await self._check(Files(tuple(paths) or self.paths, cache=self._of.config.results))
             except CheckingError as error:
                 await self._refused("apply", asker, None, alarm, str(error))
                 raise ChangeError(str(error)) from error
@@ -142,8 +158,9 @@ class ChangeDesk:
             ChangeError: they could not be checked.
         """
         async with self._turn:
+            self._refuse_closed()
             try:
-                checked = await check_apart(Files(self.paths, wanted=False, cache=self._of.config.results))
+                checked = await self._check(Files(self.paths, wanted=False, cache=self._of.config.results))
             except CheckingError as error:
                 self.alarm.refused(str(error), self.hash())
                 raise ChangeError(str(error)) from error
@@ -167,6 +184,7 @@ class ChangeDesk:
             ChangeError: there is none, its copies are damaged, or it cannot be applied.
         """
         async with self._turn:
+            self._refuse_closed()
             if self.revision is None:
                 raise ChangeError("this gateway keeps no revisions")
             store = self.revision.store
@@ -177,7 +195,7 @@ class ChangeDesk:
                 accept = await self._looked()
                 beside = await asyncio.to_thread(store.copies, found)
                 kept = await asyncio.to_thread(store.files, found)
-                checked = await check_apart(Files(tuple(beside), beside, cache=self._of.config.results))
+                checked = await self._check(Files(tuple(beside), beside, cache=self._of.config.results))
             except (RevisionError, CheckingError) as error:
                 await self._record("rollback", asker, None, refused=str(error))
                 raise ChangeError(str(error)) from error
@@ -191,6 +209,25 @@ class ChangeDesk:
             if accept is not None:
                 accept(())
             return found, changed
+
+    def _refuse_closed(self) -> None:
+        if self._closed:
+            raise ChangeError(_CLOSED)
+
+    async def _check(self, files: Files) -> Checked:
+        """As `check_apart`; given up when the desk closes."""
+        self._checking = asyncio.create_task(check_apart(files))
+        try:
+            checked = await self._checking
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if self._closed and task is not None and not task.cancelling():
+                raise ChangeError(_CLOSED) from None
+            raise
+        finally:
+            self._checking = None
+        self._refuse_closed()
+        return checked
 
     async def _looked(self) -> Accept | None:
         return await self.before_change() if self.before_change is not None else None

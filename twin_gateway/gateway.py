@@ -195,7 +195,11 @@ class Gateway:
         )
 
     async def stop(self) -> None:
-        """Stop in order: links first (so that they sign off), then the mirror, the servers, the audit journal."""
+        """Stop in order: links first (so that they sign off), then the mirror, the servers, the audit journal.
+
+        A change of the mapping that is being carried out is finished before.
+        """
+        await self.changes.close()
         for task in reversed(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)

@@ -16,7 +16,9 @@ from peers.mapping_bed import QUICK, MappingBed, station, working
 from peers.waiting import until
 
 from twin_gateway.changed import ChangeError
+from twin_gateway.checked_apart import Checked, Files
 from twin_gateway.control import ControlError
+from twin_gateway.drivers.registry import create_driver
 from twin_gateway.mapping.check import check
 from twin_gateway.revisions import hash_of
 
@@ -301,3 +303,72 @@ async def test_what_was_applied_from_elsewhere_is_not_written_back(bed: MappingB
     code, text = await bed.command("rollback", other, "--restore")
     assert (code, "applied from elsewhere" in text) == (1, True)
     assert bed.has("F01")
+
+
+async def test_what_fails_once_the_mapping_runs_is_told_and_the_next_change_mends_it(
+    bed: MappingBed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = []
+
+    def fails_when_it_counts(*arguments: Any) -> Any:
+        made.append(arguments)
+        if len(made) == 2:  # the first was tried
+            raise OSError("no more memory for this link")
+        return create_driver(*arguments)
+
+    monkeypatch.setattr("twin_gateway.applying.create_driver", fails_when_it_counts)
+    before = bed.gateway.changes.hash()
+    bed.path.write_text(station().replace("port: 1", "port: 2"))
+    changed = await bed.apply()
+    assert changed.applied is not None
+    told = "link rtu-a cannot follow the changed mapping (OSError: no more memory for this link)"
+    assert changed.applied.restart == (told,)
+    assert bed.gateway.changes.hash() != before
+    assert [each.status for each in await bed.records()] == [0, 0]
+    bed.path.write_text(station())
+    changed = await bed.apply()
+    assert changed.applied is not None
+    assert (changed.applied.reconnected, changed.applied.restart) == (("rtu-a",), ())
+    assert bed.gateway.link_states()["rtu-a"] == "down"
+
+
+async def test_a_gateway_that_stops_gives_up_what_is_only_checked(
+    bed: MappingBed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun = asyncio.Event()
+
+    async def endless(_files: Files) -> Checked:
+        begun.set()
+        await asyncio.Event().wait()
+        raise AssertionError("unreachable")
+
+    monkeypatch.setattr("twin_gateway.change_desk.check_apart", endless)
+    asked = asyncio.create_task(bed.ask("apply"))
+    await begun.wait()
+    await bed.gateway.changes.close()
+    with pytest.raises(ControlError, match="the gateway stops; nothing has changed"):
+        await asked
+    with pytest.raises(ControlError, match="the gateway stops; nothing has changed"):
+        await bed.ask("rollback")
+    assert [each.kind for each in await bed.records()] == ["mapping.start"]
+
+
+async def test_a_gateway_that_stops_finishes_what_it_carries_out(
+    bed: MappingBed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, applier = asyncio.Event(), bed.gateway.applier
+    renew = applier._renew_rules
+
+    async def slow(plan: Any) -> None:
+        begun.set()
+        await asyncio.sleep(0.2)
+        await renew(plan)
+
+    monkeypatch.setattr(applier, "_renew_rules", slow)
+    bed.path.write_text(station(bay="F02"))
+    asked = asyncio.create_task(bed.ask("apply"))
+    await begun.wait()
+    await bed.gateway.changes.close()
+    assert [reason for reason, _ in bed.kept()] == ["start", "apply"]
+    assert [each.kind for each in await bed.records()] == ["mapping.start", "mapping.apply"]
+    assert (await asked)["applied"]["points_added"]
