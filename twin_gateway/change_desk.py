@@ -17,6 +17,7 @@ from address_space import clock
 from address_space.ports import AuditRecord
 from address_space.quality import StatusCode
 from twin_gateway.applying import ApplyError
+from twin_gateway.change_audit import tell_change
 from twin_gateway.changed import Asker, Changed, ChangeError
 from twin_gateway.checked_apart import Checked, CheckingError, Files, check_apart, first_problems
 from twin_gateway.control import user_name
@@ -340,6 +341,7 @@ class ChangeDesk:
         record = AuditRecord(
             clock.now(), f"mapping.{reason}", asker.user, "", self._of.place, status=status, text=text, details=details
         )
+        tell_change(self._of.server, record, former or self.hash(), self.hash())
         try:
             await self._of.audit.append(record)
         except sqlite3.Error as error:

@@ -372,3 +372,24 @@ async def test_a_gateway_that_stops_finishes_what_it_carries_out(
     assert [reason for reason, _ in bed.kept()] == ["start", "apply"]
     assert [each.kind for each in await bed.records()] == ["mapping.start", "mapping.apply"]
     assert (await asked)["applied"]["points_added"]
+
+
+async def test_every_change_is_an_audit_event_with_the_revisions_before_and_after(
+    bed: MappingBed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server, told = bed.gateway.server, []
+    assert server is not None and server.internal is not None
+    feed = server.internal.event_feed
+    monkeypatch.setattr(feed, "tell_audit", lambda event: told.append(feed.records.of_audit(event)))
+    first = bed.gateway.changes.hash()
+    bed.path.write_text(station(ioa=21))
+    await bed.apply()
+    second = bed.gateway.changes.hash()
+    bed.path.write_text(station(ioa=-1))
+    await bed.apply()
+    names = ("SourceName", "ClientUserId", "Status", "OldStateId", "NewStateId")
+    assert [[each.field(name)[1] for name in names] for each in told] == [
+        ["Mapping/apply", "anna", True, first, second],
+        ["Mapping/apply", "anna", False, second, second],
+    ]
+    assert len(await bed.records()) == 3
