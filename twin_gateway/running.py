@@ -31,6 +31,7 @@ from twin_gateway.grid.yaml_grid import read_grid
 from twin_gateway.logs import set_up_logging
 from twin_gateway.mapping.check import check
 from twin_gateway.mapping.model import Mapping
+from twin_gateway.memory import keep_given_back
 from twin_gateway.plant import build_plant
 from twin_gateway.revisions import keep
 from twin_gateway.schemes import make_book
@@ -139,6 +140,7 @@ async def _serve(gateway: Gateway, started: Callable[[Gateway], None] | None) ->
     gc.collect()
     gc.freeze()
     gc.enable()
+    gateway.spawn("memory", keep_given_back)
     if started is not None:
         started(gateway)
     await stop.wait()

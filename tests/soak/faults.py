@@ -141,7 +141,8 @@ FIRST = (
 
 def schedule(count: int, devices: dict[str, Device], seed: int) -> list[tuple[str, str]]:
     """(kind, device) of so many faults: first those of `FIRST`, then by chance, all kinds and devices in turn. The
-    gateway is killed in the first half only, so that its memory can be watched in the second.
+    gateway is killed in the first half only, so that its memory can be watched in the second; after that its clock is
+    left alone.
     """
     chance = random.Random(seed)
     every = [(kind, name) for kind in OF_DEVICES for name in devices]
@@ -155,7 +156,13 @@ def schedule(count: int, devices: dict[str, Device], seed: int) -> list[tuple[st
         if len(chosen) > count // 2:
             some.remove(("gateway killed", ""))
         chosen += some
-    return chosen[:count]
+    last = last_life(chosen[:count])
+    return [fault for n, fault in enumerate(chosen) if n < last or fault[0] != "gateway clock"][:count]
+
+
+def last_life(faults: list[tuple[str, str]]) -> int:
+    """Place of the fault after which the gateway is not killed any more; -1: it never is."""
+    return max((n for n, (kind, _) in enumerate(faults) if kind == "gateway killed"), default=-1)
 
 
 async def strike(field: Field, kind: str, name: str) -> Fault:

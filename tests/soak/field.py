@@ -95,6 +95,10 @@ class Gateway(Process):
             "gateway", [sys.executable, "-m", "twin_gateway", "run", "gateway.yaml"], folder, **environment
         )
 
+    def keep_time(self) -> None:
+        """From its next start on its clock is the machine's: libfaketime is no part of what its memory is judged by."""
+        self._environment.pop("LD_PRELOAD", None)
+
     async def ready(self) -> None:
         await until(lambda: self.healthy() or not self.running, 30, what="the gateway's health")
         assert self.running, self.complaint()
