@@ -28,7 +28,6 @@ from twin_gateway.bench.flisr_grids import random_feeders, tiled
 from twin_gateway.commands.desk import CommandDesk
 from twin_gateway.commands.interlock import TwinInterlock
 from twin_gateway.commands.tags import TagStore
-from twin_gateway.config import TwinSection
 from twin_gateway.drivers.contract import LinkService
 from twin_gateway.drivers.link import LinkState
 from twin_gateway.functions.alarms import Alarms
@@ -36,6 +35,7 @@ from twin_gateway.functions.compose import Surroundings, make_functions
 from twin_gateway.functions.contract import TwinContext
 from twin_gateway.functions.host import FunctionHost
 from twin_gateway.functions.results import ResultPoints
+from twin_gateway.functions.section import TwinSection
 from twin_gateway.functions.worker import Worker
 from twin_gateway.grid.model import (
     CimClass,

@@ -227,6 +227,7 @@ class Terminal:
         self.pid, self._end = pty.fork()
         if self.pid == 0:
             os.chdir(folder)
+            signal.signal(signal.SIGINT, signal.SIG_DFL)  # tests that run in the background have it ignored
             os.execv(sys.executable, [sys.executable, "-m", "twin_gateway", *arguments])
 
     def wait_for(self, text: str, seconds: float = 40.0) -> None:
