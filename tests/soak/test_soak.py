@@ -72,12 +72,16 @@ class Memory:
         (self._field.folder / "memory.txt").write_text("".join(lines))
 
     def growth(self, name: str) -> tuple[float, float]:
-        """(MiB, share by which it grew) of a process of the last life, once it had settled."""
+        """(MiB, share by which it grew) of a process of the last life, once it had settled.
+
+        Its last third is compared with its first: a database collects what it writes for some minutes, and of an hour
+        a third holds a whole such time.
+        """
         last = self.samples[-1][1]
         own = [(at, octets) for at, pid, which, octets in self.samples if pid == last and which == name]
         own = [(at, octets) for at, octets in own if at > own[0][0] + _SETTLED_S]
-        fifth = max(1, len(own) // 5)
-        first, end = (float(np.median([octets for _, octets in part])) for part in (own[:fifth], own[-fifth:]))
+        third = max(1, len(own) // 3)
+        first, end = (float(np.mean([octets for _, octets in part])) for part in (own[:third], own[-third:]))
         return end / (1 << 20), end / first - 1
 
 
