@@ -104,6 +104,8 @@ class BrokerLink:
         self._corked = False
         self._writing = False
         self._quick = False
+        # One buffer for good: of a new one for every read, small things that stay would take a piece each time.
+        self._input = memoryview(bytearray(MAX_PACKET))
         self._packet_id = 0
         self._connack: asyncio.Future[None] | None = None
         self._ended: asyncio.Future[str] | None = None
@@ -368,10 +370,10 @@ class BrokerLink:
     def _read_quick(self, client: Client, sock: socket.socket) -> None:
         """Take the acknowledgements off the socket; anything else is left there for paho."""
         try:
-            data = sock.recv(MAX_PACKET, socket.MSG_PEEK)
+            data = bytes(self._input[: sock.recv_into(self._input, 0, socket.MSG_PEEK)])
             found, used = acknowledgements(data)
             if used:
-                sock.recv(used)
+                sock.recv_into(self._input, used)
         except BlockingIOError:
             return
         except OSError:
