@@ -11,7 +11,7 @@ from address_space import clock
 from twin_gateway.control import ControlError, Handler
 from twin_gateway.drivers.capture import pcapng
 from twin_gateway.drivers.contract import Stray, StrayKeepingDriver, StrayReadingDriver
-from twin_gateway.drivers.link import LinkSupervisor
+from twin_gateway.drivers.link import LinkState, LinkSupervisor
 from twin_gateway.mapping.problem import did_you_mean
 from twin_gateway.unmapped import as_document
 
@@ -58,17 +58,21 @@ class LinkReports:
         return {"links": self._tell, "capture": self._capture, "unmapped": self._unmapped}
 
     async def _tell(self, asked: Mapping[str, Any]) -> list[dict[str, Any]]:
-        links = self._links if asked.get("link") is None else [self._link(asked)]
-        return [self._of(link, whole=asked.get("link") is not None) for link in links]
+        links, protocols = list(self._links) if asked.get("link") is None else [self._link(asked)], self._protocols()
+        told: list[dict[str, Any]] = []
+        for link in links:
+            told.append(self._of(link, protocols.get(link.name, ""), whole=asked.get("link") is not None))
+            await asyncio.sleep(0)  # thousands of links have their turns
+        return told
 
-    def _of(self, link: LinkSupervisor, *, whole: bool) -> dict[str, Any]:
+    def _of(self, link: LinkSupervisor, protocol: str, *, whole: bool) -> dict[str, Any]:
         errors = [
             {"address": address, "time": clock.iso(at), "text": text}
             for address, (at, text) in reversed(link.last_errors.items())
         ]
         return {
             "link": link.name,
-            "protocol": self._protocols().get(link.name, ""),
+            "protocol": protocol,
             "state": str(link.state),
             "since": clock.iso(link.last_change),
             "reason": link.reason,
@@ -90,7 +94,7 @@ class LinkReports:
 
     async def _unmapped(self, asked: Mapping[str, Any]) -> list[dict[str, Any]]:
         """Of each link with strays, or of the one that is named: the newest, and how many are left out."""
-        name, room = asked.get("link"), MOST_UNMAPPED
+        name, room, not_asked = asked.get("link"), MOST_UNMAPPED, ""
         found: list[dict[str, Any]] = []
         protocols = self._protocols()
         keepers = [(key, keeper) for key, keeper in self._others.items() if name in (None, key[0])]
@@ -99,7 +103,7 @@ class LinkReports:
                 if isinstance(link.driver, StrayKeepingDriver):
                     keepers.append(((link.name, protocols.get(link.name, "")), link.driver))
                     if name is not None and isinstance(link.driver, StrayReadingDriver):
-                        await _read(link.driver)
+                        not_asked = await _read(link, link.driver)
                 elif name is not None:
                     raise ControlError(f"the protocol of link {link.name} keeps no list of what is not mapped")
         for (of, protocol), keeper in keepers:
@@ -115,6 +119,7 @@ class LinkReports:
                     "strays": [as_document(stray) for stray in listed],
                     "left_out": len(strays) - len(listed),
                     "dropped": keeper.unmapped_dropped,
+                    "not_asked": not_asked,
                 }
             )
             await asyncio.sleep(0)  # thousands of links have their turns
@@ -129,10 +134,13 @@ class LinkReports:
         raise ControlError(f"there is no link {name!r}" + (f"; {hint}" if hint else ""))
 
 
-async def _read(driver: StrayReadingDriver) -> None:
-    """Values of now where the driver has to ask for them; without them the list is as good as it is."""
+async def _read(link: LinkSupervisor, driver: StrayReadingDriver) -> str:
+    """Bring the list up to date where the device has to be asked; why it could not be, else empty."""
+    if link.state is not LinkState.UP:
+        return f"the link is {link.state}: {link.reason}".rstrip(": ")
     try:
         async with asyncio.timeout(_READING_S):
             await driver.read_unmapped()
-    except (OSError, TimeoutError):
-        return
+    except (OSError, TimeoutError) as error:
+        return str(error) or "no answer in time"
+    return ""

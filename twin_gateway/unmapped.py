@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Sequence
 from typing import Any, Final
 
 from address_space import clock
@@ -28,21 +27,22 @@ class UnmappedNotice:
     def __init__(self, link: LinkSupervisor) -> None:
         self._link = link
         self._told_at = float("-inf")
-        self._some = False
+        self._told = False
 
     def count(self) -> int:
         """How much is unmapped now; called every second."""
-        driver = self._link.driver
-        if not isinstance(driver, StrayKeepingDriver):
-            return 0
-        count = driver.unmapped_count
-        if count and not self._some and time.monotonic() - self._told_at >= AGAIN_S:
-            self._told_at = time.monotonic()
-            self._tell(driver.unmapped())
-        self._some = count > 0
+        # A check against the protocol takes ten times as long, and there may be thousands of links.
+        count: int = getattr(self._link.driver, "unmapped_count", 0)
+        if not count:
+            self._told = False
+        elif not self._told and time.monotonic() - self._told_at >= AGAIN_S:
+            self._told, self._told_at = True, time.monotonic()
+            self._tell()
         return count
 
-    def _tell(self, strays: Sequence[Stray]) -> None:
+    def _tell(self) -> None:
+        driver = self._link.driver
+        strays = driver.unmapped() if isinstance(driver, StrayKeepingDriver) else ()
         if not strays:
             return
         first = strays[0]
@@ -54,8 +54,9 @@ class UnmappedNotice:
 
 
 def shown(stray: Stray) -> str:
-    """Where a stray is, on one line: `common_address 1, ioa 6, type M_SP_NA_1`."""
-    return ", ".join(f"{name} {value}" for name, value in stray.fields.items())[:200]
+    """Where a stray is, on one line that a log may hold: `common_address 1, ioa 6, type M_SP_NA_1`."""
+    text = ", ".join(f"{name} {value}" for name, value in stray.fields.items())[:200]
+    return "".join(each if each.isprintable() else "?" for each in text)
 
 
 def as_document(stray: Stray) -> dict[str, Any]:

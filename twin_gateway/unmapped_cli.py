@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from twin_gateway.text_files import replace_text
+
 if TYPE_CHECKING:
     from twin_gateway.engineering.proposal import LeftOut, Proposal
 
@@ -42,6 +44,9 @@ def unmapped(
         for problem in problems:
             typer.echo(str(problem), err=True)
         typer.echo("error: the mapping files have errors: correct them first, then lines can be proposed", err=True)
+    elif into is not None and into.resolve() not in {path.resolve() for path in mapping.files}:
+        typer.echo(f"error: {into} is none of the mapping files of {config}: 'apply' would not see it", err=True)
+        raise typer.Exit(1)
     proposal = propose(mapping, listed, into) if mapping is not None else None
     written = _write(proposal, into) if into is not None and proposal is not None else None
     if as_json:
@@ -49,7 +54,8 @@ def unmapped(
     elif written is None:
         _print(listed, proposal)
     else:
-        typer.echo(f"{written} new lines in {into}; 'twin-gateway apply' makes them count")
+        lines = f"{written} new line{'s' if written != 1 else ''} in {into}"
+        typer.echo(f"{lines}; 'twin-gateway apply' makes them count" if written else f"no new line for {into}")
         _print_left_out(proposal.left_out if proposal is not None else ())
     raise typer.Exit(1 if mapping is None else 0)
 
@@ -68,9 +74,7 @@ def _write(proposal: Proposal, into: Path) -> int:
         typer.echo(f"error: {into} stays as it is", err=True)
         raise typer.Exit(1)
     try:
-        beside = into.with_name(f".{into.name}.new")
-        beside.write_text(text, "utf-8")
-        beside.replace(into)
+        replace_text(into, text)
     except OSError as error:
         typer.echo(f"error: {into} cannot be written: {error.strerror}", err=True)
         raise typer.Exit(1) from None
@@ -78,7 +82,10 @@ def _write(proposal: Proposal, into: Path) -> int:
 
 
 def _print(listed: Sequence[Mapping[str, Any]], proposal: Proposal | None) -> None:
-    if not listed or not any(each["strays"] for each in listed):
+    for each in listed:
+        if each["not_asked"]:
+            typer.echo(f"# {each['link']} has not been asked, this is the last look: {each['not_asked']}")
+    if not any(each["strays"] or each["not_asked"] for each in listed):
         typer.echo("# nothing is unmapped")
     for each in listed:
         left, dropped = each["left_out"], each["dropped"]
@@ -96,6 +103,8 @@ def _print(listed: Sequence[Mapping[str, Any]], proposal: Proposal | None) -> No
 
 
 def _row(stray: Mapping[str, Any]) -> str:
+    """One line that a terminal may show, whatever the device sends."""
+    from twin_gateway.engineering.flow import one_line
     from twin_gateway.engineering.proposal import where
 
     said = [stray["reason"], stray["about"]] if stray["about"] else [stray["reason"]]
@@ -105,7 +114,7 @@ def _row(stray: Mapping[str, Any]) -> str:
         said.append(f"{stray['count']} times" if stray["count"] > 1 else "once")
     if stray["last"]:
         said.append(f"{stray['first']} to {stray['last']}" if stray["first"] else f"last {stray['last']}")
-    return " ".join(f"{where(stray)}: {', '.join(said)}".split())
+    return one_line(f"{where(stray)}: {', '.join(said)}")
 
 
 def _print_left_out(left_out: Sequence[LeftOut]) -> None:

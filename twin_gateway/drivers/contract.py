@@ -115,6 +115,7 @@ class DeviceCommand:
 
     Attributes:
         value: in the device's unit (scale and offset already undone); double points 1 off, 2 on; None for cancel.
+        test: the device is told that it is a test; a driver whose protocol cannot say so refuses.
         origin_category: 61850 orCat (3 remote control, 6 automatic remote).
         origin: identity of the originator, at most 64 octets.
         timeout: seconds to wait for the device's confirmation.

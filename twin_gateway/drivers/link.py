@@ -19,7 +19,14 @@ from address_space.ports import Outcome
 from address_space.quality import StatusCode
 from address_space.table import PointTable
 from twin_gateway.drivers.capture import CaptureRing, Flow
-from twin_gateway.drivers.contract import DeviceCommand, Driver, LinkService, RetiringDriver, ServingDriver
+from twin_gateway.drivers.contract import (
+    DeviceCommand,
+    Driver,
+    LinkService,
+    PointChange,
+    RetiringDriver,
+    ServingDriver,
+)
 from twin_gateway.drivers.link_services import LinkServices
 from twin_gateway.drivers.spread import Spread
 from twin_gateway.drivers.tls import why
@@ -53,6 +60,7 @@ FLAP_WINDOW_S = 600.0
 ERRORS_KEPT = 1000
 LAST_RESORT_S = 5.0
 SERVICE_S = 120.0
+UPDATE_S = 120.0
 
 
 class LinkSupervisor(LinkServices):
@@ -232,11 +240,22 @@ class LinkSupervisor(LinkServices):
             self._table.link_lost(self._name)
 
     async def _attempt(self) -> str:
-        """One run of the driver; why it ended."""
+        """One run of the driver; why it ended.
+
+        It is a task of its own: a group of tasks inside gives an error priority over a cancellation of the same
+        moment, and leaves the count of cancellations raised (Python 3.11), so only from outside is it sure who ended.
+        """
+        running = asyncio.create_task(self.driver.run(self))
         try:
-            await self.driver.run(self)
+            await asyncio.wait({running})
         except asyncio.CancelledError:
+            running.cancel()
+            await asyncio.gather(running, return_exceptions=True)
             raise
+        try:
+            running.result()
+        except asyncio.CancelledError:
+            return "the driver gave up"
         except (OSError, TimeoutError) as error:
             return why(str(error)) or type(error).__name__
         except Exception as error:  # a fault of one driver must not take the others down
@@ -312,6 +331,11 @@ class LinkSupervisor(LinkServices):
             return Outcome(
                 StatusCode.BadTimeout, AddCause.TIME_LIMIT_OVER, "device", text, command.command_id, sent=True
             )
+
+    async def update(self, change: PointChange) -> None:
+        """Let the driver have other points, as of its `update`; TimeoutError when it takes too long."""
+        async with asyncio.timeout(UPDATE_S):
+            await self.driver.update(change)
 
     async def serve(self, service: LinkService) -> Outcome:
         """Ask the driver for a service; BadNotSupported when it has none, refused while the link is not up."""

@@ -11,14 +11,14 @@ from address_space import clock
 from twin_gateway.drivers.contract import Stray
 
 MOST = 1000
-"""Entries of one list; the one that has been silent longest makes room."""
+"""Entries of one list; for what comes the one that has been silent longest makes room, what is offered finds none."""
 
 
 class StrayBook:
     """The list of one link; it outlives associations.
 
     Attributes:
-        dropped: entries that had to make room.
+        dropped: entries that had to make room, and how often something offered found none.
     """
 
     def __init__(self, most: int = MOST) -> None:
@@ -48,6 +48,9 @@ class StrayBook:
         at = clock.now()
         known = self._seen.get(key)
         if known is None:
+            if not counts and len(self._seen) >= self._most:
+                self.dropped += 1
+                return
             self._seen[key] = Stray(fields, reason, int(counts), at, at, value or "", cdc, unit, about)
             if len(self._seen) > self._most:
                 self._seen.popitem(last=False)

@@ -89,3 +89,17 @@ def test_a_plug_in_that_cannot_be_used_is_told_where_it_is_asked_for(
     assert "plug-in other_protocol:SPEC for protocol other" in problem
     assert why in problem
     assert not any("TG601" in text for text in problems_of(tmp_path, "iec104")), "the others go on"
+
+
+def test_what_a_file_with_a_plugin_comes_to_is_not_kept(
+    plugins: Plugins, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plugins(COPY.format(name="copied"), "copied = other_protocol:SPEC")
+    monkeypatch.setattr("twin_gateway.mapping.check.KEPT", 0)
+    path = tmp_path / "m.yaml"
+    for protocol, kept in (("copied", 0), ("iec104", 1)):
+        text = MAPPING.format(protocol=protocol).replace("register: 1", "ioa: 1, type: M_ME_TF_1, unit: Hz")
+        path.write_text(text.replace("host:", "common_address: 1, host:"))
+        mapping, problems = check([path], environ={}, processes=1, cache=tmp_path / "kept")
+        assert mapping is not None, problems
+        assert len(list((tmp_path / "kept").glob("*.result"))) == kept

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 
 import pytest
-from peers.waiting import until
+from peers.waiting import patient, until
 
 from address_space.address import parse
 from address_space.catalogue import ValueType, classify
@@ -87,6 +87,58 @@ async def run_for(link: LinkSupervisor, seconds: float) -> None:
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
+
+
+async def test_a_link_that_is_ended_while_its_driver_fails_has_ended(tmp_path: Path) -> None:
+    fails = asyncio.Event()
+
+    async def failing() -> None:
+        fails.set()
+        raise ConnectionResetError("nobody is there")
+
+    async def grouped(_link: Link) -> None:
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(failing())
+                await asyncio.sleep(100)
+        except BaseExceptionGroup as failed:
+            raise failed.exceptions[0] from None
+
+    link, _, _ = build(tmp_path, Scripted(grouped), Backoff(100.0, 100.0, 100.0))
+    task = asyncio.create_task(link.run())
+    await fails.wait()
+    task.cancel()
+    done, _ = await asyncio.wait({task}, timeout=2.0)
+    task.cancel()
+    assert done
+    assert task.cancelled()
+    assert link.state is LinkState.STOPPED
+
+
+async def test_a_driver_whose_tasks_fail_while_it_waits_for_them_is_tried_again(tmp_path: Path) -> None:
+    runs = asyncio.Semaphore(0)
+
+    async def failing() -> None:
+        runs.release()
+        await asyncio.sleep(0)
+        raise ConnectionResetError("nobody is there")
+
+    async def grouped(_link: Link) -> None:
+        try:
+            async with asyncio.TaskGroup() as group:  # on 3.11 it leaves its task's count of cancellations raised
+                group.create_task(failing())
+        except BaseExceptionGroup as failed:
+            raise failed.exceptions[0] from None
+
+    link, _, _ = build(tmp_path, Scripted(grouped, grouped, grouped), Backoff(0.01, 0.01))
+    task = asyncio.create_task(link.run())
+    async with patient(2):
+        for _ in range(3):
+            await runs.acquire()
+    assert not task.done()
+    task.cancel()
+    await asyncio.wait({task}, timeout=2.0)
+    assert task.cancelled()
 
 
 async def test_a_lost_link_marks_its_points_and_comes_back_by_itself(tmp_path: Path) -> None:

@@ -229,9 +229,9 @@ class CoapDriver:
         return self._strays.list()
 
     async def read_unmapped(self) -> None:
-        """Ask the device what it offers; one that sleeps is not asked. Raises ConnectionError as `discover`."""
-        if self._session is None or not self._session.listens:
-            return
+        """Ask the device what it offers. Raises ConnectionError as `discover`, and for one that sleeps."""
+        if self._session is not None and not self._session.listens:
+            raise LinkLost(f"{self._name} sleeps until it prolongs its registration")
         offered = {str(point.fields["path"]): point for point in await self.discover()}
         mapped = {key.path for key in self._resources}
         self._strays.forget(lambda path: path not in offered)

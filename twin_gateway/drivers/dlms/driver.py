@@ -440,8 +440,6 @@ class DlmsDriver:
 
     async def read_unmapped(self) -> None:
         """Ask the meter for its list of objects. Raises ConnectionError when it does not give it."""
-        if self._session is None:
-            return
         try:
             unmapped.renew(self._strays, await self.objects(), self._points.values())
         except DlmsError as error:

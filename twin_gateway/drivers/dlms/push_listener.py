@@ -74,6 +74,7 @@ class PushListener:
         self._by_name: dict[bytes, Heard] = {}
         self._hosts: frozenset[str] = frozenset()
         self._members: dict[int, Heard] = {}
+        self._listing: dict[int, Heard] = {}
         self._strangers: set[str] = set()
         self._senders: Counter[str] = Counter()
         self._connections: set[_Sender] = set()
@@ -116,7 +117,7 @@ class PushListener:
         """How a member is recognised from here on; the last one to claim something has it."""
         if id(member) not in self._members:
             return
-        for each in self._members.values():
+        for each in self._listing.values():
             for who in (title or None, address, (address[0], -1) if address is not None else None):
                 if who is not None:
                     each.acquainted(who)
@@ -132,6 +133,7 @@ class PushListener:
     def leave(self, member: Heard) -> None:
         """A device listens no more; with the last one the sockets are closed."""
         self._members.pop(id(member), None)
+        self._listing.pop(id(member), None)
         self._by_title = {key: known for key, known in self._by_title.items() if known is not member}
         self._by_address = {key: known for key, known in self._by_address.items() if known is not member}
         self._by_name = {key: known for key, known in self._by_name.items() if known is not member}
@@ -207,7 +209,9 @@ class PushListener:
     def _stranger(self, who: str, sender: Sender, address: str) -> None:
         self.refuse("strangers")
         if self._members:
-            next(iter(self._members.values())).met(sender, address)
+            key, member = next(iter(self._members.items()))
+            self._listing[key] = member
+            member.met(sender, address)
         if who in self._strangers or len(self._strangers) >= STRANGERS or not self._members:
             return
         self._strangers.add(who)

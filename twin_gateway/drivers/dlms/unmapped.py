@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
 from twin_gateway.drivers.contract import BoundPoint
 from twin_gateway.drivers.dlms import obis
@@ -11,6 +12,12 @@ from twin_gateway.drivers.strays import StrayBook
 
 _VALUES = obis.WITH_UNIT | {obis.DATA, obis.DISCONNECT}
 """Classes that may become points."""
+
+
+class MeterKey(NamedTuple):
+    """Key of an object of the meter, beside those of unknown senders."""
+
+    name: bytes
 
 
 def renew(strays: StrayBook, objects: Sequence[MeterObject], points: Iterable[BoundPoint]) -> None:
@@ -31,26 +38,7 @@ def renew(strays: StrayBook, objects: Sequence[MeterObject], points: Iterable[Bo
 def forget(strays: StrayBook, points: Iterable[BoundPoint]) -> None:
     """Points take some of it now."""
     mapped = {_name(point) for point in points}
-
-    def gone(key: Hashable) -> bool:
-        return isinstance(key, MeterKey) and key.name in mapped
-
-    strays.forget(gone)
-
-
-class MeterKey(tuple[bytes]):
-    """Key of an object of the meter, beside those of unknown senders."""
-
-    __slots__ = ()
-
-    def __new__(cls, name: bytes) -> MeterKey:
-        """By its logical name."""
-        return super().__new__(cls, (name,))
-
-    @property
-    def name(self) -> bytes:
-        """Logical name."""
-        return self[0]
+    strays.forget(lambda key: isinstance(key, MeterKey) and key.name in mapped)
 
 
 def _name(point: BoundPoint) -> bytes:

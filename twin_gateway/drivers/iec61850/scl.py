@@ -40,7 +40,7 @@ def read_ieds(path: Path) -> list[SclIed]:
     """
     found = _inspected(path, *_version(path))
     if isinstance(found, ModelError):
-        raise found
+        raise found.with_traceback(None)  # it is raised again for every device of the file
     try:
         return load_ieds(path)
     except (ValueError, TypeError, LookupError, OSError, RecursionError) as error:
@@ -104,7 +104,7 @@ def _fault(ied: Element, types: dict[TypeKey, Element]) -> str:
 def _read(path: Path, ied: str | None, changed: int, size: int) -> Model:
     found = _inspected(path, changed, size)
     if isinstance(found, ModelError):
-        raise found
+        raise found.with_traceback(None)  # it is raised again for every device of the file
     # Without a name there is one IED, or else the library refuses.
     fault = found.get(ied) if ied is not None else next(iter(found.values()), None)
     if fault:
