@@ -20,6 +20,7 @@ USERS = {
     "ines": ("Installer", "Operator"),
     "ivan": ("Installer",),
     "erik": ("Engineer",),
+    "eva": ("Installer", "Engineer"),
     "otto": ("Observer",),
 }
 PLAIN = "at: {MV1/F07: {use: feeder-bay-61850}}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Final
 
 from address_space.addcause import AddCause
 from address_space.ports import AccessPolicy, Caller, Command, Outcome, Right, Verb
@@ -11,6 +12,9 @@ from address_space.table import PointTable
 from twin_gateway.commands.tags import TagStore
 from twin_gateway.commands.target import ControlTarget
 from twin_gateway.commands.value import AUTOMATIC, OPEN
+
+_TEST: Final = 3
+"""Of Beh."""
 
 
 @dataclass(slots=True)
@@ -62,7 +66,7 @@ def check(
     if emergency:
         report.notes.append("quality: skipped, an operator opens a breaker")
     report.refusal = (
-        _role(policy, command, caller)
+        _role(table, policy, target, command, caller)
         or _mode(table, target, command)
         or (None if emergency else _quality(table, target, command, report))
         or _local(table, target, command, report)
@@ -80,31 +84,43 @@ def release(
     return _interlock(table, target, command, report)
 
 
-def _role(policy: AccessPolicy | None, command: Command, caller: Caller) -> Outcome | None:
+def _role(
+    table: PointTable, policy: AccessPolicy | None, target: ControlTarget, command: Command, caller: Caller
+) -> Outcome | None:
+    """Operators command; engineers give test commands, where the device itself shows that it is in test mode."""
     if policy is None:
         text = "Commands are refused: the gateway has no access policy"
-    elif not policy.permits(caller, Right.OPERATE, command.address):
+    elif policy.permits(caller, Right.OPERATE, command.address):
+        return None
+    else:
         who = f"User {caller.user!r}" if caller.user else "An anonymous user"
         text = f"{who} may not operate {command.address}"
-    else:
-        return None
+        if command.test and policy.permits(caller, Right.CONFIGURE, command.address):
+            if target.mode and all(in_test_mode(table, row) for row in target.mode):
+                return None
+            text += ", and test it only while its Beh shows test mode"
     return Outcome.refused("role", text, StatusCode.BadUserAccessDenied, AddCause.NO_ACCESS_AUTHORITY)
 
 
 def _mode(table: PointTable, target: ControlTarget, command: Command) -> Outcome | None:
     for row in target.mode:
         mode = table.value(row)
-        if not _known(table, row):
+        if not is_known(table, row):
             text = f"{table.address(row)} is not known"
             return Outcome.refused("mode", text, StatusCode.BadOutOfService, AddCause.BLOCKED_BY_MODE)
         # 1 on; 3 test and 4 test/blocked take test commands only; 2 blocked and 5 off take none.
         if mode == 1 and not command.test:
             continue
-        if mode == 3 and command.test:
+        if mode == _TEST and command.test:
             continue
         text = f"{table.address(row)} is {mode}: the device does not take {'test ' if command.test else ''}commands"
         return Outcome.refused("mode", text, StatusCode.BadOutOfService, AddCause.BLOCKED_BY_MODE)
     return None
+
+
+def in_test_mode(table: PointTable, row: int) -> bool:
+    """Whether a Beh says test now."""
+    return is_known(table, row) and table.value(row) == _TEST
 
 
 def has_position(table: PointTable, target: ControlTarget) -> bool:
@@ -112,14 +128,14 @@ def has_position(table: PointTable, target: ControlTarget) -> bool:
     return target.position >= 0 and table.binding(target.position)[0] != ""
 
 
-def _known(table: PointTable, row: int) -> bool:
+def is_known(table: PointTable, row: int) -> bool:
     """Whether a value can be relied on now. A device in test mode marks all its values so: they are known as well."""
     return int(table.status[row]) in (StatusCode.Good, StatusCode.UncertainSimulatedValue)
 
 
 def _accepted(table: PointTable, row: int, command: Command) -> bool:
     """Whether a value is good enough to act on: Good, and for a test command also one of a device in test mode."""
-    return _known(table, row) if command.test else int(table.status[row]) == StatusCode.Good
+    return is_known(table, row) if command.test else int(table.status[row]) == StatusCode.Good
 
 
 def _quality(table: PointTable, target: ControlTarget, command: Command, report: GateReport) -> Outcome | None:

@@ -58,6 +58,14 @@ def binding_of(bound: Sequence[Bound]) -> Binding:
     )
 
 
+def digests_of(lines: Iterable[Bound]) -> dict[str, str]:
+    """Address -> digest of its binding, of lines that map them: all lines of each address."""
+    bound: dict[str, list[Bound]] = {}
+    for each in lines:
+        bound.setdefault(each[1].address, []).append(each)
+    return {address: binding_of(each).digest for address, each in bound.items()}
+
+
 def binding_of_whole(device: MappedDevice, point: BoundPoint, profile: PointProfile, source: int | str) -> Binding:
     """The binding of a point that only the device has named (`all:`)."""
     part = {**_device_part(device), "fields": dict(point.fields), "cdc": point.cdc, **_scaling(profile)}

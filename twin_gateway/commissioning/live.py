@@ -14,13 +14,11 @@ from address_space import clock
 from address_space.point import Rows
 from address_space.quality import Quality, StatusCode
 from address_space.table import PointTable
-from twin_gateway.commissioning.binding import Bound, binding_of
 from twin_gateway.commissioning.reading import Reading, reading_of
 from twin_gateway.drivers.contract import ComparedDriver, DiscoveredPoint, LinkService, StrayKeepingDriver
 from twin_gateway.drivers.link import LinkState, LinkSupervisor
 from twin_gateway.functions.slices import Slices
 from twin_gateway.mapping.model import MappedDevice
-from twin_gateway.mapping.model import Mapping as PointMapping
 
 _LOOK_S: Final = 0.05
 _STRAYS: Final = 100
@@ -66,7 +64,7 @@ async def read_device(
     table: PointTable,
     link: LinkSupervisor,
     device: MappedDevice,
-    mapping: PointMapping,
+    digests: Mapping[str, str],
     seconds: float,
     *,
     ask: bool,
@@ -78,7 +76,7 @@ async def read_device(
         table: where the link publishes.
         link: of the device; somebody runs it.
         device: of the mapping.
-        mapping: all of it, for bindings of other devices to the same addresses.
+        digests: of the bindings, by address.
         seconds: time limit.
         ask: ask for every value; without, what comes by itself after the connection counts.
         complete: whether the points of the device are all known.
@@ -100,7 +98,7 @@ async def read_device(
         )
 
     await _until(over, deadline)
-    return await _told(table, link, device, mapping, (asked, loop.time() - began, since))
+    return await _told(table, link, device, digests, (asked, loop.time() - began, since))
 
 
 async def _until(reached: Callable[[], bool], deadline: float) -> None:
@@ -131,13 +129,12 @@ async def _told(
     table: PointTable,
     link: LinkSupervisor,
     device: MappedDevice,
-    mapping: PointMapping,
+    digests: Mapping[str, str],
     how: tuple[str, float, int],
 ) -> DeviceReading:
     asked, seconds, since = how
     rows = table.rows_of_link(link.name)
     missing = _missing(table, rows, since).tolist()
-    digests = await asyncio.to_thread(_digests, mapping, device)
     types = await _types(link, device) if link.state is LinkState.UP else {}
     points, slices = [], Slices()
     for row, gone in zip(rows.tolist(), missing, strict=True):
@@ -166,17 +163,6 @@ async def _told(
             for each in list(differences)[:_DIFFERENCES]
         ],
     )
-
-
-def _digests(mapping: PointMapping, device: MappedDevice) -> dict[str, str]:
-    """Address -> digest of its binding; of an address in a list, the lines of other devices belong to it."""
-    bound: dict[str, list[Bound]] = {point.address: [(device, point)] for point in device.points if not point.group}
-    listed = {point.address for point in device.points if point.group}
-    if listed:
-        for each in mapping.points():
-            if each[1].address in listed:
-                bound.setdefault(each[1].address, []).append(each)
-    return {address: binding_of(lines).digest for address, lines in bound.items()}
 
 
 async def _types(link: LinkSupervisor, device: MappedDevice) -> dict[str, str]:

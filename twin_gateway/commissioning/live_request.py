@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
+from twin_gateway.commissioning.binding import digests_of
 from twin_gateway.commissioning.live import DeviceReading, read_device
 from twin_gateway.commissioning.reading import Reading
 from twin_gateway.control import ControlError, Handler
+from twin_gateway.mapping.model import MappedDevice
+from twin_gateway.mapping.model import Mapping as PointMapping
 from twin_gateway.mapping.problem import did_you_mean
 
 if TYPE_CHECKING:
@@ -45,12 +49,13 @@ class LiveRequests:
     async def _read(self, asked: Mapping[str, Any]) -> dict[str, Any]:
         name, mapping = str(asked.get("device")), self._of.mapping
         device = next((each for each in mapping.devices if each.name == name), None)
-        link = next((each for each in self._of.plant.links if each.name == name), None)
+        link = self._of.plant.link(name)
         if device is None or link is None:
             hint = did_you_mean(name, [each.name for each in mapping.devices])
             raise ControlError(f"the running gateway has no device {name!r}" + (f"; {hint}" if hint else ""))
         seconds = min(number_of(asked, "seconds", 30.0), LONGEST_S)
-        found = await read_device(self._of.table, link, device, mapping, seconds, ask=True)
+        digests = await asyncio.to_thread(_digests, mapping, device)
+        found = await read_device(self._of.table, link, device, digests, seconds, ask=True)
         return self._answer(found)
 
     def _answer(self, found: DeviceReading) -> dict[str, Any]:
@@ -63,11 +68,21 @@ class LiveRequests:
         return {"ticket": ticket, "total": len(found.points), **whole}
 
     async def _more(self, asked: Mapping[str, Any]) -> list[dict[str, Any]]:
-        points = self._kept.get(int(number_of(asked, "ticket", 0)))
+        ticket = int(number_of(asked, "ticket", 0))
+        points = self._kept.get(ticket)
         if points is None:
             raise ControlError("this reading is no longer kept; read the device again")
         start = int(number_of(asked, "offset", 0))
+        if start + PAGE >= len(points):
+            del self._kept[ticket]  # that was all of it
         return [point.as_json() for point in points[start : start + PAGE]]
+
+
+def _digests(mapping: PointMapping, device: MappedDevice) -> dict[str, str]:
+    """Of the device's points; to an address that is in a list, the lines of other devices belong too."""
+    listed = {point.address for point in device.points if point.group}
+    others = (each for each in mapping.points() if each[1].address in listed) if listed else ()
+    return digests_of([*((device, point) for point in device.points if not point.group), *others])
 
 
 def number_of(asked: Mapping[str, Any], name: str, default: float) -> float:

@@ -67,6 +67,17 @@ class Places:
         Raises:
             ControlError: there are none, or too many.
         """
+        found = await self.found(place)
+        if not found:
+            raise ControlError(f"no point is mapped at or below {place}")
+        return found
+
+    async def found(self, place: str) -> Mapping[str, PlacePoint]:
+        """The same, also when there are none any more.
+
+        Raises:
+            ControlError: there are too many.
+        """
         mapping, table = self._of.mapping, self._of.table
         state = (len(table), table.edition)
         if mapping is not self._mapping or state != self._state:
@@ -79,8 +90,8 @@ class Places:
                 self._found[place] = found
                 while len(self._found) > _KEPT:
                     self._found.popitem(last=False)
-        if not found:
-            raise ControlError(f"no point is mapped at or below {place}")
+        elif place in self._found:
+            self._found.move_to_end(place)
         return found
 
     def _look(self, mapping: PointMapping, place: str) -> dict[str, PlacePoint]:

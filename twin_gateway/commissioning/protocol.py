@@ -6,7 +6,7 @@ import csv
 import io
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import Final
@@ -61,21 +61,43 @@ class ProtocolLine:
         return tuple(getattr(self, name) for name in self.__slots__)
 
 
-@dataclass(frozen=True, slots=True)
 class Protocol:
-    """What is signed.
+    """What is signed: lines come a page after the other and are kept as text, so that a large place takes little.
 
     Attributes:
-        head: (name, text) pairs: place, gateway, revision, who signed when.
-        lines: every point below the place.
+        states: how many points have each state.
     """
 
-    head: Sequence[tuple[str, str]]
-    lines: Sequence[ProtocolLine]
+    def __init__(self) -> None:
+        self.states: Counter[str] = Counter()
+        self._markdown: list[str] = []
+        self._csv: list[str] = []
 
-    def summary(self) -> list[tuple[str, int]]:
-        """How many points have each state, the most frequent first."""
-        return Counter(line.state for line in self.lines).most_common()
+    def add(self, lines: Iterable[ProtocolLine]) -> None:
+        """Take further points."""
+        rows = [(line.state, line.cells()) for line in lines]
+        self.states.update(state for state, _ in rows)
+        self._markdown.append("".join(f"| {' | '.join(map(_cell, cells))} |\n" for _, cells in rows))
+        self._csv.append(_csv(tuple(map(_plain, cells)) for _, cells in rows))
+
+    def as_markdown(self, head: Iterable[tuple[str, str]]) -> tuple[str, str]:
+        """(text, digest): for people; `head` are (name, text) pairs: place, gateway, revision, who signed when."""
+        lines = ["# Commissioning protocol", "", "| | |", "|---|---|"]
+        lines += [f"| {_cell(name)} | {_cell(text)} |" for name, text in head]
+        lines += ["", "## Summary", "", "| state | points |", "|---|---|"]
+        lines += [f"| {state} | {count} |" for state, count in self.states.most_common()]
+        lines += ["", "## Points", "", f"| {' | '.join(_COLUMNS)} |", f"|{'---|' * len(_COLUMNS)}", ""]
+        text = "".join(["\n".join(lines), *self._markdown, "\n"])
+        digest = _digest_of(text)
+        return f"{text}{_MARKDOWN_DIGEST}{digest}\n", digest
+
+    def as_csv(self, head: Iterable[tuple[str, str]]) -> tuple[str, str]:
+        """(text, digest): the same for spreadsheets."""
+        before = [(name, _plain(text)) for name, text in head]
+        before += [(f"points {state}", str(count)) for state, count in self.states.most_common()]
+        text = "".join([_csv([*before, _COLUMNS]), *self._csv])
+        digest = _digest_of(text)
+        return f"{text}{_CSV_DIGEST}{digest}\n", digest
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,42 +118,21 @@ class Verified:
         return bool(self.stated) and self.stated == self.computed
 
 
-def as_markdown(protocol: Protocol) -> tuple[str, str]:
-    """(text, digest): for people."""
-    lines = ["# Commissioning protocol", "", "| | |", "|---|---|"]
-    lines += [f"| {_cell(name)} | {_cell(text)} |" for name, text in protocol.head]
-    lines += ["", "## Summary", "", "| state | points |", "|---|---|"]
-    lines += [f"| {state} | {count} |" for state, count in protocol.summary()]
-    lines += ["", "## Points", "", f"| {' | '.join(_COLUMNS)} |", f"|{'---|' * len(_COLUMNS)}"]
-    lines += [f"| {' | '.join(map(_cell, line.cells()))} |" for line in protocol.lines]
-    lines += [""]
-    digest = digest_of(lines)
-    return "\n".join([*lines, f"{_MARKDOWN_DIGEST}{digest}", ""]), digest
-
-
-def as_csv(protocol: Protocol) -> tuple[str, str]:
-    """(text, digest): for spreadsheets."""
-    stream = io.StringIO()
-    writer = csv.writer(stream, lineterminator="\n")
-    writer.writerows((name, _plain(text)) for name, text in protocol.head)
-    writer.writerows((f"points {state}", count) for state, count in protocol.summary())
-    writer.writerow(_COLUMNS)
-    writer.writerows(tuple(map(_plain, line.cells())) for line in protocol.lines)
-    lines = stream.getvalue().split("\n")[:-1]
-    digest = digest_of(lines)
-    return "\n".join([*lines, f"{_CSV_DIGEST}{digest}", ""]), digest
-
-
-def digest_of(lines: Sequence[str]) -> str:
-    """SHA-256 (hex) over lines in UTF-8, each with a line feed."""
-    return sha256("".join(f"{line}\n" for line in lines).encode()).hexdigest()
-
-
 def verify(text: str) -> Verified:
     """Compare a file with the digest in its last line; how lines end and what blanks follow does not matter."""
     lines = text.removeprefix("\ufeff").replace("\r\n", "\n").rstrip("\n ").split("\n")
     found = _DIGEST_LINE.fullmatch(lines[-1].strip())
-    return Verified(found[1] if found else "", digest_of(lines[:-1]))
+    return Verified(found[1] if found else "", _digest_of("".join(f"{line}\n" for line in lines[:-1])))
+
+
+def _digest_of(text: str) -> str:
+    return sha256(text.encode()).hexdigest()
+
+
+def _csv(rows: Iterable[Iterable[str]]) -> str:
+    stream = io.StringIO()
+    csv.writer(stream, lineterminator="\n").writerows(rows)
+    return stream.getvalue()
 
 
 def _cell(text: str) -> str:
@@ -154,4 +155,6 @@ def _is_number(text: str) -> bool:
 
 
 def _one_line(text: str) -> str:
+    if text.isprintable():
+        return text
     return "".join(letter if letter.isprintable() else " " for letter in text)

@@ -8,6 +8,7 @@ from typing import Any
 from address_space import clock
 from address_space.quality import Quality, StatusCode, TimeFlag, names, time_names
 from address_space.table import PointTable
+from twin_gateway.commands.tags import one_line
 
 _NOT_THE_DEVICES = TimeFlag.RECEIVED | TimeFlag.FUTURE
 _SEVERITY = 0xC000_0000
@@ -101,3 +102,17 @@ def status_name(status: int) -> str:
         return StatusCode(status & _CODE).name
     except ValueError:
         return f"0x{status:08X}"
+
+
+def value_text(value: bool | int | float | str | None, *, digits: int = 7) -> str:
+    """A value as people read it, in one line; texts of devices cannot steer a terminal by it."""
+    if value is None:
+        return "-"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return f"{value:.{digits}g}" if isinstance(value, float) else one_line(str(value))
+
+
+def now_text() -> str:
+    """The present second, ISO 8601 in UTC."""
+    return clock.iso(clock.now() // clock.TICKS_PER_SECOND * clock.TICKS_PER_SECOND)

@@ -122,10 +122,14 @@ class Known:
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """The state of an address and why it is not further; `why` is empty when there is nothing to say."""
+    """The state of an address and why it is not further; `why` is empty when there is nothing to say.
+
+    `ready`: it is confirmed and lacks nothing but the sign-off.
+    """
 
     state: State
     why: str = ""
+    ready: bool = False
 
 
 def standing_of(known: Known, binding: Binding) -> Standing:
@@ -148,7 +152,10 @@ def standing_of(known: Known, binding: Binding) -> Standing:
         return Standing(State.COMMISSIONED)
     if record.result is Result.SKIPPED:
         return Standing(seen, f"skipped: {record.note}" if record.note else "skipped")
-    return Standing(seen, missing_of(known, binding) or "not signed off")
+    if not binding.digest:
+        seen = State.VERIFIED  # it is commanded only: there is no value to see
+    missing = missing_of(known, binding)
+    return Standing(seen, missing or "not signed off", ready=not missing and seen is State.VERIFIED)
 
 
 def missing_of(known: Known, binding: Binding) -> str:

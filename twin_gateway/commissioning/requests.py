@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -13,7 +13,7 @@ from address_space.ports import AuditRecord, Right
 from twin_gateway.commands.tags import one_line
 from twin_gateway.commissioning.live_request import number_of
 from twin_gateway.commissioning.place import PlacePoint, Places
-from twin_gateway.commissioning.reading import Reading, reading_of
+from twin_gateway.commissioning.reading import Reading, now_text, reading_of
 from twin_gateway.commissioning.record import (
     Approval,
     CommandTest,
@@ -24,14 +24,14 @@ from twin_gateway.commissioning.record import (
     standing_of,
 )
 from twin_gateway.commissioning.sessions import Session, Sessions
-from twin_gateway.commissioning.signing import SignOff, sign_off
+from twin_gateway.commissioning.signing import Draft, SignOff
 from twin_gateway.commissioning.store import FILE, CommissioningStore, KeptProtocol
 from twin_gateway.commissioning.testing import can_say_test, test_command, way_of
 from twin_gateway.control import ControlError, Handler
 from twin_gateway.drivers.contract import LinkService
 from twin_gateway.drivers.link import LinkState
 from twin_gateway.functions.slices import Slices
-from twin_gateway.revisions import Revision, RevisionError, RevisionStore
+from twin_gateway.revisions import Revision
 
 if TYPE_CHECKING:
     from twin_gateway.gateway import Gateway
@@ -93,6 +93,11 @@ class Commissioning:
         place = self._places.canonical(_text(asked, "place"))
         points = await self._places.points(place)
         token, session = await self._sessions.begin(_text(asked, "user"), _text(asked, "password"), place)
+        try:
+            await self._audited(session, "commission.begun", place, "", {})
+        except BaseException:
+            self._sessions.end({"token": token})
+            raise
         permits, caller = self._of.policy.permits, session.caller
         return {
             "token": token,
@@ -105,7 +110,7 @@ class Commissioning:
             "may": {
                 "record": permits(caller, Right.COMMISSION, place),
                 "approve": permits(caller, Right.CONFIGURE, place),
-                "command": permits(caller, Right.OPERATE, place),
+                "command": any(permits(caller, right, place) for right in (Right.OPERATE, Right.CONFIGURE)),
             },
         }
 
@@ -128,7 +133,7 @@ class Commissioning:
                     "address": point.address,
                     "state": standing.state,
                     "why": standing.why,
-                    "commanded": bool(point.binding.command_digest),
+                    "ready": standing.ready,
                     "recorded": _recorded(known.get(point.address), point),
                 }
             )
@@ -136,9 +141,11 @@ class Commissioning:
 
     async def _refresh(self, asked: Mapping[str, Any]) -> dict[str, Any]:
         """Have every value of a device delivered anew."""
-        self._sessions.of(asked)
+        points = await self._places.points(self._sessions.of(asked).place)
         name = _text(asked, "device")
-        link = next((each for each in self._of.plant.links if each.name == name), None)
+        if all(point.device != name for point in points.values()):
+            raise ControlError(f"no point of the place is of a device {name!r}")
+        link = self._of.plant.link(name)
         if link is None:
             raise ControlError(f"there is no device {name!r}")
         if link.state is not LinkState.UP:
@@ -201,8 +208,7 @@ class Commissioning:
         if result is Result.CONFIRMED and not reading.good and point.binding.digest:
             raise ControlError(f"its quality is {reading.status}: only a good value can be confirmed; fail or skip it")
         note = one_line(_text(asked, "note", "")[:_NOTE])
-        revision = await self._revision()
-        record = self._made(session, point, _Found(result, reading, note), revision)
+        record = self._made(session, point, _Found(result, reading, note))
         approvals = self._own_approval(session, point) if result is Result.CONFIRMED else []
         await self._audited(session, f"commission.{result}", point.address, note, _evidence(record))
         await self._add(records=[record], approvals=approvals)
@@ -215,7 +221,7 @@ class Commissioning:
         caller, digest = session.caller, point.binding.command_digest
         if not digest or not self._of.policy.permits(caller, Right.CONFIGURE, point.address):
             return []
-        return [Approval(point.address, digest, caller.user, _now())]
+        return [Approval(point.address, digest, caller.user, now_text())]
 
     async def _bulk(self, asked: Mapping[str, Any]) -> dict[str, Any]:
         """Confirm what has a good and fresh value, a page of points; commanded points are looked at one by one."""
@@ -225,7 +231,6 @@ class Commissioning:
         points = await self._places.points(session.place)
         some = list(points.values())[start : start + PAGE]
         known = await self.store.known_of([point.address for point in some])
-        revision = await self._revision()
         records, left, slices = list[Record](), list[tuple[str, str]](), Slices()
         for point in some:
             why = self._not_in_bulk(point, known.get(point.address, Known()), fresh)
@@ -233,8 +238,7 @@ class Commissioning:
                 left.append((point.address, why))
             elif why is not None:
                 found = _Found(Result.CONFIRMED, self._reading(point), bulk=True)
-                record = self._made(session, point, found, revision)
-                records.append(record)
+                records.append(self._made(session, point, found))
             await slices.pause()
         if records:
             addresses = [record.address for record in records]
@@ -281,7 +285,7 @@ class Commissioning:
                 str(value) if run.command_ids else "",
                 one_line(run.text[:_NOTE]),
                 session.caller.user,
-                _now(),
+                now_text(),
                 run.command_ids,
             )
             await self._add(tests=[test])
@@ -300,7 +304,7 @@ class Commissioning:
         for point in commanded:
             digest, before = point.binding.command_digest, known.get(point.address, Known()).approval
             if before is None or before.digest != digest:
-                approvals.append(Approval(point.address, digest, session.caller.user, _now()))
+                approvals.append(Approval(point.address, digest, session.caller.user, now_text()))
         if approvals:
             addresses = [each.address for each in approvals]
             await self._audited(session, "commission.approved", session.place, "", {"addresses": addresses})
@@ -311,18 +315,18 @@ class Commissioning:
 
     async def _sign(self, asked: Mapping[str, Any]) -> dict[str, Any]:
         session = self._sessions.of(asked, Right.COMMISSION)
+        mapping, revision = self._of.mapping, self._revision()
         points = await self._places.points(session.place)
-        known = await self.store.known(session.place)
-        if not any(each.record is not None for each in known.values()):
+        recorded = await self.store.recorded(session.place)
+        if not recorded:
             raise ControlError(f"nobody has looked at a point of {session.place} yet: there is nothing to sign")
-        revision = await self._revision()
         remark = one_line(_text(asked, "remark", "")[:_NOTE])
-        names, slices = dict[str, str](), Slices()
-        for address in points:
-            names[address] = self._name(address)
-            await slices.pause()
-        about = SignOff(session.place, self._of.config.gateway, session.caller, remark, revision, names)
-        signed = await asyncio.to_thread(sign_off, about, points, known, self._of.mapping)
+        draft = Draft(SignOff(session.place, self._of.config.gateway, session.caller, remark, revision), mapping)
+        # A page at a time: a thread that makes all of it in one go would hold up the event loop too.
+        for some in _pages([*points, *(address for address in recorded if address not in points)]):
+            known, names = await self.store.known_of(some), {address: self._name(address) for address in some}
+            await asyncio.to_thread(draft.add, {address: points.get(address) for address in some}, known, names)
+        signed = await asyncio.to_thread(draft.signed)
         details = {"markdown": signed.protocol.markdown_digest, "csv": signed.protocol.csv_digest}
         await self._audited(session, "commission.signed", session.place, remark, details)
         try:
@@ -332,8 +336,11 @@ class Commissioning:
         return {"signed": len(signed.records), "states": signed.states, **_head(signed.protocol)}
 
     async def _report(self, asked: Mapping[str, Any]) -> dict[str, Any]:
-        place = self._places.canonical(_text(asked, "place"))
-        found = await self.store.protocol(place)
+        place = _text(asked, "place")
+        found = await self.store.protocol(place)  # it outlives the place that it is about
+        if found is None:
+            place = self._places.canonical(place)
+            found = await self.store.protocol(place)
         if found is None:
             raise ControlError(f"no protocol of {place} has been signed")
         void = await self._void(place)
@@ -349,18 +356,14 @@ class Commissioning:
 
     async def _void(self, place: str) -> list[tuple[str, str]]:
         """Points whose records do not count any more."""
-        known = await self.store.known(place)
-        points = await self._places.points(place)
-
-        def look() -> list[tuple[str, str]]:
-            states = (
-                (address, standing_of(known[address], points[address].binding))
-                for address in points
-                if address in known
-            )
-            return [(address, state.why) for address, state in states if state.state is State.VOID]
-
-        return await asyncio.to_thread(look)
+        points = await self._places.found(place)
+        void = []
+        for some in _pages([address for address in await self.store.recorded(place) if address in points]):
+            for address, known in (await self.store.known_of(some)).items():
+                standing = standing_of(known, points[address].binding)
+                if standing.state is State.VOID:
+                    void.append((address, standing.why))
+        return void
 
     async def _verify(self, asked: Mapping[str, Any]) -> dict[str, Any] | None:
         found = await self.store.protocol_with(_text(asked, "digest"))
@@ -383,7 +386,7 @@ class Commissioning:
         row = table.find(point.address)
         if row < 0:
             raise ControlError(f"{point.address} has just been removed from the mapping")
-        link = next((each for each in self._of.plant.links if each.name == table.binding(row)[0]), None)
+        link = self._of.plant.link(table.binding(row)[0])
         error = link.last_errors.get(point.address, (0, ""))[1] if link is not None else ""
         return reading_of(table, row, error, binding=point.binding.digest)
 
@@ -392,10 +395,10 @@ class Commissioning:
         return self._of.table.display_name(row) if row >= 0 else ""
 
     def _link_state(self, name: str) -> str:
-        link = next((each for each in self._of.plant.links if each.name == name), None)
+        link = self._of.plant.link(name)
         return "" if link is None else f"{link.name} is {link.state}" + (f": {link.reason}" if link.reason else "")
 
-    def _made(self, session: Session, point: PlacePoint, found: _Found, revision: Revision | None) -> Record:
+    def _made(self, session: Session, point: PlacePoint, found: _Found) -> Record:
         caller = session.caller
         return Record(
             0,
@@ -404,20 +407,17 @@ class Commissioning:
             found.bulk,
             caller.user,
             tuple(sorted(caller.roles)),
-            _now(),
+            now_text(),
             found.note,
             found.reading.as_json(),
             point.binding,
-            revision.hash if revision is not None else "",
+            self._of.changes.hash(),
         )
 
-    async def _revision(self) -> Revision | None:
+    def _revision(self) -> Revision | None:
         """What the gateway runs with; None when that is not kept."""
-        try:
-            kept = await asyncio.to_thread(RevisionStore(self._of.config.data_directory).all)
-        except RevisionError as error:
-            raise ControlError(str(error)) from error
-        return kept[-1] if kept else None
+        running = self._of.changes.revision
+        return running.revision if running is not None else None
 
     async def _add(self, **what: Any) -> None:
         try:
@@ -466,8 +466,8 @@ def _age(reading: Reading) -> float | None:
     return round((clock.now() - clock.from_iso(reading.received)) / clock.TICKS_PER_SECOND, 3)
 
 
-def _now() -> str:
-    return clock.iso(clock.now() // clock.TICKS_PER_SECOND * clock.TICKS_PER_SECOND)
+def _pages(addresses: Sequence[str]) -> Iterator[Sequence[str]]:
+    return (addresses[start : start + PAGE] for start in range(0, len(addresses), PAGE))
 
 
 def _text(asked: Mapping[str, Any], name: str, default: str | None = None) -> str:

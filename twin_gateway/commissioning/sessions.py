@@ -17,6 +17,8 @@ from twin_gateway.control import ControlError, asking_user
 IDLE_S: Final = 8 * 3600.0
 """A session ends when nothing was asked for so long."""
 _MOST: Final = 16
+_ROLES: Final[Mapping[Right, str]] = {Right.COMMISSION: "Installer", Right.CONFIGURE: "Engineer"}
+"""Who is let in; each request asks again, for roles are taken away."""
 _SHOWN: Final = 1000
 
 
@@ -56,19 +58,23 @@ class Sessions:
         """A new session.
 
         Raises:
-            ControlError: wrong password, no right to commission or to approve there, too many sessions.
+            ControlError: wrong password, no right to commission or to approve there, too many sessions of others.
         """
         caller = await self._policy.authenticate(user, password, f"control socket ({asking_user()})")
         if caller is None:
             raise ControlError(
                 f"user {user!r} is not let in: unknown, wrong password, or waiting after failed attempts"
             )
-        if not any(self._policy.permits(caller, right, place) for right in (Right.COMMISSION, Right.CONFIGURE)):
+        if not any(self._policy.permits(caller, right, place) for right in _ROLES):
             text = "neither commission (role Installer) nor approve command bindings (role Engineer)"
             raise ControlError(f"{user} may {text} at {place}")
         self._tidy()
         if len(self._open) >= _MOST:
-            raise ControlError(f"{_MOST} people commission already")
+            # Whoever lost a terminal is not kept out by what they left open there.
+            own = [(each.used, token) for token, each in self._open.items() if each.caller.user == caller.user]
+            if not own:
+                raise ControlError(f"{_MOST} people commission already")
+            del self._open[min(own)[1]]
         token = secrets.token_urlsafe(24)
         session = Session(Caller(caller.user, caller.roles, caller.client, token), place, used=self._now())
         self._open[token] = session
@@ -84,9 +90,10 @@ class Sessions:
         session = self._open.get(str(asked.get("token", "")))
         if session is None:
             raise ControlError("the session has ended; log in again")
-        if right is not None and not self._policy.permits(session.caller, right, address or session.place):
-            role = "Installer" if right is Right.COMMISSION else "Engineer"
-            raise ControlError(f"{session.caller.user} may not do this at {address or session.place}: role {role}")
+        where = address or session.place
+        if not any(self._policy.permits(session.caller, each, where) for each in ((right,) if right else _ROLES)):
+            role = _ROLES[right] if right else " or ".join(_ROLES.values())
+            raise ControlError(f"{session.caller.user} may not do this at {where}: role {role}")
         session.used = self._now()
         return session
 

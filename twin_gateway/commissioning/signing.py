@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
-from address_space import clock
 from address_space.ports import Caller
 from twin_gateway.commissioning.place import PlacePoint
-from twin_gateway.commissioning.protocol import Protocol, ProtocolLine, as_csv, as_markdown
+from twin_gateway.commissioning.protocol import Protocol, ProtocolLine
+from twin_gateway.commissioning.reading import now_text, value_text
 from twin_gateway.commissioning.record import Known, Record, Result, Standing, State, standing_of
 from twin_gateway.commissioning.store import KeptProtocol
 from twin_gateway.mapping.model import Mapping as PointMapping
 from twin_gateway.revisions import Revision
-
-_SIGNABLE = "not signed off"
-_PENDING = 1 << 62
-"""Stands for the number of the protocol that is being made."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +33,6 @@ class SignOff:
         caller: who signs.
         remark: what they wrote.
         revision: of the mapping files; None where it is not known.
-        names: readable names of points by address.
     """
 
     place: str
@@ -46,47 +40,56 @@ class SignOff:
     caller: Caller
     remark: str
     revision: Revision | None
-    names: Mapping[str, str]
 
 
-def sign_off(
-    about: SignOff, points: Mapping[str, PlacePoint], known: Mapping[str, Known], mapping: PointMapping
-) -> SignedOff:
-    """Make the protocol of a place; what is confirmed and lacks nothing becomes commissioned by it.
+class Draft:
+    """The protocol of a place while it is made; what is confirmed and lacks nothing becomes commissioned by it.
 
     Args:
         about: see there.
-        points: every point below the place.
-        known: what is kept of them, and of points that are mapped no more.
         mapping: for what became of points that are mapped no more.
     """
-    time = clock.iso(clock.now() // clock.TICKS_PER_SECOND * clock.TICKS_PER_SECOND)
-    user = about.caller.user
-    records: list[int] = []
-    lines: list[ProtocolLine] = []
-    for address, point in points.items():
-        each = known.get(address, Known())
-        standing = standing_of(each, point.binding)
-        if each.record is not None and standing.state is State.VERIFIED and standing.why == _SIGNABLE:
-            records.append(each.record.number)
-            each = replace(each, record=replace(each.record, signed=_PENDING))
-            standing = standing_of(each, point.binding)
-        lines.append(_line(address, about.names.get(address, ""), each, standing, point))
-    gone = sorted(address for address in known if address not in points and known[address].record is not None)
-    lines += [_line(address, "", known[address], _gone(address, mapping), None) for address in gone]
-    head = [
-        ("place", about.place),
-        ("gateway", about.gateway),
-        ("mapping revision", _revision_text(about.revision)),
-        ("signed off", f"{time} by {user} ({', '.join(sorted(about.caller.roles))})"),
-        ("looked at by", ", ".join(sorted({each.record.user for each in known.values() if each.record}))),
-        ("remark", about.remark),
-        ("points", str(len(lines))),
-    ]
-    protocol = Protocol(head, lines)
-    (markdown, markdown_digest), (csv, csv_digest) = as_markdown(protocol), as_csv(protocol)
-    kept = KeptProtocol(about.place, time, user, markdown, csv, markdown_digest, csv_digest)
-    return SignedOff(kept, records, dict(Counter(line.state for line in lines).most_common()))
+
+    def __init__(self, about: SignOff, mapping: PointMapping) -> None:
+        self._about = about
+        self._mapping = mapping
+        self._protocol = Protocol()
+        self._people: set[str] = set()
+        self._records: list[int] = []
+
+    def add(
+        self, points: Mapping[str, PlacePoint | None], known: Mapping[str, Known], names: Mapping[str, str]
+    ) -> None:
+        """Take further points by address: those of the place, None where one is mapped no more; with readable names."""
+        self._protocol.add(
+            self._added(address, point, known.get(address, Known()), names.get(address, ""))
+            for address, point in points.items()
+        )
+
+    def _added(self, address: str, point: PlacePoint | None, known: Known, name: str) -> ProtocolLine:
+        if known.record is not None:
+            self._people.add(known.record.user)
+        standing = _gone(address, self._mapping) if point is None else standing_of(known, point.binding)
+        if standing.ready and known.record is not None:
+            self._records.append(known.record.number)
+            standing = Standing(State.COMMISSIONED)
+        return _line(address, name, known, standing, point)
+
+    def signed(self) -> SignedOff:
+        """What is to be kept."""
+        about, made, time = self._about, self._protocol, now_text()
+        head = [
+            ("place", about.place),
+            ("gateway", about.gateway),
+            ("mapping revision", _revision_text(about.revision)),
+            ("signed off", f"{time} by {about.caller.user} ({', '.join(sorted(about.caller.roles))})"),
+            ("looked at by", ", ".join(sorted(self._people))),
+            ("remark", about.remark),
+            ("points", str(made.states.total())),
+        ]
+        (markdown, markdown_digest), (csv, csv_digest) = made.as_markdown(head), made.as_csv(head)
+        kept = KeptProtocol(about.place, time, about.caller.user, markdown, csv, markdown_digest, csv_digest)
+        return SignedOff(kept, self._records, dict(made.states.most_common()))
 
 
 def _line(address: str, name: str, known: Known, standing: Standing, point: PlacePoint | None) -> ProtocolLine:
@@ -101,7 +104,7 @@ def _line(address: str, name: str, known: Known, standing: Standing, point: Plac
         address=address,
         name=name,
         type=str(reading.get("type", "")),
-        value=_value(value),
+        value="" if value is None else value_text(value, digits=9),
         unit=str(reading.get("unit", "")),
         quality=str(reading.get("status", "")),
         device_time=str(reading.get("time", "")),
@@ -115,14 +118,6 @@ def _line(address: str, name: str, known: Known, standing: Standing, point: Plac
         time=record.time if record is not None else "",
         binding=_binding(record, point),
     )
-
-
-def _value(value: bool | int | float | str | None) -> str:
-    if value is None:
-        return ""
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    return f"{value:.9g}" if isinstance(value, float) else str(value)
 
 
 def _result(record: Record | None) -> str:

@@ -6,6 +6,7 @@ import json
 import sqlite3
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -14,8 +15,9 @@ from twin_gateway.commissioning.record import Approval, CommandTest, Known, Reco
 from twin_gateway.sqlite import Database
 
 FILE: Final = "commissioning.sqlite"
-_TABLES: Final = ("record", "test", "approval")
+_WITH_DIGEST: Final = "(markdown_digest = :value OR csv_digest = :value)"
 _AT_ONCE: Final = 500
+"""Addresses that are read in one go: the interpreter is held for some milliseconds then."""
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS record (
     id INTEGER PRIMARY KEY, address TEXT NOT NULL, document TEXT NOT NULL
@@ -37,15 +39,16 @@ CREATE INDEX IF NOT EXISTS record_address ON record(address, id);
 CREATE INDEX IF NOT EXISTS test_address ON test(address, id);
 CREATE INDEX IF NOT EXISTS approval_address ON approval(address, id);
 CREATE INDEX IF NOT EXISTS protocol_place ON protocol(place, id);
-CREATE TRIGGER IF NOT EXISTS record_stays BEFORE UPDATE ON record
-    BEGIN SELECT RAISE(ABORT, 'records of commissioning are appended to only'); END;
-CREATE TRIGGER IF NOT EXISTS record_is_kept BEFORE DELETE ON record
-    BEGIN SELECT RAISE(ABORT, 'records of commissioning are appended to only'); END;
-CREATE TRIGGER IF NOT EXISTS protocol_stays BEFORE UPDATE ON protocol
-    BEGIN SELECT RAISE(ABORT, 'protocols of commissioning are appended to only'); END;
-CREATE TRIGGER IF NOT EXISTS protocol_is_kept BEFORE DELETE ON protocol
-    BEGIN SELECT RAISE(ABORT, 'protocols of commissioning are appended to only'); END;
+CREATE INDEX IF NOT EXISTS protocol_markdown ON protocol(markdown_digest);
+CREATE INDEX IF NOT EXISTS protocol_csv ON protocol(csv_digest);
 """
+_APPENDED_TO: Final = ("record", "test", "approval", "signature", "protocol")
+_TRIGGERS: Final = "".join(
+    f"CREATE TRIGGER IF NOT EXISTS {table}_{name} BEFORE {verb} ON {table}"
+    f" BEGIN SELECT RAISE(ABORT, '{table}s of commissioning are appended to only'); END;\n"
+    for table in _APPENDED_TO
+    for name, verb in (("stays", "UPDATE"), ("is_kept", "DELETE"))
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +80,7 @@ class CommissioningStore:
     """
 
     def __init__(self, path: Path) -> None:
-        self._database = Database(path, _SCHEMA)
+        self._database = Database(path, _SCHEMA + _TRIGGERS)
 
     @property
     def path(self) -> Path:
@@ -123,23 +126,21 @@ class CommissioningStore:
 
         await self._database.transaction(work)
 
-    async def known(self, place: str) -> dict[str, Known]:
-        """All that is kept at and below a place, by address; also of what is mapped no more."""
+    async def recorded(self, place: str) -> list[str]:
+        """Addresses at and below a place where somebody has found something; also of what is mapped no more."""
         # '0' follows '/': everything below a place and nothing beside it.
-        where, values = "address = ? OR (address >= ? AND address < ?)", (place, f"{place}/", f"{place}0")
-        return await self._database.run(lambda database: _known(database, where, values))
+        query = (
+            "SELECT DISTINCT address FROM record WHERE address = ? OR (address >= ? AND address < ?) ORDER BY address"
+        )
+        values = (place, f"{place}/", f"{place}0")
+        return await self._database.run(lambda database: [row[0] for row in database.execute(query, values)])
 
     async def known_of(self, addresses: Sequence[str]) -> dict[str, Known]:
         """All that is kept of some addresses."""
-
-        def work(database: sqlite3.Connection) -> dict[str, Known]:
-            found: dict[str, Known] = {}
-            for start in range(0, len(addresses), _AT_ONCE):
-                some = addresses[start : start + _AT_ONCE]
-                found |= _known(database, f"address IN ({','.join('?' * len(some))})", some)
-            return found
-
-        return await self._database.run(work)
+        found: dict[str, Known] = {}
+        for start in range(0, len(addresses), _AT_ONCE):
+            found |= await self._database.run(partial(_known, addresses=addresses[start : start + _AT_ONCE]))
+        return found
 
     async def sign(self, protocol: KeptProtocol, records: Iterable[int]) -> None:
         """Keep a protocol, and that it signs these records.
@@ -157,27 +158,26 @@ class CommissioningStore:
             )
             signed = row.lastrowid
             database.executemany(
-                "INSERT OR REPLACE INTO signature VALUES (?, ?)", [(number, signed) for number in numbers]
+                "INSERT OR IGNORE INTO signature VALUES (?, ?)", [(number, signed) for number in numbers]
             )
 
         await self._database.transaction(work)
 
     async def protocol(self, place: str) -> KeptProtocol | None:
         """The last protocol of a place; None when there is none."""
-        return await self._protocol("place = ?", place)
+        return await self._protocol("place = :value", place)
 
     async def protocol_with(self, digest: str) -> KeptProtocol | None:
         """The protocol that has a digest in its last line; None when none of ours does."""
-        return await self._protocol("? IN (markdown_digest, csv_digest)", digest)
+        return await self._protocol(_WITH_DIGEST, digest)
 
     async def text(self, digest: str, start: int, count: int) -> tuple[str, int] | None:
         """A part of a protocol in the form that has the digest, and how long all of it is; None for none of ours."""
         query = (
-            "SELECT substr(text, :start + 1, :count), length(text) FROM (SELECT CASE WHEN markdown_digest = :digest"
-            " THEN markdown ELSE csv END AS text FROM protocol WHERE :digest IN (markdown_digest, csv_digest)"
-            " ORDER BY id DESC LIMIT 1)"
+            "SELECT substr(text, :start + 1, :count), length(text) FROM (SELECT CASE WHEN markdown_digest = :value"  # noqa: S608 - constants
+            f" THEN markdown ELSE csv END AS text FROM protocol WHERE {_WITH_DIGEST} ORDER BY id DESC LIMIT 1)"
         )
-        values = {"digest": digest, "start": start, "count": count}
+        values = {"value": digest, "start": start, "count": count}
         found = await self._database.run(lambda database: database.execute(query, values).fetchone())
         return None if found is None else (str(found[0]), int(found[1]))
 
@@ -187,7 +187,7 @@ class CommissioningStore:
         def work(database: sqlite3.Connection) -> KeptProtocol | None:
             found = database.execute(
                 f"SELECT {columns} FROM protocol WHERE {condition} ORDER BY id DESC LIMIT 1",  # noqa: S608 - constants
-                (value,),
+                {"value": value},
             ).fetchone()
             return KeptProtocol(*found) if found is not None else None
 
@@ -203,28 +203,36 @@ def _insert(database: sqlite3.Connection, rows: dict[str, list[tuple[str, str]]]
         database.executemany(f"INSERT INTO {table} (address, document) VALUES (?, ?)", lines)  # noqa: S608 - constant
 
 
-def _known(database: sqlite3.Connection, where: str, values: Sequence[str]) -> dict[str, Known]:
-    found: dict[str, Known] = {}
-    for table in _TABLES:
-        rows = database.execute(
-            f"SELECT MAX(id), address, document FROM {table} WHERE {where} GROUP BY address",  # noqa: S608 - constants
-            values,
-        ).fetchall()
-        for number, address, text in rows:
-            document = json.loads(text)
-            known = found.get(address, Known())
-            if table == "record":
-                found[address] = replace(known, record=_record(number, document, database))
-            elif table == "test":
-                document["command_ids"] = tuple(document["command_ids"])
-                found[address] = replace(known, test=CommandTest(**document | {"tested": Trial(document["tested"])}))
-            else:
-                found[address] = replace(known, approval=Approval(**document))
+def _known(database: sqlite3.Connection, addresses: Sequence[str]) -> dict[str, Known]:
+    records = _last(database, "record", addresses)
+    query = f"SELECT record, protocol FROM signature WHERE record IN ({_marks(records)})"  # noqa: S608 - constants
+    signed = dict(database.execute(query, [number for number, _, _ in records]))
+    found = {
+        address: Known(record=_record(number, document, signed.get(number, 0))) for number, address, document in records
+    }
+    for _, address, document in _last(database, "test", addresses):
+        more = {"tested": Trial(document["tested"]), "command_ids": tuple(document["command_ids"])}
+        found[address] = replace(found.get(address, Known()), test=CommandTest(**document | more))
+    for _, address, document in _last(database, "approval", addresses):
+        found[address] = replace(found.get(address, Known()), approval=Approval(**document))
     return found
 
 
-def _record(number: int, document: dict[str, Any], database: sqlite3.Connection) -> Record:
-    signed = database.execute("SELECT protocol FROM signature WHERE record = ?", (number,)).fetchone()
+def _last(database: sqlite3.Connection, table: str, addresses: Sequence[str]) -> list[tuple[int, str, dict[str, Any]]]:
+    """(number, address, document) of the last line of each address."""
+    rows = database.execute(
+        f"SELECT MAX(id), address, document FROM {table}"  # noqa: S608 - constants
+        f" WHERE address IN ({_marks(addresses)}) GROUP BY address",
+        addresses,
+    )
+    return [(number, address, json.loads(text)) for number, address, text in rows]
+
+
+def _marks(values: Sequence[object]) -> str:
+    return ",".join("?" * len(values))
+
+
+def _record(number: int, document: dict[str, Any], signed: int) -> Record:
     return Record(
         **document
         | {
@@ -232,6 +240,6 @@ def _record(number: int, document: dict[str, Any], database: sqlite3.Connection)
             "result": Result(document["result"]),
             "roles": tuple(document["roles"]),
             "binding": Binding(**document["binding"]),
-            "signed": signed[0] if signed is not None else 0,
+            "signed": signed,
         }
     )

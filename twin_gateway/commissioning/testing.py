@@ -11,15 +11,13 @@ from address_space.ports import Caller, Command, Outcome, Verb
 from address_space.quality import StatusCode
 from address_space.table import PointTable
 from twin_gateway.commands.desk import CommandDesk
+from twin_gateway.commands.gates import in_test_mode, is_known
 from twin_gateway.commands.target import ControlTarget
 from twin_gateway.commissioning.record import Trial
 
 REASON: Final = "commissioning test"
 _TEST_FLAG: Final = frozenset({"iec61850", "iec104"})
 """Protocols whose commands can say that they are a test: Test of 61850, the test bit of the cause of 104."""
-_TEST_MODE: Final = 3
-"""Of Beh."""
-_KNOWN: Final = frozenset({int(StatusCode.Good), int(StatusCode.UncertainSimulatedValue)})
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,16 +52,13 @@ class TrialRun:
 
 def way_of(table: PointTable, target: ControlTarget, protocol: str) -> TrialWay:
     """How the command of a data object can be tested: a test command leaves only when the device shows test mode."""
-    shown = [(table.address(row), table.value(row)) for row in target.mode if int(table.status[row]) in _KNOWN]
-    flagged = protocol in _TEST_FLAG
-    if flagged and target.mode:
-        if len(shown) == len(target.mode) and all(value == _TEST_MODE for _, value in shown):
-            return TrialWay(Trial.OPERATED, f"{shown[0][0]} shows test mode: a test command is sent")
-        address = table.address(target.mode[0])
-        value = dict(shown).get(address, "not known")
-        return TrialWay(
-            Trial.NOT_IN_TEST, f"{address} is {value}, not {_TEST_MODE} (test): put the device in test mode"
-        )
+    if target.mode and can_say_test(protocol):
+        other = next((row for row in target.mode if not in_test_mode(table, row)), None)
+        if other is None:
+            return TrialWay(Trial.OPERATED, f"{table.address(target.mode[0])} shows test mode: a test command is sent")
+        said = table.value(other) if is_known(table, other) else "not known"
+        text = f"{table.address(other)} is {said}, not 3 (test): put the device in test mode"
+        return TrialWay(Trial.NOT_IN_TEST, text)
     if protocol == "iec61850":
         text = "no Beh is mapped beside it: whether the device is in test mode is not known"
         return TrialWay(Trial.NOT_IN_TEST, text)

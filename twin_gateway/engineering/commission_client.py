@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 from twin_gateway.commissioning.store import FILE, CommissioningStore, KeptProtocol
 from twin_gateway.control import ControlError, ask
@@ -16,7 +17,7 @@ ResultT = TypeVar("ResultT")
 
 
 class Client:
-    """One person at a place of the running gateway.
+    """One person at a place of the running gateway; logged out at the end of the block.
 
     Attributes:
         begun: what the gateway said of the place and of the rights of the user.
@@ -47,9 +48,12 @@ class Client:
         """What was said of a sign-off, with the texts of the protocol."""
         return with_texts(self._folder, signed)
 
-    def end(self) -> None:
-        """Log out."""
-        self.ask("end")
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        with suppress(ControlError):  # a gateway that is gone has ended the session
+            self.ask("end")
 
 
 def with_texts(folder: Path, told: Mapping[str, Any]) -> dict[str, Any]:

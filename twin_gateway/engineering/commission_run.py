@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,10 +11,12 @@ from typing import Any, Final
 import typer
 
 from twin_gateway.commissioning.protocol import verify
-from twin_gateway.config import load_config
+from twin_gateway.commissioning.record import State
+from twin_gateway.config import ConfigError, load_config
 from twin_gateway.control import ControlError
 from twin_gateway.engineering.commission_client import Client, kept_protocol, protocol_with
-from twin_gateway.engineering.commission_walk import LeftError, accept_good, refresh, walk
+from twin_gateway.engineering.commission_walk import accept_good, refresh, walk
+from twin_gateway.text_files import replace_text
 
 OPEN: Final = 2
 """Exit code when points are open still, a protocol has void points, or a file is not one of this gateway's."""
@@ -22,14 +25,16 @@ _FORMS: Final = {".md": "markdown", ".csv": "csv"}
 
 
 def check_names(files: Sequence[Path]) -> None:
-    """Refuse protocol files of another form before anything is done.
+    """Refuse protocol files of another form, or in no folder, before anything is done.
 
     Raises:
-        ControlError: a name ends otherwise than in .md or .csv.
+        ControlError: a name ends otherwise than in .md or .csv, or its folder is not there.
     """
     for path in files:
         if path.suffix.lower() not in _FORMS:
             raise ControlError(f"{path}: the name of a protocol ends in .md or .csv")
+        if not path.absolute().parent.is_dir():
+            raise ControlError(f"{path}: there is no folder {path.parent}")
 
 
 def commission(
@@ -40,39 +45,41 @@ def commission(
 
     Raises:
         ControlError, ConfigError: see there.
-        OSError: a protocol file cannot be written.
     """
     check_names(files)
-    client = Client(load_config(config).data_directory, place, user, password)
+    with Client(load_config(config).data_directory, place, user, password) as client:
+        return _commission(client, good=good, fresh=fresh, sign=sign, remark=remark, files=files)
+
+
+def _commission(client: Client, *, good: bool, fresh: float, sign: bool, remark: str, files: Sequence[Path]) -> int:
     begun = client.begun
+    user = begun["user"]
     typer.echo(f"{begun['place']} at gateway {begun['gateway']}: {_points(begun['points'])}")
     if not begun["may"]["record"]:
         raise ControlError(
             f"{user} may not commission there (role Installer); an engineer approves command bindings with --approve"
         )
     if not begun["may"]["command"]:
-        typer.echo(f"{user} may not command there: commands cannot be tested (role Operator)")
+        typer.echo(f"{user} may not command there: commands cannot be tested (role Operator; Engineer for test mode)")
     left = False
-    if good or not sign:
-        typer.echo("reading the devices:")
-        refresh(client)
-    if good:
-        accept_good(client, fresh)
-    if not sign:
-        try:
+    try:
+        if good or not sign:
+            typer.echo("reading the devices:")
+            refresh(client)
+        if good:
+            accept_good(client, fresh)
+        if not sign:
             walk(client)
-        except LeftError:
-            left = True
-            typer.echo("\nleft; what was said is kept, and the same command goes on from here")
-    code = _sign(client, remark, files, ask=not sign, left=left)
-    client.end()
-    return code
+    except (typer.Abort, KeyboardInterrupt):
+        left = True
+        typer.echo("\nleft; what was said is kept, and the same command goes on from here")
+    return _sign(client, remark, files, ask=not sign, left=left)
 
 
 def _sign(client: Client, remark: str, files: Sequence[Path], *, ask: bool, left: bool) -> int:
     points = client.points()
-    ready = sum(each["state"] == "verified" and each["why"] == "not signed off" for each in points)
-    open_ = sum(each["state"] != "commissioned" for each in points) - ready
+    ready = sum(each["ready"] for each in points)
+    open_ = sum(each["state"] != State.COMMISSIONED for each in points) - ready
     typer.echo(f"{ready} ready to be signed off, {open_} open, {len(points) - ready - open_} done")
     if left or not any(each["recorded"] for each in points):
         return OPEN
@@ -96,12 +103,11 @@ def _agreed(question: str) -> bool:
 
 def approve(config: Path, place: str, user: str, password: str) -> int:
     """Approve all command bindings at and below a place as they are now; the exit code."""
-    client = Client(load_config(config).data_directory, place, user, password)
-    approved = client.ask("approve")["approved"]
+    with Client(load_config(config).data_directory, place, user, password) as client:
+        approved = client.ask("approve")["approved"]
     for address in approved:
         typer.echo(f"approved {address}")
     typer.echo(f"{len(approved)} command binding{'s' * (len(approved) != 1)} approved by {user}")
-    client.end()
     return 0
 
 
@@ -118,12 +124,20 @@ def report(config: Path, place: str, files: Sequence[Path]) -> int:
 
 
 def hand_out(protocol: dict[str, Any], files: Sequence[Path]) -> None:
-    """Write a protocol to files, or print it where none is named."""
+    """Write a protocol to files, or print it where none is named.
+
+    Raises:
+        ControlError: a file cannot be written.
+    """
     if not files:
         sys.stdout.write(f"\n{protocol['markdown']}")
         return
     for path in files:
-        path.write_text(protocol[_FORMS[path.suffix.lower()]], encoding="utf-8", newline="\n")
+        try:
+            replace_text(path, protocol[_FORMS[path.suffix.lower()]])
+        except OSError as error:
+            text = f"{path} cannot be written ({error.strerror}); the gateway keeps it: --report writes it too"
+            raise ControlError(text) from error
         typer.echo(f"wrote {path}")
 
 
@@ -144,7 +158,7 @@ def verify_file(config: Path, path: Path) -> int:
         )
     try:
         known = protocol_with(load_config(config).data_directory, found.stated)
-    except ControlError as error:
+    except (ConfigError, ControlError, OSError, sqlite3.Error) as error:
         typer.echo(f"{path}: its lines fit its digest; whether it was signed here is not known: {error}")
         return OPEN
     if known is None:

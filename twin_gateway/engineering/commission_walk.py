@@ -8,11 +8,13 @@ from typing import Any, Final
 
 import typer
 
+from twin_gateway.commands.tags import one_line
+from twin_gateway.commissioning.reading import value_text
+from twin_gateway.commissioning.record import Result, State, Trial
 from twin_gateway.control import ENDED, ControlError
 from twin_gateway.engineering.commission_client import Client
-from twin_gateway.engineering.live_text import value_text
 
-_RESULTS: Final = {"c": "confirmed", "f": "failed", "s": "skipped"}
+_RESULTS: Final = {"c": Result.CONFIRMED, "f": Result.FAILED, "s": Result.SKIPPED}
 _HELP: Final = """\
   c [NOTE]   confirm: this is the right value of the right thing
   f NOTE     fail: it is not, and why
@@ -24,10 +26,6 @@ _SHOWN: Final = 5
 _AT_ONCE: Final = 4
 """Devices that are asked at a time."""
 _DOUBLE: Final = {0: "intermediate", 1: "off", 2: "on", 3: "bad state"}
-
-
-class LeftError(Exception):
-    """The person has left the walk."""
 
 
 def refresh(client: Client) -> None:
@@ -58,7 +56,7 @@ def walk(client: Client) -> None:
     """Show what is open, one point after the other.
 
     Raises:
-        LeftError: the person leaves before the end.
+        typer.Abort: the person leaves before the end.
         ControlError: the gateway is gone, or the session.
     """
     points = client.points()
@@ -73,20 +71,17 @@ def walk(client: Client) -> None:
 
 
 def _is_open(point: Mapping[str, Any]) -> bool:
-    return point["state"] != "commissioned" and not (point["state"] == "verified" and point["why"] == "not signed off")
+    return point["state"] != State.COMMISSIONED and not point["ready"]
 
 
 def _one(client: Client, address: str, count: str) -> None:
     shown = _show(client, address, count)
     while True:
-        try:
-            said = typer.prompt("c/f/s/r/t/q", prompt_suffix="> ", default="", show_default=False).strip()
-        except typer.Abort:
-            raise LeftError from None
+        said = typer.prompt("c/f/s/r/t/q", prompt_suffix="> ", default="", show_default=False).strip()
         verb, _, rest = said.partition(" ")
         rest = rest.strip()
         if verb == "q":
-            raise LeftError
+            raise typer.Abort
         try:
             if verb == "r":
                 if shown["reading"]["device"]:
@@ -121,7 +116,7 @@ def _show(client: Client, address: str, count: str) -> dict[str, Any]:
         typer.echo(f"  time     {own}{odd}; came {_ago(shown['age_s'])}")
     typer.echo(f"  from     {shown['binding'] or 'no device: command only'}; {shown['link']}")
     if reading["error"]:
-        typer.echo(f"  error    {reading['error']}")
+        typer.echo(f"  error    {one_line(reading['error'])}")
     command = shown["command"]
     if command is not None:
         typer.echo(f"  command  {command['binding']}, {command['model']}; {command['why']}")
@@ -142,7 +137,7 @@ def _test(client: Client, shown: Mapping[str, Any], text: str) -> None:
     if value is None:
         typer.echo("  say with which value: t VALUE, a number, or true or false")
         return
-    if command["way"] == "tested in test mode":
+    if command["way"] == Trial.OPERATED:
         typer.echo("  A device in test mode may still move its outputs, unless they are blocked or taken apart.")
         if not typer.confirm(f"  Send the test command {text} to {address}?", default=False):
             return

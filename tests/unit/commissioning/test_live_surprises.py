@@ -19,7 +19,7 @@ def point(**fields: Any) -> dict[str, Any]:
     } | fields  # fmt: skip
 
 
-def kinds(*points: dict[str, Any], expected: dict[str, str] | None = None, **device: Any) -> list[str]:
+def kinds(*points: dict[str, Any], expected: dict[str, tuple[str, str]] | None = None, **device: Any) -> list[str]:
     reading = {
         "device": "rtu", "protocol": "iec104", "state": "up", "reason": "", "error": "", "points": points,
         "strays": [], "differences": [],
@@ -28,7 +28,7 @@ def kinds(*points: dict[str, Any], expected: dict[str, str] | None = None, **dev
 
 
 def test_a_good_value_in_time_is_no_surprise() -> None:
-    assert kinds(point(), expected={f"{PLACE}/TotW": "d"}) == []
+    assert kinds(point(), expected={f"{PLACE}/TotW": ("rtu", "d")}) == []
 
 
 @pytest.mark.parametrize(
@@ -90,5 +90,28 @@ def test_strays_and_differences_of_the_description_are_told() -> None:
 
 
 def test_a_binding_that_is_not_that_of_the_files_is_told() -> None:
-    assert kinds(point(binding="d"), expected={f"{PLACE}/TotW": "other"}) == ["other binding"]
+    assert kinds(point(binding="d"), expected={f"{PLACE}/TotW": ("rtu", "other")}) == ["other binding"]
     assert kinds(point(binding=""), expected={}) == []
+
+
+def test_a_point_of_the_files_that_the_gateway_does_not_read_from_its_device_is_told() -> None:
+    new, elsewhere = f"{PLACE}/TotVAr", f"{PLACE}/Hz"
+    expected = {f"{PLACE}/TotW": ("rtu", "d"), new: ("rtu", "n"), elsewhere: ("ied", "e")}
+    assert kinds(point(), expected=expected) == ["not there"]
+    assert kinds(point(), point(address=new, binding="n"), expected=expected) == []
+    assert kinds(point(), point(address=new, binding="n"), point(address=elsewhere), expected=expected) == [
+        "other binding"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("address", "odd"),
+    [
+        ("dso1/north/PF01/MV1/F05/QA1/CSWI1/Pos", False),
+        ("dso1/north/PF01/MV1/F05/_/MMXU1/PFSign", False),
+        (f"{PLACE}/PF/phsA", True),
+        ("dso1/north/PS01/MV1/F05/_/MMXN2/TotPF", True),
+    ],
+)
+def test_a_power_factor_is_known_by_its_data_object_and_not_by_the_name_of_a_place(address: str, odd: bool) -> None:
+    assert kinds(point(address=address, unit="", value=2)) == (["unit suspicious"] if odd else [])
