@@ -12,24 +12,28 @@ import json
 import os
 import stat
 import sys
+import time
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import date
-from hashlib import file_digest, sha256
+from functools import cache
+from hashlib import sha256
+from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import address_space
 import twin_gateway
+from address_space.whole_files import write_whole
 from twin_gateway.drivers.contract import DeviceConfig, ProtocolSpec
-from twin_gateway.drivers.registry import fault_of, protocol, protocol_names
+from twin_gateway.drivers.registry import OWN_PROTOCOLS, protocol
 from twin_gateway.mapping.device import DeviceReader
 from twin_gateway.mapping.model import Former, Retired, WholeModel
 from twin_gateway.mapping.one_file import Around, FileDevice, FileResult, Report, moved_until
 from twin_gateway.mapping.packed import Packed
 from twin_gateway.mapping.problem import Problem
-from twin_gateway.mapping.read import Map, Seq, Source
+from twin_gateway.mapping.read import MAX_PROBLEMS, Map, Seq, Source, file_sha256
 
 if TYPE_CHECKING:
     from twin_gateway.mapping.many_files import Seen
@@ -40,7 +44,11 @@ _SUFFIX: Final = ".result"
 _MOST_FILE: Final = 256 * 1024 * 1024
 _MOST: Final = 1024 * 1024 * 1024
 """Octets of all results together; the least recently used go first."""
+_ABANDONED_S: Final = 3600.0
+"""Age of a file that nobody is writing any more: whoever began it was ended."""
 _MATTERS: Final = ("__init__.py", "children.py", "durations.py", "mapping/**/*", "drivers/**/*")
+_READERS: Final = ("open61850", "pydantic", "pyyaml")
+"""Packages of others that have a say in what a mapping file comes to."""
 _TOLD_ANEW: Final = "TG604"
 """A missing secret is looked for each time."""
 _KEPT_WARNING: Final = "TG609"
@@ -56,7 +64,6 @@ class ResultCache:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.usable = False
-        self.loaded = 0
         self._common = b""
         self._templates = b""
         self._keeps = False
@@ -66,7 +73,8 @@ class ResultCache:
         """Look at the folder, and at what all files of the check have in common."""
         self.usable = _is_ours(self.folder)
         sources = around.sources.values()
-        self._keeps = not any(source.errors for source in sources)
+        # An unknown template is only told when all are known: what came of it without is no answer for another time.
+        self._keeps = around.templates.complete and not any(source.errors for source in sources)
         self._common = program_digest()
         self._templates = sha256("".join(source.digest for source in sources).encode()).digest()
 
@@ -85,41 +93,36 @@ class ResultCache:
             # Damaged, or of somebody else: the mapping file itself is there, and the result is written anew.
             return None
         if result is not None:
-            self.loaded += 1
             with suppress(OSError):
                 os.utime(path)
         return result
 
     def keep(self, seen: Seen, result: FileResult) -> None:
         """Keep what a file has come to, when that holds for the file alone."""
-        own = str(seen.task.path)
-        sound = self._keeps and seen.digest == result.digest and result.readable and not result.asked
-        if not self.usable or not sound or moved_until(result) or result.given_up:
-            return
-        for report in result.reports:
-            if report.problem.code not in (_TOLD_ANEW, _KEPT_WARNING) or report.problem.severity == "error":
-                return
-            if report.file != own:
-                return
-        if not all(device.sound and _is_built_in(protocol(device.protocol)) for device in result.devices):
-            return
-        document, bodies = _document(result)
-        payload = json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode()
-        content = len(payload).to_bytes(8, "little") + payload + b"".join(bodies)
-        with suppress(OSError):
-            # Without room there is no cache; the check goes on.
-            _write(self.folder / self._name(seen), _MAGIC + sha256(content).digest() + content)
+        if self.usable and self._keeps and _holds_alone(seen, result):
+            document, bodies = _document(result)
+            payload = json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode()
+            content = len(payload).to_bytes(8, "little") + payload + b"".join(bodies)
+            with suppress(OSError):
+                # Without room there is no cache; the check goes on. What a crash leaves of it is seen when it is read.
+                write_whole(self.folder / self._name(seen), _MAGIC + sha256(content).digest() + content, durable=False)
 
     def tidy(self) -> None:
-        """Take the least recently used results away when all are too many."""
+        """Take away the least recently used results when all are too many, and what was never written to its end."""
         if not self.usable:
             return
+        found: list[tuple[float, int, Path]] = []
         with suppress(OSError):
-            found = [(path, path.stat()) for path in self.folder.iterdir() if path.suffix == _SUFFIX]
-            found.sort(key=lambda item: item[1].st_mtime, reverse=True)
+            for path in self.folder.iterdir():
+                with suppress(FileNotFoundError):  # another check tidies too
+                    status = path.lstat()
+                    if path.suffix == _SUFFIX:
+                        found.append((status.st_mtime, status.st_size, path))
+                    elif _SUFFIX in path.name and status.st_mtime < time.time() - _ABANDONED_S:
+                        path.unlink()
             total = 0
-            for path, status in found:
-                total += status.st_size
+            for _, size, path in sorted(found, reverse=True):
+                total += size
                 if total > _MOST:
                     path.unlink(missing_ok=True)
 
@@ -146,12 +149,11 @@ class ResultCache:
             result.devices.append(device)
         if at != len(bodies):
             raise ValueError("more columns than devices")
-        result.reports = [Report(name, None, problem) for problem in source.problems]
-        result.reports += [
-            Report(name, None, Problem(name, line, col, _KEPT_WARNING, message, hint, "warning"))
-            for line, col, message, hint in head["warnings"]
-        ]
-        result.warnings = len(result.reports)
+        for line, col, message, hint in head["warnings"]:
+            source.add(Problem(name, line, col, _KEPT_WARNING, message, hint, "warning"))
+        if source.warnings > MAX_PROBLEMS:
+            return None
+        result.reports, result.warnings = [Report(name, None, problem) for problem in source.problems], source.warnings
         result.names = head["names"]
         result.place_aliases = [(alias, place) for alias, place in head["place_aliases"]]
         result.former_places = [_former(item, name) for item in head["former_places"]]
@@ -167,8 +169,6 @@ class ResultCache:
 
     def _device(self, item: dict[str, Any], file: str, reader: DeviceReader) -> FileDevice | None:
         """A device with its section resolved again: secrets, and the files that it names, may be others now."""
-        if item["protocol"] not in protocol_names() or fault_of(item["protocol"]):
-            return None
         spec = protocol(item["protocol"])
         section = _from_plain(item["section"])
         config = reader.config(item["name"], section, spec) if isinstance(section, Map) else None
@@ -183,11 +183,7 @@ class ResultCache:
 
     def _digest(self, path: Path) -> str:
         if path not in self._digests:
-            try:
-                with path.open("rb") as file:
-                    self._digests[path] = file_digest(file, "sha256").hexdigest()
-            except OSError:
-                self._digests[path] = ""
+            self._digests[path] = file_sha256(path)
         return self._digests[path]
 
 
@@ -201,6 +197,34 @@ class _LateSource(Source):
             with suppress(OSError, ValueError):
                 self.text = self.path.read_text("utf-8").removeprefix("\ufeff")
         return Source.where(self, offset)
+
+
+def _holds_alone(seen: Seen, result: FileResult) -> bool:
+    """Whether what a file has come to holds for its content, and any time that it is looked for."""
+    own = str(seen.task.path)
+    return (
+        seen.digest == result.digest
+        and result.readable
+        and not result.asked
+        and not result.given_up
+        and not moved_until(result)
+        # A name can be written so that the first look does not see it.
+        and (seen.uses or not result.used)
+        # Beyond the limit warnings are only counted.
+        and result.warnings <= MAX_PROBLEMS
+        and all(report.file == own and _is_kept(report.problem) for report in result.reports)
+        and all(device.sound and _is_own(device) for device in result.devices)
+    )
+
+
+def _is_kept(problem: Problem) -> bool:
+    return problem.severity == "warning" and problem.code in (_TOLD_ANEW, _KEPT_WARNING)
+
+
+def _is_own(device: FileDevice) -> bool:
+    """Whether its protocol is one of ours (`program_digest` says nothing of others), and its SCL file that digested."""
+    scl = getattr(device.config, "scl", None)
+    return device.protocol in OWN_PROTOCOLS and (scl is None or file_sha256(Path(scl)) == device.files.get("scl"))
 
 
 # ---- what is kept, as JSON
@@ -296,25 +320,30 @@ def config_digest(config: DeviceConfig, spec: ProtocolSpec, files: Any) -> str:
     return sha256(text.encode()).hexdigest()
 
 
+@cache
 def program_digest() -> bytes:
-    """SHA-256 of what tells this program from another: its version, and size and time of the files that matter here."""
-    digest = sha256(f"{twin_gateway.__version__} {sys.version}".encode())
+    """SHA-256 of what tells this program from another: versions, and the content of the files that matter here."""
+    versions = " ".join(f"{name} {_version(name)}" for name in _READERS)
+    digest = sha256(f"{twin_gateway.__version__} {sys.version} {versions}".encode())
     for path in program_files():
-        status = path.stat()
-        digest.update(f"{path.name} {status.st_size} {status.st_mtime_ns}\n".encode())
+        data = path.read_bytes()
+        digest.update(f"\n{path.name} {len(data)}\n".encode())
+        digest.update(data)
     return digest.digest()
+
+
+def _version(package: str) -> str:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return ""
 
 
 def program_files() -> list[Path]:
     """The files of this program that say what a mapping file comes to, in order."""
     ours, model = (Path(package.__file__ or "").parent for package in (twin_gateway, address_space))
     found = [path for pattern in _MATTERS for path in ours.glob(pattern)] + list(model.glob("*"))
-    return sorted(path for path in found if path.suffix in (".py", ".txt", ".json", ".csv"))
-
-
-def _is_built_in(spec: ProtocolSpec) -> bool:
-    """Whether the protocol is one of ours: of another package `program_digest` says nothing."""
-    return spec.config.__module__.partition(".")[0] == twin_gateway.__name__
+    return sorted(path for path in found if path.suffix != ".pyc" and path.is_file())
 
 
 # ---- files
@@ -369,16 +398,3 @@ def _parted(data: bytes) -> tuple[dict[str, Any], memoryview]:
     size = int.from_bytes(content[:8], "little")
     head: dict[str, Any] = json.loads(bytes(content[8 : 8 + size]))
     return head, content[8 + size :]
-
-
-def _write(path: Path, data: bytes) -> None:
-    """Write a file whole, or not at all."""
-    making = path.with_name(f".{path.name}.{os.getpid()}.new")
-    descriptor = os.open(making, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(data)
-        making.replace(path)
-    except OSError:
-        making.unlink(missing_ok=True)
-        raise

@@ -45,6 +45,7 @@ def check(
     processes: int | None = None,
     cache: Path | None = None,
     progress: Progress | None = None,
+    digests: dict[Path, str] | None = None,
 ) -> tuple[Mapped | None, list[Problem]]:
     """Check mapping files and folders of them together.
 
@@ -57,9 +58,10 @@ def check(
         environ: where `${NAME}` is looked up; the process environment unless given.
         secrets_required: whether a missing secret is an error (as it is for running) or only a warning.
         beside: for files that are copies, the directory of the original: what they name may be left there.
-        processes: how many may work side by side; one a core unless given.
+        processes: how many may work side by side; one a core, at most eight, unless given.
         cache: folder that keeps what unchanged files of large sets come to; see `cache.ResultCache`.
         progress: told after each file how many of how many are done, where that takes long.
+        digests: takes the SHA-256 (hex) of every file that was read, also when there are errors.
 
     Returns:
         The mapping, None when there is any error; and all problems, sorted by file and line.
@@ -85,6 +87,8 @@ def check(
                 source.beside = beside.get(source.path) if beside is not None else None
             found = _check_through(sources, env, secrets_required=secrets_required, whole=not problems), sources
     mapping, sources = found
+    if digests is not None:
+        digests.update((source.path, source.digest) for source in sources if source.digest)
     problems = _told(sources, problems)
     return (None if any(p.severity == "error" for p in problems) else mapping), problems
 
@@ -200,13 +204,12 @@ def find_files(paths: Sequence[Path], problems: list[Problem]) -> list[Path]:
         if not path.is_dir():
             found.setdefault(path.absolute(), path)
             continue
+        # A folder below may go while we look: its files are left out then.
         inside = sorted(
-            file
-            for file in path.rglob("*")
-            if file.suffix in _SUFFIXES
-            and file.name not in _NOT_MAPPINGS
-            and not file.name.startswith(".")
-            and not file.is_dir()
+            Path(folder, name)
+            for folder, _, names in os.walk(path)
+            for name in names
+            if name.endswith(_SUFFIXES) and name not in _NOT_MAPPINGS and not name.startswith(".")
         )
         if not inside:
             problems.append(Problem(str(path), 1, 1, "TG101", "no .yaml file in this directory"))

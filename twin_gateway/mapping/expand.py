@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from hashlib import file_digest
 from itertools import chain
 from pathlib import Path
 from typing import Any, Final
@@ -22,7 +21,7 @@ from twin_gateway.mapping.model import Former, MappedDevice, MappedPoint, Mappin
 from twin_gateway.mapping.pattern import PatternError, choices
 from twin_gateway.mapping.place import PlaceError, Places
 from twin_gateway.mapping.problem import did_you_mean
-from twin_gateway.mapping.read import BROKEN, Map, Source, TooManyProblemsError
+from twin_gateway.mapping.read import BROKEN, Map, Source, TooManyProblemsError, file_sha256
 from twin_gateway.mapping.template import Template, Templates, put
 from twin_gateway.mapping.whole import apply_scl
 
@@ -72,12 +71,7 @@ class Expander:
     def digest(self, path: Path) -> str:
         """SHA-256 of a file that devices name, read once for all of them; empty when it cannot be read."""
         if path not in self._digests:
-            try:
-                with path.open("rb") as file:
-                    self._digests[path] = file_digest(file, "sha256").hexdigest()
-            except OSError:
-                # Who needs the file says so where it is named.
-                self._digests[path] = ""
+            self._digests[path] = file_sha256(path)
         return self._digests[path]
 
     def run(self) -> Mapping:

@@ -8,6 +8,7 @@ caller goes through all of them together.
 
 from __future__ import annotations
 
+import logging
 import pickle
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -27,11 +28,15 @@ from twin_gateway.mapping.workers import Task, WorkerError, resolve_beside, reso
 if TYPE_CHECKING:
     from twin_gateway.mapping.cache import ResultCache
 
+log = logging.getLogger(__name__)
+
 Progress = Callable[[int, int], None]
 """Told how many files of how many are done."""
 
 WORTH: Final = 40_000
 """Points from which on further processes are worth their start."""
+_SHARE: Final = 10_000
+"""Points for which one of them is started: each takes time and some 100 MB, however many cores there are."""
 KEPT: Final = 5_000
 """Points from which on results are kept: fewer are sooner resolved again than looked for."""
 _POINTS_OF_USE: Final = 20
@@ -139,7 +144,8 @@ def _read_templates(seen: Sequence[Seen], sources: list[Source], templates: Temp
     for source in shared:
         with suppress(TooManyProblemsError):
             top(source, templates)
-        source.root = _without_devices(source.root)
+        # Nothing of it is needed any more: templates know their sections.
+        source.root = None if source.root is None else Map()
     with suppress(TooManyProblemsError):
         templates.close()
     if any(source.given_up for source in shared):
@@ -147,20 +153,17 @@ def _read_templates(seen: Sequence[Seen], sources: list[Source], templates: Temp
     return shared
 
 
-def _without_devices(root: Map | None) -> Map | None:
-    """Nothing of it is needed any more: templates know their sections."""
-    return None if root is None else Map()
-
-
 def _resolved(items: Sequence[Seen], around: Around, processes: int) -> Iterator[tuple[int, FileResult]]:
     if not items:
         return
     tasks, common = [item.task for item in items], pickle.dumps(around, protocol=pickle.HIGHEST_PROTOCOL)
-    count = min(processes, len(tasks))
-    if count > 1 and sum(item.points for item in items) >= WORTH:
+    points = sum(item.points for item in items)
+    count = min(processes, len(tasks), points // _SHARE)
+    if count > 1 and points >= WORTH:
         try:
             yield from resolve_beside(common, tasks, count)
         except WorkerError as error:
+            log.warning("mapping files are checked in one process, which takes longer: %s", error)
             raise UnforeseenError(str(error)) from error
     else:
         yield from resolve_here(common, tasks)

@@ -11,7 +11,7 @@ from bisect import bisect_right
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from hashlib import sha256
+from hashlib import file_digest, sha256
 from pathlib import Path
 from typing import Any, Final
 
@@ -202,6 +202,17 @@ def read_file(path: Path, name: str | None = None, *, max_bytes: int = MAX_BYTES
             "TG102", f"larger than {max_bytes / 1048576:g} MiB", "one file a station; say repeated points in a template"
         )
     return read_bytes(data, source)
+
+
+def file_sha256(path: Path) -> str:
+    """SHA-256 (hex) of an ordinary file; empty when it is none or cannot be read: who needs it says so by name."""
+    try:
+        if not path.is_file():
+            return ""
+        with path.open("rb") as file:
+            return file_digest(file, "sha256").hexdigest()
+    except (OSError, ValueError):
+        return ""
 
 
 def read_bytes(data: bytes, source: Source) -> Source:

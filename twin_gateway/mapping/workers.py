@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Final
@@ -21,6 +22,8 @@ from twin_gateway.mapping.one_file import FileResult, Resolver, UnforeseenError
 _LENGTH: Final = struct.Struct("<Q")
 _PROGRAM: Final = "from twin_gateway.mapping.workers import serve; serve()"
 _END_S: Final = 5.0
+_MOST: Final = 8
+"""Processes at most: what they find is taken up by one, and a container may have less memory than cores."""
 
 
 class WorkerError(Exception):
@@ -38,8 +41,9 @@ class Task:
 
 
 def cores() -> int:
-    """How many processes can work at once."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    """How many processes are to work at once."""
+    there = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(there, _MOST)
 
 
 def resolve_here(around: bytes, tasks: Sequence[Task]) -> Iterator[tuple[int, FileResult]]:
@@ -79,15 +83,16 @@ def resolve_beside(around: bytes, tasks: Sequence[Task], processes: int) -> Iter
             yield found
     finally:
         for child in children:
-            child.terminate()
+            child.kill()  # it has nothing to put in order, and may be stopped or deaf
         for child in children:
-            child.wait(_END_S)
+            child.wait()
         for thread in threads:
             thread.join(_END_S)
         for child in children:
             for stream in (child.stdin, child.stdout):
                 if stream is not None:
-                    stream.close()
+                    with suppress(OSError):  # what was still to be told to a process that has died
+                        stream.close()
 
 
 def _start() -> subprocess.Popen[bytes]:
@@ -117,8 +122,10 @@ def _drive(
             _write(to, pickle.dumps(task))
             found = pickle.loads(_read(back))  # noqa: S301 - from our own process
             done.put(found if isinstance(found, Exception) else (task.index, found))
-    except (OSError, EOFError, ValueError) as error:
+    except (OSError, EOFError) as error:
         done.put(WorkerError(f"a process of the check has died: {error}"))
+    except Exception as error:  # whatever else it says or does: somebody waits for an answer
+        done.put(WorkerError(f"a process of the check does not answer as it should: {error!r}"))
 
 
 def serve() -> None:
@@ -135,14 +142,13 @@ def serve() -> None:
         resolver = Resolver(_read(take))
         while True:
             task: Task = pickle.loads(_read(take))  # noqa: S301 - from our parent
-            result: FileResult | UnforeseenError
             try:
                 result = resolver.resolve(task.path, task.name, task.beside)
-            except UnforeseenError as error:
-                result = error
+                answer = pickle.dumps(result, protocol=pickle.HIGHEST_PROTOCOL)
             except Exception as error:
-                result = UnforeseenError(f"{task.name}: {error!r}")
-            _write(give, pickle.dumps(result, protocol=pickle.HIGHEST_PROTOCOL))
+                what = error if isinstance(error, UnforeseenError) else UnforeseenError(f"{task.name}: {error!r}")
+                answer = pickle.dumps(what)
+            _write(give, answer)
     except EOFError:
         return
 

@@ -12,10 +12,13 @@ from typing import Any
 
 import pytest
 
+import address_space
+import twin_gateway
 from twin_gateway.drivers.dlms.config import DlmsConfig
+from twin_gateway.drivers.dlms.tables import models
 from twin_gateway.engineering.plan import as_document, make_plan
 from twin_gateway.mapping import check as module
-from twin_gateway.mapping.cache import program_files
+from twin_gateway.mapping.cache import program_digest, program_files
 from twin_gateway.mapping.check import check
 from twin_gateway.mapping.model import Mapping
 from twin_gateway.mapping.one_file import Resolver
@@ -50,6 +53,17 @@ devices:
     security: lls
     password: ${METER_KEY}
     at: {LV1/_/M1: {points: {MMTR1/DmdWh: {obis: 1-0:1.8.0}}}}
+"""
+SCL = Path(__file__).parents[3] / "mappings" / "demo" / "scl" / "F07Q1.cid"
+IED = """mapping: 1
+grid: dso1
+place: north/PS01
+devices:
+  ied-f07:
+    protocol: iec61850
+    host: 10.4.7.11
+    scl: f07.cid
+    at: {MV1/F07: {points: {QA1/XCBR1/Pos: {ref: LD0/XCBR1.Pos}}}}
 """
 KEY = "5EC2E75EC2E75EC2E75EC2E75EC2E75E"
 
@@ -216,6 +230,86 @@ def test_a_former_address_with_a_last_day_is_worked_out_each_day(bench: Bench) -
     assert bench.resolved == ["ps01.yaml"]
 
 
+def test_what_came_of_a_file_without_its_template_is_no_answer_where_all_files_are_known(
+    bench: Bench, tmp_path: Path
+) -> None:
+    bench.write(ps01=STATION)
+    nothing = tmp_path / "nothing"
+    nothing.mkdir()
+    _, problems = check([bench.folder, nothing], processes=1, cache=bench.cache, environ={})
+    assert [problem.code for problem in problems] == ["TG101"]
+    mapping, problems = bench.check()
+    assert mapping is None
+    assert [problem.code for problem in problems] == ["TG301"]
+
+
+def test_a_template_that_is_used_by_an_escaped_word_counts(bench: Bench) -> None:
+    bench.write(templates=TEMPLATES, ps01=STATION.replace("use: feeder", '"\\x75se": feeder'))
+    bench.check()
+    bench.write(templates=TEMPLATES.replace("{n}", "{n+1000}"))
+    assert addresses(bench.check())[0][2]["ioa"] == 1100
+
+
+def test_more_warnings_than_are_told_are_counted_each_time(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    for module_ in ("read", "check", "cache"):
+        monkeypatch.setattr(f"twin_gateway.mapping.{module_}.MAX_PROBLEMS", 3)
+    head, device = METER.split("  meter-1:")
+    devices = [f"  meter-{n}:{device.replace('M1', f'M{n}').replace('_KEY', f'_{n}')}" for n in range(5)]
+    bench.write(ps02=head + "".join(devices))
+    told = check([bench.folder], processes=1, environ={}, secrets_required=False)[1]
+    assert told[-1].message == "2 more warnings left out"
+    for secrets in ({}, {f"METER_{n}": KEY for n in range(5)}, {}):
+        found = bench.check(environ=secrets, secrets_required=False)[1]
+        assert found == (told if not secrets else [])
+
+
+def test_what_came_of_an_scl_file_that_was_edited_meanwhile_is_not_kept(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copy = bench.folder / "f07.cid"
+    copy.write_bytes(SCL.read_bytes())
+    bench.write(f07=IED)
+    bench.check()
+    assert len(list(bench.results())) == 1
+    bench.write(f07=IED + "# again\n")
+    noted = Resolver.resolve
+
+    def edited(resolver: Resolver, *arguments: Any) -> Any:
+        result = noted(resolver, *arguments)
+        copy.write_bytes(SCL.read_bytes() + b"<!-- edited -->")
+        return result
+
+    monkeypatch.setattr(Resolver, "resolve", edited)
+    assert bench.check()[0] is not None
+    assert len(list(bench.results())) == 1
+
+
+def test_another_program_is_known_by_its_content(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "one.py"
+    monkeypatch.setattr("twin_gateway.mapping.cache.program_files", lambda: [path])
+    digests = []
+    for text in ("A = 1", "A = 2", "A = 1"):
+        path.write_text(text)
+        os.utime(path, (1, 1))
+        digests.append(program_digest.__wrapped__())
+    assert digests[0] == digests[2] != digests[1]
+
+
+def test_what_was_never_written_to_its_end_goes(bench: Bench) -> None:
+    bench.write(ps02=METER)
+    bench.check(environ={"METER_KEY": KEY})
+    (kept,) = bench.results()
+    old, fresh = bench.cache / f".{kept.name}.0123", bench.cache / f".{kept.name}.4567"
+    for path in (old, fresh):
+        path.write_bytes(b"TGRES")
+    os.utime(old, (1, 1))
+    bench.write(ps02=METER.replace("meter-1", "meter-2"))
+    bench.check(environ={"METER_KEY": KEY})
+    assert not old.exists()
+    assert fresh.exists()
+    assert len(list(bench.results())) == 2
+
+
 def test_a_plan_looks_only_at_the_points_of_files_that_differ(bench: Bench, tmp_path: Path) -> None:
     bench.write(templates=TEMPLATES, ps01=STATION, ps02=METER)
     copy = Path(shutil.copytree(bench.folder, tmp_path / "copy"))
@@ -245,16 +339,27 @@ def test_least_recently_used_results_go_when_all_are_too_many(bench: Bench, monk
     assert [path == first for path in bench.results()] == [False]
 
 
-def test_everything_that_resolves_a_file_tells_one_program_from_another() -> None:
+def test_everything_that_resolves_a_file_tells_one_program_from_another(bench: Bench) -> None:
+    bench.write(templates=TEMPLATES, ps01=STATION, ps02=METER.replace("host:", f"model: {min(models())}\n    host:"))
     program = (
-        "import sys, twin_gateway.mapping.workers, twin_gateway.drivers.iec61850.scl\n"
-        "from twin_gateway.drivers.registry import protocol\n"
-        "for name in ('iec104', 'iec61850', 'goose', 'dlms', 'coap'): protocol(name)\n"
+        "import sys\n"
+        "opened = []\n"
+        "sys.addaudithook(lambda what, given: opened.append(str(given[0])) if what == 'open' else None)\n"
+        "import twin_gateway.mapping.workers, twin_gateway.drivers.iec61850.scl\n"
+        "from pathlib import Path\n"
+        "from twin_gateway.drivers.registry import OWN_PROTOCOLS, protocol\n"
+        "from twin_gateway.mapping.check import check\n"
+        "for name in OWN_PROTOCOLS: protocol(name)\n"
+        "check([Path(sys.argv[1])], environ={})\n"
         "ours = ('twin_gateway.', 'address_space.')\n"
-        "print(*(m.__file__ for name, m in sys.modules.items() if name.startswith(ours)), sep='\\n')"
+        "print(*(m.__file__ for name, m in sys.modules.items() if name.startswith(ours)), *opened, sep='\\n')"
     )
-    loaded = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
-    assert {Path(line) for line in loaded.split("\n") if line} <= set(program_files())
+    arguments = [sys.executable, "-c", program, str(bench.folder)]
+    said = subprocess.run(arguments, capture_output=True, text=True, check=True).stdout
+    packages = [Path(package.__file__ or "").parent for package in (address_space, twin_gateway)]
+    used = {path for path in map(Path, said.split("\n")) if not {*packages}.isdisjoint(path.parents)}
+    assert {path for path in used if path.suffix != ".pyc"} <= set(program_files())
+    assert {"models.yaml", "catalogue.txt"} <= {path.name for path in used}
 
 
 def test_a_small_set_of_files_leaves_nothing_in_the_home_of_its_user(

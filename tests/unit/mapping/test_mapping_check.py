@@ -2,15 +2,17 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from address_space.address import parse
-from twin_gateway.mapping.check import check, run_check
+from twin_gateway.mapping.check import check, find_files, run_check
 from twin_gateway.mapping.model import MappedPoint, Mapping
 from twin_gateway.mapping.problem import did_you_mean, edit_distance
 
@@ -409,3 +411,20 @@ def test_not_a_number_is_refused_wherever_a_number_counts(tmp_path: Path) -> Non
     _, problems = check([write(tmp_path, text)], environ={})
     assert [p.code for p in problems] == ["TG206", "TG206"]
     assert not any(math.isnan(p.line) for p in problems)
+
+
+def test_a_folder_that_goes_while_files_are_looked_for_is_left_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    going, real = tmp_path / "going", os.scandir
+    going.mkdir()
+    for name in ("going/a.yaml", "b.yaml", ".c.yaml", "gateway.yaml", "d.txt"):
+        (tmp_path / name).write_text("")
+
+    def scandir(path: str | Path) -> Any:
+        if str(path) == str(going):
+            going.rename(tmp_path / "gone")
+        return real(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    assert find_files([tmp_path], []) == [tmp_path / "b.yaml"]

@@ -13,10 +13,12 @@ from twin_gateway.drivers import registry
 from twin_gateway.mapping import check as module
 from twin_gateway.mapping import workers
 from twin_gateway.mapping.check import check
-from twin_gateway.mapping.many_files import check_many
+from twin_gateway.mapping.many_files import Seen, _resolved, check_many
 from twin_gateway.mapping.model import Mapping
-from twin_gateway.mapping.one_file import UnforeseenError
+from twin_gateway.mapping.one_file import Around, UnforeseenError
 from twin_gateway.mapping.problem import Problem
+from twin_gateway.mapping.template import Templates
+from twin_gateway.mapping.workers import Task, WorkerError, resolve_beside
 
 GOLDEN = Path(__file__).parent / "golden"
 ENVIRON = {"GOOD_KEY": "00" * 16, "SHORT_KEY": "0A", "M1_EK": "11" * 16}
@@ -220,6 +222,7 @@ def test_further_processes_come_to_the_same_and_are_gone_afterwards(
     monkeypatch.setattr(registry, "_plugins", dict)
     monkeypatch.setattr(module, "WORTH", 0)
     monkeypatch.setattr("twin_gateway.mapping.many_files.WORTH", 0)
+    monkeypatch.setattr("twin_gateway.mapping.many_files._SHARE", 1)
     folder = written(tmp_path / "m", STATIONS)
     started: list[subprocess.Popen[bytes]] = []
     start = workers._start
@@ -239,10 +242,49 @@ def test_further_processes_come_to_the_same_and_are_gone_afterwards(
     assert all(child.returncode is not None for child in started)
 
 
-def test_a_process_that_dies_is_done_without(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_process_that_dies_is_done_without(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     monkeypatch.setattr(module, "WORTH", 0)
     monkeypatch.setattr("twin_gateway.mapping.many_files.WORTH", 0)
+    monkeypatch.setattr("twin_gateway.mapping.many_files._SHARE", 1)
     monkeypatch.setattr("twin_gateway.mapping.workers._PROGRAM", "raise SystemExit(3)")
     mapping, problems = check([written(tmp_path / "m", STATIONS)], environ=ENVIRON, processes=2)
     assert mapping is not None
     assert not problems
+    assert "checked in one process" in caplog.text
+
+
+@pytest.mark.parametrize(("points", "expected"), [(39_000, 0), (41_000, 4), (10**6, 6)])
+def test_processes_are_started_for_many_points_and_as_many_as_these_are_worth(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, points: int, expected: int
+) -> None:
+    def beside(_around: bytes, _tasks: object, processes: int) -> list[tuple[int, None]]:
+        return [(processes, None)]
+
+    monkeypatch.setattr("twin_gateway.mapping.many_files.resolve_beside", beside)
+    monkeypatch.setattr("twin_gateway.mapping.many_files.resolve_here", lambda *_: [(0, None)])
+    seen = [Seen(Task(index, tmp_path, "a", None), points=points // 10) for index in range(10)]
+    started = [count for count, _ in _resolved(seen, Around(Templates(), {}, {}, False), 6)]
+    assert started == [expected]
+
+
+@pytest.mark.parametrize(
+    "program",
+    [
+        "import sys; sys.stdout.write('a plug-in says hello'); sys.stdout.flush(); sys.stdin.read()",
+        "import os, pickle, signal, struct, sys; os.close(0); answer = pickle.dumps(None)\n"
+        "sys.stdout.buffer.write(struct.pack('<Q', len(answer)) + answer); sys.stdout.flush(); signal.pause()",
+        "import os, signal\n"
+        "try: open({mark!r}, 'x'); os.kill(os.getpid(), signal.SIGSTOP)\n"
+        "except FileExistsError: raise SystemExit(3)",
+    ],
+    ids=["says something else", "takes nothing more", "is stopped beside one that dies"],
+)
+def test_a_process_that_does_something_else_holds_nobody_up(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, program: str
+) -> None:
+    monkeypatch.setattr("twin_gateway.mapping.workers._PROGRAM", program.replace("{mark!r}", repr(str(tmp_path / "m"))))
+    tasks = [Task(index, tmp_path, "a", None) for index in range(8)]
+    with pytest.raises(WorkerError):
+        list(resolve_beside(b"", tasks, 2))
