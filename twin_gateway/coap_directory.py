@@ -28,7 +28,6 @@ class CoapDirectory:
     """The listener, and who has registered that no mapping names."""
 
     def __init__(self, listener: _Listener, directory: Any) -> None:
-        self._listener = listener
         self._directory = directory
         self.start, self.stop = listener.start, listener.stop
 
@@ -44,7 +43,7 @@ class CoapDirectory:
             if self._directory.is_expected(each.name):
                 continue
             heard = clock.now() - round((time.monotonic() - each.heard) * clock.TICKS_PER_SECOND)
-            links = [{"target": link.target, **link.parameters} for link in each.links[:_LISTED]]
+            links = [{**link.parameters, "target": link.target} for link in each.links[:_LISTED]]
             offers = " ".join(link["target"] for link in links) or "nothing"
             more = f" and {len(each.links) - _LISTED} more" if len(each.links) > _LISTED else ""
             fields = {"endpoint": each.name, "links": links, "lwm2m": "lwm2m" in each.parameters}
@@ -64,7 +63,8 @@ def make_directory(settings: DirectorySettings, events: EventJournal, place: str
         name, address, links = made.name, made.address, made.links  # type: ignore[attr-defined]  # a Registration
         offers = " ".join(link.target for link in links[:_SHOWN]) or "nothing"
         text = f"CoAP endpoint {name} at {address[0]} has registered and no mapping names it; it offers {offers}"
-        events.append(Event("endpoint", text[:400], 300, place))
+        shown = "".join(each if each.isprintable() else "?" for each in text[:400])  # links are the device's own words
+        events.append(Event("endpoint", shown, 300, place))
 
     directory.told = told
     return CoapDirectory(listener, directory)

@@ -12,6 +12,7 @@ import typer
 from twin_gateway.engineering.mode import Mode
 from twin_gateway.live_import_cli import coap, dlms, opcua
 from twin_gateway.mapping.problem import Problem
+from twin_gateway.text_files import replace_text
 
 import_app = typer.Typer(help="Make mapping files and grid models of what is there already.", no_args_is_help=True)
 import_app.command("dlms")(dlms)
@@ -72,6 +73,8 @@ def import_csv(
             found.problems += merged.problems
     text = merged.text or ""
     counts = {"points": found.points, "left_out": found.left_out, "faulty": found.faulty, "errors": found.errors}
+    if merging:
+        counts |= {"added": len(merged.added), "changed": len(merged.changed)}
     _tell(found.problems, counts, as_json=as_json)
     if not as_json:
         rows = f"{found.points} points, {found.left_out} rows left out, {found.faulty} with errors"
@@ -111,7 +114,10 @@ def import_cim_command(
         found.problems += merged.problems
     elif found.text and to is not None:
         merged.entries = entries_of(found.text)
-    _tell(found.problems, {"nodes": found.nodes, "equipment": found.equipment, "errors": found.errors}, as_json=as_json)
+    counts = {"nodes": found.nodes, "equipment": found.equipment, "errors": found.errors}
+    if merging:
+        counts |= {"added": len(merged.added), "changed": len(merged.changed)}
+    _tell(found.problems, counts, as_json=as_json)
     if not as_json:
         typer.echo(f"{found.nodes} connectivity nodes, {found.equipment} pieces of equipment", err=True)
     _write(found.text, to, quiet=as_json, over=mode is not Mode.CREATE)
@@ -134,24 +140,18 @@ def _tell(problems: Sequence[Problem], counts: dict[str, int], *, as_json: bool)
 
 
 def _write(text: str, to: Path | None, *, quiet: bool, over: bool = False) -> None:
-    """Write a new file, or to standard output; over a file that is there only when `over`, in one step."""
+    """Write a new file, or to standard output; over a file that is there only when `over`."""
     if not text:
         return
     if to is None:
         if not quiet:
             typer.echo(text, nl=False)
         return
-    try:
-        if over:
-            beside = to.with_name(f".{to.name}.new")
-            beside.write_text(text, "utf-8")
-            beside.replace(to)
-        else:
-            with to.open("x", encoding="utf-8") as file:
-                file.write(text)
-    except FileExistsError as error:
+    if to.exists() and not over:
         typer.echo(f"error: {to} is there already: remove it, or write to another file (or --mode merge)", err=True)
-        raise typer.Exit(1) from error
+        raise typer.Exit(1)
+    try:
+        replace_text(to, text)
     except OSError as error:
         typer.echo(f"error: {to} cannot be written: {error.strerror}", err=True)
         raise typer.Exit(1) from error

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Final, TypeVar
 import typer
 
 from twin_gateway.engineering.mode import Mode
+from twin_gateway.text_files import replace_text
 
 if TYPE_CHECKING:
     from twin_gateway.engineering.coap_import_read import DeviceContent
@@ -30,6 +31,9 @@ Into = Annotated[
     Path | None,
     typer.Option(help="Folder of mapping files, or the file, named .yaml; standard output if not given."),
 ]
+GridOption = Annotated[str, typer.Option(help="Level 1 of the addresses; that of the mapping file unless given.")]
+DeviceOption = Annotated[list[str] | None, typer.Option(help="Only these devices of the mapping files.")]
+EveryOption = Annotated[bool, typer.Option("--all", help="Points also for what has no known place, under GGIO.")]
 SetOption = Annotated[
     list[str] | None,
     typer.Option("--set", help="A field of the device section, NAME=VALUE; secrets only as '${NAME}' or file:PATH."),
@@ -129,7 +133,11 @@ def finish(
     as_json: bool,
     partial_helps: bool = False,
 ) -> typer.Exit:
-    """Write the file, tell everything; the exit to raise."""
+    """Write the file, tell everything; the exit to raise.
+
+    Raises:
+        LiveImportError: the file cannot be written.
+    """
     text = written.text if written is not None else None
     if written is not None and text is not None and written.target is not None:
         written.problems += _write(written.target, text, written.memory)
@@ -176,19 +184,18 @@ def _points(count: int) -> str:
 
 
 def _write(target: Path, text: str, memory: Memory | None = None) -> list[Problem]:
-    """Write the file, and keep what was imported beside it; a warning when that cannot be kept."""
+    """Write the file, and keep what was imported beside it; a warning when that cannot be kept.
+
+    Raises:
+        LiveImportError: it cannot be written.
+    """
+    from twin_gateway.engineering.live_import import LiveImportError
     from twin_gateway.engineering.memory import keep
 
-    target = target.resolve()
-    beside = target.with_name(f".{target.name}.new")
     try:
-        beside.write_text(text, "utf-8")
-        if target.exists():
-            shutil.copymode(target, beside)
-        beside.replace(target)
+        replace_text(target, text)
     except OSError as error:
-        typer.echo(f"error: {target} cannot be written: {error.strerror}", err=True)
-        raise typer.Exit(1) from error
+        raise LiveImportError(f"{target} cannot be written: {error.strerror}") from error
     return keep(target, memory) if memory is not None else []
 
 
@@ -196,7 +203,7 @@ def dlms(
     meters: Annotated[
         list[str], typer.Argument(help="HOST[:PORT] of meters, or mapping files whose DLMS devices are asked.")
     ],
-    grid: Annotated[str, typer.Option(help="Level 1 of the addresses; that of the mapping file unless given.")] = "",
+    grid: GridOption = "",
     place: Annotated[
         str, typer.Option(help="Area and site: north/SP417, or north/{name}; also {host}, {serial}, {device}.")
     ] = "",
@@ -206,13 +213,11 @@ def dlms(
     name: Annotated[
         str, typer.Option(help="What devices are called that no file names: meter-{serial}; by host unless given.")
     ] = "",
-    device: Annotated[list[str] | None, typer.Option(help="Only these devices of the mapping file.")] = None,
+    device: DeviceOption = None,
     settings: SetOption = None,
     into: Into = None,
     mode: ModeOption = Mode.CREATE,
-    every: Annotated[
-        bool, typer.Option("--all", help="Points also for objects that have no known place, under GGIO.")
-    ] = False,
+    every: EveryOption = False,
     config: ConfigOption = None,
     templates: Templates = True,
     partial: Partial = False,
@@ -246,17 +251,17 @@ def dlms(
             raise finish(None, failed, [], as_json=as_json, partial_helps=bool(found))
         draft, parts = draft_meters(found, grid=asked.grid, place=place, at=at, name=name, every=every)
         written = settle(draft, target, mode, templates=templates)
+        notes = [_unplaced(part.device.name, len(part.unplaced), "objects", every=every) for part in parts]
+        raise finish(written, failed, notes, as_json=as_json)
     except LiveImportError as error:
         raise fail(error, as_json=as_json) from error
-    notes = [_unplaced(part.device.name, len(part.unplaced), "objects", every=every) for part in parts]
-    raise finish(written, failed, notes, as_json=as_json)
 
 
 def coap(
     devices: Annotated[
         list[str], typer.Argument(help="HOST[:PORT] or URI of devices, or mapping files whose CoAP devices are asked.")
     ],
-    grid: Annotated[str, typer.Option(help="Level 1 of the addresses; that of the mapping file unless given.")] = "",
+    grid: GridOption = "",
     place: Annotated[
         str, typer.Option(help="Area and site: north/RMU1, or north/{name}; also {host} and {endpoint}.")
     ] = "",
@@ -268,13 +273,11 @@ def coap(
         bool, typer.Option("--registered", help="Of a directory: sections say `endpoint:` instead of `uri:`.")
     ] = False,
     values: Annotated[bool, typer.Option(help="Fetch each resource once, to learn types, records and units.")] = True,
-    device: Annotated[list[str] | None, typer.Option(help="Only these devices of the mapping file.")] = None,
+    device: DeviceOption = None,
     settings: SetOption = None,
     into: Into = None,
     mode: ModeOption = Mode.CREATE,
-    every: Annotated[
-        bool, typer.Option("--all", help="Points also for values that have no known place, under GGIO.")
-    ] = False,
+    every: EveryOption = False,
     config: ConfigOption = None,
     templates: Templates = True,
     partial: Partial = False,
@@ -286,6 +289,7 @@ def coap(
     """
     from twin_gateway.engineering.coap_import import draft_sensors, endpoints_of
     from twin_gateway.engineering.coap_import_read import read_device, read_directory
+    from twin_gateway.engineering.flow import one_line
     from twin_gateway.engineering.live_import import LiveImportError, kept
     from twin_gateway.engineering.live_import_file import refuse_existing, settle, target_of
     from twin_gateway.engineering.live_import_targets import gather_targets
@@ -296,7 +300,7 @@ def coap(
         )
         target = target_of(asked.into, asked.stem)
         refuse_existing(target, mode)
-        own = config is not None
+        own, notes = config is not None, list[str]()
         with kept(config) as folder:
             if directory:
                 listed, failed = ask_all(
@@ -305,8 +309,10 @@ def coap(
                     quiet=as_json,
                 )
                 found: list[tuple[Target, DeviceContent]] = []
-                for one, contents in listed:
-                    found += zip(endpoints_of(one, contents, registered=registered), contents, strict=True)
+                names: set[str] = set()
+                notes = [f"{one.name}: {left} endpoints more are left out" for one, (_, left) in listed if left]
+                for one, (contents, _) in listed:
+                    found += zip(endpoints_of(one, contents, names, registered=registered), contents, strict=True)
                 if not found and not failed:
                     raise LiveImportError("nobody is registered in the directory", "ask again when devices are")
             else:
@@ -320,14 +326,14 @@ def coap(
         if not found or (failed and not partial):
             raise finish(None, failed, [], as_json=as_json, partial_helps=bool(found))
         draft, parts = draft_sensors(found, grid=asked.grid, place=place, at=at, every=every)
-        notes = [_unplaced(part.device.name, len(part.unplaced), "values", every=every) for part in parts]
+        notes += [_unplaced(part.device.name, len(part.unplaced), "values", every=every) for part in parts]
         if not draft.devices:
-            typer.echo("\n".join(draft.header[1:] + notes), err=True)
+            typer.echo("\n".join(map(one_line, draft.header[1:] + notes)), err=True)
             raise LiveImportError("no value has a place", "" if every else "--all gives them generic places")
         written = settle(draft, target, mode, templates=templates)
+        raise finish(written, failed, notes, as_json=as_json)
     except LiveImportError as error:
         raise fail(error, as_json=as_json) from error
-    raise finish(written, failed, notes, as_json=as_json)
 
 
 def _unplaced(name: str, count: int, what: str, *, every: bool) -> str:
@@ -362,10 +368,12 @@ def opcua(
 
     `import csv` makes a mapping file of it. Nothing is written to the server. Exit code 1 on an error.
     """
+    from twin_gateway.engineering.flow import one_line
     from twin_gateway.engineering.live_import import LiveImportError, secret_of
     from twin_gateway.engineering.live_import_file import refuse_existing, target_of
     from twin_gateway.engineering.opcua_import import make_list, merged, text_of
-    from twin_gateway.engineering.opcua_import_browse import POLICIES, Access, Limits, run_reading
+    from twin_gateway.engineering.opcua_import_browse import run_reading
+    from twin_gateway.engineering.opcua_import_space import POLICIES, Access, Limits
 
     telling = Telling(quiet=as_json)
     try:
@@ -389,13 +397,14 @@ def opcua(
         found = make_list(space)
         if not found.rows:
             raise LiveImportError(f"{url}: no variable below {node}", "begin at another node")
+        refuse_existing(target, mode)  # it may have been made while the server was read
         text, fresh, gone = text_of(found.rows), len(found.rows), 0
         if target is not None and target.exists() and mode is Mode.MERGE:
             text, fresh, gone = merged(target, found)
+        if target is not None:
+            _write(target, text)
     except LiveImportError as error:
         raise fail(error, as_json=as_json) from error
-    if target is not None:
-        _write(target, text)
     counts = {
         "variables": len(found.rows),
         "addressed": found.addressed,
@@ -408,7 +417,7 @@ def opcua(
         typer.echo(json.dumps(document, indent=2, ensure_ascii=False))
         return
     for note in space.notes:
-        typer.echo(note, err=True)
+        typer.echo(one_line(note), err=True)
     if target is None:
         typer.echo(text, nl=False)
     typer.echo(
@@ -429,6 +438,9 @@ def _stem(url: str) -> str:
     try:
         parts = urlsplit(url)
         host = parts.hostname if parts.port != 0 else None
+        if parts.username is not None:
+            # Not shown: it may have a password in it.
+            raise LiveImportError("a user name in the URL", "name it with --user and --password '${NAME}'")
     except ValueError:
         host = None
     if not host or not url.startswith("opc.tcp://"):

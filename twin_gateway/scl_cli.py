@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from twin_gateway.engineering.mode import Mode
+from twin_gateway.mapping.problem import Problem
+from twin_gateway.text_files import replace_text
 
 if TYPE_CHECKING:
     from twin_gateway.engineering.scl_run import Outcome
@@ -61,17 +62,14 @@ def _write(outcome: Outcome) -> None:
     from twin_gateway.engineering.memory import keep
 
     assert outcome.target is not None and outcome.text is not None  # noqa: S101 - the caller has looked
-    target = outcome.target.resolve()
-    beside = target.with_name(f".{target.name}.new")
     try:
-        beside.write_text(outcome.text, "utf-8")
-        if target.exists():
-            shutil.copymode(target, beside)
-        beside.replace(target)
+        replace_text(outcome.target, outcome.text)
     except OSError as error:
-        typer.echo(f"error: {outcome.target} cannot be written: {error.strerror}", err=True)
-        raise typer.Exit(1) from error
-    outcome.problems += keep(target, outcome.memory)
+        what, hint = f"cannot be written: {error.strerror or error}", "look at the rights of the folder"
+        outcome.problems.append(Problem(str(outcome.target), 1, 1, "TG101", what, hint))
+        outcome.text = None
+    else:
+        outcome.problems += keep(outcome.target, outcome.memory)
 
 
 def _document(outcome: Outcome) -> dict[str, object]:

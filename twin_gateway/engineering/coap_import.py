@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -13,28 +12,23 @@ from twin_gateway.drivers.coap.units import FROM_SENML
 from twin_gateway.engineering.coap_import_places import OBJECTS, keys_for, place_by_unit, place_by_words
 from twin_gateway.engineering.coap_import_read import DeviceContent, Offered
 from twin_gateway.engineering.draft import DeviceDraft, FileDraft, PointDraft, Value
-from twin_gateway.engineering.live_import import LiveImportError, Target, name_of
+from twin_gateway.engineering.live_import import LiveImportError, Target, free_name, name_of
 from twin_gateway.engineering.live_import import place_of as filled
-from twin_gateway.engineering.live_import_file import listed
+from twin_gateway.engineering.live_import_file import Part, assembled
 
 _LONGEST: Final = 120
 """Characters of a device's own text that a comment keeps."""
 
 
-@dataclass(slots=True)
-class SensorDraft:
-    """One device's part of the file; `unplaced` has a line for each value without a point."""
-
-    device: DeviceDraft
-    unplaced: list[str] = field(default_factory=list)
-
-
-def endpoints_of(directory: Target, contents: Sequence[DeviceContent], *, registered: bool) -> list[Target]:
+def endpoints_of(
+    directory: Target, contents: Sequence[DeviceContent], taken: set[str], *, registered: bool
+) -> list[Target]:
     """A device for each endpoint of a directory.
 
     Args:
         directory: the directory itself.
         contents: of read_directory.
+        taken: names that devices have already; those given here are added.
         registered: sections say `endpoint:`, as the devices register at our own directory; else `uri:`.
 
     Raises:
@@ -46,7 +40,8 @@ def endpoints_of(directory: Target, contents: Sequence[DeviceContent], *, regist
             what = f"{directory.said}: the directory tells no address of {content.endpoint}"
             raise LiveImportError(what, "with --registered devices are known by their names")
         fields: dict[str, Value] = {"endpoint": content.endpoint} if registered else {"uri": content.base.rstrip("/")}
-        target = Target(name_of("", content.endpoint), content.endpoint, fields)
+        target = Target(free_name(name_of("", content.endpoint), taken), content.endpoint, fields)
+        taken.add(target.name)
         target.config = directory.config
         out.append(target)
     return out
@@ -59,7 +54,7 @@ def draft_sensors(
     place: str,
     at: str,
     every: bool = False,
-) -> tuple[FileDraft, list[SensorDraft]]:
+) -> tuple[FileDraft, list[Part]]:
     """The file of several devices.
 
     Args:
@@ -73,20 +68,11 @@ def draft_sensors(
         LiveImportError: a name in braces that a device does not have.
     """
     parts = [_sensor(target, content, place, at, every=every) for target, content in sensors]
-    draft = FileDraft(grid)
-    draft.devices = [part.device for part in parts if part.device.at]
-    places = {device.place for device in draft.devices}
-    if len(places) == 1:
-        draft.place = places.pop()
-        for device in draft.devices:
-            device.place = ""
     count = len(parts)
-    draft.header = [f"Read from {count} CoAP device{'s' if count > 1 else ''}."]
-    draft.header += listed((part.device.name, part.unplaced) for part in parts)
-    return draft, parts
+    return assembled(grid, parts, f"Read from {count} CoAP device{'s' if count > 1 else ''}."), parts
 
 
-def _sensor(target: Target, content: DeviceContent, place: str, at: str, *, every: bool) -> SensorDraft:
+def _sensor(target: Target, content: DeviceContent, place: str, at: str, *, every: bool) -> Part:
     config = target.config
     host = (urlsplit(config.uri).hostname or "") if isinstance(config, CoapConfig) and not content.base else ""
     names = {
@@ -94,7 +80,7 @@ def _sensor(target: Target, content: DeviceContent, place: str, at: str, *, ever
         "host": host or urlsplit(content.base).hostname or "",
         "endpoint": content.endpoint or target.name,
     }
-    out = SensorDraft(DeviceDraft(target.name, "coap", dict(target.fields), target.place or filled(place, names)))
+    out = Part(DeviceDraft(target.name, "coap", dict(target.fields), target.place or filled(place, names)))
     said = [
         f"Endpoint {content.endpoint}." if content.endpoint else "",
         f"Type {content.kind}." if content.kind else "",

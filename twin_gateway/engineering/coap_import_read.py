@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import re
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final, Literal
@@ -21,9 +22,8 @@ from twin_gateway.drivers.coap.linkformat import WebLink
 from twin_gateway.drivers.coap.oscore import SecurityContext
 from twin_gateway.engineering.coap_import_places import MAIN
 from twin_gateway.engineering.draft import Value
-from twin_gateway.engineering.live_import import LiveImportError, OnceLink, Target
+from twin_gateway.engineering.live_import import LiveImportError, OnceLink, Progress, Target
 
-Progress = Callable[[str], None]
 Kind = Literal["number", "boolean", "text", ""]
 
 CORE: Final = "/.well-known/core"
@@ -117,8 +117,8 @@ async def read_device(
 
 async def read_directory(
     target: Target, folder: Path, progress: Progress, *, kept: bool = False
-) -> list[DeviceContent]:
-    """The endpoints of a resource directory (RFC 9176), each with the links that it registered.
+) -> tuple[list[DeviceContent], int]:
+    """The endpoints of a resource directory (RFC 9176), each with the links that it registered; how many are left out.
 
     Raises:
         LiveImportError: no answer, refused, no directory there.
@@ -135,8 +135,8 @@ async def read_directory(
             hint = "leave --directory out to read a device itself"
             raise LiveImportError(f"{target.said}: no resource directory there (no core.rd-lookup)", hint)
         endpoints = await _links(target, client, where["core.rd-lookup-ep"])
-        named = [link for link in endpoints if link.parameters.get("ep")][:_MOST_ENDPOINTS]
-        out = []
+        all_named = [link for link in endpoints if link.parameters.get("ep")]
+        named, out = all_named[:_MOST_ENDPOINTS], []
         for count, link in enumerate(named):
             name = link.parameters["ep"]
             progress(f"{count} of {len(named)} endpoints")
@@ -148,7 +148,7 @@ async def read_directory(
             for found in links:
                 content.offered += unasked(replace(found, target=urlsplit(found.target).path or "/"), lwm2m=True)
             out.append(content)
-        return out
+        return out, len(all_named) - len(named)
 
 
 @contextlib.asynccontextmanager
@@ -162,8 +162,9 @@ async def _opened(target: Target, folder: Path, *, kept: bool) -> AsyncIterator[
         raise LiveImportError(f"{target.said}: a device is asked as a whole", "leave the path out of its uri")
     link = OnceLink(target.name, folder / escape(target.name))
     context = None
+    whole = asyncio.timeout(_MOST_SECONDS)
     try:
-        async with asyncio.timeout(_MOST_SECONDS):
+        async with whole:
             if config.oscore is not None:
                 if not kept:
                     hint = "name the gateway.yaml with --config, while that gateway is stopped"
@@ -177,6 +178,9 @@ async def _opened(target: Target, folder: Path, *, kept: bool) -> AsyncIterator[
             finally:
                 await client.close()
     except TimeoutError as error:
+        if whole.expired():
+            hint = "--no-values takes the links alone"
+            raise LiveImportError(f"{target.said}: not read within {_MOST_SECONDS:g} s", hint) from error
         hint = "is it reached, is the port right, does it speak CoAP over this transport?"
         raise LiveImportError(f"{target.said}: no answer within {config.timeout:g} s", hint) from error
     except (OSError, ValueError) as error:
@@ -232,7 +236,10 @@ async def _behind(client: Client, link: WebLink) -> list[Offered]:
     if not response.good:
         return [replace(one, remark=response.text) for one in unasked(link)]
     try:
-        found = list(_values(link, numbers, response))
+        found = list(itertools.islice(_values(link, numbers, response), _MOST_VALUES + 1))
+        if found[_MOST_VALUES:]:
+            remark = f"has more than {_MOST_VALUES} values, of which the others are left out"
+            found[_MOST_VALUES] = Offered(link.target, {}, remark=remark)
         if len(numbers) >= 3 and any("path" in one.fields for one in found) and await _has_instance(client, numbers):
             observed = {name: value for name, value in found[0].fields.items() if name == "observe"}
             found = [replace(one, fields={"object": "/".join(map(str, numbers)), **observed}) for one in found]
@@ -273,7 +280,7 @@ def _values(link: WebLink, numbers: tuple[int, ...], response: Response) -> Iter
     words = link.parameters.get("rt", "")
     form, payload = response.content_format, response.payload
     if form == _TLV and len(numbers) >= 2:
-        for path in sorted(tlv.decode(payload, numbers))[:_MOST_VALUES]:
+        for path in sorted(tlv.decode(payload, numbers)):
             if len(path) >= 3:
                 yield Offered(link.target, {"object": "/".join(map(str, path)), **observed}, "", path, words)
         return
@@ -312,7 +319,7 @@ def _records(
     """One value for each name; names lose what all of them begin with."""
     newest = {record.name: record for record in records}
     base = _base([record.name for record in records])
-    for name, record in list(newest.items())[:_MOST_VALUES]:
+    for name, record in newest.items():
         path = objects.numbers_of("/" + name.lstrip("/")) if numbers else ()
         short = name[len(base) :]
         kind, unit = _kind(record.value), record.unit or ""
@@ -335,20 +342,18 @@ def _base(names: Sequence[str]) -> str:
     return first[:cut]
 
 
-def _leaves(tree: object, above: str = "", depth: int = 0) -> list[tuple[str, object]]:
-    """JSON pointer and value of each scalar, so many as are taken."""
+def _leaves(tree: object, above: str = "", depth: int = 0) -> Iterator[tuple[str, object]]:
+    """JSON pointer and value of each scalar."""
     if isinstance(tree, dict) and depth < _MOST_DEPTH:
         items = [(str(key).replace("~", "~0").replace("/", "~1"), value) for key, value in tree.items()]
     elif isinstance(tree, list) and depth < _MOST_DEPTH:
         items = [(str(i), value) for i, value in enumerate(tree)]
     else:
-        return [] if isinstance(tree, dict | list) else [(above, tree)]
-    found: list[tuple[str, object]] = []
+        if not isinstance(tree, dict | list):
+            yield above, tree
+        return
     for key, value in items:
-        found += _leaves(value, f"{above}/{key}", depth + 1)
-        if len(found) >= _MOST_VALUES:
-            return found[:_MOST_VALUES]
-    return found
+        yield from _leaves(value, f"{above}/{key}", depth + 1)
 
 
 def _kind(value: object) -> Kind:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Final
 
 from address_space import units
@@ -18,24 +17,12 @@ from twin_gateway.engineering.dlms_import_read import MeterContent
 from twin_gateway.engineering.draft import DeviceDraft, FileDraft, PlaceDraft, PointDraft, Value
 from twin_gateway.engineering.live_import import Target, name_of
 from twin_gateway.engineering.live_import import place_of as filled
-from twin_gateway.engineering.live_import_file import listed
+from twin_gateway.engineering.live_import_file import Part, assembled
+from twin_gateway.engineering.live_import_targets import refuse_doubles
 
 _MOST_LOGS: Final = 16
 _RECONNECT: Final = (1, 2)
 """Methods of a disconnector: disconnect, reconnect."""
-
-
-@dataclass(slots=True)
-class MeterDraft:
-    """One meter's part of the file.
-
-    Attributes:
-        device: its section.
-        unplaced: a line for each object that is not in it, with the reason where there is one.
-    """
-
-    device: DeviceDraft
-    unplaced: list[str] = field(default_factory=list)
 
 
 def draft_meters(
@@ -46,7 +33,7 @@ def draft_meters(
     at: str,
     name: str = "",
     every: bool = False,
-) -> tuple[FileDraft, list[MeterDraft]]:
+) -> tuple[FileDraft, list[Part]]:
     """The file of several meters.
 
     Args:
@@ -59,25 +46,16 @@ def draft_meters(
         every: points at generic places for objects that have none.
 
     Raises:
-        LiveImportError: a name in braces that a meter does not have.
+        LiveImportError: a name in braces that a meter does not have, or two meters of one name.
     """
     for target, content in meters:
         if name and target.file is None:
             target.name = name_of("", filled(name, _names(target, content)))
+    refuse_doubles(target for target, _ in meters)
     parts = [_meter(target, content, place, at, every=every) for target, content in meters]
-    draft = FileDraft(grid)
-    draft.devices = [part.device for part in parts]
-    places = {part.device.place for part in parts}
-    if len(places) == 1:
-        draft.place = places.pop()
-        for part in parts:
-            part.device.place = ""
-    draft.header = [
-        f"Read from {len(parts)} meter{'s' if len(parts) > 1 else ''}. Scaler and unit behind a point are the meter's "
-        "own and are read again at every connection.",
-        *listed((part.device.name, part.unplaced) for part in parts),
-    ]
-    return draft, parts
+    count = len(parts)
+    own = "Scaler and unit behind a point are the meter's own and are read again at every connection."
+    return assembled(grid, parts, f"Read from {count} meter{'s' if count > 1 else ''}. {own}"), parts
 
 
 def _names(target: Target, content: MeterContent) -> dict[str, str]:
@@ -85,9 +63,9 @@ def _names(target: Target, content: MeterContent) -> dict[str, str]:
     return {"name": target.name, "host": host, "serial": content.serial, "device": content.name}
 
 
-def _meter(target: Target, content: MeterContent, place: str, at: str, *, every: bool) -> MeterDraft:
+def _meter(target: Target, content: MeterContent, place: str, at: str, *, every: bool) -> Part:
     config, names = target.config, _names(target, content)
-    out = MeterDraft(DeviceDraft(target.name, "dlms", dict(target.fields), target.place or filled(place, names)))
+    out = Part(DeviceDraft(target.name, "dlms", dict(target.fields), target.place or filled(place, names)))
     said = [f"Logical device name {content.name}." if content.name else ""]
     said += [f"Serial number {content.serial}." if content.serial else "", *_profiles(content)]
     out.device.comment = " ".join(text for text in said if text)

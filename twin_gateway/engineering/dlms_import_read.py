@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -28,10 +28,7 @@ from twin_gateway.drivers.dlms.opening import Opener
 from twin_gateway.drivers.dlms.pace import pace_of
 from twin_gateway.drivers.dlms.reading import text_of
 from twin_gateway.drivers.dlms.session import ReplyTimeoutError, Session, SessionClosedError
-from twin_gateway.engineering.live_import import LiveImportError, OnceLink, Target
-
-Progress = Callable[[str], None]
-"""Told how far the reading is, one line each time."""
+from twin_gateway.engineering.live_import import LiveImportError, OnceLink, Progress, Target
 
 _OBJECT_LIST: Final = Attribute(obis.ASSOCIATION, obis.ASSOCIATION_LN, 2)
 _DEVICE_NAME: Final = bytes((0, 0, 42, 0, 0, 255))

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from twin_gateway.engineering.flow import flow, scalar
-from twin_gateway.engineering.memory import UNREADABLE, plain, read_section, unreadable
+from twin_gateway.engineering.memory import BOTH, BY_HAND, UNREADABLE, plain, read_section, unreadable
 from twin_gateway.engineering.text_edit import EditError, FileText
 from twin_gateway.grid.yaml_grid import read_grid
 from twin_gateway.mapping.problem import Problem
@@ -65,7 +65,7 @@ def merge_grid(path: Path, text: str) -> GridMerged:
     """
     out = GridMerged()
     try:
-        old = path.read_text("utf-8")
+        old = path.read_bytes().decode()
     except (OSError, ValueError) as error:
         out.problems.append(Problem(str(path), 1, 1, "TG101", f"cannot be read: {error}", "look at its rights"))
         return out
@@ -139,15 +139,13 @@ class _Merge:
             self.out.entries["voltages"] = {"": self.fields("voltages", "", volts, said)}
         for name in _TABLES:
             self.table(name, root.get(name) or Map(), self.new.get(name) or Map())
-        for edit in self.changes:
-            self.file.possible(*edit)
         self.file.change(self.changes)
         for name in _TABLES:
             lines = [line for section, line in self.additions if section == name]
             if lines:
                 self.file.add_entries(name, lines)
         self.out.entries = {name: entries for name, entries in self.out.entries.items() if entries}
-        self.out.text = self.file.text
+        self.out.text = self.file.whole
         self.out.changed = sorted(set(self.out.changed))
 
     def table(self, name: str, old: Map, new: Map) -> None:
@@ -185,22 +183,29 @@ class _Merge:
             before = _UNKNOWN if last is None else last.get(name, _ABSENT)
             if theirs not in (ours, before):
                 # Nothing is not the same as no field: of a switch without a command another one is guessed.
-                if before is not _UNKNOWN and ours == before and theirs is not None:
-                    self.changes.append((there, name, None if theirs is _ABSENT else theirs))
+                mine = before is not _UNKNOWN and ours == before and theirs is not None
+                row = f"{key or section}: {name} is {_shown(ours)} in the file, {_shown(theirs)} in the import"
+                if not mine:
+                    hint = "" if before in (_UNKNOWN, ours) else BOTH
+                    self.conflict(there.key_at(name), f"{row}: the file's is kept", hint)
+                    theirs = before
+                elif self.change(there, name, None if theirs is _ABSENT else theirs, row):
                     self.out.changed.append(key or section)
                 else:
-                    by_both = before not in (_UNKNOWN, ours)
-                    self.told(key or section, name, there, ours, theirs, by_both=by_both)
                     theirs = before
             if theirs is not _ABSENT and theirs is not _UNKNOWN:
                 remember[name] = theirs
         return remember
 
-    def told(self, key: str, name: str, there: Map, ours: Any, theirs: Any, *, by_both: bool) -> None:
-        at = there.key_at(name)
-        row = f"{key}: {name} is {_shown(ours)} in the file, {_shown(theirs)} in the import: the file's is kept"
-        hint = "it was changed by hand and in the source: take over what is right" if by_both else ""
-        self.conflict(at, row, hint)
+    def change(self, there: Map, name: str, value: Any, row: str) -> bool:
+        """Note a change that is to be made; whether it can be."""
+        try:
+            self.file.possible(there, name, value)
+        except EditError as error:
+            self.conflict(there.key_at(name), f"{row}, and nobody has changed it by hand: {error}", BY_HAND)
+            return False
+        self.changes.append((there, name, value))
+        return True
 
 
 def _shown(value: Any) -> str:

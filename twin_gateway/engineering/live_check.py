@@ -12,15 +12,15 @@ from typing import Any, Final
 from address_space.events import EventJournal
 from address_space.table import PointTable
 from twin_gateway.commands.desk import CommandDesk
-from twin_gateway.commissioning.binding import binding_of
+from twin_gateway.commissioning.binding import digests_of
 from twin_gateway.commissioning.live import read_device
 from twin_gateway.config import GatewayConfig
 from twin_gateway.control import ask
 from twin_gateway.drivers.contract import DeviceConfig
 from twin_gateway.drivers.link import Backoff, LinkSupervisor
 from twin_gateway.drivers.spread import Spread
-from twin_gateway.mapping.model import MappedDevice, MappedPoint, Mapping
-from twin_gateway.plant import build_plant
+from twin_gateway.mapping.model import MappedDevice, Mapping
+from twin_gateway.plant import build_plant, gives_value
 from twin_gateway.whole_models import WholeModels
 
 _AT_ONCE: Final = 50
@@ -82,6 +82,8 @@ async def read_by_itself(
     noted as received.
     """
     passive = [replace(device, config=_without_clocks(device.config)) for device in devices]
+    read_from = {point.address for device in devices for point in device.points}
+    digests = digests_of(each for each in mapping.points() if each[1].address in read_from)
     async with _connections(config, replace(mapping, devices=passive)) as (table, links, whole):
         several = asyncio.Semaphore(_AT_ONCE)
 
@@ -93,7 +95,7 @@ async def read_by_itself(
                         table,
                         link,
                         device,
-                        mapping,
+                        digests,
                         seconds,
                         ask=False,
                         complete=lambda: not device.whole or bool(whole.added(device.name)),
@@ -143,9 +145,9 @@ def _without_clocks(config: DeviceConfig) -> DeviceConfig:
     return config.model_copy(update={name: value for name, value in _CLOCKS.items() if name in has})
 
 
-def digests_of(mapping: Mapping) -> dict[str, str]:
-    """Address -> digest of its binding, of every point."""
-    bound: dict[str, list[tuple[MappedDevice, MappedPoint]]] = {}
-    for device, point in mapping.points():
-        bound.setdefault(point.address, []).append((device, point))
-    return {address: binding_of(lines).digest for address, lines in bound.items()}
+def expected_of(mapping: Mapping) -> dict[str, tuple[str, str]]:
+    """Address -> the device that gives its value, and digest of its binding."""
+    digests = digests_of(mapping.points())
+    return {
+        point.address: (device.name, digests[point.address]) for device, point in mapping.points() if gives_value(point)
+    }

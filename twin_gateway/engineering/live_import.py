@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import re
 import tempfile
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from address_space.address import escape
@@ -17,6 +18,9 @@ from twin_gateway.data_lock import DirectoryInUseError, locked
 from twin_gateway.drivers.capture import Flow
 from twin_gateway.drivers.contract import DeviceConfig
 from twin_gateway.engineering.draft import Value
+
+Progress = Callable[[str], None]
+"""Told how far a reading is, one line each time."""
 
 
 class LiveImportError(Exception):
@@ -52,12 +56,10 @@ class Target:
 
 @dataclass(slots=True)
 class OnceLink:
-    """What a driver's parts get as their link when a device is asked once; nothing is kept but the last error."""
+    """What a driver's parts get as their link when a device is asked once: nobody hears what they tell of it."""
 
     name: str
     data_directory: Path
-    last_error: str = ""
-    counters: dict[str, int] = field(default_factory=dict)
 
     def up(self) -> None:
         """See contract.Link."""
@@ -79,7 +81,6 @@ class OnceLink:
 
     def count(self, counter: str, by: int = 1) -> None:
         """See contract.Link."""
-        self.counters[counter] = self.counters.get(counter, 0) + by
 
     def kept_until(self) -> int:
         """See contract.Link."""
@@ -87,7 +88,6 @@ class OnceLink:
 
     def error(self, text: str, address: str = "") -> None:
         """See contract.Link."""
-        self.last_error = text
 
     def connected(self, flow: Flow) -> None:
         """See contract.Link."""
@@ -147,6 +147,12 @@ def name_of(prefix: str, text: str) -> str:
     """A name for a device: `meter-10-9-3-2`; a level of addresses has no dots."""
     plain = re.sub(r"[^A-Za-z0-9_-]+", "-", text).strip("-_") or "1"
     return (f"{prefix}-{plain}" if prefix else plain)[:48].rstrip("-")
+
+
+def free_name(name: str, taken: Collection[str]) -> str:
+    """The name, with a number behind it where another device is called so: `meter-7`, `meter-7-2`."""
+    tries = (f"{name}-{number}" for number in itertools.count(2))
+    return next(each for each in itertools.chain((name,), tries) if each not in taken)
 
 
 def place_of(pattern: str, names: Mapping[str, str]) -> str:

@@ -8,13 +8,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
-from twin_gateway.engineering.draft import FileDraft, sort
+from twin_gateway.engineering.draft import DeviceDraft, FileDraft, sort
 from twin_gateway.engineering.live_import import LiveImportError
 from twin_gateway.engineering.memory import Memory
-from twin_gateway.engineering.merge import checked, merge, write_anew
+from twin_gateway.engineering.merge import checked, merge, others_of, write_anew
 from twin_gateway.engineering.mode import Mode
 from twin_gateway.engineering.repeat import make_templates
-from twin_gateway.mapping.check import check, find_files
+from twin_gateway.mapping.check import check
 from twin_gateway.mapping.problem import Problem
 from twin_gateway.mapping.read import Map, read_file
 
@@ -43,6 +43,32 @@ def listed(unplaced: Iterable[tuple[str, Sequence[str]]]) -> list[str]:
         if lines[room:]:
             rows.append(f"- and {len(lines) - room} more")
     return rows
+
+
+@dataclass(slots=True)
+class Part:
+    """One device's part of the file.
+
+    Attributes:
+        device: its section; one without places is left out.
+        unplaced: a line for each of its values that has no point, with the reason where there is one.
+    """
+
+    device: DeviceDraft
+    unplaced: list[str] = field(default_factory=list)
+
+
+def assembled(grid: str, parts: Sequence[Part], read_from: str) -> FileDraft:
+    """The file of several devices: a place that all have in common once, and what has no point in its header."""
+    draft = FileDraft(grid)
+    draft.devices = [part.device for part in parts if part.device.at]
+    places = {device.place for device in draft.devices}
+    if len(places) == 1:
+        draft.place = places.pop()
+        for device in draft.devices:
+            device.place = ""
+    draft.header = [read_from, *listed((part.device.name, part.unplaced) for part in parts)]
+    return draft
 
 
 @dataclass(slots=True)
@@ -95,7 +121,12 @@ def refuse_existing(target: Path | None, mode: Mode) -> None:
 
 
 def settle(draft: FileDraft, target: Path | None, mode: Mode, *, templates: bool) -> Written:
-    """The text of the mapping file, sorted; what is to be written has passed the check. Nothing is written yet."""
+    """The text of the mapping file, sorted; what is to be written has passed the check. Nothing is written yet.
+
+    Raises:
+        LiveImportError: the file has been made while devices were asked, and the mode leaves it alone.
+    """
+    refuse_existing(target, mode)
     sort(draft)
     out = Written(target, points=draft.point_lines)
     folder = target.parent if target is not None else Path()
@@ -103,7 +134,7 @@ def settle(draft: FileDraft, target: Path | None, mode: Mode, *, templates: bool
         if (folder / f"{above}mapping.schema.json").is_file():
             draft.schema = f"{above}mapping.schema.json"
             break
-    others = _others(folder, target) if target is not None else []
+    others = others_of(target) if target is not None else []
     where = target if target is not None else folder / "import.yaml"
     if target is not None and target.exists() and mode is Mode.MERGE:
         merged = merge(target, draft)
@@ -122,11 +153,6 @@ def settle(draft: FileDraft, target: Path | None, mode: Mode, *, templates: bool
         if any(problem.severity == "error" for problem in problems):
             out.text = None
     return out
-
-
-def _others(folder: Path, target: Path) -> list[Path]:
-    """The mapping files that will stand beside the one that is written."""
-    return [path for path in find_files([folder], []) if path.resolve() != target.resolve()]
 
 
 def _templates_of(files: Iterable[Path]) -> list[str]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import re
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -64,11 +65,11 @@ def _value(text: str) -> Value:
     return text if isinstance(value, int) and not isinstance(value, bool) and str(value) != text else value
 
 
-def devices_of_file(path: Path, protocol: str, only: Sequence[str]) -> tuple[str, list[Target]]:
+def devices_of_file(path: Path, protocol: str) -> tuple[str, list[Target]]:
     """Grid and devices of one protocol in a mapping file, in its order; points are not looked at.
 
     Raises:
-        LiveImportError: the file cannot be read, or has no such device.
+        LiveImportError: the file cannot be read, or has no device of that protocol.
     """
     source = read_file(path)
     if source.root is None:
@@ -77,17 +78,15 @@ def devices_of_file(path: Path, protocol: str, only: Sequence[str]) -> tuple[str
     sections = source.root.get("devices")
     found = []
     for name, body in sections.items() if isinstance(sections, Map) else ():
-        if not isinstance(body, Map) or body.get("protocol") != protocol or (only and name not in only):
+        if not isinstance(body, Map) or body.get("protocol") != protocol:
             continue
         fields = {key: _plain(value) for key, value in body.items() if key not in _NOT_SETTINGS}
         place = body.get("place", source.root.get("place", ""))
         keys = list(body["at"]) if isinstance(body.get("at"), Map) else []
         said = f"{path}: {name}"
         found.append(Target(name, said, fields, str(place or ""), keys[0] if len(keys) == 1 else "", path))
-    missing = sorted(set(only) - {target.name for target in found})
-    if missing or not found:
-        what = f"no {protocol} device {', '.join(missing)}" if missing else f"no device of protocol {protocol}"
-        raise LiveImportError(f"{path}: {what}", "name a device of the file, or another file")
+    if not found:
+        raise LiveImportError(f"{path}: no device of protocol {protocol}", "name another file")
     grid = source.root.get("grid", "")
     return (grid if isinstance(grid, str) else ""), found
 
@@ -227,21 +226,25 @@ def gather_targets(
     for text in said:
         path = Path(text)
         if "://" not in text and (path.suffix in {".yaml", ".yml"} or path.is_file()):
-            found_grid, found = devices_of_file(path, protocol, only)
+            found_grid, found = devices_of_file(path, protocol)
             files.append(path)
             grid = grid or found_grid
-            targets += found
+            targets += [target for target in found if not only or target.name in only]
         else:
             targets += _HOSTS[protocol](text)
     if only and not files:
         raise LiveImportError("--device is for mapping files", "name the file that has the device")
+    missing = sorted(set(only) - {target.name for target in targets if target.file is not None})
+    if missing:
+        where = ", ".join(map(str, files))
+        raise LiveImportError(f"{where}: no {protocol} device {', '.join(missing)}", "name devices of these files")
     if into is None and mode is Mode.MERGE and len(files) == 1:
         into = files[0]
     if into is None and mode is Mode.MERGE:
         raise LiveImportError("--mode merge without a file", "name it with --into")
     if not grid:
         raise LiveImportError("the grid is not known", "name level 1 of the addresses with --grid")
-    _refuse_doubles(targets)
+    refuse_doubles(targets)
     for target in targets:
         if not target.place and not place:
             raise LiveImportError(f"{target.said}: its place is not known", "name area and site with --place")
@@ -257,11 +260,11 @@ def gather_targets(
     return Asked(targets, grid, into, stem)
 
 
-def _refuse_doubles(targets: Sequence[Target]) -> None:
-    names = [target.name for target in targets]
-    double = next((name for name in names if names.count(name) > 1), "")
+def refuse_doubles(targets: Iterable[Target]) -> None:
+    """Raises LiveImportError where two devices have one name."""
+    double = next((name for name, count in Counter(target.name for target in targets).items() if count > 1), "")
     if double:
-        raise LiveImportError(f"two devices are called {double}", "name each of them once")
+        raise LiveImportError(f"two devices are called {double}", "each needs a name of its own")
 
 
 def _meters_at(text: str) -> list[Target]:

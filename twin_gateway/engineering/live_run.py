@@ -18,11 +18,11 @@ from twin_gateway.control import ControlError
 from twin_gateway.data_lock import DirectoryInUseError, locked
 from twin_gateway.engineering.live_check import (
     devices_of_gateway,
-    digests_of,
+    expected_of,
     read_by_itself,
     read_through_gateway,
 )
-from twin_gateway.engineering.live_surprises import Surprise, surprises
+from twin_gateway.engineering.live_surprises import Expected, Surprise, surprises
 from twin_gateway.engineering.live_text import document, show
 from twin_gateway.mapping.check import as_configured, check
 from twin_gateway.mapping.model import Mapping
@@ -87,8 +87,8 @@ def _names(mapping: Mapping, device: str | None) -> list[str]:
 
 def _read(
     settings: GatewayConfig, mapping: Mapping, names: Sequence[str], seconds: float
-) -> tuple[str, list[dict[str, Any]], dict[str, str] | None]:
-    """(read by whom, the readings, bindings to compare where a gateway read)."""
+) -> tuple[str, list[dict[str, Any]], Expected | None]:
+    """(read by whom, the readings, what to compare them with where a gateway read)."""
     with _progress() as progress:
         task = progress.add_task("reading", total=len(names), what="")
 
@@ -107,7 +107,7 @@ def _read(
                 raise ControlError(f"{nobody}; {error}") from error
         known = set(running)
         found = read_through_gateway(settings, [name for name in names if name in known], seconds, done)
-        return f"the running gateway {settings.gateway}", found, digests_of(mapping)
+        return f"the running gateway {settings.gateway}", found, expected_of(mapping)
 
 
 def _progress() -> Progress:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -30,10 +31,14 @@ _RANGES: Final[Mapping[str, tuple[float, float]]] = {
 """Quantity -> lowest and highest value, in the canonical unit, that a distribution grid may have; 0 is always one."""
 _VOLTAGES: Final[Mapping[str, tuple[float, float]]] = {"LV": (1.0, 2e3), "MV": (50.0, 1e5), "HV": (500.0, 1.5e6)}
 """Letters of the voltage level in the address -> least and largest voltage (V), but for a dead line."""
+_POWER_FACTOR: Final = re.compile(r"/MMX[UN]\d*/(?:(?:Tot)?PF|(?:Av|Max|Min)PFPhs)(?:/|$)")
 _NAMED: Final = 3
 """Strays that are named; the rest is counted."""
 OFFERED: Final = frozenset({"unmapped member", "unmapped object", "unmapped resource"})
 """Reasons of strays that a device offers and nobody has asked for: that is usual, and no surprise."""
+
+Expected = Mapping[str, tuple[str, str]]
+"""Address -> the device that gives its value, and digest of its binding, as files say."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,21 +59,24 @@ class Surprise:
     text: str
 
 
-def surprises(devices: Iterable[Mapping[str, Any]], expected: Mapping[str, str] | None = None) -> list[Surprise]:
+def surprises(devices: Iterable[Mapping[str, Any]], expected: Expected | None = None) -> list[Surprise]:
     """Everything odd about some devices.
 
     Args:
         devices: readings as of `DeviceReading.as_json`.
-        expected: address -> digest of its binding in the files that are checked; None when those are what was read.
+        expected: what the files say that are checked; None when those are what was read.
     """
     found: list[Surprise] = []
+    of_device: dict[str, list[str]] = {}
+    for address, (name, _) in (expected or {}).items():
+        of_device.setdefault(name, []).append(address)
     for device in devices:
         found += _of_device(device)
         points: Sequence[Mapping[str, Any]] = device["points"]
         for point in points:
             found += (Surprise(device["device"], point["address"], *each) for each in _of_point(point))
         if expected is not None:
-            found += _bindings(device["device"], points, expected)
+            found += _bindings(device["device"], points, expected, of_device.get(device["device"], ()))
     return found
 
 
@@ -136,7 +144,7 @@ def _odd_value(point: Mapping[str, Any]) -> str:
         return ""
     if not math.isfinite(value):
         return f"{value} is no number"
-    if "PF" in point["address"].rsplit("MMX", 1)[-1] and not symbol and abs(value) > 1:
+    if not symbol and abs(value) > 1 and _POWER_FACTOR.search(point["address"]):
         return f"a power factor of {value:g}: a percentage?"
     if not symbol or value == 0:
         return ""
@@ -159,13 +167,21 @@ def _level(address: str) -> str:
     return levels[3][:2] if len(levels) > 3 else ""
 
 
-def _bindings(device: str, points: Iterable[Mapping[str, Any]], expected: Mapping[str, str]) -> Iterator[Surprise]:
+def _bindings(
+    device: str, points: Iterable[Mapping[str, Any]], expected: Expected, wanted: Iterable[str]
+) -> Iterator[Surprise]:
     """Points that the gateway reads otherwise than the files say; points of whole models have no line to compare."""
+    read = set()
     for point in points:
-        digest = expected.get(point["address"])
-        if digest is not None and point["binding"] and digest != point["binding"]:
+        read.add(point["address"])
+        _, digest = expected.get(point["address"], ("", ""))
+        if digest and point["binding"] and digest != point["binding"]:
             text = "the running gateway has another binding than the files: `twin-gateway apply` changes it to them"
             yield Surprise(device, point["address"], "other binding", text)
+    for address in wanted:
+        if address not in read:
+            text = "the running gateway does not read it from this device: `twin-gateway apply` makes it do so"
+            yield Surprise(device, address, "not there", text)
 
 
 def _duration(seconds: float) -> str:

@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from twin_gateway.commissioning.reading import value_text
 from twin_gateway.engineering.live_surprises import OFFERED, Surprise
 
 COLUMNS: Final = ("point", "type", "value", "unit", "quality", "device time", "delay", "surprise")
@@ -71,15 +72,6 @@ def _cells(point: Mapping[str, Any]) -> tuple[str, ...]:
         time + (f" {point['time_quality']}" if point["time_quality"] not in {"", "rx"} else ""),
         "" if delay is None else f"{delay:.3f} s" if abs(delay) < 1000 else f"{delay / 3600:.1f} h",
     )
-
-
-def value_text(value: bool | int | float | str | None) -> str:
-    """A value as people read it."""
-    if value is None:
-        return "-"
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    return f"{value:.7g}" if isinstance(value, float) else str(value)
 
 
 def _count(odd: Sequence[Surprise]) -> str:

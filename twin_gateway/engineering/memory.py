@@ -15,9 +15,13 @@ from typing import Any, Final
 from twin_gateway.engineering.draft import FileDraft
 from twin_gateway.mapping.model import MappedPoint, Mapping
 from twin_gateway.mapping.problem import Problem
+from twin_gateway.text_files import replace_text
 
 FOLDER: Final = ".import"
 MAX_BYTES: Final = 256 * 1024**2
+BOTH: Final = "it was changed by hand and in the source: take over what is right"
+BY_HAND: Final = "change it by hand"
+"""What to do where a merge leaves the file's value."""
 _VERSION: Final = 1
 
 
@@ -75,8 +79,9 @@ def fresh(mapping: Mapping, draft: FileDraft) -> Memory:
 
 
 def memory_path(path: Path) -> Path:
-    """Where the memory of a mapping file is kept."""
-    return path.parent / FOLDER / f"{path.name}.json"
+    """Where the memory of a mapping file is kept; of a link, beside what it leads to."""
+    real = path.resolve()
+    return real.parent / FOLDER / f"{real.name}.json"
 
 
 def read_memory(path: Path) -> tuple[Memory, list[Problem]]:
@@ -126,10 +131,8 @@ def write_section(path: Path, name: str, section: dict[str, Any]) -> None:
     """
     kept = memory_path(path)
     kept.parent.mkdir(exist_ok=True)
-    beside = kept.with_name(f".{kept.name}.new")
     document = {"import": _VERSION, name: section}
-    beside.write_text(json.dumps(document, indent=1, ensure_ascii=False, sort_keys=True) + "\n", "utf-8")
-    beside.replace(kept)
+    replace_text(kept, json.dumps(document, indent=1, ensure_ascii=False, sort_keys=True) + "\n")
 
 
 def keep(path: Path, memory: Memory) -> list[Problem]:

@@ -17,6 +17,8 @@ from typing import Any, Final
 from twin_gateway.engineering.draft import DeviceDraft, FileDraft, PlaceDraft, PointDraft
 from twin_gateway.engineering.emit import emit
 from twin_gateway.engineering.memory import (
+    BOTH,
+    BY_HAND,
     Memory,
     Remembered,
     fresh,
@@ -27,7 +29,7 @@ from twin_gateway.engineering.memory import (
 from twin_gateway.engineering.repeat import make_templates
 from twin_gateway.engineering.revise import Change, Pair, Revision
 from twin_gateway.engineering.text_edit import EditError, FileText
-from twin_gateway.mapping.check import check
+from twin_gateway.mapping.check import check, find_files
 from twin_gateway.mapping.model import MappedDevice, MappedPoint, Mapping
 from twin_gateway.mapping.pattern import PatternError, choices
 from twin_gateway.mapping.place import Places
@@ -39,7 +41,6 @@ _LEFT_OUT: Final = re.compile(
 )
 
 _UNKNOWN: Final = object()
-_BOTH: Final = "it was changed by hand and in the source: take over what is right"
 
 
 @dataclass(slots=True)
@@ -86,12 +87,10 @@ def merge(path: Path, draft: FileDraft) -> Merged:
         draft: what the import found, without templates; paths in it are relative to the file's folder.
     """
     try:
-        text = path.read_text("utf-8")
+        text = path.read_bytes().decode()
     except (OSError, ValueError) as error:
         return Merged(problems=[Problem(str(path), 0, 0, "TG101", f"cannot be read: {error}")])
-    old, problems = check([path], secrets_required=False)
-    if old is None:
-        old, _ = check([path.parent], secrets_required=False)
+    old, problems = _check(path, path)
     if old is None:
         wrong = [problem for problem in problems if problem.severity == "error"]
         hint = "correct the file first, or write it anew with --mode overwrite"
@@ -121,16 +120,28 @@ def checked(path: Path, text: str) -> tuple[Mapping | None, list[Problem]]:
     trial = path.with_name(f".{path.name}.import")
     try:
         trial.write_text(text, "utf-8")
-        mapping, problems = check([trial], secrets_required=False)
-        if mapping is None and path.exists():
-            others = [other for other in sorted(path.parent.glob("*.yaml")) if other != path]
-            mapping, more = check([*others, trial], secrets_required=False)
-            problems = [problem for problem in more if problem.file == str(trial)] if mapping is None else []
+        mapping, problems = _check(trial, path)
     except OSError as error:
         return None, [Problem(str(trial), 0, 0, "TG101", f"cannot be written: {error.strerror or error}")]
     finally:
         trial.unlink(missing_ok=True)
-    return mapping, [replace(problem, file=str(path)) for problem in problems]
+    there = str(trial)
+    return mapping, [replace(problem, file=str(path)) if problem.file == there else problem for problem in problems]
+
+
+def _check(file: Path, path: Path) -> tuple[Mapping | None, list[Problem]]:
+    """The check of a file alone or, where it needs them, with the files that stand beside `path`."""
+    mapping, problems = check([file], secrets_required=False)
+    if mapping is None and path.exists() and (others := others_of(path)):
+        mapping, found = check([*others, file], secrets_required=False)
+        mine = [problem for problem in found if problem.file == str(file)]
+        problems = found if mapping is None and not mine else mine
+    return mapping, problems
+
+
+def others_of(path: Path) -> list[Path]:
+    """The mapping files of the folder that a file is in, without itself."""
+    return [other for other in find_files([path.parent], []) if other.resolve() != path.resolve()]
 
 
 class _Merge:
@@ -175,7 +186,7 @@ class _Merge:
                 name, at = addition
                 self.file.add_points(name, at, at.points)
         self.out.problems.sort()
-        self.out.text = self.file.text
+        self.out.text = self.file.whole
         return self.out
 
     def _revise(self) -> None:
@@ -184,7 +195,7 @@ class _Merge:
             if change.why:
                 self._not_changed(change)
             else:
-                change.remember[change.name] = change.theirs
+                change.remember[change.name] = _stated(change.theirs)
                 self.applied.append(change)
         self.out.changed = sorted({change.what for change in self.applied})
         for device, at in self.revision.overrides.items():
@@ -193,7 +204,7 @@ class _Merge:
     def _not_changed(self, change: Change) -> None:
         row = f"{change.what}: {change.name} is {_shown(change.ours)} in the file"
         row += f", {_shown(change.theirs)} in the import, and nobody has changed it by hand"
-        self.conflict(change.line, f"{row}: {change.why}", "change it by hand")
+        self.conflict(change.line, f"{row}: {change.why}", BY_HAND)
 
     def verify(self, now: Mapping) -> None:
         """Look whether the text that was made says what was to be said; what it does not is told, and forgotten."""
@@ -292,7 +303,8 @@ class _Merge:
         """Fields of the device section that the import says otherwise."""
         section = self.file.root["devices"][there.name]
         before, known.fields = known.fields, {}
-        for name, value in device.fields.items():
+        for name in dict.fromkeys((*device.fields, *before)):
+            value = device.fields.get(name)
             ours, theirs = getattr(there.config, name, None), getattr(mine.config, name, None)
             if name == "scl" and ours and theirs and Path(str(ours)).resolve() == Path(str(theirs)).resolve():
                 ours = theirs
@@ -307,35 +319,38 @@ class _Merge:
                 if name in before:
                     known.fields[name] = before[name]
                 what = f"{there.name}: {name} is {_shown(ours)} in the file, {_shown(theirs)} in the import"
-                self.conflict(there.line, f"{what}: the file's is kept", _BOTH if name in before else "")
+                self.conflict(there.line, f"{what}: the file's is kept", BOTH if name in before else "")
 
     def _compare(self, pair: Pair, before: dict[str, Any] | None) -> dict[str, Any]:
         """What has changed of a point since the last import, and who changed it; what is to be remembered of it."""
         same = pair.ours
         mine, imported, known = meanings(same), meanings(pair.theirs), before or {}
         remember: dict[str, Any] = {}
-        for name, said in imported.items():
-            ours, theirs, last = mine.get(name), said, known.get(name, _UNKNOWN)
+        for name in dict.fromkeys((*imported, *known)):
+            said = theirs = imported.get(name)
+            ours, last = mine.get(name), known.get(name) if known else _UNKNOWN
             if isinstance(ours, dict) and isinstance(theirs, dict):
-                # A person may have said more of a control than the import does.
-                ours = {part: ours.get(part) for part in theirs}
-                last = {part: last.get(part) for part in theirs} if isinstance(last, dict) else last
+                # A person may have said more of a control than an import has.
+                of = theirs | last if isinstance(last, dict) else theirs
+                ours, theirs = ({part: each.get(part) for part in of} for each in (ours, theirs))
+                last = {part: last.get(part) for part in of} if isinstance(last, dict) else last
             if theirs in (ours, last):
                 remember[name] = said
                 continue
             if last is not _UNKNOWN:
-                remember[name] = known[name]
+                remember[name] = known.get(name)
                 if ours == last and name != "address":
                     self.revision.of_point(
-                        pair, Change(same.address, name, ours, said, same.line, remember, known[name])
+                        pair, Change(same.address, name, ours, theirs, same.line, remember, known.get(name))
                     )
                     continue
             elif name not in ("address", "control", "type"):
-                continue  # nobody knows whether it was changed by hand
+                remember[name] = said  # nobody knows whether it was changed by hand: taken as if it was
+                continue
             label = "the address" if name == "address" else name
             row = f"{same.address}: {label} is {_shown(ours)} in the file, {_shown(theirs)} in the import"
             both = last is not _UNKNOWN and ours != last
-            self.conflict(same.line, f"{row}: the file's is kept", _BOTH if both else "")
+            self.conflict(same.line, f"{row}: the file's is kept", BOTH if both else "")
             if name == "address" and known:
                 return known  # the protocol point is another datum now: what else is said of it is of that one
         return remember
@@ -401,6 +416,11 @@ def _endpoint(device: MappedDevice) -> object:
     # Behind one concentrator stand many meters.
     more = ("port", "common_address", "logical_device", "hdlc")
     return (*where, *(getattr(config, name, None) for name in more)) if any(where) else None
+
+
+def _stated(value: Any) -> Any:
+    """A control without the parts that it is to lose."""
+    return {part: item for part, item in value.items() if item is not None} if isinstance(value, dict) else value
 
 
 def _shown(value: object) -> str:

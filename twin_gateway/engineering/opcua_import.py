@@ -10,10 +10,10 @@ from __future__ import annotations
 import csv
 import io
 import re
-from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Final
 
@@ -24,7 +24,7 @@ from address_space.catalogue import CatalogueError, classify, ln_classes
 from twin_gateway.engineering.draft import natural
 from twin_gateway.engineering.flow import one_line
 from twin_gateway.engineering.live_import import LiveImportError
-from twin_gateway.engineering.opcua_import_browse import ForeignSpace, ForeignVariable
+from twin_gateway.engineering.opcua_import_space import ForeignSpace, ForeignVariable
 
 COLUMNS: Final = (
     "address",
@@ -127,8 +127,9 @@ def _addresses(variables: Iterable[ForeignVariable]) -> dict[str, str | None]:
         if point:
             below[point][variable.node_id] = above
     for point, places in below.items():
+        named = _places(set(places.values()))
         for node_id, above in places.items():
-            found[node_id] = f"{_place(above, set(places.values()))}/{point}"
+            found[node_id] = f"{named[above]}/{point}" if above in named else ""
     return found
 
 
@@ -173,13 +174,16 @@ def _names_of_61850(variable: ForeignVariable) -> tuple[tuple[str, ...], str]:
     return (), ""
 
 
-def _place(above: tuple[str, ...], others: set[tuple[str, ...]]) -> str:
-    """As many names above the logical node as tell it apart: `_/_/Bay1`."""
+def _places(above: Collection[tuple[str, ...]]) -> dict[tuple[str, ...], str]:
+    """As many of the names above the logical node as tell places apart: `_/_/Bay1`; none where the lowest do not."""
+    found: dict[tuple[str, ...], str] = {}
     for length in range(1, _DEEPEST_PLACE + 1):
-        if sum(other[-length:] == above[-length:] for other in others) == 1:
-            break
-    names = [escape(name) if name else "_" for name in above[-length:]]
-    return "/".join([*["_"] * (_DEEPEST_PLACE - len(names)), *names])
+        ends = Counter(names[-length:] for names in above)
+        for names in above:
+            if names not in found and ends[names[-length:]] == 1:
+                levels = [escape(name) if name else "_" for name in names[-length:]]
+                found[names] = "/".join([*["_"] * (_DEEPEST_PLACE - len(levels)), *levels])
+    return found
 
 
 def _row(variable: ForeignVariable, address: str, aliases: Sequence[str]) -> dict[str, str]:
@@ -212,13 +216,17 @@ def _row(variable: ForeignVariable, address: str, aliases: Sequence[str]) -> dic
 
 def _unit(variable: ForeignVariable) -> str:
     """The symbol of a unit by its UNECE number, else by its text; empty for units that are not known here."""
-    by_number = {units.unit(symbol).unit_id: symbol for symbol in reversed(units.symbols())}
-    if variable.unit_id > 0 and variable.unit_id in by_number:
-        return by_number[variable.unit_id]
+    if variable.unit_id > 0 and variable.unit_id in _by_number():
+        return _by_number()[variable.unit_id]
     try:
         return units.unit(variable.unit).symbol if variable.unit else ""
     except units.UnitError:
         return ""
+
+
+@cache
+def _by_number() -> dict[int, str]:
+    return {units.unit(symbol).unit_id: symbol for symbol in reversed(units.symbols())}
 
 
 def text_of(rows: Iterable[dict[str, str]], *, header: bool = True) -> str:
@@ -244,17 +252,21 @@ def merged(target: Path, found: PointList) -> tuple[str, int, int]:
     """
     hint = "write it anew with --mode overwrite, or name another file"
     try:
-        text = target.read_text("utf-8-sig")
+        whole = target.read_bytes().decode()  # with its line ends, and the mark that spreadsheet programs put in front
     except (OSError, ValueError) as error:
         raise LiveImportError(f"{target} cannot be read: {error}", hint) from error
-    separator = max(";,\t", key=text.partition("\n")[0].count)
-    reader = csv.DictReader(io.StringIO(text), delimiter=separator)
+    text = whole.removeprefix("\ufeff")
+    first = text.partition("\n")[0]
+    separator = max(";,\t", key=first.count)
+    reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=separator)
     if "node_id" not in (reader.fieldnames or ()):
         raise LiveImportError(f"{target} has no column node_id: it is no list of this import", hint)
-    there = {(row.get("node_id") or "").lstrip("'") for row in reader}
+    there = {(row.get("node_id") or "").lstrip("'") for row in reader} - {""}
     fresh = [row for row in found.rows if row["node_id"] not in there]
     if fresh and (separator != ";" or tuple(reader.fieldnames or ())[: len(COLUMNS)] != COLUMNS):
         raise LiveImportError(f"{target}: its columns are others than those of the import", hint)
     gone = there - {row["node_id"] for row in found.rows}
-    body = text if text.endswith("\n") or not fresh else f"{text}\n"
-    return body + text_of(fresh, header=False), len(fresh), len(gone)
+    end = "\r\n" if first.endswith("\r") else "\n"
+    new = text_of(fresh, header=False).replace("\n", end)
+    body = whole if whole.endswith("\n") or not fresh else whole + end
+    return body + new, len(fresh), len(gone)

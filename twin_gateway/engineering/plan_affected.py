@@ -24,8 +24,6 @@ def touched_by(plan: Plan) -> Touched:
 
 
 def _retyped(change: PointChange) -> bool:
-    """Whether its node becomes another one: type of the value, VariableType or common data class."""
-    if change.old is None or change.new is None:
-        return False
-    before, after = change.old.profile, change.new.profile
-    return (before.value_type, before.kind, before.cdc) != (after.value_type, after.kind, after.cdc)
+    """Whether its node becomes another one."""
+    old, new = change.old, change.new
+    return old is not None and new is not None and not old.profile.same_node(new.profile)

@@ -11,6 +11,7 @@ from twin_gateway.drivers.contract import NEW_DEVICES
 from twin_gateway.engineering import proposal_coap, proposal_dlms
 from twin_gateway.engineering.draft import DeviceDraft, FileDraft, PlaceDraft, sort
 from twin_gateway.engineering.emit import emit
+from twin_gateway.engineering.flow import one_line
 from twin_gateway.engineering.live_import import LiveImportError
 from twin_gateway.engineering.live_import_targets import devices_of_file
 from twin_gateway.engineering.merge import checked
@@ -68,11 +69,6 @@ class Proposal:
     files: list[FileProposal] = field(default_factory=list)
     left_out: list[LeftOut] = field(default_factory=list)
 
-    @property
-    def points(self) -> int:
-        """Number of lines."""
-        return sum(each.draft.point_lines for each in self.files)
-
 
 def propose(mapping: PointMapping, listed: Sequence[Mapping[str, Any]], into: Path | None = None) -> Proposal:
     """Lines for strays.
@@ -88,9 +84,10 @@ def propose(mapping: PointMapping, listed: Sequence[Mapping[str, Any]], into: Pa
 class _Proposer:
     def __init__(self, mapping: PointMapping, into: Path | None) -> None:
         self.devices = {device.name: device for device in mapping.devices}
+        self.names = set(self.devices)
+        self.known: dict[str, tuple[Known, set[int | str]]] = {}
         self.taken = {point.address for _, point in mapping.points()}
         self.retired = set(mapping.retired)
-        self.paths = [*mapping.files]
         self.into = into
         self.places = Places()
         self.out = Proposal()
@@ -122,9 +119,12 @@ class _Proposer:
         path = Path(device.file)
         if self.into is not None and path.resolve() != self.into.resolve():
             raise NotProposedError(f"{device.name} is in {path}", f"--into {path} puts it there")
-        row = rule(Known(device, self.taken, places_known(device)), stray)
-        source = device.spec.source(device.config, row.point.fields)
-        if any(point.source == source for point in device.points):
+        if device.name not in self.known:
+            sources = {point.source for point in device.points}
+            self.known[device.name] = Known(device, places_known(device)), sources
+        known, sources = self.known[device.name]
+        row = rule(known, stray)
+        if device.spec.source(device.config, row.point.fields) in sources:
             raise NotProposedError("the mapping files have it already", "'twin-gateway apply' makes them count")
         address = self.free(device, row)
         row.point.comment = _said(stray)
@@ -157,11 +157,14 @@ class _Proposer:
         if proposal is not None and device.name in proposal.known:
             return next(each for each in proposal.draft.devices if each.name == device.name)
         try:
-            grid, targets = devices_of_file(path, device.protocol, [device.name])
+            grid, targets = devices_of_file(path, device.protocol)
         except LiveImportError as error:
             raise NotProposedError(str(error), error.hint) from error
+        target = next((each for each in targets if each.name == device.name), None)
+        if target is None:
+            raise NotProposedError(f"{path} has no section {device.name}", "has it been changed meanwhile?")
         proposal = self.file(path, grid or device.place.partition("/")[0])
-        found = DeviceDraft(device.name, device.protocol, targets[0].fields, targets[0].place)
+        found = DeviceDraft(device.name, device.protocol, target.fields, target.place)
         proposal.known.add(device.name)
         proposal.draft.devices.append(found)
         return found
@@ -183,11 +186,12 @@ class _Proposer:
             like = like or next(iter(self.devices.values()))
         if like is None:
             raise NotProposedError("the mapping files have no device yet, so no place is known")
-        made = rule(stray, set(self.devices), like)
+        made = rule(stray, self.names, like)
         path = self.into or Path(like.file)
         grid, _, rest = like.place.partition("/")
         made.place = rest
         made.comment = f"{made.comment} {_said(stray)}".strip()
+        self.names.add(made.name)
         self.file(path, grid).draft.devices.append(made)
 
 
@@ -199,7 +203,8 @@ def _renumbered(key: str, number: int) -> str:
 
 def where(stray: Mapping[str, Any]) -> str:
     """Where a stray is: its fields on one line, without lists."""
-    return ", ".join(f"{name} {value}" for name, value in stray["fields"].items() if not isinstance(value, list | bool))
+    said = (f"{name} {value}" for name, value in stray["fields"].items() if not isinstance(value, list | bool))
+    return one_line(", ".join(said))
 
 
 def _said(stray: Mapping[str, Any]) -> str:
@@ -221,7 +226,7 @@ def put_into(proposal: FileProposal) -> tuple[str | None, list[Problem]]:
     """
     path = proposal.path
     try:
-        file = FileText(path.read_text("utf-8"))
+        file = FileText(path.read_bytes().decode())
         for device in proposal.draft.devices:
             if device.name not in proposal.known:
                 file.add_device(device)
@@ -231,5 +236,5 @@ def put_into(proposal: FileProposal) -> tuple[str | None, list[Problem]]:
     except (OSError, ValueError) as error:
         line = error.line if isinstance(error, EditError) else 1
         return None, [Problem(str(path), line, 1, "TG736", f"cannot put lines in here: {error}")]
-    mapping, problems = checked(path, file.text)
-    return (file.text if mapping is not None else None), problems
+    mapping, problems = checked(path, file.whole)
+    return (file.whole if mapping is not None else None), problems

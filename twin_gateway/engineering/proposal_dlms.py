@@ -10,7 +10,7 @@ from twin_gateway.drivers.dlms.config import DlmsConfig
 from twin_gateway.drivers.dlms.discovery import MeterObject
 from twin_gateway.engineering.dlms_import_places import generic_place, place_of
 from twin_gateway.engineering.draft import DeviceDraft, PointDraft, Value, at_key
-from twin_gateway.engineering.live_import import name_of
+from twin_gateway.engineering.live_import import free_name, name_of
 from twin_gateway.engineering.proposal_rules import Known, NotProposedError, Row, home_of
 from twin_gateway.mapping.model import MappedDevice
 
@@ -24,9 +24,7 @@ def meter(stray: Mapping[str, Any], names: set[str], like: MappedDevice) -> Devi
     if "logical_device" not in fields or not isinstance(config, DlmsConfig) or config.push is None:
         raise NotProposedError("it was not said which meter it is", "'twin-gateway import dlms HOST' asks it")
     host, number = str(fields["host"]), int(fields["logical_device"])
-    name = name_of("meter", f"{host}-{number}")
-    while name in names:
-        name += "-2"
+    name = free_name(name_of("meter", f"{host}-{number}"), names)
     section: dict[str, Value] = {
         "host": host,
         "port": config.port,

@@ -43,12 +43,10 @@ class Known:
 
     Attributes:
         device: as the mapping files have it.
-        taken: addresses that are mapped or proposed already.
         at: at-keys (voltage level, bay, equipment) of the device's points, by a part of their binding.
     """
 
     device: MappedDevice
-    taken: set[str]
     at: dict[str, tuple[str, str, str]] = field(default_factory=dict)
 
 

@@ -154,7 +154,8 @@ class Revision:
                 if len(wanted) != line.count or any(other != fields for other, _ in wanted):
                     why = "its line stands for other points too"
                 else:
-                    own = [edit for name, value in fields.items() for edit in _edits(line.of, name, value)]
+                    said = wanted[0][1].theirs
+                    own = [edit for name, value in fields.items() for edit in _edits(line.of, name, value, said)]
                     why = self._impossible(own)
                     edits += [] if why else own
                 for _, change in wanted:
@@ -175,11 +176,12 @@ def _said(fields: Fields) -> Fields:
     return {name: value for name, value in fields.items() if value is not None}
 
 
-def _edits(of: Map, name: str, value: Value) -> list[tuple[Map, str, Value]]:
-    """What has to be put where: a control keeps what people have added to it."""
+def _edits(of: Map, name: str, value: Value, meant: Any) -> list[tuple[Map, str, Value]]:
+    """What has to be put where: a control keeps what people have added to it, and loses what it is meant to lose."""
     there = of.get(name)
     if isinstance(there, Map) and isinstance(value, dict):
-        return [(there, part, item) for part, item in value.items() if there.get(part) != item]
+        wanted = {part: None for part in meant if part in there and meant[part] is None} | value
+        return [(there, part, item) for part, item in wanted.items() if there.get(part) != item]
     if isinstance(there, Map) and isinstance(value, str) and name == "control":
         return [(there, "model", value)]
     return [] if value is None and name not in of else [(of, name, value)]

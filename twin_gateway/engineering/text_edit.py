@@ -29,7 +29,13 @@ class FileText:
     """
 
     def __init__(self, text: str) -> None:
-        self.read(text)
+        self._line_end = "\r\n" if "\r\n" in text else "\n"
+        self.read(text.replace("\r\n", "\n"))
+
+    @property
+    def whole(self) -> str:
+        """The text as the file has it: with its line ends."""
+        return self.text.replace("\n", self._line_end)
 
     def read(self, text: str) -> None:
         """Take a new text."""
@@ -122,9 +128,11 @@ class FileText:
         Raises:
             EditError: see `change`.
         """
+        line = self.line_of(of.key_at(name) if name in of else of.start) + 1
         if name in of and value is not None:
+            if not self._is_whole(of, name):
+                raise EditError(line, f"'{name}' stands on several lines, or on none")
             return
-        line = self.line_of(of.start) + 1
         if not self._is_flow(of):
             raise EditError(line, f"'{name}' cannot be put in or taken out where one field stands on a line")
         if value is None and re.search(r"\s#", self.text[of.start : _closing(self.text, of.start)]):
@@ -137,7 +145,19 @@ class FileText:
             start = of.value_at(name)
             return start, self._value_end(start, inside=self._is_flow(of)), flow(value)
         end = _closing(self.text, of.start) - 1
-        return end, end, f", {scalar(name)}: {flow(value)}"
+        last = self._value_end(of.marks[-1], inside=True) if of else end
+        between = ", " if of and not self.text[last:end].lstrip().startswith(",") else ""
+        return end, end, f"{between}{scalar(name)}: {flow(value)}"
+
+    def _is_whole(self, of: Map, name: str) -> bool:
+        """Whether what would be taken for the text of a value says the value."""
+        start, inside = of.value_at(name), self._is_flow(of)
+        written = self.text[start : self._value_end(start, inside=inside)]
+        try:
+            said = FileText(f"{{v: {written}}}" if inside else f"v: {written}\n").root
+        except EditError:
+            return False
+        return bool(written) and _plain(said.get("v")) == _plain(of[name])
 
     def _rebuilt(self, of: Map, wanted: dict[int, tuple[Map, dict[str, Value]]]) -> str:
         """A mapping in braces on one line: what stays as it is written, what changes, and what is new."""
@@ -157,14 +177,14 @@ class FileText:
         return "{" + ", ".join(parts) + "}"
 
     def _value_end(self, start: int, *, inside: bool) -> int:
-        """Offset behind a value on one line; `inside`: of a mapping in braces."""
+        """Offset behind a value; `inside`: of a mapping in braces, else on one line."""
         text = self.text
         if text[start] in "{[":
             return _closing(text, start)
         quoted = re.compile(r"'(?:[^']|'')*'|\"(?:[^\"\\]|\\.)*\"", re.DOTALL).match(text, start)
         if quoted is not None:
             return quoted.end()
-        stop = r"[,\]}\n]|\s#" if inside else r"\n|\s#"
+        stop = r"[,\]}]|\s#" if inside else r"\n|\s#"
         found = re.compile(stop).search(text, start)
         end = found.start() if found is not None else len(text)
         return start + len(text[start:end].rstrip())

@@ -1,17 +1,17 @@
 """`import coap`: devices and a resource directory in processes of their own, to mapping files that pass the check."""
 
-import contextlib
 import json
-import select
 import shutil
 import socket
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
 import yaml
-from peers import ports
+from peers import import_bed, ports
+from peers.import_bed import device
 from peers.waiting import wait_until
 from typer.testing import CliRunner
 
@@ -21,25 +21,8 @@ from twin_gateway.mapping.check import check
 
 PEERS = Path(__file__).parents[2] / "peers" / "coap"
 SENML = {"u": {"unit": "V", "value": 230}, "oil": {"unit": "Cel", "value": 40}, "temp": {"unit": "Cel", "value": 21.5}}
+run = partial(import_bed.run, "coap")
 OBJECT = {"5700": {"unit": "Cel", "value": 20}, "5601": {"value": 3}}
-
-
-@contextlib.contextmanager
-def process(*command: str):
-    peer = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-    try:
-        yield peer
-    finally:
-        peer.kill()
-        peer.wait(10)
-        peer.stdin.close()
-        peer.stdout.close()
-
-
-def line_of(peer) -> dict:
-    ready, _, _ = select.select([peer.stdout], [], [], 30.0)
-    assert ready, "the peer said nothing"
-    return json.loads(peer.stdout.readline())
 
 
 @pytest.fixture(scope="module")
@@ -61,18 +44,12 @@ def simulated(tmp_path_factory):
     }
     devices = {name: {"port": 0, "resources": own} for name, own in (("pack", pack), ("ipso", ipso))}
     file.write_text(yaml.safe_dump({"devices": devices}))
-    with process(sys.executable, "-m", "twin_gateway.simulate.coap", str(file)) as peer:
-        yield line_of(peer)["ports"]
-
-
-def run(*arguments: object, **environ: str):
-    return CliRunner().invoke(app, ["import", "coap", *map(str, arguments)], env=environ)
+    with device(sys.executable, "-m", "twin_gateway.simulate.coap", str(file)) as peer:
+        yield peer.said()["ports"]
 
 
 def points_of(path: Path) -> dict[str, dict]:
-    mapping, problems = check([path], secrets_required=False)
-    assert mapping is not None, [str(problem) for problem in problems]
-    return {point.address.partition("/M1/")[2]: dict(point.fields) for _, point in mapping.points()}
+    return {point.address.partition("/M1/")[2]: dict(point.fields) for point in import_bed.points_of(path)}
 
 
 def into(folder: Path) -> tuple[object, ...]:
@@ -131,8 +108,8 @@ def test_an_independent_server_is_read(tmp_path):
     if shutil.which("node") is None or not (PEERS / "node_modules" / "coap").is_dir():
         pytest.skip("npm coap is not installed")
     port = ports.free_port(socket.SOCK_DGRAM)
-    with process("node", str(PEERS / "server.js"), str(port)) as peer:
-        assert line_of(peer)["port"] == port
+    with device("node", str(PEERS / "server.js"), str(port)) as peer:
+        assert peer.said()["port"] == port
         links = '</t>;rt="temperature-c";obs,</x>;rt="blob",</3316/0/5700>,</t>,</\u00fc>'
         orders = [
             {"path": "/t", "payload": "21.5", "format": 0},
@@ -140,8 +117,7 @@ def test_an_independent_server_is_read(tmp_path):
             {"path": "/3316/0/5700", "payload": "231", "format": 0},
             {"path": "/.well-known/core", "payload": links, "format": 40},  # what it has at last
         ]
-        peer.stdin.write("".join(json.dumps(order) + "\n" for order in orders))
-        peer.stdin.flush()
+        peer.order(*orders)
         wait_until(lambda: run(f"127.0.0.1:{port}", *into(tmp_path)).exit_code == 0)
     points = points_of(tmp_path / "s.yaml")
     assert points["STMP1/Tmp"]["path"] == "/t"
@@ -157,7 +133,7 @@ def test_a_key_is_used_and_stands_as_a_reference_only(tmp_path):
     port = ports.free_port(socket.SOCK_DGRAM)
     command = ("coap-server-openssl", "-A", "127.0.0.1", "-p", str(port - 1), "-k", "sesame", "-v", "0")
     said = ("--set", "psk.identity=gw", "--set", "psk.key=${KEY}", "--set", "timeout=1 s", "--all")
-    with process(*command):
+    with device(*command):
         wait_until(lambda: ports.bound_udp(port))
         wrong = run(f"coaps://127.0.0.1:{port}", *into(tmp_path), *said, KEY=b"another".hex())
         assert wrong.exit_code == 1
@@ -171,7 +147,7 @@ def test_a_key_is_used_and_stands_as_a_reference_only(tmp_path):
 
 def test_the_endpoints_of_an_independent_directory_become_devices(tmp_path):
     port = ports.free_port(socket.SOCK_DGRAM)
-    with process(sys.executable, "-m", "aiocoap.cli.rd", "--bind", f"127.0.0.1:{port}"):
+    with device(sys.executable, "-m", "aiocoap.cli.rd", "--bind", f"127.0.0.1:{port}"):
         links = tmp_path / "links"
         links.write_text('</3303/0>;obs,</temp>;rt="temperature"')
         client = shutil.which("coap-client-notls")
@@ -224,8 +200,8 @@ def test_oscore_is_used_with_the_numbers_of_a_gateway_that_does_not_run(tmp_path
     ]
     settings = [word for text in said for word in ("--set", text)]
     options = (f"127.0.0.1:{port}", *into(tmp_path), *settings, "--all")
-    with process(sys.executable, str(PEERS / "protected_server.py"), str(port), str(folder)) as peer:
-        assert line_of(peer)
+    with device(sys.executable, str(PEERS / "protected_server.py"), str(port), str(folder)) as peer:
+        assert peer.said()
         without = run(*options, S=secret)
         assert without.exit_code == 1
         assert "OSCORE uses no sequence number twice; name the gateway.yaml with --config" in without.output

@@ -1,22 +1,19 @@
 """`import dlms`: meters in processes of their own, of pydlms and of the simulator, to files that pass the check."""
 
-import contextlib
-import json
-import select
-import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
 import yaml
-from peers import ports
-from typer.testing import CliRunner
+from peers import import_bed, ports
+from peers.import_bed import device
 
-from twin_gateway.cli import app
 from twin_gateway.mapping.check import check
 
 DLMS = Path(__file__).parents[1] / "dlms"
 AK, EK = bytes(range(0xD0, 0xE0)).hex(), bytes(range(16)).hex()
+run = partial(import_bed.run, "dlms")
 REGISTERS = {
     "1-0:1.8.0": {"value": 123456, "unit": "Wh"},
     "1-0:1.8.2": {"value": 77, "unit": "Wh"},
@@ -26,24 +23,6 @@ REGISTERS = {
     "1-0:72.7.0": {"value": 230.1, "unit": "V", "scaler": -1},
     "1-0:124.7.0": {"value": 400, "unit": "V"},
 }
-
-
-@contextlib.contextmanager
-def process(*command: str):
-    peer = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-    try:
-        yield peer
-    finally:
-        peer.kill()
-        peer.wait(10)
-        peer.stdin.close()
-        peer.stdout.close()
-
-
-def line_of(peer) -> str:
-    ready, _, _ = select.select([peer.stdout], [], [], 30.0)
-    assert ready, "the meters said nothing"
-    return peer.stdout.readline()
 
 
 @pytest.fixture(scope="module")
@@ -59,31 +38,24 @@ def simulated(tmp_path_factory):
         "m3": {"serial": "00000419", "security": "hls-gmac", "keys": keys},
     }
     file.write_text(yaml.safe_dump({"port": 0, "defaults": defaults, "meters": meters}))
-    with process(sys.executable, "-m", "twin_gateway.simulate.dlms", str(file)) as peer:
-        yield json.loads(line_of(peer))["ports"]["m1"]
+    with device(sys.executable, "-m", "twin_gateway.simulate.dlms", str(file)) as peer:
+        yield peer.said()["ports"]["m1"]
 
 
 @pytest.fixture(scope="module")
 def station():
     """Gives ports of pydlms meters: asked with what the station takes."""
-    with process(sys.executable, str(DLMS / "pydlms_station.py")) as peer:
+    with device(sys.executable, str(DLMS / "pydlms_station.py")) as peer:
 
         def meter(**asked) -> int:
-            peer.stdin.write(json.dumps(asked) + "\n")
-            peer.stdin.flush()
-            return int(line_of(peer).split()[1])
+            peer.order(asked)
+            return int(peer.line().split()[1])
 
         yield meter
 
 
-def run(*arguments: object, **environ: str):
-    return CliRunner().invoke(app, ["import", "dlms", *map(str, arguments)], env=environ)
-
-
 def points_of(path: Path) -> dict[str, dict]:
-    mapping, problems = check([path], secrets_required=False)
-    assert mapping is not None, [str(problem) for problem in problems]
-    return {point.address: dict(point.fields) for _, point in mapping.points()}
+    return {point.address: dict(point.fields) for point in import_bed.points_of(path)}
 
 
 def test_meters_of_one_list_share_a_template_and_pass_the_check(simulated, tmp_path):

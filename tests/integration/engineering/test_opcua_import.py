@@ -1,19 +1,15 @@
 """`import opcua`: the names of other servers, in processes of their own, to a list that `import csv` completes."""
 
-import contextlib
 import csv
 import json
-import select
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 from peers import ports
+from peers.import_bed import device, run
 from peers.opcua import certificates
-from typer.testing import CliRunner
 
-from twin_gateway.cli import app
 from twin_gateway.engineering import opcua_import_browse
 from twin_gateway.mapping.check import check
 
@@ -57,22 +53,6 @@ asyncio.run(main())
 """
 
 
-@contextlib.contextmanager
-def process(*command: str, cwd: Path | None = None):
-    peer = subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, cwd=cwd
-    )
-    try:
-        ready, _, _ = select.select([peer.stdout], [], [], 30.0)
-        assert ready, "the server said nothing"
-        yield peer.stdout.readline()
-    finally:
-        peer.kill()
-        peer.wait(10)
-        peer.stdin.close()
-        peer.stdout.close()
-
-
 @pytest.fixture(scope="module")
 def vendors(tmp_path_factory):
     """URLs of two servers with a vendor's own names, the second one secured, and files of the latter's certificate.
@@ -82,7 +62,8 @@ def vendors(tmp_path_factory):
     theirs = certificates.application("vendor").save(tmp_path_factory.mktemp("pki"), "theirs")
     plain, secured = ports.free_port(), ports.free_port()
     own = (theirs["certificate"], theirs["key"])
-    with process(sys.executable, "-c", VENDOR, str(plain), str(secured), *own):
+    with device(sys.executable, "-c", VENDOR, plain, secured, *own) as peer:
+        assert peer.line() == "ready\n"
         yield f"opc.tcp://127.0.0.1:{plain}/x", f"opc.tcp://127.0.0.1:{secured}/x", theirs
 
 
@@ -96,12 +77,8 @@ def vendor(vendors):
 def gateway():
     """URL of our own server, with 104 points."""
     command = (sys.executable, "-m", "peers.opcua.strained_server", json.dumps({"bays": 3}))
-    with process(*command, cwd=Path(__file__).parents[2]) as line:
-        yield f"opc.tcp://127.0.0.1:{json.loads(line)['port']}"
-
-
-def run(*arguments: object, **environ: str):
-    return CliRunner().invoke(app, ["import", *map(str, arguments)], env=environ)
+    with device(*command, cwd=Path(__file__).parents[2]) as peer:
+        yield f"opc.tcp://127.0.0.1:{peer.said()['port']}"
 
 
 def rows_of(path: Path) -> list[dict[str, str]]:

@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 from asyncua import Client, ua
 from peers.acceptance.processes import Simulator
+from peers.gateway_config import gateway_config
 from peers.ports import free_port
 from peers.waiting import until
 from typer.testing import CliRunner
 
 from address_space.quality import StatusCode
 from twin_gateway.cli import app
-from twin_gateway.config import GatewayConfig
 from twin_gateway.drivers.link import Backoff
 from twin_gateway.gateway import Gateway
 from twin_gateway.mapping.check import check
@@ -38,17 +38,7 @@ async def test_all_points_of_an_imported_ied_are_live_without_editing_a_line(tmp
     mapping, problems = check([into])
     assert (problems, mapping is not None) == ([], True)
     assert mapping is not None
-    config = GatewayConfig.model_validate(
-        {
-            "gateway": "gw1",
-            "grid": "dso1",
-            "authority": "https://example.org",
-            "mappings": [into],
-            "data_directory": tmp_path / "data",
-            "opcua": {"port": 0, "anonymous": "observe"},
-            "http": {"port": 0},
-        }
-    )
+    config = gateway_config(tmp_path, into)
     ied = Simulator("ied", "iec61850", tmp_path, source, "--port", port)
     gateway = Gateway(config, mapping, {}, backoff=Backoff(0.1, 0.5, 1.0))
     try:

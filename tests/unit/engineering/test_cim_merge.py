@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
 import pytest
+from cim_text import model
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from typer.testing import CliRunner
@@ -18,31 +20,14 @@ from twin_gateway.grid.model import Grid, LoadData
 from twin_gateway.grid.yaml_grid import read_grid
 
 RUN = CliRunner()
-HEAD = """\
-<?xml version="1.0"?>
-<rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#" xmlns:cim="http://iec.ch/TC57/CIM100#">
-<cim:Substation rdf:about="#_s"><cim:IdentifiedObject.name>ps</cim:IdentifiedObject.name></cim:Substation>
-<cim:BaseVoltage rdf:about="#_v"><cim:BaseVoltage.nominalVoltage>4160</cim:BaseVoltage.nominalVoltage></cim:BaseVoltage>
-<cim:VoltageLevel rdf:about="#_l"><cim:IdentifiedObject.name>MV1</cim:IdentifiedObject.name>
-<cim:VoltageLevel.Substation rdf:resource="#_s"/><cim:VoltageLevel.BaseVoltage rdf:resource="#_v"/></cim:VoltageLevel>
-<cim:ConnectivityNode rdf:about="#_a"><cim:IdentifiedObject.name>a</cim:IdentifiedObject.name>
-<cim:ConnectivityNode.ConnectivityNodeContainer rdf:resource="#_l"/></cim:ConnectivityNode>
-"""
-LOAD = """\
-<cim:EnergyConsumer rdf:about="#_{name}"><cim:IdentifiedObject.name>{name}</cim:IdentifiedObject.name>
-<cim:Equipment.EquipmentContainer rdf:resource="#_l"/><cim:ConductingEquipment.BaseVoltage rdf:resource="#_v"/>
-<cim:EnergyConsumer.p>{p}</cim:EnergyConsumer.p><cim:EnergyConsumer.q>{q}</cim:EnergyConsumer.q></cim:EnergyConsumer>
-<cim:Terminal rdf:about="#_t{name}"><cim:Terminal.ConductingEquipment rdf:resource="#_{name}"/>
-<cim:Terminal.ConnectivityNode rdf:resource="#_a"/></cim:Terminal>
-"""
 Loads = dict[str, tuple[int, int]]
 """Name -> active and reactive power in kW and kvar."""
 
 
 def imported(folder: Path, loads: Loads, *, merging: bool = True) -> list[str]:
     """Import loads into `grid.yaml`; what was told of the merge."""
-    text = HEAD + "".join(LOAD.format(name=name, p=1000 * p, q=1000 * q) for name, (p, q) in loads.items())
-    (folder / "model.xml").write_text(text + "</rdf:RDF>\n", "utf-8")
+    text = model({name: (1000 * p, 1000 * q) for name, (p, q) in loads.items()})
+    (folder / "model.xml").write_text(text, "utf-8")
     found = import_cim([folder / "model.xml"], grid="g", area="north")
     path = folder / "grid.yaml"
     merged = merge_grid(path, found.text) if merging else GridMerged(found.text, entries=entries_of(found.text))
@@ -124,6 +109,23 @@ def test_without_a_memory_the_files_values_stay_and_differences_are_told(tmp_pat
     assert loads_of(tmp_path) == {"c": (1, 1), "d": (3, 3)}
 
 
+def test_an_entry_that_is_laid_out_otherwise_is_told_and_the_others_are_merged(tmp_path: Path) -> None:
+    imported(tmp_path, {"c": (1, 1), "d": (1, 1)}, merging=False)
+    text = text_of(tmp_path)
+    row = next(row for row in text.split("\n") if "/LDc:" in row)
+    key, _, fields = row.partition(": {")
+    lines = "".join(f"\n    {item}" for item in fields.rstrip("}").split(", "))
+    opened = key + ":" + lines.replace("p: 1 kW", "p: >-\n      1 kW")
+    assert opened.count("\n") > 2
+    (tmp_path / "grid.yaml").write_text(text.replace(row, opened), "utf-8")
+    (told,) = imported(tmp_path, {"c": (2, 1), "d": (3, 1)})
+    assert "LDc: p is 1 kW in the file, 2 kW in the import, and nobody has changed it by hand: 'p' stands on" in told
+    assert "change it by hand" in told
+    assert loads_of(tmp_path) == {"c": (1, 1), "d": (3, 1)}
+    assert opened in text_of(tmp_path)
+    assert imported(tmp_path, {"c": (2, 1), "d": (3, 1)}) == [told]
+
+
 def test_a_file_with_errors_and_one_of_another_grid_are_not_merged_into(tmp_path: Path) -> None:
     imported(tmp_path, {"c": (1, 1)}, merging=False)
     good = text_of(tmp_path)
@@ -147,6 +149,10 @@ def test_the_command_writes_remembers_and_merges(tmp_path: Path) -> None:
     done = RUN.invoke(app, [*arguments, "--mode", "merge"])
     assert (done.exit_code, "0 new entries, 1 changed" in done.stderr) == (0, True), done.output
     assert loads_of(tmp_path) == {"c": (2, 1)}
+    (tmp_path / "model.xml").write_text(model.replace("p>2000<", "p>3000<"), "utf-8")
+    document = json.loads(RUN.invoke(app, [*arguments, "--mode", "merge", "--json"]).stdout)
+    assert (document["ok"], document["added"], document["changed"]) == (True, 0, 1)
+    assert loads_of(tmp_path) == {"c": (3, 1)}
 
 
 def test_a_memory_of_nonsense_is_told_and_made_anew(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 import scl_text as t
+from cim_text import model
 from mutated_files import mutated
 from typer.testing import CliRunner
 
@@ -77,92 +78,19 @@ columns: {address: address, ioa: ioa, type: type, unit: unit, scale: scale, cont
 """
 BAY = f'<ConductingEquipment name="QA1" type="CBR">{t.lnode("XCBR")}{t.lnode("CSWI")}</ConductingEquipment>'
 SCL = t.scl(substation=t.bay(BAY))
-CIM = """\
-<?xml version="1.0"?>
-<rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#" xmlns:cim="http://iec.ch/TC57/CIM100#">
-<cim:Substation rdf:about="#_s"><cim:IdentifiedObject.name>ps</cim:IdentifiedObject.name></cim:Substation>
-<cim:BaseVoltage rdf:about="#_v"><cim:BaseVoltage.nominalVoltage>4160</cim:BaseVoltage.nominalVoltage></cim:BaseVoltage>
-<cim:VoltageLevel rdf:about="#_l"><cim:IdentifiedObject.name>MV1</cim:IdentifiedObject.name>
-<cim:VoltageLevel.Substation rdf:resource="#_s"/><cim:VoltageLevel.BaseVoltage rdf:resource="#_v"/></cim:VoltageLevel>
-<cim:ConnectivityNode rdf:about="#_a"><cim:IdentifiedObject.name>a</cim:IdentifiedObject.name>
-<cim:ConnectivityNode.ConnectivityNodeContainer rdf:resource="#_l"/></cim:ConnectivityNode>
-<cim:EnergyConsumer rdf:about="#_c"><cim:IdentifiedObject.name>c</cim:IdentifiedObject.name>
-<cim:Equipment.EquipmentContainer rdf:resource="#_l"/><cim:ConductingEquipment.BaseVoltage rdf:resource="#_v"/>
-<cim:EnergyConsumer.p>1000</cim:EnergyConsumer.p><cim:EnergyConsumer.q>100</cim:EnergyConsumer.q></cim:EnergyConsumer>
-<cim:Terminal rdf:about="#_t"><cim:Terminal.ConductingEquipment rdf:resource="#_c"/>
-<cim:Terminal.ConnectivityNode rdf:resource="#_a"/></cim:Terminal>
-</rdf:RDF>
-"""
-YAML = (
-    "{",
-    "}",
-    "[",
-    "]",
-    ": ",
-    "- ",
-    '"',
-    "#",
-    "&a",
-    "*a",
-    "!x ",
-    "\t",
-    "\n",
-    "---\n",
-    "null",
-    "~",
-    "-1",
-    "1e999",
-    ".nan",
-)
-YAML += (
-    "9" * 40,
-    "{1..3}",
-    "{ioa+1}",
-    "${X}",
-    "\x00",
-    "\u2028",
-    "\ufeff",
-    "\U0001f600",
-    "//",
-    "goose",
-    "QA1/XCBR1/Pos",
-)
-CELLS = (
-    ";",
-    ",",
-    "\t",
-    '"',
-    "\n",
-    "\r",
-    "\x00",
-    "=1+1",
-    "1.2.3",
-    "1E+05",
-    "-",
-    "ü",
-    "M_ME_TF_1",
-    "200",
-    "99999999999",
-    "''",
-)
-XML = (
-    "<",
-    ">",
-    "/>",
-    '"',
-    "&",
-    "&#0;",
-    "&#x1F600;",
-    "<!--",
-    "]]>",
-    "<![CDATA[",
-    "<!DOCTYPE a>",
-    "xmlns=''",
-    "LD0",
-    "1" * 30,
-)
-XML += ("-1", "nan", "{A,B}", "${X}", "#", "ü", "\x00", "name", "<LN/>", "<Private/>", "F01Q1", "Struct")
-JSON = ("{", "}", "[", "]", ",", ":", '"', "null", "true", "-1", "1e999", "NaN", "9" * 40, "\\u0000", "points", "LD0")
+CIM = model({"c": (1000, 100)})
+MARKS = {
+    "YAML": '{ } [ ] " # &a *a null ~ -1 1e999 .nan {1..3} {ioa+1} ${X} // goose QA1/XCBR1/Pos',
+    "CELLS": "; , \" =1+1 1.2.3 1E+05 - ü M_ME_TF_1 200 99999999999 ''",
+    "XML": "< > /> \" & &#0; &#x1F600; <!-- ]]> <![CDATA[ xmlns='' LD0 -1 nan {A,B} ${X} # ü"
+    " name <LN/> <Private/> F01Q1 Struct",
+    "JSON": '{ } [ ] , : " null true -1 1e999 NaN \\u0000 points LD0',
+}
+YAML_BLANK = (": ", "- ", "!x ", "\t", "\n", "---\n", "\x00", "\u2028", "\ufeff", "\U0001f600", "9" * 40)
+YAML = (*YAML_BLANK, *MARKS["YAML"].split())
+CELLS = ("\t", "\n", "\r", "\x00", *MARKS["CELLS"].split())
+XML = ("<!DOCTYPE a>", "1" * 30, "\x00", *MARKS["XML"].split())
+JSON = ("9" * 40, *MARKS["JSON"].split())
 GRID = """\
 # a grid that was imported
 grid_model: 1

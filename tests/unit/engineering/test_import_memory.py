@@ -355,3 +355,87 @@ def test_a_reference_file_imported_again_changes_nothing(tmp_path: Path, kind: s
         assert to.read_text("utf-8") == text
         assert (tmp_path / ".import" / f"{to.name}.json").read_text("utf-8") == memory
     assert len(list(tmp_path.glob("*.yaml"))) >= 2
+
+
+NOMINAL = """\
+list: 1
+grid: g
+place: north/PS01
+device: rtu
+devices: {rtu: {common_address: 7%s}}
+columns: {address: a, host: host, ioa: ioa, type: type, nominal: nominal}
+"""
+
+
+def test_a_field_of_the_protocol_comes_and_goes_with_the_source(tmp_path: Path) -> None:
+    """What a normalised value is of decides its scale."""
+    path = tmp_path / "ps01.yaml"
+
+    def take(nominal: str, *, port: str = "", merging: bool = True) -> list[str]:
+        (tmp_path / "map.yaml").write_text(NOMINAL % port, "utf-8")
+        rows = f"a;host;ioa;type;nominal\nMV1/F01/_/MMXU1/TotW;10.0.0.1;1;M_ME_NA_1;{nominal}\n"
+        (tmp_path / "list.csv").write_text(rows, "utf-8")
+        found = import_list(tmp_path / "list.csv", read_map(tmp_path / "map.yaml"))
+        assert found.draft is not None, found.problems
+        merged = merge(path, found.draft) if merging else write_anew(path, found.draft, templates=False)
+        assert merged.text is not None, merged.problems
+        path.write_text(merged.text, "utf-8")
+        assert not keep(path, merged.memory)
+        return [str(problem) for problem in merged.problems]
+
+    def nominal() -> object:
+        return points(tmp_path)["MV1/F01/_/MMXU1/TotW"].fields.get("nominal")
+
+    take("", port=", port: 2405", merging=False)
+    for said, now in (("1000", 1000), ("", None), ("2000", 2000), ("", None)):
+        assert not take(said, port=", port: 2405")
+        assert nominal() == now
+    take("500", port=", port: 2405")
+    edit(tmp_path, "nominal: 500", "nominal: 600")
+    (told,) = take("", port=", port: 2405")
+    assert "nominal is 600.0 in the file, nothing in the import" in told
+    assert nominal() == 600
+    (told,) = [line for line in take("500") if "nominal" not in line]
+    assert "port is 2405 in the file, nothing in the import, and nobody has changed it by hand" in told
+
+
+CONTROL = """\
+list: 1
+grid: g
+place: north/PS01
+device: rtu
+devices: {rtu: {common_address: 7, host: 10.0.0.1}}
+columns: {address: a, ioa: ioa, type: type, control_ioa: control, control_qu: qu}
+"""
+
+
+def test_a_part_of_a_control_that_the_source_says_no_more_goes_and_what_people_added_stays(tmp_path: Path) -> None:
+    path = tmp_path / "ps01.yaml"
+
+    def take(qualifier: str) -> list[str]:
+        (tmp_path / "map.yaml").write_text(CONTROL, "utf-8")
+        row = f"MV1/F01/QA1/CSWI1/Pos;2;M_DP_TB_1;77;{qualifier}"
+        (tmp_path / "list.csv").write_text(f"a;ioa;type;control;qu\n{row}\n", "utf-8")
+        found = import_list(tmp_path / "list.csv", read_map(tmp_path / "map.yaml"))
+        assert found.draft is not None, found.problems
+        merged = merge(path, found.draft) if path.exists() else write_anew(path, found.draft, templates=False)
+        assert merged.text is not None, merged.problems
+        path.write_text(merged.text, "utf-8")
+        assert not keep(path, merged.memory)
+        return [str(problem) for problem in merged.problems]
+
+    def control() -> dict[str, object]:
+        return dict(points(tmp_path)["MV1/F01/QA1/CSWI1/Pos"].control or {})
+
+    take("2")
+    assert control()["qu"] == 2
+    edit(tmp_path, "qu: 2", "qu: 2, absent: [CILO]")
+    assert not take("")
+    assert "qu" not in control()
+    assert "absent: [CILO]" in text_of(tmp_path)
+    assert not take("1")
+    assert control()["qu"] == 1
+    edit(tmp_path, "qu: 1", "qu: 2")
+    (told,) = take("")
+    assert "changed by hand and in the source" in told
+    assert control()["qu"] == 2

@@ -1,23 +1,34 @@
 """What imports from live devices decide without any device: places, names, settings, lists."""
 
+import json
+import socket
+
 import pytest
+import typer
 
 from address_space.address import parse
 from address_space.catalogue import classify
+from twin_gateway import import_cli
+from twin_gateway.drivers.coap.client import Response
+from twin_gateway.drivers.coap.config import CoapConfig
+from twin_gateway.drivers.coap.linkformat import WebLink
 from twin_gateway.drivers.dlms import obis
 from twin_gateway.drivers.dlms.config import DlmsConfig
 from twin_gateway.drivers.dlms.discovery import MeterObject
-from twin_gateway.engineering import coap_import_places, dlms_import_places
+from twin_gateway.engineering import coap_import_places, coap_import_read, dlms_import_places
+from twin_gateway.engineering.coap_import import endpoints_of
+from twin_gateway.engineering.coap_import_read import DeviceContent
 from twin_gateway.engineering.dlms_import import draft_meters
 from twin_gateway.engineering.dlms_import_read import MeterContent
+from twin_gateway.engineering.draft import FileDraft
 from twin_gateway.engineering.emit import emit
 from twin_gateway.engineering.live_import import LiveImportError, Target, place_of
 from twin_gateway.engineering.live_import_file import Written, listed, settle
-from twin_gateway.engineering.live_import_targets import host_of, rebased, settings_of
+from twin_gateway.engineering.live_import_targets import gather_targets, host_of, rebased, settings_of
 from twin_gateway.engineering.mode import Mode
 from twin_gateway.engineering.opcua_import import make_list, merged, text_of
-from twin_gateway.engineering.opcua_import_browse import ForeignSpace, ForeignVariable
-from twin_gateway.live_import_cli import finish
+from twin_gateway.engineering.opcua_import_space import ForeignSpace, ForeignVariable
+from twin_gateway.live_import_cli import finish, opcua
 
 
 def meter_object(code: str, class_id: int = obis.REGISTER) -> MeterObject:
@@ -117,6 +128,30 @@ def test_names_in_braces_become_one_level():
         place_of("north/SP{serial}", {"serial": "", "name": "m"})
 
 
+def test_devices_may_be_named_out_of_several_mapping_files(tmp_path):
+    files = [tmp_path / "a.yaml", tmp_path / "b.yaml"]
+    for file in files:
+        sections = "".join(f"  {file.stem}{i}: {{protocol: dlms, host: 10.0.0.{i}}}\n" for i in (1, 2))
+        file.write_text(f"mapping: 1\ngrid: g\nplace: a/s\ndevices:\n{sections}")
+    said = [str(file) for file in files]
+    asked = gather_targets(said, "dlms", [], only=["a1", "b2"])
+    assert [target.name for target in asked.targets] == ["a1", "b2"]
+    with pytest.raises(LiveImportError, match=r"b\.yaml: no dlms device b3"):
+        gather_targets(said, "dlms", [], only=["a1", "b3"])
+
+
+def test_meters_that_say_one_name_of_themselves_are_refused_by_it():
+    meters = [(Target(host, host, {"host": host}), MeterContent(serial="417")) for host in ("10.0.0.1", "10.0.0.2")]
+    with pytest.raises(LiveImportError, match="two devices are called meter-417"):
+        draft_meters(meters, grid="g", place="a/s", at="_/_/{name}", name="meter-{serial}")
+
+
+def test_endpoints_whose_names_are_one_as_a_level_get_a_number():
+    contents = [DeviceContent(base=f"coap://10.0.0.{i}", endpoint=name) for i, name in enumerate(("a:n", "a.n", "b"))]
+    targets = endpoints_of(Target("rd", "rd", {}), contents, {"b"}, registered=False)
+    assert [target.name for target in targets] == ["a-n", "a-n-2", "b-2"]
+
+
 def test_files_that_a_section_names_are_named_from_the_new_folder(tmp_path):
     fields = {"tls": {"ca": "pki/ca.pem", "key": "k.pem"}, "psk": {"key": "file:psk"}, "host": "10.0.0.1"}
     moved = rebased(fields, tmp_path / "old", tmp_path / "new" / "deeper")
@@ -142,6 +177,13 @@ def test_places_of_one_name_are_told_apart_by_what_stands_above():
     assert [row["address"] for row in make_list(space).rows] == ["_/B1/LD0/MMXU1/TotW", "_/B2/LD0/MMXU1/TotW"]
 
 
+def test_places_that_their_lowest_names_do_not_tell_apart_get_lines_without_an_address():
+    space = ForeignSpace([variable(f"{plant}.v", plant, "Bay", "E1", "Q1", "MMXU1", "TotW") for plant in ("A", "B")])
+    found = make_list(space)
+    assert [(row["address"], row["browse_path"][0]) for row in found.rows] == [("", "A"), ("", "B")]
+    assert found.folded == 0
+
+
 def test_attributes_of_an_address_and_system_points_get_no_line():
     address = "g/a/s/_/_/_/MMXU1/TotW"
     space = ForeignSpace([variable(address), variable(f"{address}#q"), variable("g/_sys/gw/_/_/l/LCCH1/ChLiv")])
@@ -164,6 +206,24 @@ def test_a_list_of_other_columns_is_not_merged_into(tmp_path):
     file.write_text("node_id;b\n1;2\n")
     with pytest.raises(LiveImportError, match="its columns are others"):
         merged(file, found)
+
+
+def test_a_merged_list_keeps_its_line_ends_and_the_mark_of_a_spreadsheet(tmp_path):
+    file = tmp_path / "list.csv"
+    file.write_bytes(
+        b"\xef\xbb\xbf" + text_of(make_list(ForeignSpace([variable("v")])).rows).encode().replace(b"\n", b"\r\n")
+    )
+    both = make_list(ForeignSpace([variable("v"), variable("w")]))
+    text, fresh, gone = merged(file, both)
+    assert text.encode().startswith(file.read_bytes())
+    assert (fresh, gone, text.count("\r\n"), text.count("\n")) == (1, 0, 3, 3)
+
+
+def test_lines_that_people_have_put_in_are_no_nodes_that_are_gone(tmp_path):
+    found = make_list(ForeignSpace([variable("v")]))
+    file = tmp_path / "list.csv"
+    file.write_text(text_of(found.rows) + ";" * 15 + "\n")
+    assert merged(file, found)[1:] == (0, 0)
 
 
 def test_logs_rights_and_profiles_of_a_meter():
@@ -228,3 +288,52 @@ def test_what_a_device_says_otherwise_since_the_last_import_is_told_from_what_pe
     assert "{obis: 1-0:2.8.0, profile: 1-0:99.3.0}" in second.text, "what people wrote stays"
     assert "1-0:16.7.0" not in second.text, "what people took out stays out"
     assert [problem.code for problem in second.problems] == ["TG736"] * 2
+
+
+def test_a_file_that_was_made_while_devices_were_asked_is_left_alone(tmp_path):
+    file = tmp_path / "m.yaml"
+    file.write_text("# mine\n")
+    with pytest.raises(LiveImportError, match=r"m\.yaml is there already"):
+        settle(FileDraft("g", "a/s"), file, Mode.CREATE, templates=True)
+
+
+def test_a_file_that_cannot_be_written_is_told_with_its_reason(tmp_path):
+    written = Written(tmp_path / "gone" / "m.yaml", text="mapping: 1\n")
+    with pytest.raises(LiveImportError, match=r"m\.yaml cannot be written: No such file"):
+        finish(written, [], [], as_json=True)
+
+
+async def test_a_coap_device_that_takes_too_long_as_a_whole_is_told_so(tmp_path, monkeypatch):
+    monkeypatch.setattr(coap_import_read, "_MOST_SECONDS", 0.2)
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as silent:
+        silent.bind(("127.0.0.1", 0))
+        config = CoapConfig(uri=f"coap://127.0.0.1:{silent.getsockname()[1]}", timeout=30.0)
+        target = Target("s", "s", {}, config=config)
+        with pytest.raises(LiveImportError, match=r"^s: not read within 0\.2 s$"):
+            await coap_import_read.read_device(target, tmp_path, print)
+
+
+async def test_what_a_resource_has_beyond_what_is_taken_is_told():
+    body = json.dumps({f"v{i}": i for i in range(250)}).encode()
+
+    class Answering:
+        async def get(self, _path: str) -> Response:
+            return Response(205, body, 50, None, 0.0, 0.0, observed=False)
+
+    found = await coap_import_read._behind(Answering(), WebLink("/state", {}))
+    assert len(found) == 201
+    assert found[-1].remark == "has more than 200 values, of which the others are left out"
+
+
+def test_a_password_in_the_url_of_a_server_is_refused_and_not_repeated(capsys):
+    with pytest.raises(typer.Exit):
+        opcua("opc.tcp://reader:swordfish@127.0.0.1:1/x")
+    said = capsys.readouterr()
+    assert "--user" in said.err
+    assert "swordfish" not in said.out + said.err
+
+
+def test_a_new_file_of_a_list_is_there_whole_or_not_at_all(tmp_path):
+    with pytest.raises(UnicodeEncodeError):
+        import_cli._write("mapping: 1\n\ud800", tmp_path / "m.yaml", quiet=True)
+    assert list(tmp_path.iterdir()) == []

@@ -10,7 +10,9 @@ import pytest
 import scl_text as t
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from typer.testing import CliRunner
 
+from twin_gateway.cli import app
 from twin_gateway.engineering.mode import Mode
 from twin_gateway.engineering.scl_run import Outcome, Request, run_import
 from twin_gateway.mapping.check import check
@@ -208,3 +210,18 @@ def test_overwrite_writes_the_file_anew(folder: Path) -> None:
     path.write_text(fresh.replace("{ref: LD0/MMXU1.TotW}", "{ref: LD0/MMXU1.TotW, scale: 3}"), "utf-8")
     run(folder, station({1: {"XCBR.Pos", "MMXU.TotW"}}), Mode.OVERWRITE)
     assert path.read_text("utf-8") == fresh
+
+
+def test_a_file_that_cannot_be_written_is_told_and_the_others_are_made(tmp_path: Path) -> None:
+    text = station({1: {"XCBR.Pos"}})
+    for name in ("a.scd", "b.scd"):
+        (tmp_path / name).write_text(text, "utf-8")
+    (tmp_path / "a.yaml").mkdir()
+    files = [str(tmp_path / name) for name in ("a.scd", "b.scd")]
+    arguments = ["import", "scl", *files, "--grid", "g", "--place", "north", "--into", str(tmp_path)]
+    done = CliRunner().invoke(app, [*arguments, "--mode", "overwrite"])
+    assert done.exit_code == 1
+    assert f"{tmp_path / 'a.yaml'}:1:1: error TG101: cannot be written: Is a directory" in done.stderr
+    assert f"made {tmp_path / 'b.yaml'}" in done.stderr
+    assert (tmp_path / "b.yaml").is_file()
+    assert not list(tmp_path.glob(".*.yaml.*"))

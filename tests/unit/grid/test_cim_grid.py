@@ -7,13 +7,13 @@ import os
 from pathlib import Path
 
 import pytest
+from unit.grid.cim_feeder import BODY, equipment, grid_of, node, obj, read, xml
 
-from twin_gateway.grid.cim import CimReading, read_cim
+from twin_gateway.grid.cim import read_cim
 from twin_gateway.grid.model import (
     CimClass,
     Feeder,
     GeneratorData,
-    Grid,
     LineData,
     LoadData,
     Position,
@@ -28,146 +28,6 @@ from twin_gateway.grid.yaml_grid import read_grid
 REFERENCE = os.environ.get("TWIN_REFERENCE_DATA")
 reference = pytest.mark.skipif(REFERENCE is None, reason="TWIN_REFERENCE_DATA does not say where the CIM files are")
 P = "ieee/west/F1"
-
-
-def obj(kind: str, identity: str, **values: str) -> str:
-    """One object; keys `Class__property`, values that begin with `#` are references."""
-    rows = [f"  <cim:IdentifiedObject.name>{values.pop('name', identity)}</cim:IdentifiedObject.name>\n"]
-    for key, value in values.items():
-        tag = f"cim:{key.replace('__', '.')}"
-        rows.append(f'  <{tag} rdf:resource="{value}"/>\n' if value.startswith("#") else f"  <{tag}>{value}</{tag}>\n")
-    return f'<cim:{kind} rdf:about="#_{identity}">\n{"".join(rows)}</cim:{kind}>\n'
-
-
-def terminal(equipment: str, node: str, number: int = 1) -> str:
-    return obj(
-        "Terminal",
-        f"{equipment}T{number}",
-        Terminal__ConductingEquipment=f"#_{equipment}",
-        Terminal__ConnectivityNode=f"#_{node}",
-        ACDCTerminal__sequenceNumber=str(number),
-    )
-
-
-def node(name: str) -> str:
-    return obj("ConnectivityNode", name, ConnectivityNode__ConnectivityNodeContainer="#_feeder")
-
-
-def equipment(kind: str, name: str, nodes: tuple[str, ...], volts: str = "mv", **values: str) -> str:
-    own = obj(
-        kind,
-        name,
-        Equipment__EquipmentContainer="#_feeder",
-        **({"ConductingEquipment__BaseVoltage": f"#_{volts}"} if volts else {}),
-        **values,
-    )
-    return own + "".join(terminal(name, at, number) for number, at in enumerate(nodes, 1))
-
-
-LINE = equipment(
-    "ACLineSegment", "l1", ("b", "c"), ACLineSegment__PerLengthImpedance="#_z2", Conductor__length="500"
-) + "".join(
-    obj(
-        "ACLineSegmentPhase",
-        f"l1{phase}",
-        ACLineSegmentPhase__phase=f"#SinglePhaseKind.{phase}",
-        ACLineSegmentPhase__sequenceNumber=str(number),
-        ACLineSegmentPhase__ACLineSegment="#_l1",
-    )
-    for number, phase in ((1, "C"), (2, "B"))
-)
-MATRIX = obj("PerLengthPhaseImpedance", "z2", PerLengthPhaseImpedance__conductorCount="2") + "".join(
-    obj(
-        "PhaseImpedanceData",
-        f"z2{row}{column}",
-        PhaseImpedanceData__PhaseImpedance="#_z2",
-        PhaseImpedanceData__row=str(row),
-        PhaseImpedanceData__column=str(column),
-        PhaseImpedanceData__r=r,
-        PhaseImpedanceData__x=x,
-        PhaseImpedanceData__b=b,
-    )
-    for row, column, r, x, b in (
-        (1, 1, "0.0003", "0.0007", "4e-9"),
-        (2, 1, "0.0001", "0.0002", "-1e-9"),
-        (2, 2, "0.0004", "0.0008", "4e-9"),
-    )
-)
-FRAME = (
-    obj("SubGeographicalRegion", "west")
-    + obj("Substation", "ps", Substation__Region="#_west")
-    + obj("Feeder", "feeder", name="F1", Feeder__NormalEnergizingSubstation="#_ps")
-    + obj("BaseVoltage", "mv", BaseVoltage__nominalVoltage="4160")
-    + obj("BaseVoltage", "lv", BaseVoltage__nominalVoltage="480")
-)
-LOAD = equipment(
-    "EnergyConsumer",
-    "d1",
-    ("c",),
-    EnergyConsumer__p="230000",
-    EnergyConsumer__q="132000",
-    EnergyConsumer__customerCount="3",
-    EnergyConsumer__phaseConnection="#PhaseShuntConnectionKind.D",
-    EnergyConsumer__LoadResponse="#_constZ",
-) + obj(
-    "EnergyConsumerPhase",
-    "d1B",
-    EnergyConsumerPhase__phase="#SinglePhaseKind.B",
-    EnergyConsumerPhase__p="230000",
-    EnergyConsumerPhase__q="132000",
-    EnergyConsumerPhase__EnergyConsumer="#_d1",
-)
-RESPONSE = obj(
-    "LoadResponseCharacteristic",
-    "constZ",
-    LoadResponseCharacteristic__exponentModel="false",
-    LoadResponseCharacteristic__pConstantImpedance="100",
-    LoadResponseCharacteristic__qConstantImpedance="100",
-)
-BODY = (
-    FRAME
-    + node("a")
-    + node("b")
-    + node("c")
-    + equipment("EnergySource", "s1", ("a",), EnergySource__voltageMagnitude="4243.2", EnergySource__voltageAngle="0.5")
-    + equipment("Breaker", "QA1", ("a", "b"), Switch__ratedCurrent="400", Switch__normalOpen="false")
-    + LINE
-    + MATRIX
-    + LOAD
-    + RESPONSE
-    + obj("Location", "somewhere")
-)
-
-
-def xml(body: str) -> str:
-    head = '<?xml version="1.0" encoding="utf-8"?>\n'
-    spaces = 'xmlns:cim="http://iec.ch/TC57/CIM100#" xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#"'
-    return f"{head}<rdf:RDF {spaces}>\n{body}</rdf:RDF>\n"
-
-
-def read(tmp_path: Path, body: str, *, whole: str = "") -> CimReading:
-    path = tmp_path / "grid.xml"
-    path.write_text(whole or xml(body), "utf-8")
-    return read_cim([path], grid="ieee")
-
-
-def grid_of(tmp_path: Path, body: str) -> Grid:
-    reading = read(tmp_path, body)
-    assert reading.grid is not None, reading.problems
-    return reading.grid
-
-
-def errors(reading: CimReading) -> list[str]:
-    assert reading.grid is None
-    return [
-        f"{problem.code}:{problem.line}: {problem.message}"
-        for problem in reading.problems
-        if problem.severity == "error"
-    ]
-
-
-def line_of(body: str, text: str) -> int:
-    return xml(body).split(text)[0].count("\n") + 1
 
 
 def test_the_container_chain_gives_the_place_and_the_mrid_an_alias(tmp_path: Path) -> None:
@@ -406,77 +266,6 @@ def test_a_neutral_conductor_is_eliminated(tmp_path: Path) -> None:
     assert isinstance(item.data, LineData)
     own, mutual, neutral = 0.4 + 0.8j, 0.1 + 0.2j, 0.3 + 0.7j
     assert item.data.phase_impedance[0] == pytest.approx((own - mutual**2 / neutral) * 0.5)
-
-
-def test_text_that_is_no_xml_is_one_error_with_its_line(tmp_path: Path) -> None:
-    broken = xml(BODY).replace("</cim:Feeder>", "</cim:Feder>", 1)
-    found = errors(read(tmp_path, "", whole=broken))
-    assert found == [f"TG721:{broken.split('</cim:Feder>')[0].count(chr(10)) + 1}: not XML: mismatched tag"]
-
-
-@pytest.mark.parametrize("cut", [0, 20, 400, 2000])
-def test_a_file_that_ends_early_is_one_error(tmp_path: Path, cut: int) -> None:
-    found = errors(read(tmp_path, "", whole=xml(BODY)[:cut] or " "))
-    assert len(found) == 1
-    assert found[0].startswith("TG721")
-
-
-def test_a_document_type_declaration_is_refused_before_anything_is_expanded(tmp_path: Path) -> None:
-    bomb = '<!DOCTYPE x [<!ENTITY a "aaaa"><!ENTITY b "&a;&a;&a;">]>'
-    whole = xml(BODY).replace("<rdf:RDF", bomb + "\n<rdf:RDF")
-    assert [text[:7] for text in errors(read(tmp_path, "", whole=whole))] == ["TG722:2"]
-
-
-def test_another_kind_of_xml_is_refused(tmp_path: Path) -> None:
-    assert errors(read(tmp_path, "", whole="<html><body/></html>")) == [
-        "TG724:1: the file begins with <html>, not with <rdf:RDF>"
-    ]
-
-
-def test_a_file_beyond_the_limit_is_not_read(tmp_path: Path) -> None:
-    path = tmp_path / "grid.xml"
-    path.write_text(xml(BODY))
-    reading = read_cim([path], grid="ieee", max_bytes=1000)
-    assert [text[:5] for text in errors(reading)] == ["TG723"]
-
-
-def test_nesting_beyond_the_limit_is_refused(tmp_path: Path) -> None:
-    deep = "<a>" * 40 + "</a>" * 40
-    assert [text[:5] for text in errors(read(tmp_path, BODY + deep))] == ["TG723"]
-
-
-def test_a_missing_file_is_told(tmp_path: Path) -> None:
-    reading = read_cim([tmp_path / "nothing.xml"], grid="ieee")
-    assert [problem.code for problem in reading.problems] == ["TG101"]
-    assert reading.grid is None
-
-
-@pytest.mark.parametrize(
-    ("old", "new", "where", "what"),
-    [
-        (
-            'Terminal.ConnectivityNode rdf:resource="#_c"',
-            'Terminal.ConnectivityNode rdf:resource="#_x"',
-            "l1",
-            "terminal",
-        ),
-        ("<cim:Conductor.length>500<", "<cim:Conductor.length>far<", "l1", "Conductor.length"),
-        ('PerLengthImpedance rdf:resource="#_z2"', 'PerLengthImpedance rdf:resource="#_z9"', "l1", "impedance"),
-        ("conductorCount>2<", "conductorCount>3<", "z2", "diagonal"),
-        ("#SinglePhaseKind.C", "#SinglePhaseKind.B", "l1", "phases"),
-        ("<cim:Conductor.length>500</cim:Conductor.length>", "", "l1", "no length"),
-        ("voltageMagnitude>4243.2<", "voltageMagnitude>4.2<", "s1", "4.2 V"),
-        ("nominalVoltage>4160<", "nominalVoltage>4.16<", "mv", "not kV"),
-    ],
-)
-def test_an_object_that_cannot_be_used_is_an_error_with_its_line(
-    tmp_path: Path, old: str, new: str, where: str, what: str
-) -> None:
-    assert old in xml(BODY)
-    body = BODY.replace(old, new, 1)
-    found = errors(read(tmp_path, body))
-    place = line_of(body, f'rdf:about="#_{where}"')
-    assert any(text.startswith(f"TG725:{place}:") and what in text for text in found), found
 
 
 def test_profiles_in_two_files_make_one_model(tmp_path: Path) -> None:
