@@ -183,15 +183,6 @@ class AddressBook:
         if tombstone.successor:
             self.add_alias(f"was:{tombstone.address}", tombstone.successor)
 
-    def forget_aliases(self) -> None:
-        """Drop explicit aliases and further bindings, before a changed mapping adds its own; tombstones stay."""
-        self._aliases.clear()
-        self._aliases_of.clear()
-        self._bindings.clear()
-        for tombstone in self._tombstones.values():
-            if tombstone.successor:
-                self.add_alias(f"was:{tombstone.address}", tombstone.successor)
-
     def inherit(self, former: AddressBook) -> None:
         """Keep the tombstones of a former book, except of what has one here."""
         for address, tombstone in dict(former._tombstones).items():

@@ -75,22 +75,25 @@ class PointColumns:
             AddressError: when an address is malformed or taken; nothing is added then.
         """
         points = list(points)
-        return self._add_tried(points, None)
+        return self._add_numbered(points, self._numbers(points), None)
 
-    def _add_tried(self, points: Sequence[Point], tree: AddressTree | None) -> range:
-        """Add points; they are in a tree already, if one is given."""
-        start = len(self)
+    def _numbers(self, points: Sequence[Point]) -> tuple[list[int], list[int], list[int]]:
+        """Numbers of profile, link and source of each point."""
         # Points share their profiles: to look at each whether it is known costs as much as all the rest.
         kinds = {id(point.profile): point.profile for point in points}
         numbers = {key: self.profile_number(profile) for key, profile in kinds.items()}
-        rows = self._add_columns(
-            (point.address for point in points),
+        return (
             [numbers[id(point.profile)] for point in points],
             [self.link_number(point.link) for point in points],
             [self.source_number(point.source) for point in points],
-            tree,
         )
-        for row, point in enumerate(points, start):
+
+    def _add_numbered(
+        self, points: Sequence[Point], numbers: tuple[list[int], list[int], list[int]], tree: AddressTree | None
+    ) -> range:
+        """Add points, with their numbers; they are in a tree already, if one is given."""
+        rows = self._add_columns((point.address for point in points), *numbers, tree)
+        for row, point in zip(rows, points, strict=True):
             self._name(row, point)
         return rows
 
@@ -119,6 +122,7 @@ class PointColumns:
                 raise ValueError(f"{added} addresses but {count} profiles")
         else:
             self.tree.become(tree)
+        self._take_profiles()
         profile = np.asarray(profiles, np.uint32)
         types = np.array([int(entry.value_type) for entry in self._profiles], np.uint8)
         now = clock.now()
@@ -146,16 +150,21 @@ class PointColumns:
         if number is None:
             number = self._profile_ids[profile] = len(self._profiles)
             self._profiles.append(profile)
-            self._scaling = Scaling(self._profiles)
         return number
+
+    def _take_profiles(self) -> None:
+        """Let rows have profiles that are new; all at once, for it takes as long as there are profiles."""
+        if len(self._scaling.gain) < len(self._profiles):
+            self._scaling = Scaling(self._profiles)
 
     def link_number(self, name: str) -> int:
         """Number of a link name, from 0 (the service itself, empty name); at most 65 535 links."""
         number = self._link_ids.get(name)
         if number is None:
-            number = self._link_ids[name] = len(self._links)
+            number = len(self._links)
             if number > 0xFFFF:
                 raise ValueError("more than 65 535 links in one table")
+            self._link_ids[name] = number
             self._links.append(name)
         return number
 

@@ -42,7 +42,9 @@ class PointEdits(PointStates):
         """
         rows = np.unique(rows).astype(np.int32)
         rows = rows[self.is_point(rows)]
-        return self._retire(rows, None, now)
+        if len(rows):
+            self._retire(rows, self.tree.remove(self.node[rows]), now)
+        return len(rows)
 
     def trial(self) -> Trial:
         """Try with it what `exchange` is to do; to be made where nothing else changes the table."""
@@ -52,17 +54,23 @@ class PointEdits(PointStates):
         """Retire some points and add others, which takes a short time when it has been tried; rows of those added.
 
         Raises:
-            AddressError: when an address is malformed or taken, which the trial would have shown.
+            AddressError: when an address is malformed, or taken since it was tried; nothing is changed then.
+            ValueError: a link or a source finds no number; nothing is changed then.
         """
         rows = np.unique(rows).astype(np.int32)
         rows = rows[self.is_point(rows)]
         gone = trial.gone(self.tree, len(self), rows)
+        if gone is None:
+            trial = self.trial()
+            gone = trial.exchange(rows, [point.address for point in points])
+        numbers = self._numbers(points)
         self._retire(rows, gone, now)
-        return self._add_tried(points, None if gone is None else trial.tree)
+        return self._add_numbered(points, numbers, trial.tree)
 
-    def _retire(self, rows: Rows, gone: Rows | None, now: int | None) -> int:
+    def _retire(self, rows: Rows, gone: Rows, now: int | None) -> None:
+        """Let rows be no points any more; `gone` are the nodes that have gone with them, or go right after."""
         if not len(rows):
-            return 0
+            return
         moment = clock.now() if now is None else now
         for row in rows.tolist():
             for kept in (self._texts, self._display_names, self._translations):
@@ -74,11 +82,8 @@ class PointEdits(PointStates):
         self._journal_state(rows, moment)
         self._link[rows], self._source[rows] = 0, 0
         self._link_rows.clear()
-        if gone is None:
-            gone = self.tree.remove(self.node[rows])
         self.retired += len(rows)
         self._edited(Edit(EditKind.RETIRED, rows, gone))
-        return len(rows)
 
     def without_retired(self, batch: Batch) -> Batch:
         """A batch without the samples of retired points."""
@@ -119,6 +124,7 @@ class PointEdits(PointStates):
         links_of = {name: self.link_number(name) for name in {point.link for point in points}}
         links = np.array([links_of[point.link] for point in points], np.uint16)
         sources = np.array([self.source_number(point.source) for point in points], np.uint64)
+        self._take_profiles()
         raw, words, status = self.raw[rows], self.quality[rows], self.status[rows]
         heard = words & np.uint32(Quality.NOT_INITIALISED) == 0
         numbers = heard & (self.value_type[rows] != ValueType.STRING)

@@ -53,8 +53,8 @@ class Trial:
         self.tree, self._rows, self._state = tree.copy(), rows, tree.state
         self._exchanged: tuple[tuple[int, ...], Rows] | None = None
 
-    def exchange(self, rows: Rows, addresses: Iterable[str]) -> None:
-        """Take out the points of some rows, and put in others.
+    def exchange(self, rows: Rows, addresses: Iterable[str]) -> Rows:
+        """Take out the points of some rows, and put in others; the nodes that go.
 
         Raises:
             AddressError: an address is malformed or taken.
@@ -63,6 +63,7 @@ class Trial:
         gone = self.tree.remove(self.tree.nodes_of_rows(rows)) if len(rows) else np.empty(0, np.int32)
         self.tree.add(addresses, self._rows)
         self._exchanged = tuple(rows.tolist()), gone
+        return gone
 
     def gone(self, tree: AddressTree, size: int, rows: Rows) -> Rows | None:
         """The nodes that go with some rows; None where the table has changed since, or other rows were tried."""

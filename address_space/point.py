@@ -58,6 +58,10 @@ class PointProfile:
             raise ValueError(f"{cdc.name} is a container, not a point")
         return PointProfile(cdc.name, cdc.value_type, cdc.kind, point_class.enumeration, unit)
 
+    def same_node(self, other: PointProfile) -> bool:
+        """Whether a point stays the node that it is with the other profile: type, VariableType, common data class."""
+        return (self.value_type, self.kind, self.cdc) == (other.value_type, other.kind, other.cdc)
+
 
 @dataclass(frozen=True, slots=True)
 class Point:

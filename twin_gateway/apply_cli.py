@@ -51,23 +51,23 @@ def apply(
 
 def show_applied(told: Mapping[str, Any]) -> None:
     """Print what a change has done, as the gateway told it."""
-    done = told["applied"]
+    done, counts = told["applied"], told["counts"]
     for key, text in _KINDS:
-        _list(text, done[key])
-    _list("points moved", [f"{before} -> {after}" for before, after in done["moved"]])
+        _list(text, done[key], counts[key])
+    _list("points moved", [f"{before} -> {after}" for before, after in done["moved"]], counts["moved"])
     for sentence in done["restart"]:
         typer.echo(f"needs a restart: {sentence}")
-    if not any(done.values()):
+    if not any(counts.values()):
         typer.echo("nothing differs")
     for sentence in told["notes"]:
         typer.echo(f"note: {sentence}")
 
 
-def _list(text: str, names: Sequence[str]) -> None:
-    if not names:
+def _list(text: str, names: Sequence[str], count: int) -> None:
+    if not count:
         return
-    typer.echo(f"{text}: {len(names)}")
+    typer.echo(f"{text}: {count}")
     for name in names[:_SHOWN]:
         typer.echo(f"  {name}")
-    if len(names) > _SHOWN:
-        typer.echo(f"  and {len(names) - _SHOWN} more")
+    if count > _SHOWN:
+        typer.echo(f"  and {count - _SHOWN} more")

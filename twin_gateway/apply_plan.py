@@ -101,7 +101,7 @@ def plan_of(old: Mapping, new: Mapping) -> ApplyPlan:
         former = plan.before.get(address)
         if former is None:
             plan.added.append(point)
-        elif not same_kind(former, point):
+        elif not former.profile.same_node(point.profile):
             plan.added.append(point)
             plan.removed.append(address)
         elif former != point:
@@ -111,9 +111,3 @@ def plan_of(old: Mapping, new: Mapping) -> ApplyPlan:
         if device.reconnects and device.new is not None:
             plan.remade.append(device.new)
     return plan
-
-
-def same_kind(one: Point, other: Point) -> bool:
-    """Whether the node stays what it is: type of the value, VariableType and common data class."""
-    first, second = one.profile, other.profile
-    return (first.value_type, first.kind, first.cdc) == (second.value_type, second.kind, second.cdc)

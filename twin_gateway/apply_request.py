@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
+from twin_gateway.apply_plan import Applied
 from twin_gateway.change_desk import ChangeDesk
 from twin_gateway.changed import Asker, Changed, ChangeError
 from twin_gateway.control import ControlError, Handler, asking_user
 from twin_gateway.revisions import EditedError
+
+MOST_NAMED: Final = 1000
+"""Names of each kind that an answer holds; all are counted."""
+_NAMES: Final = tuple(each.name for each in fields(Applied))
 
 
 class ApplyRequest:
@@ -54,7 +59,12 @@ class ApplyRequest:
         return {
             "problems": [str(problem) for problem in changed.problems],
             "errors": changed.errors,
-            "applied": asdict(changed.applied) if changed.applied is not None else None,
+            "applied": _first(changed.applied) if changed.applied is not None else None,
+            "counts": {name: len(getattr(changed.applied, name)) for name in _NAMES} if changed.applied else {},
             "revision": self._desk.hash(),
             "notes": list(changed.notes),
         }
+
+
+def _first(applied: Applied) -> dict[str, Any]:
+    return {name: list(getattr(applied, name)[:MOST_NAMED]) for name in _NAMES}

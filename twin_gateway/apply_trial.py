@@ -12,7 +12,7 @@ from address_space.alias import AddressBook, AliasError, Tombstone
 from address_space.edits import Trial
 from address_space.point import Point, Rows
 from address_space.table import PointTable
-from twin_gateway.apply_plan import ApplyError, ApplyPlan, same_kind
+from twin_gateway.apply_plan import ApplyError, ApplyPlan
 from twin_gateway.plant import gives_value
 
 _BAY_LEVELS = 5
@@ -81,7 +81,7 @@ def _adopt_whole(plan: ApplyPlan, table: PointTable, known: Mapping[str, int]) -
             raise ApplyError(text)
         former = Point(point.address, table.profile(row), link, source)
         plan.before[point.address] = former
-        if same_kind(former, point):
+        if former.profile.same_node(point.profile):
             kept.add(point.address)
             plan.changed.append(point)
         else:

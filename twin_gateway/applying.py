@@ -56,6 +56,11 @@ class Applier:
     def __init__(self, gateway: Gateway) -> None:
         self._of = gateway
         self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._closed = False
+
+    def close(self) -> None:
+        """Begin no more changes; what is being carried out goes on."""
+        self._closed = True
 
     async def apply(self, new: Mapping) -> Applied:
         """Change the running gateway to a checked mapping.
@@ -86,6 +91,8 @@ class Applier:
                     raise ApplyError(f"{text}; start the gateway anew")
                 trial = self._of.table.trial()
                 book = await self._tried(plan, new, trial)
+                if self._closed:
+                    raise ApplyError("the gateway stops")
                 return await self._carry_out(plan, new, book, trial)
 
     def _commanded_else(self, plan: ApplyPlan) -> set[str]:
@@ -118,20 +125,20 @@ class Applier:
 
     async def _carry_out(self, plan: ApplyPlan, new: Mapping, book: AddressBook, trial: Trial) -> Applied:
         links = {link.name: link for link in self._of.plant.links}
-        plan.stopped.update(plan.gone_devices, (device.name for device in plan.remade))
-        await asyncio.gather(*map(self.stop_link, plan.stopped))
+        await self._stop(plan, links)
         for name in plan.drops:
             links[name].sheds = True
         # Before the points become something else: what is under way for them would be taken for the new.
         await self._update(plan, links, {name: PointChange(removed=points) for name, points in plan.drops.items()})
         try:
-            made = self._commit(plan, new, book, links, trial)
+            made = self._commit(plan, new, book, trial)
         except Exception:
             for name in plan.stopped:
                 self.start_link(links[name])
             await self._update(plan, links, {name: PointChange(added=points) for name, points in plan.drops.items()})
             raise
         faults = list[str]()  # the new mapping runs: what fails from now on is told, and the rest is done all the same
+        self._follow(plan, links, made, faults)
         with _told_of("points of links that go on", faults):
             await self._update(plan, links, await asyncio.to_thread(_added, plan, {link.name for link in made}))
         with _told_of("whole models of devices", faults):
@@ -139,7 +146,7 @@ class Applier:
         for device in plan.remade:
             with _told_of(f"link {device.name}", faults):
                 link = links[device.name]
-                link.driver = create_driver(device.spec, device.name, device.config, self._bound(device))
+                link.driver = create_driver(device.spec, device.name, device.config, self._bound(device, {}))
                 describe(link, device)
                 self.start_link(link)
         for link in made:
@@ -176,51 +183,82 @@ class Applier:
     async def _update_one(self, plan: ApplyPlan, link: LinkSupervisor, change: PointChange) -> None:
         """Tell a running driver; one that cannot do it is made anew, which is as good but interrupts its link."""
         try:
-            await link.driver.update(change)
+            await link.update(change)
         except Exception:
             log.exception("link %s: its points cannot be changed while it works; it reconnects", link.name)
             under_way = self._of.desk.under_way
             with under_way.holding((), {link.name}):
                 await under_way.over((), {link.name}, None)
-                await self.stop_link(link.name)
+                if not await self.stop_link(link.name):
+                    return
             plan.stopped.add(link.name)
             plan.remade += [each.new for each in plan.difference.devices if each.name == link.name and each.new]
 
-    def _commit(
-        self, plan: ApplyPlan, new: Mapping, book: AddressBook, links: dict[str, LinkSupervisor], trial: Trial
-    ) -> list[LinkSupervisor]:
-        """Change table, book, desk and links in one go: nothing else runs meanwhile. Returns the new links."""
+    async def _stop(self, plan: ApplyPlan, links: dict[str, LinkSupervisor]) -> None:
+        """End the links that go and those that are made anew; all of them, or none.
+
+        Raises:
+            ApplyError: one of them does not end; the others work again.
+        """
+        names = [*plan.gone_devices, *(device.name for device in plan.remade)]
+        ended = await asyncio.gather(*map(self.stop_link, names))
+        if all(ended):
+            plan.stopped.update(names)
+            return
+        for name, has_ended in zip(names, ended, strict=True):
+            if has_ended:
+                self.start_link(links[name])
+        raise ApplyError(f"link {names[ended.index(False)]} does not end; apply again, or start the gateway anew")
+
+    def _commit(self, plan: ApplyPlan, new: Mapping, book: AddressBook, trial: Trial) -> list[LinkSupervisor]:
+        """Change table, book and mapping in one go; the new links. What it raises it raises before anything changes."""
         gateway, table, now = self._of, self._of.table, clock.now()
+        plan.rows.update((point.address, row) for row, point in enumerate(plan.added, len(table)))
+        for device in plan.new_devices:
+            table.link_number(device.name)
+        made = [gateway.plant.maker.make(device, self._bound(device, plan.rows)) for device in plan.new_devices]
+        table.exchange(plan.retired, plan.added, trial, now=now)
         table.change(plan.changes, plan.changed, now=now)
-        rows = table.exchange(plan.retired, plan.added, trial, now=now)
-        plan.rows.update(zip((point.address for point in plan.added), rows, strict=True))
-        places = [links[name].address for name in plan.gone_devices]
-        gateway.system.remove_links(plan.gone_devices)
-        watching = supervisions(gateway)
-        for name in plan.gone_devices:
-            for function in watching:
-                function.outages.release(links[name].address)
-            gateway.plant.links.remove(links.pop(name))
-        made = [gateway.plant.maker.make(device, self._bound(device)) for device in plan.new_devices]
-        gateway.take_links(made, plan.new_devices)
-        links |= {link.name: link for link in made}
-        self._retarget(plan, links)
-        gateway.alarms.end({*plan.gone, *places}, "It is removed from the mapping")
         gateway.book.adopt(book)
         gateway.mapping = new
-        if made or plan.gone_devices or plan.added or plan.removed:
-            for function in watching:
-                function.renew(gateway.plant.links, gateway.protocols())
         return made
 
-    def _bound(self, device: MappedDevice) -> list[BoundPoint]:
-        """The points of a device as its driver takes them, those of whole models among them."""
+    def _follow(
+        self, plan: ApplyPlan, links: dict[str, LinkSupervisor], made: Sequence[LinkSupervisor], faults: list[str]
+    ) -> None:
+        """Let links, desk and alarms be those of the new mapping, before anything else runs."""
+        gateway = self._of
+        gone = [links.pop(name) for name in plan.gone_devices]
+        for link in gone:
+            gateway.plant.links.remove(link)
+        links |= {link.name: link for link in made}
+        with _told_of("commands", faults):
+            self._retarget(plan, links)
+        with _told_of("points of links", faults):
+            gateway.system.remove_links(plan.gone_devices)
+            gateway.take_links(made, plan.new_devices)
+        with _told_of("alarms of what is removed", faults):
+            gateway.alarms.end({*plan.gone, *(link.address for link in gone)}, "It is removed from the mapping")
+        with _told_of("supervision of devices", faults):
+            for function in supervisions(gateway):
+                for link in gone:
+                    function.outages.release(link.address)
+                if made or gone or plan.added or plan.removed:
+                    function.renew(gateway.plant.links, gateway.protocols())
+
+    def _bound(self, device: MappedDevice, coming: Fields[str, int]) -> list[BoundPoint]:
+        """The points of a device as its driver takes them, those of whole models among them.
+
+        Args:
+            device: which it is.
+            coming: rows that points are about to have, by address.
+        """
         points = [point for point in device.points if gives_value(point)]
         tree = self._of.table.tree
         rows = tree.row[tree.find_many([point.address for point in points])].tolist()
         named = {point.address for point in points}
         whole = [point for point in self._of.whole_models.added(device.name) if point.address not in named]
-        return [point.bound(row) for point, row in zip(points, rows, strict=True)] + whole
+        return [point.bound(coming.get(point.address, row)) for point, row in zip(points, rows, strict=True)] + whole
 
     def _retarget(self, plan: ApplyPlan, links: dict[str, LinkSupervisor]) -> None:
         """Commands go where the mapping says, and their gates look at the points that there are now."""
@@ -240,11 +278,13 @@ class Applier:
         """Let a link connect."""
         self._tasks[link.name] = self._of.spawn(f"link {link.name}", link.run)
 
-    async def stop_link(self, name: str) -> None:
-        """End a link; its points lose communication. One that could not follow an earlier change has ended before."""
-        task = self._tasks.pop(name, None)
-        if task is not None:
-            await self._of.end(task)
+    async def stop_link(self, name: str) -> bool:
+        """End a link; its points lose communication. Whether it has ended; one that could not follow has before."""
+        task = self._tasks.get(name)
+        if task is not None and not await self._of.end(task):
+            return False
+        self._tasks.pop(name, None)
+        return True
 
     def start_rules(self) -> None:
         """Judge the alarm rules of the mapping."""
@@ -276,6 +316,7 @@ class Applier:
             if change.new is None:
                 whole.forget(change.name)
                 continue
+            waits |= whole.watch(change.new, links[change.name])
             wanted = {(each.place, each.logical_device) for each in change.new.whole}
             had = {(each.place, each.logical_device) for each in change.old.whole} if change.old is not None else set()
             link, heads = links[change.name], tuple(f"{place}/" for place, _ in had - wanted)
@@ -288,8 +329,6 @@ class Applier:
                 link.sheds = True
                 await self._update(plan, links, {link.name: PointChange(removed=gone)})
                 shed += gone
-            if wanted:
-                waits |= whole.watch(change.new, link)
         if shed:
             table.retire(np.array([point.row for point in shed], np.int32))
             self._of.desk.remove(point.address for point in shed)

@@ -101,6 +101,7 @@ class ChangeDesk:
     async def close(self) -> None:
         """Take no more changes. One that is being carried out is finished first; one that is checked is given up."""
         self._closed = True
+        self._of.applier.close()
         if self._checking is not None:
             self._checking.cancel()
         try:

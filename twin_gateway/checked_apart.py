@@ -9,12 +9,11 @@ from __future__ import annotations
 import asyncio
 import gc
 import io
+import logging
 import pickle
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
-from hashlib import file_digest
 from pathlib import Path
 from typing import Any, Final
 
@@ -22,10 +21,12 @@ from address_space.point import PointProfile
 from twin_gateway.drivers.contract import ProtocolSpec
 from twin_gateway.drivers.registry import protocol
 from twin_gateway.functions.worker import ComputeError, Worker
-from twin_gateway.mapping.check import check, find_files
+from twin_gateway.mapping.check import check
 from twin_gateway.mapping.model import Mapping as PointMapping
 from twin_gateway.mapping.problem import Problem
 from twin_gateway.revisions import hash_of
+
+log = logging.getLogger(__name__)
 
 _PIECE: Final = 500
 """Points taken up at once: some milliseconds."""
@@ -47,7 +48,7 @@ class Checked:
         sound: no error.
         problems: the first of them, errors before warnings.
         errors: how many errors there are in all.
-        files: SHA-256 (hex) of each mapping file that could be read, when there is an error.
+        files: SHA-256 (hex) of each mapping file that was read, when there is an error.
         revision: the hash that these files have as a revision; empty when there is an error.
     """
 
@@ -74,13 +75,16 @@ async def check_apart(files: Files) -> Checked:
     """Check files in another process.
 
     Raises:
-        CheckingError: the process died or took too long.
+        CheckingError: the process died, took too long, or the check itself has failed.
     """
     worker = Worker()
     try:
         pieces = await worker.run_within(_LONGEST_S, in_pieces, files)
     except ComputeError as error:
         raise CheckingError(f"the mapping files could not be checked: {error}") from error
+    except Exception as error:
+        log.exception("the check of the mapping files has failed")
+        raise CheckingError(f"the mapping files could not be checked: {error!r}") from error
     finally:
         worker.close()
     return await asyncio.to_thread(put_together, pieces)
@@ -88,24 +92,23 @@ async def check_apart(files: Files) -> Checked:
 
 def in_pieces(files: Files) -> list[bytes]:
     """In the process: check, and the result cut up for `put_together`."""
-    mapping, problems = check(files.paths, beside=files.beside, cache=files.cache)
+    digests: dict[Path, str] = {}
+    mapping, problems = check(files.paths, beside=files.beside, cache=files.cache, digests=digests)
     errors = [problem for problem in problems if problem.severity == "error"]
     rest = [problem for problem in problems if problem.severity != "error"]
     told = tuple([*errors, *rest][:MOST_PROBLEMS])
     if mapping is None:
-        return [pickle.dumps((Checked(None, False, told, len(errors), _digests(files.paths)), ()))]
+        return [pickle.dumps((Checked(None, False, told, len(errors), digests), ()))]
     verdict = Checked(None, True, told, len(errors), revision=hash_of(mapping))
     if not files.wanted:
         return [pickle.dumps((verdict, ()))]
     profiles: dict[PointProfile, int] = {}
-    points = [device.points for device in mapping.devices]
-    for device in mapping.devices:
-        device.points = []
-    pieces = [
-        _dumped((number, some[first : first + _PIECE]), profiles)
-        for number, some in enumerate(points)
-        for first in range(0, len(some), _PIECE)
-    ]
+    pieces: list[bytes] = []
+    for number, device in enumerate(mapping.devices):
+        points, device.points = device.points, []
+        pieces += [
+            _dumped((number, points[first : first + _PIECE]), profiles) for first in range(0, len(points), _PIECE)
+        ]
     head = _dumped(mapping, profiles)
     return [pickle.dumps((verdict, tuple(profiles))), head, *pieces]
 
@@ -129,14 +132,6 @@ def put_together(pieces: Sequence[bytes]) -> Checked:
         if collecting:
             gc.enable()
     return Checked(mapping, verdict.sound, verdict.problems, verdict.errors, revision=verdict.revision)
-
-
-def _digests(paths: Sequence[Path]) -> dict[Path, str]:
-    found = {}
-    for path in find_files(paths, []):
-        with suppress(OSError), path.open("rb") as file:  # that it cannot be read is among the problems
-            found[path] = file_digest(file, "sha256").hexdigest()
-    return found
 
 
 class _Dumper(pickle.Pickler):

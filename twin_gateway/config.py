@@ -27,9 +27,9 @@ def _read_twin(given: object) -> object:
 
 
 if TYPE_CHECKING:
-    from twin_gateway.functions.section import TwinSection
+    from twin_gateway.functions.section import TwinSection as _Twin
 else:
-    TwinSection = Annotated[Any, BeforeValidator(_read_twin)]
+    _Twin = Annotated[Any, BeforeValidator(_read_twin)]
 
 
 class ConfigError(ValueError):
@@ -172,7 +172,7 @@ class GatewayConfig(_Section):
     http: HttpSection | None = HttpSection()
     links: LinkSection = LinkSection()
     commands: CommandSection = CommandSection()
-    twin: TwinSection | None = None
+    twin: _Twin | None = None
     history: HistorySettings = HistorySettings()
     coap_directory: DirectorySettings | None = None
     log: LogSection = LogSection()

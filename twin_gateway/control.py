@@ -151,6 +151,10 @@ def ask(folder: Path, what: str, *, patience: float = _ANSWER_S, **more: Any) ->
     Raises:
         ControlError: no gateway answers there, or it refuses.
     """
+    request = json.dumps({"do": what, **more}).encode() + b"\n"
+    if len(request) > _REQUEST_OCTETS:
+        text = f"the request has {len(request)} octets, and the gateway takes {_REQUEST_OCTETS}"
+        raise ControlError(f"{text}; name fewer files, or the folder that they lie in")
     reached = False
     try:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as asking:
@@ -158,7 +162,7 @@ def ask(folder: Path, what: str, *, patience: float = _ANSWER_S, **more: Any) ->
             with _reachable(folder) as name:
                 asking.connect(name)
             reached = True
-            asking.sendall(json.dumps({"do": what, **more}).encode() + b"\n")
+            asking.sendall(request)
             with asking.makefile("rb") as file:
                 answer = json.loads(file.readline())
     except TimeoutError as error:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from twin_gateway.mapping.problem import Problem
+from twin_gateway.text_files import replace_text
 
 
 def fmt(
@@ -35,7 +34,7 @@ def fmt(
             if before != after:
                 changed += 1
                 if not check:
-                    _replace(path, after)
+                    replace_text(path, after)
                 typer.echo(f"{'would change' if check else 'changed'} {path}")
         except NotTidiedError as error:
             problems += error.problems
@@ -97,18 +96,3 @@ def explain(
         typer.echo(json.dumps(found.as_json(), indent=2, ensure_ascii=False))
     else:
         show(found)
-
-
-def _replace(path: Path, text: str) -> None:
-    """Write a file whole or not at all, with the rights that it has; where it is a link, what it leads to."""
-    target = path.resolve()
-    mode = target.stat().st_mode & 0o7777
-    handle, name = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8", newline="") as stream:
-            stream.write(text)
-        Path(name).chmod(mode)
-        Path(name).replace(target)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise

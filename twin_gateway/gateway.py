@@ -51,6 +51,8 @@ from twin_gateway.whole_models import WholeModels
 log = logging.getLogger(__name__)
 
 SWEEP_S = 1.0
+END_S = 5.0
+"""How long a part may take to sign off; then it is cancelled once more, and waited for as long."""
 _WHOLE = "whole models"
 
 
@@ -200,9 +202,7 @@ class Gateway:
         A change of the mapping that is being carried out is finished before.
         """
         await self.changes.close()
-        for task in reversed(self._tasks):
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await end_all(self._tasks[::-1])
         self._tasks.clear()
         await self.control.stop()
         if self.server is not None:
@@ -232,12 +232,12 @@ class Gateway:
         self._tasks.append(task)
         return task
 
-    async def end(self, task: asyncio.Task[None]) -> None:
-        """End a part of the gateway, and wait until it has."""
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
-        if task in self._tasks:
+    async def end(self, task: asyncio.Task[None]) -> bool:
+        """End a part of the gateway, and wait until it has; whether it has within some seconds."""
+        await end_all([task])
+        if task.done() and task in self._tasks:
             self._tasks.remove(task)
+        return task.done()
 
     def watch_whole_models(self) -> None:
         """Wait for devices that have yet to say which points they have."""
@@ -311,3 +311,16 @@ class Gateway:
         """(fit, details): fit while every part of the process runs; links that are down do not make it unfit."""
         ended = [task.get_name() for task in self._tasks if task.done() and task.get_name() != _WHOLE]
         return counts.health(self, ended, time.monotonic() - self._started_at)
+
+
+async def end_all(tasks: Sequence[asyncio.Task[None]]) -> None:
+    """Cancel tasks and wait until they have ended; one that hangs in what it does at its end is not waited for."""
+    rest = set(tasks)
+    for _ in range(2):
+        for task in tasks:
+            if task in rest:
+                task.cancel()
+        if rest:
+            _, rest = await asyncio.wait(rest, timeout=END_S)
+    for task in rest:
+        log.error("task %s does not end; it is left to itself", task.get_name())

@@ -117,7 +117,7 @@ class PlanRequest:
         while ahead:
             emptied = set()
             for count, node in enumerate(ahead, 1):
-                if node not in gone and all(child in gone or tree.gone[child] for child in tree.children(node)):
+                if node not in gone and all(child in gone for child in tree.children(node)):
                     emptied.add(node)
                 if count % _AT_ONCE == 0:
                     await asyncio.sleep(0)

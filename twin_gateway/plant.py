@@ -72,6 +72,10 @@ class Plant:
     targets: list[ControlTarget] = field(default_factory=list)
     aliases: list[tuple[str, str]] = field(default_factory=list)
 
+    def link(self, name: str) -> LinkSupervisor | None:
+        """The link of a device; None for none of that name."""
+        return next((link for link in self.links if link.name == name), None)
+
 
 def gives_value(point: MappedPoint) -> bool:
     """Whether the binding is the one that delivers the value of its address."""

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
 from typing import Final
 
+from address_space.whole_files import sync_directory, sync_file
 from twin_gateway.mapping.check import find_files
 from twin_gateway.revisions import EditedError, KeptFile, Revision, RevisionError, RevisionStore, digest_of
 
@@ -83,35 +84,45 @@ def refuse_edited(plan: Restoring) -> None:
         )
 
 
-def restore(plan: Restoring) -> list[str]:
+def restore(plan: Restoring) -> Iterator[str]:
     """Write the files; what stands in the way is put aside as `<name>.before-rollback`.
 
-    Returns:
-        A sentence on each file.
+    Everything is on the disk beside the originals before the first of them is touched.
+
+    Yields:
+        A sentence on each file, once it is done.
 
     Raises:
-        OSError: a file cannot be written; those named before it are.
+        OSError: a file cannot be written; nothing has been done but what was told.
     """
-    told = [f"{path} is not of that revision: it is {_put_aside(path).name} now" for path in plan.surplus]
-    for copy, origin in plan.written:
-        target = origin.resolve()  # a link stays one
-        kept = f", the edited one is {_put_aside(target).name} now" if origin in plan.edited else ""
-        _write(copy, target)
-        told.append(f"{origin} is as it was{kept}")
-    return told
+    making: list[tuple[Path, Path, Path]] = []
+    try:
+        for copy, origin in plan.written:
+            target = origin.resolve()  # a link stays one
+            target.parent.mkdir(parents=True, exist_ok=True)
+            making.append((target.with_name(f".{target.name}.new"), target, origin))
+            _write(copy, making[-1][0], target)
+        for path in plan.surplus:
+            yield f"{path} is not of that revision: it is {_put_aside(path).name} now"
+        for made, target, origin in making:
+            kept = f", the edited one is {_put_aside(target).name} now" if origin in plan.edited else ""
+            made.replace(target)
+            sync_directory(target.parent)
+            yield f"{origin} is as it was{kept}"
+    finally:
+        for made, _, _ in making:
+            made.unlink(missing_ok=True)
 
 
-def _write(copy: Path, target: Path) -> None:
-    """The content of a copy, whole or not at all, with the rights and the owner of the file in its place."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    making = target.with_name(f".{target.name}.new")
+def _write(copy: Path, making: Path, target: Path) -> None:
+    """The content of a copy, with the rights and the owner of the file in whose place it is to come."""
     shutil.copyfile(copy, making)
     like = target if target.exists() else target.parent
     status = like.stat()
     making.chmod(status.st_mode & (0o777 if like == target else 0o666))
     with suppress(PermissionError):  # only root may give files away
         os.chown(making, status.st_uid, status.st_gid)
-    making.replace(target)
+    sync_file(making)
 
 
 def _put_aside(path: Path) -> Path:

@@ -19,6 +19,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any, Final
 
+from address_space.whole_files import sync_directory, write_whole
 from twin_gateway.control import ControlError, Handler, user_name
 from twin_gateway.mapping.check import check
 from twin_gateway.mapping.former import FORMER_DAYS
@@ -255,7 +256,7 @@ class RevisionStore:
         today, known = at.astimezone(UTC).date().isoformat(), document["former"]
         document["former"] = {item.was: known.get(item.was, today) for item in mapping.former}
         self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        _write_whole(self.folder / _INDEX, json.dumps(document, indent=1))
+        _write_json(self.folder / _INDEX, document)
 
     def files(self, revision: Revision) -> list[KeptFile]:
         """Every file of a revision, the mapping files first.
@@ -283,12 +284,12 @@ class RevisionStore:
                 if digest_of(copy) != file.digest:
                     raise EditedError(f"{file.origin} has been edited since it was checked")
                 _sync(copy)
-            _write_whole(making / _MANIFEST, json.dumps({"files": [asdict(file) for file in files]}, indent=1))
+            _write_json(making / _MANIFEST, {"files": [asdict(file) for file in files]})
             for folder in {making, *(path.parent for path in making.rglob("*"))}:
-                _sync(folder)
+                sync_directory(folder)
             shutil.rmtree(target, ignore_errors=True)
             making.rename(target)
-            _sync(self.folder)
+            sync_directory(self.folder)
         except BaseException:
             shutil.rmtree(making, ignore_errors=True)
             raise
@@ -406,31 +407,23 @@ def digest_of(path: Path) -> str:
         raise RevisionError(f"{path} cannot be read: {error.strerror}") from error
 
 
-def _write_whole(path: Path, text: str) -> None:
-    """Write a file so that a crash leaves the old or the new content, never a part."""
-    making = path.with_name(f"{path.name}.new")
-    with making.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    making.replace(path)
-    _sync(path.parent)
+def _write_json(path: Path, document: dict[str, Any]) -> None:
+    write_whole(path, json.dumps(document, indent=1).encode())
 
 
 def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    """Let the content of a file be on the disk; its name is another matter."""
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
 
 
 def git_revision(files: Sequence[Path]) -> str:
     """Revision of the repository that the files lie in; empty without git or a repository of our own."""
     if not files or shutil.which("git") is None:
         return ""
-    # Nothing that a repository's configuration names is started.
-    git = ["git", "-c", "core.fsmonitor=false", "-c", "core.hooksPath=/dev/null", "-C", str(files[0].absolute().parent)]
+    # Nothing that a repository's configuration names is started, and nobody's work in it is locked out.
+    options = ("--no-optional-locks", "-c", "core.fsmonitor=false", "-c", "core.hooksPath=/dev/null")
+    git = ["git", *options, "-C", str(files[0].absolute().parent)]
     try:
         head = _output([*git, "rev-parse", "--verify", "HEAD"]).strip()
         changed = _output([*git, "status", "--porcelain", "--", *(str(file.absolute()) for file in files)]).strip()

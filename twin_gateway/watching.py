@@ -2,7 +2,7 @@
 
 The files are looked at again and again (time, size, inode, owner), also those that came into a folder or left it.
 Editors and version control write in several steps, so files count only when they have been still for a moment, and not
-while git writes its working tree.
+while git writes its working tree or rsync a further file.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import re
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -31,11 +32,14 @@ log = logging.getLogger(__name__)
 SETTLE_S: Final = 1.0
 """How long files must have been still."""
 GIT_S: Final = 60.0
-"""How long git is waited for; a lock that it left behind is older."""
+"""How long git is waited for, and a file of rsync that does not grow; what they left behind is older."""
 AGAIN_S: Final = 30.0
 """After so long files are checked again that lack what lies elsewhere: an SCL file, a secret."""
 _LACKING: Final = frozenset({"TG604", "TG607"})
 _SUFFIXES: Final = frozenset({".yaml", ".yml", ".scd", ".cid", ".icd", ".iid", ".ssd", ".sed", ".xml"})
+
+_COMING: Final = re.compile(r"\..+\.(?:ya?ml|scd|cid|icd|iid|ssd|sed|xml)\.[A-Za-z0-9]{6}", re.IGNORECASE)
+"""How rsync calls a file that it is writing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,8 +60,12 @@ def look(paths: Sequence[Path], named: Iterable[Path] = ()) -> Seen:
     found = dict.fromkeys(named)
     for path in paths:
         if path.is_dir():
+            # A folder below may go while we look: what is left out then is seen, or missed, by the next look.
             found |= dict.fromkeys(
-                each for each in path.rglob("*") if each.suffix.lower() in _SUFFIXES and not each.name.startswith(".")
+                Path(folder, name)
+                for folder, _, names in os.walk(path)
+                for name in names
+                if Path(name).suffix.lower() in _SUFFIXES and not name.startswith(".")
             )
         else:
             found[path] = None
@@ -83,6 +91,17 @@ def git_writes(paths: Sequence[Path]) -> bool:
                 return True
         except (OSError, ValueError):
             continue
+    return False
+
+
+def rsync_writes(paths: Sequence[Path]) -> bool:
+    """Whether rsync is writing a file into one of the folders: it has a hidden name until it is whole."""
+    for folder, name in ((folder, name) for path in paths for folder, _, names in os.walk(path) for name in names):
+        try:
+            if _COMING.fullmatch(name) and time.time() - Path(folder, name).stat().st_mtime < GIT_S:
+                return True
+        except OSError:
+            continue  # it has its name now
     return False
 
 
@@ -154,10 +173,10 @@ class Watch:
         return await asyncio.to_thread(look, self._desk.paths, self._named)
 
     async def _still(self, seen: Seen) -> Seen:
-        """The marks when nothing has changed any more for a moment, nor git is about to change more."""
+        """The marks when nothing has changed any more for a moment, nor git or rsync is about to change more."""
         while True:
             await asyncio.sleep(self._settle)
-            writes = await asyncio.to_thread(git_writes, self._desk.paths)
+            writes = await asyncio.to_thread(lambda: git_writes(self._desk.paths) or rsync_writes(self._desk.paths))
             now = await self._look()
             if now == seen and not writes:
                 return now
@@ -205,5 +224,5 @@ class Watch:
             }:
                 return False
             return all(digest_of(Path(file.origin)) == file.digest for file in kept)
-        except RevisionError:
+        except (RevisionError, OSError):
             return False

@@ -46,14 +46,23 @@ class WholeModels:
         """Wait for the devices; returns when every request is fulfilled."""
         while self._waiting:
             for device, link in [pair for pair in self._waiting if pair[1].state is LinkState.UP]:
-                offers = await self._offered(device, link)
-                if offers is None:
-                    continue
-                async with self.changing:
-                    if (device, link) in self._waiting:  # the mapping may be another one by now
-                        await self._take(device, link, offers)
-                        self._waiting.remove((device, link))
+                try:
+                    await self._try(device, link)
+                except Exception as error:  # one device must not keep the others from theirs
+                    log.exception("link %s: its model cannot be taken up", device.name)
+                    self._waiting = [pair for pair in self._waiting if pair[0] is not device]
+                    text = f"The model of {device.name} cannot be taken up: {type(error).__name__}: {error}"
+                    self._events.append(Event("G01", text, 600, link.address))
             await asyncio.sleep(PATIENCE_S)
+
+    async def _try(self, device: MappedDevice, link: LinkSupervisor) -> None:
+        offers = await self._offered(device, link)
+        if offers is None:
+            return
+        async with self.changing:
+            if (device, link) in self._waiting:  # the mapping may be another one by now
+                await self._take(device, link, offers)
+                self._waiting.remove((device, link))
 
     def watch(self, device: MappedDevice, link: LinkSupervisor) -> bool:
         """A device asks for whole models, or for others than before; whether there is anything to wait for."""
@@ -93,7 +102,7 @@ class WholeModels:
                 )
                 self._events.append(Event("G01", text, 300, link.address))
         bound = self._add(device, link, points)
-        await link.driver.update(PointChange(added=bound))
+        await link.update(PointChange(added=bound))
         log.info("link %s: %d points of whole models added", link.name, len(bound))
 
     def _add(self, device: MappedDevice, link: LinkSupervisor, points: Sequence[MappedPoint]) -> list[BoundPoint]:

@@ -139,16 +139,19 @@ class ModelWatch:
         mark[gone] = True
         above = tree.parent[gone]
         heads = gone[(above < 0) | ~mark[above]]
-        rows = {int(self._server.table.node[row]): int(row) for edit in edits for row in edit.rows}
-        emptied = [node for node in rows if not mark[node]]
+        rows = np.concatenate([edit.rows for edit in edits])
+        nodes = self._server.table.node[rows]
+        emptied = np.unique(nodes[~mark[nodes]])
         if len(heads) + len(emptied) > MOST_CHANGES:
             return [self._change("", _REFERENCE_DELETED)]
+        told = np.isin(nodes, (*heads, *emptied))
+        row_of = dict(zip(nodes[told].tolist(), rows[told].tolist(), strict=True))
         changes = []
-        for node in (*heads.tolist(), *emptied):
+        for node in (*heads.tolist(), *emptied.tolist()):
             made = ua.ModelChangeStructureDataType()
             address = tree.address(node)
             made.Affected, made.Verb = self._node(address), _NODE_DELETED if mark[node] else _NODE_DELETED | _NODE_ADDED
-            made.AffectedType = node_id_object(space.type_of(node, rows.get(node, -1), address))
+            made.AffectedType = node_id_object(space.type_of(node, row_of.get(node, -1), address))
             changes.append(made)
         parents = {int(tree.parent[node]) for node in heads}
         return changes + [

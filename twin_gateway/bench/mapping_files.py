@@ -191,7 +191,10 @@ def _start(config: Path, port: int) -> float:
         return time.perf_counter() - started
     finally:
         process.send_signal(signal.SIGTERM)
-        process.wait(60)
+        try:
+            process.wait(60)
+        finally:
+            process.kill()
 
 
 def _answers(port: int) -> bool:

@@ -54,9 +54,12 @@ def lay_out(demo: Path, folder: Path) -> Path:
     copies = folder / "mappings"
     for origin in (demo.parent / "templates", demo):
         if not (copies / origin.name).exists():
+            making = copies / f".{origin.name}.new"
+            shutil.rmtree(making, ignore_errors=True)
             # The configuration is made for each run, and lies above.
             leave = shutil.ignore_patterns("gateway.yaml")
-            shutil.copytree(origin, copies / origin.name, ignore=leave, copy_function=shutil.copyfile)
+            shutil.copytree(origin, making, ignore=leave, copy_function=shutil.copyfile)
+            making.rename(copies / origin.name)
     return copies / demo.name
 
 

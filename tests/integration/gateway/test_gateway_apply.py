@@ -14,6 +14,7 @@ import pytest_asyncio
 from asyncua import Client, ua
 from click.testing import Result
 from peers.acceptance.processes import Simulator
+from peers.gateway_config import gateway_config
 from peers.ports import free_port
 from peers.waiting import until
 from typer.testing import CliRunner
@@ -22,7 +23,6 @@ from address_space.point import Batch
 from address_space.quality import StatusCode
 from twin_gateway.applying import Applied, ApplyError
 from twin_gateway.cli import app
-from twin_gateway.config import GatewayConfig
 from twin_gateway.drivers.link import Backoff, LinkState
 from twin_gateway.gateway import Gateway
 from twin_gateway.mapping.check import check
@@ -186,19 +186,7 @@ async def shared(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Bed]
     for rtu in rtus:
         await asyncio.to_thread(rtu.start)
     field = Field(tmp_path, ports)
-    config = GatewayConfig.model_validate(
-        {
-            "gateway": "gw1",
-            "grid": "dso1",
-            "authority": "https://example.org",
-            "mappings": [tmp_path / "station.yaml"],
-            "data_directory": tmp_path / "data",
-            "opcua": {"port": 0, "anonymous": "observe"},
-            "http": {"port": 0},
-            "history": {"enabled": False},
-            "twin": {"place": "dso1/north"},
-        }
-    )
+    config = gateway_config(tmp_path, history={"enabled": False}, twin={"place": "dso1/north"})
     gateway = Gateway(config, field.mapping(field.a, field.b), {}, backoff=Backoff(0.1, 0.5, 0.1))
     await gateway.start()
     assert gateway.server is not None

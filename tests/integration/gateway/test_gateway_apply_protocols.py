@@ -13,10 +13,10 @@ from typing import Any
 import pytest
 import pytest_asyncio
 from peers.acceptance.processes import ROOT, Simulator
+from peers.gateway_config import gateway_config
 from peers.ports import free_port
 from peers.waiting import until
 
-from twin_gateway.config import GatewayConfig
 from twin_gateway.drivers.link import Backoff
 from twin_gateway.gateway import Gateway
 from twin_gateway.mapping.check import check
@@ -177,18 +177,7 @@ async def shared(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Fiel
         "sensor": Simulator("sensor", "coap", folder, folder / "sensor.yaml"),
     }
     made = Field(folder, ports, simulators)
-    config = GatewayConfig.model_validate(
-        {
-            "gateway": "gw1",
-            "grid": "dso1",
-            "authority": "https://example.org",
-            "mappings": [folder / "station.yaml"],
-            "data_directory": folder / "data",
-            "opcua": {"port": 0, "anonymous": "observe"},
-            "http": {"port": 0},
-            "history": {"enabled": False},
-        }
-    )
+    config = gateway_config(folder, history={"enabled": False})
     try:
         await asyncio.gather(*(asyncio.to_thread(each.start) for each in simulators.values()))
         made.points = {name: {"MMXU1/TotW": NEIGHBOUR[name]} for name in PROTOCOLS}

@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from peers.gateway_config import gateway_config
 from peers.ports import free_port
 
 from address_space.point import Batch
-from twin_gateway.config import GatewayConfig
 from twin_gateway.gateway import Gateway
 from twin_gateway.gateway_metrics import collect
 from twin_gateway.history.offline import OfflineStore
@@ -36,18 +36,7 @@ async def test_what_a_gateway_received_is_counted_and_there_when_it_has_stopped(
     path.write_text(STATION.replace("{port}", str(free_port())))
     mapping, problems = check([path])
     assert mapping is not None, [str(problem) for problem in problems]
-    config = GatewayConfig.model_validate(
-        {
-            "gateway": "gw1",
-            "grid": "dso1",
-            "authority": "https://example.org",
-            "mappings": [path],
-            "data_directory": tmp_path / "data",
-            "opcua": {"port": 0, "anonymous": "observe"},
-            "http": {"port": 0},
-            "history": {"exclude": ["*/_sys/*"], "reserve_mb": 0},
-        }
-    )
+    config = gateway_config(tmp_path, path, history={"exclude": ["*/_sys/*"], "reserve_mb": 0})
     gateway = Gateway(config, mapping, {})
     await gateway.start()
     try:

@@ -5,21 +5,13 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-import pytest_asyncio
-from peers.mapping_bed import QUICK, MappingBed, at_once, station, working
+from peers.mapping_bed import QUICK, UNHURRIED, MappingBed, at_once, station
 from peers.waiting import until
 
 from twin_gateway.checked_apart import Checked, Files
-
-
-@pytest_asyncio.fixture
-async def bed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[MappingBed]:
-    async for each in working(tmp_path, monkeypatch):
-        yield each
 
 
 async def test_an_edited_file_is_applied_by_itself(bed: MappingBed) -> None:
@@ -70,12 +62,12 @@ async def test_files_that_were_applied_by_hand_are_not_told_to_be_valid_nor_read
         return [each.getMessage() for each in caplog.records if each.name == "twin_gateway.watching"]
 
     monkeypatch.setattr("twin_gateway.change_desk.check_apart", counted)
-    await bed.watch(apply=False)
+    await bed.watch(apply=False, settle=UNHURRIED)
     bed.path.write_text(station(bay="F02"))
     await bed.ask("apply")
     bed.path.write_text(station(bay="F02").replace("M_ME_TF_1", "M_XX"))
     await bed.ask("apply")
-    await asyncio.sleep(4 * QUICK)
+    await asyncio.sleep(UNHURRIED + QUICK)
     assert (len(checks), told()) == (2, [])
     bed.path.write_text(station(bay="F02"))  # as it runs
     await until(lambda: len(checks) == 3 and not bed.alarm())
@@ -122,11 +114,11 @@ async def test_files_are_not_read_while_git_writes_its_working_tree(bed: Mapping
 
 
 async def test_a_folder_that_is_away_for_a_moment_is_no_change(bed: MappingBed) -> None:
-    await bed.watch()
+    await bed.watch(settle=UNHURRIED)
     bed.files.rename(bed.files.with_name("away"))
-    await asyncio.sleep(QUICK / 2)
+    await asyncio.sleep(QUICK)
     bed.files.with_name("away").rename(bed.files)
-    await asyncio.sleep(4 * QUICK)
+    await asyncio.sleep(UNHURRIED + QUICK)
     assert not bed.alarm()
     assert [each.kind for each in await bed.records()] == ["mapping.start"]
 

@@ -8,11 +8,12 @@ from pathlib import Path
 
 import pytest
 from peers.acceptance.processes import ROOT, Simulator
+from peers.gateway_config import gateway_config
 from peers.ports import free_port
 from peers.waiting import until
 
 from address_space.quality import StatusCode
-from twin_gateway.config import GatewayConfig
+from twin_gateway.drivers.contract import DiscoveredPoint
 from twin_gateway.drivers.link import Backoff
 from twin_gateway.gateway import Gateway
 from twin_gateway.mapping.check import check
@@ -47,18 +48,7 @@ async def gateway(tmp_path: Path, ied: tuple[Simulator, int]) -> AsyncIterator[G
     path.write_text(STATION.replace("{port}", str(ied[1])))
     mapping, problems = check([path])
     assert mapping is not None, [str(problem) for problem in problems]
-    config = GatewayConfig.model_validate(
-        {
-            "gateway": "gw1",
-            "grid": "dso1",
-            "authority": "https://example.org",
-            "mappings": [path],
-            "data_directory": tmp_path / "data",
-            "opcua": {"port": 0, "anonymous": "observe"},
-            "http": {"port": 0},
-        }
-    )
-    made = Gateway(config, mapping, {}, backoff=Backoff(0.1, 0.5, 1.0))
+    made = Gateway(gateway_config(tmp_path, path), mapping, {}, backoff=Backoff(0.1, 0.5, 1.0))
     await made.start()
     yield made
     await made.stop()
@@ -84,6 +74,64 @@ async def test_one_line_brings_a_whole_ied_once_it_answers(ied: tuple[Simulator,
     await until(lambda: all(table.status[row] != StatusCode.Good for row in rows), 10)
     await asyncio.to_thread(ied[0].start)
     await until(lambda: all(table.status[row] == StatusCode.Good for row in rows), 20)
+
+
+class Offering:
+    """The device answers, and says what it has, without a device."""
+
+    def __init__(self, gateway: Gateway, folder: Path) -> None:
+        self.gateway, self.asked, self.fault = gateway, 0, ""
+        self._path = folder / "station.yaml"
+        (self.link,) = gateway.plant.links
+
+    async def discover(self) -> list[DiscoveredPoint]:
+        self.asked += 1
+        if self.fault:
+            raise RuntimeError(self.fault)
+        return [DiscoveredPoint({"ref": "LD0/MMXU1.TotW"}, cdc="MV")]
+
+    async def answers(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("twin_gateway.whole_models.PATIENCE_S", 0.02)
+        monkeypatch.setattr(self.link.driver, "discover", self.discover)
+        assert await self.gateway.applier.stop_link("ied")
+        self.link.up()
+
+    async def apply(self, line: str) -> None:
+        text = self._path.read_text()
+        self._path.write_text(text[: text.index("      MV1/F07/IED1")] + line)
+        mapping, problems = check([self._path])
+        assert mapping is not None, [str(problem) for problem in problems]
+        await self.gateway.apply(mapping)
+
+    def has(self) -> bool:
+        return self.gateway.table.find(f"{BAY}/IED1/MMXU1/TotW") >= 0
+
+
+async def test_a_model_that_is_given_up_before_its_device_answers_never_comes(
+    gateway: Gateway, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    offering = Offering(gateway, tmp_path)
+    await offering.apply("      MV1/F07/QB1: {points: {XSWI1/Pos: {ref: LD0/XSWI1.Pos}}}\n")
+    await offering.answers(monkeypatch)
+    await until(lambda: all(task.done() for task in gateway._tasks if task.get_name() == "whole models"))
+    assert (offering.asked, offering.has()) == (0, False)
+
+
+async def test_a_model_that_cannot_be_taken_up_is_told_and_asked_for_with_the_next_change(
+    gateway: Gateway, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    offering, events = Offering(gateway, tmp_path), gateway.events.cursor("test")
+    offering.fault = "out of order"
+    await offering.answers(monkeypatch)
+    await until(lambda: offering.asked == 1)
+    told = list[str]()
+    await until(lambda: bool(told.extend(each.text for each in events.take() if each.code == "G01") or told))
+    assert told == ["The model of ied cannot be taken up: RuntimeError: out of order"]
+    assert gateway.health()[0]
+    offering.fault = ""
+    more = "      MV1/F07/QB1: {points: {XSWI1/Pos: {ref: LD0/XSWI1.Pos}}}\n"
+    await offering.apply(f"      MV1/F07/IED1: {{all: LD0}}\n{more}")
+    await until(offering.has)
 
 
 async def test_a_part_that_ends_by_itself_makes_the_gateway_unfit(

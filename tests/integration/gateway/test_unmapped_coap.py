@@ -10,7 +10,7 @@ import aiocoap
 from peers import unmapped_bed
 from peers.acceptance.processes import Simulator
 from peers.ports import free_port
-from peers.waiting import until
+from peers.waiting import patient, until
 
 MAPPING = """\
 mapping: 1
@@ -38,7 +38,8 @@ async def _register(port: int) -> None:
         uri = f"coap://127.0.0.1:{port}/rd?ep=node-7&lt=600&lwm2m=1.1&b=U"
         request = aiocoap.Message(code=aiocoap.POST, uri=uri, payload=b"</3303/0>,</3304/0>,</9999/0>")
         request.opt.content_format = 40
-        response = await context.request(request).response
+        async with patient(10):
+            response = await context.request(request).response
         assert response.code.is_successful()
     finally:
         await context.shutdown()

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from address_space import units
+from address_space import columns, units
 from address_space.address import AddressError
 from address_space.catalogue import ValueType, VariableKind
 from address_space.editing import SEMANTICS_CHANGED
@@ -207,3 +207,43 @@ def test_a_retired_text_is_forgotten() -> None:
     table.ingest(Batch.of([], [], texts=[TextSample(0, "x" * 1000)]))
     table.retire(rows(0))
     assert (table.value(0), table.display_name(0)) == (None, "")
+
+
+def test_an_exchange_that_cannot_be_changes_nothing() -> None:
+    table, coming = filled(), f"{PLACE}/MMXU1/Hz"
+    trial = table.trial()
+    trial.exchange(rows(1), [coming])
+    with pytest.raises(ValueError, match="63 bits"):
+        table.exchange(rows(1), [Point(coming, VOLT, "rtu", -1)], trial)
+    assert (table.edition, table.retired, table.find(coming)) == (0, 0, -1)
+    table.add([Point(coming, VOLT)])  # somebody else was faster than who had tried it
+    with pytest.raises(AddressError, match="exists twice"):
+        table.exchange(rows(1), [Point(coming, VOLT, "rtu", 9)], trial)
+    assert (table.edition, table.retired, table.find(coming), len(table)) == (0, 0, 3, 4)
+    assert table.find(f"{PLACE}/MMXU1/PhV/phsB") == 1
+    assert table.exchange(rows(1, 3), [Point(coming, VOLT, "rtu", 9)], trial) == range(4, 5)
+    assert (table.retired, table.find(coming), table.address(4)) == (2, 4, coming)
+
+
+def test_what_profiles_say_of_scales_is_put_together_once_for_many_new_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = []
+
+    class Counted(columns.Scaling):
+        def __init__(self, profiles: list[PointProfile]) -> None:
+            made.append(len(profiles))
+            super().__init__(profiles)
+
+    monkeypatch.setattr(columns, "Scaling", Counted)
+    table = PointTable()
+    names = [f"{PLACE}/GGIO1/AnIn{number}" for number in range(1, 101)]
+    first = [replace(VOLT, gain=float(number)) for number in range(1, 101)]
+    table.add([Point(name, profile, "rtu", 0) for name, profile in zip(names, first, strict=True)])
+    table.ingest(Batch.of(list(range(100)), [1.0] * 100))
+    assert [table.value(row) for row in (0, 41, 99)] == [1.0, 42.0, 100.0]
+    second = [replace(VOLT, gain=float(number) / 2) for number in range(1, 101)]
+    table.change(
+        np.arange(100, dtype=np.int32),
+        [Point(name, profile, "rtu", 0) for name, profile in zip(names, second, strict=True)],
+    )
+    assert [table.value(row) for row in (0, 41, 99)] == [0.5, 21.0, 50.0]
+    assert made == [0, 100, 150]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -208,6 +209,26 @@ def test_the_mapping_files_of_a_run_may_be_edited_and_stay_so(tmp_path: Path, se
     assert lay_out(MAPPINGS / "demo", tmp_path) == place
     assert (place / "rmu.yaml").read_text() == "mapping: 1\n"
     assert not (place / "meters.yaml").exists()
+
+
+def test_mapping_files_that_were_copied_in_part_are_copied_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, secrets: dict[str, str]
+) -> None:
+    copied: list[object] = []
+
+    def full(source: str, target: str, **_: object) -> str:
+        if len(copied) == 3:
+            raise OSError("no space left")
+        copied.append(target)
+        return str(copy(source, target))
+
+    copy = shutil.copyfile
+    with monkeypatch.context() as patch, pytest.raises((OSError, shutil.Error)):
+        patch.setattr(shutil, "copyfile", full)
+        lay_out(MAPPINGS / "demo", tmp_path)
+    lay_out(MAPPINGS / "demo", tmp_path)
+    found, problems = check([tmp_path / "mappings"], environ=secrets)
+    assert (found is not None, problems) == (True, [])
 
 
 def test_every_breaker_and_some_switches_of_the_grid_have_nameplates(grid: Grid) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 
@@ -57,10 +58,23 @@ def test_only_the_verdict_holds_no_mapping() -> None:
     assert (checked.mapping, checked.sound, checked.errors) == (None, True, 0)
 
 
-async def test_a_process_that_dies_says_nothing_of_the_files(monkeypatch: pytest.MonkeyPatch) -> None:
-    async def dies(*_: object) -> None:
-        raise ComputeError("the compute process died during in_pieces")
+@pytest.mark.parametrize("error", [ComputeError("the compute process died"), OSError("no more memory")], ids=str)
+async def test_a_check_that_fails_says_nothing_of_the_files(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+    async def fails(*_: object) -> None:
+        raise error
 
-    monkeypatch.setattr(Worker, "run_within", dies)
-    with pytest.raises(CheckingError, match="could not be checked: the compute process died"):
+    monkeypatch.setattr(Worker, "run_within", fails)
+    with pytest.raises(CheckingError, match=f"could not be checked: .*{error}"):
         await check_apart(Files([DEMO]))
+
+
+@pytest.mark.parametrize("name", ["a.yaml", "x.cid"])
+def test_a_pipe_among_the_files_is_told_and_not_waited_for(tmp_path: Path, name: str) -> None:
+    (tmp_path / "b.yaml").write_text(
+        "mapping: 1\ngrid: dso1\nplace: north/PS01\ndevices:\n"
+        "  ied: {protocol: iec61850, host: 10.0.0.1, scl: x.cid, at: {MV1/F01: {all: LD0}}}\n"
+    )
+    os.mkfifo(tmp_path / name)
+    checked = put_together(in_pieces(Files([tmp_path])))
+    assert checked.problems[0].code in ("TG101", "TG607")
+    assert list(checked.files) == [tmp_path / "b.yaml"]

@@ -98,6 +98,13 @@ async def test_what_is_no_request_is_refused(folder: Path, octets: bytes, monkey
     assert await asked(folder, "echo", text="still here") == "still here"
 
 
+async def test_a_request_that_is_too_long_is_not_sent_and_told_as_that(folder: Path) -> None:
+    files = [f"/srv/mappings/station-{number:04}.yaml" for number in range(2000)]
+    with pytest.raises(ControlError, match=r"takes 65536; name fewer files, or the folder that they lie in"):
+        await asked(folder, "echo", text=files)
+    assert await asked(folder, "echo", text=files[:1000]) == files[:1000]
+
+
 async def test_a_folder_without_a_gateway_says_so(tmp_path: Path) -> None:
     with pytest.raises(ControlError, match="no gateway runs on"):
         ask(tmp_path, "echo")

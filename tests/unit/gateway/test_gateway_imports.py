@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import subprocess
 import sys
 from pathlib import Path
@@ -62,6 +63,10 @@ def _loaded(folder: Path, more: str = "") -> set[str]:
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stderr
     return set(done.stdout.split())
+
+
+def test_what_is_large_is_there_by_these_names() -> None:
+    assert [name for name in _LARGE if importlib.util.find_spec(name) is None] == []
 
 
 def test_a_plain_gateway_of_104_stations_loads_no_twin_no_broker_no_http_and_no_other_protocol(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 from datetime import UTC, date, datetime, timedelta
@@ -172,6 +173,18 @@ def test_the_git_revision_of_the_files_is_told_and_whether_they_differ(tmp_path:
     clean = store.record(mapping, reason="start").git
     assert len(clean) == 40
     assert store.record(station(tmp_path / "files", 2), reason="apply").git == f"{clean}-dirty"
+
+
+@pytest.mark.skipif(shutil.which("git") is None, reason="needs git")
+def test_looking_at_the_repository_writes_nothing_there(tmp_path: Path) -> None:
+    station(tmp_path)
+    git = ["git", "-C", str(tmp_path), "-c", "user.name=a", "-c", "user.email=a@example.org"]
+    for command in (["init", "-q"], ["add", "."], ["commit", "-q", "-m", "station"]):
+        subprocess.run([*git, *command], check=True)
+    os.utime(tmp_path / "station.yaml", (10**9, 10**9))  # git would note in its index that this is no change
+    before = (tmp_path / ".git" / "index").read_bytes()
+    assert len(revisions.git_revision([tmp_path / "station.yaml"])) == 40
+    assert (tmp_path / ".git" / "index").read_bytes() == before
 
 
 def test_a_former_address_leads_on_for_400_days_from_the_first_start_with_it(tmp_path: Path) -> None:

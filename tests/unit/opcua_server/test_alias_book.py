@@ -90,10 +90,12 @@ def test_a_retired_address_leads_to_its_successor(book: AddressBook) -> None:
     assert (gone.found, gone.tombstone and gone.tombstone.reason) == (False, "removed")
 
 
-def test_aliases_are_dropped_and_tombstones_stay(book: AddressBook) -> None:
+def test_a_book_that_becomes_another_has_its_aliases_and_keeps_its_own_tombstones(book: AddressBook) -> None:
     old = POSITION.replace("F05", "F04")
     book.retire(Tombstone(old, 1, "moved", POSITION))
-    book.forget_aliases()
+    other = AddressBook(book.table)
+    other.inherit(book)
+    book.adopt(other)
     assert not book.resolve(MRID).found
     assert book.resolve(f"was:{old}").address == POSITION
 
