@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from peers.gateway_config import gateway_config
+
 from twin_gateway.config import GatewayConfig
 from twin_gateway.mapping.check import check
 from twin_gateway.mapping.model import Mapping
@@ -32,15 +34,4 @@ def configured(folder: Path, port: int, point: str, **opcua: Any) -> tuple[Gatew
     path.write_text(MAPPING.format(port=port, point=point))
     mapping, problems = check([path])
     assert mapping is not None, [str(problem) for problem in problems]
-    config = GatewayConfig.model_validate(
-        {
-            "gateway": "gw1",
-            "grid": "dso1",
-            "authority": "https://example.org",
-            "mappings": [path],
-            "data_directory": folder / "data",
-            "opcua": {"port": 0, **opcua},
-            "http": {"port": 0},
-        }
-    )
-    return config, mapping
+    return gateway_config(folder, path, opcua={"port": 0, **opcua}), mapping

@@ -129,8 +129,11 @@ class Supervision:
         settings = self.settings
         for device in self.index.order:
             approved = settings.approved.get(device.place) or settings.approved.get(device.link)
-            if approved is not None:
-                device.approved = Approved(approved.configuration, approved.firmware, approved.serial)
+            device.approved = (
+                Approved(approved.configuration, approved.firmware, approved.serial)
+                if approved is not None
+                else Approved()
+            )
             device.critical |= device.place in settings.critical
             device.clock.delay = settings.link_delays.get(device.link, settings.transport_delay)
             device.clock.hold = settings.delays.get("D02", clocks.BEHIND_S)
@@ -231,7 +234,8 @@ class Supervision:
         self.links.clear()
         self.links.update((link.name, link) for link in changed[0])
         gone = self.index.adopt(fresh)
-        self.context.alarms.end({device.place for device in gone}, "It is removed from the mapping")
+        over = {place for device in gone for place in (device.place, device.clock_at)}
+        self.context.alarms.end(over, "It is removed from the mapping")
         self._prepare()
         self.outages.renew()
         self.results.renew(gone)
@@ -239,6 +243,8 @@ class Supervision:
         self._scan()
         self._dirty = set(range(len(self.index.order)))
         for device in self.index.order:
+            device.found = {row: watched for row, watched in device.found.items() if watched.holding}
+            self._impose(device)
             if device.imposed:
                 self.context.table.impose(self.index.process_rows(device), device.imposed)
 
@@ -347,7 +353,7 @@ class Supervision:
     async def _supervise_all(self, numbers: Iterable[int]) -> float:
         """Supervise devices and publish them; gives way to others every few milliseconds. Returns the time spent."""
         order, now = self.index.order, self._wall()
-        start = slice_start = time.perf_counter()
+        start = slice_start = self._now()
         waited = 0.0
         done: list[Device] = []
         for number in numbers:
@@ -358,14 +364,14 @@ class Supervision:
                 continue
             self.results.publish_devices(done)
             done = []
-            if time.perf_counter() - slice_start > SLICE_S:
-                paused = time.perf_counter()
+            if self._now() - slice_start > SLICE_S:
+                paused = self._now()
                 await asyncio.sleep(0)
-                slice_start = time.perf_counter()
+                slice_start = self._now()
                 waited += slice_start - paused
         self.results.publish_devices(done)
         await self.results.publish_places()
-        return time.perf_counter() - start - waited
+        return self._now() - start - waited
 
     def _supervise(self, number: int, device: Device, reason: str, now: float) -> None:
         down = device.place in self.outages.down

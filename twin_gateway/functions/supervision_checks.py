@@ -70,7 +70,10 @@ class Checks:
         if isinstance(error, int | float):
             device.clock.read(float(error))
         stage, offset = device.clock.stage(), device.clock.certain
-        about = self._clock_place(device)
+        about, before = self._clock_place(device), device.clock_at
+        device.clock_at = about
+        if before not in ("", about):
+            self._context.alarms.clear("D02", before, f"The clock is told at {about}")
         if stage:
             severity = clocks.ALARM_SEVERITY if stage == 2 else clocks.WARN_SEVERITY
             way = "ahead" if offset > 0 else "behind"
@@ -129,8 +132,8 @@ class Checks:
                 count = link.counters[rule.counter]
                 key = (link.address, rule.counter)
                 before = self._counted.get(key, 0)
+                self._counted[key] = count  # less than before when the link was removed and came back
                 if count > before:
-                    self._counted[key] = count
                     self._counter_until[key] = now + self._settings.counter_hold
                     text = f"{rule.text}: {count - before} more"
                     marked = self._mark(link.address)

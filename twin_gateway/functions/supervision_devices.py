@@ -85,6 +85,7 @@ class Device:
         found: points with findings, by row (see `Watched.holding`).
         imposed: quality flags that its mode adds to its process values.
         member: the device as it was last seen by the roll-up.
+        clock_at: where the clock of this link was told last.
         revisions: item -> row of the point that says it.
     """
 
@@ -99,6 +100,7 @@ class Device:
     accepted: dict[str, str] = field(default_factory=dict)
     differences: list[Difference] = field(default_factory=list)
     clock: ClockOffset = field(default_factory=ClockOffset)
+    clock_at: str = ""
     ledger: Ledger = field(default_factory=Ledger)
     flapping: Flapping = field(default_factory=Flapping)
     frozen: int = 0
@@ -123,6 +125,7 @@ class DeviceIndex:
     def __init__(self, table: PointTable, links: Sequence[SupervisedLink], protocols: Mapping[str, str]) -> None:
         self._table, self._links, self._protocols = table, links, protocols
         self.devices: dict[str, Device] = {}
+        self._former: dict[str, Device] = {}
         self.order: list[Device] = []
         self.numbers: dict[str, int] = {}
         self._nodes: list[int] = []
@@ -142,19 +145,24 @@ class DeviceIndex:
         self.scan()
 
     def adopt(self, fresh: DeviceIndex) -> list[Device]:
-        """Become an index that has been made anew, with the devices that are known; returns those that are gone."""
+        """Become an index that has been made anew, with the devices that are known; returns those that are gone.
+
+        A device is known by its place, as in what is kept over a restart; one that comes back has its book again.
+        """
         for number, device in enumerate(fresh.order):
-            known = self.devices.get(device.place)
-            if known is None or known.link != device.link:
-                continue
-            known.meter, known.revisions = device.meter, device.revisions
-            known.critical |= device.critical
-            fresh.order[number] = fresh.devices[device.place] = known
+            known, former = self.devices.get(device.place), self._former.pop(device.place, None)
+            if known is not None:
+                known.link, known.meter = device.link, device.meter
+                known.critical, known.revisions = device.critical, device.revisions
+                fresh.order[number] = fresh.devices[device.place] = known
+            elif former is not None:
+                device.accepted, device.ledger.days = former.accepted, former.ledger.days
         fresh._own()
         both, here, there = np.intersect1d(self.measurand_rows, fresh.measurand_rows, return_indices=True)
         if len(both):
             fresh.movements.take_over(there, self.movements, here)
         gone = [device for device in self.order if device.place not in fresh.devices]
+        fresh._former = self._former | {device.place: device for device in gone}
         self.__dict__.update(fresh.__dict__)
         return gone
 

@@ -76,9 +76,10 @@ class Outages:
 
     def renew(self) -> None:
         """Follow the links that there are now; those that came have time to come up."""
-        before, now = set(self._by_address), self._now()
+        before, ways, now = set(self._by_address), self._ways, self._now()
         self._roots.parents.clear()
         self._follow()
+        self._ways.go_on(ways, self.down)
         self._came = {address: self._came.get(address, now) for address in self._by_address.keys() - before} | {
             address: since for address, since in self._came.items() if address in self._by_address
         }

@@ -68,8 +68,8 @@ class SupervisionResults:
         self.places: dict[str, list[Device]] = {}
         self.prepare()
 
-    def prepare(self) -> None:
-        """Add result points of devices and of the places above them; what is there already is left."""
+    def prepare(self) -> list[str]:
+        """Add result points of devices and of the places above them; what is there already is left. Returns all."""
         self._addresses = {link.address for link in self._links.values()}
         results: list[str] = []
         places: dict[str, list[Device]] = {}
@@ -91,23 +91,19 @@ class SupervisionResults:
             results += [f"{function_of(place, FUNCTION)}/{name}" for name in _PLACE]
         results.append(f"{function_of(self._context.place, FUNCTION)}/CmdFailPct")
         self._context.results.add(results)
+        return results
 
     def renew(self, gone: Iterable[Device]) -> None:
-        """Publish what there is now; results of devices that are gone, and of places without any, are retired."""
+        """Publish what there is now; results that nobody computes any more are retired."""
         before = set(self.places)
-        heads: dict[str, Sequence[str]] = {
-            function_of(device.place, FUNCTION): _METER if self._brief(device) else _DEVICE for device in gone
-        }
-        self.prepare()
-        heads |= {function_of(place, FUNCTION): _PLACE for place in before - set(self.places)}
+        over = self._published.keys() - set(self.prepare())
         for place in before - set(self.places):
             self._changed_at.pop(place, None)
         for device in gone:
             self._seen.pop(device.place, None)
-        results = [f"{head}/{name}" for head, names in heads.items() for name in names]
-        for address in results:
-            self._published.pop(address, None)
-        self._context.results.remove(results)
+        for address in over:
+            del self._published[address]
+        self._context.results.remove(over)
 
     def _brief(self, device: Device) -> bool:
         return device.meter and device.place not in self._addresses

@@ -29,13 +29,21 @@ class Way:
 
     def follow(self, down: Set[str], before: Set[str], now: float) -> None:
         """Take up what has been heard, then what has been lost since the last time."""
-        heard = sum(link.counters["samples"] + link.counters["connects"] for link in self.links.values())
+        heard = self._count()
         if heard != self._heard:
             self._heard = heard
             self.lost.clear()
         for address, link in self.links.items():
             if address in down and address not in before and link.counters["connects"]:
                 self.lost[address] = now
+
+    def go_on(self, former: Way) -> None:
+        """Know what was known when it had other links."""
+        self.lost = {address: since for address, since in former.lost.items() if address in self.links}
+        self._heard = self._count()
+
+    def _count(self) -> int:
+        return sum(link.counters["samples"] + link.counters["connects"] for link in self.links.values())
 
     def is_down(self, down: Set[str]) -> bool:
         """Nobody answers over it: all are down, or several were lost and nothing was heard of the others since."""
@@ -74,6 +82,12 @@ class Ways:
         self.place_of = {address: place for place, way in self.by_place.items() for address in way.links}
         self._hold = hold
         self._before: Set[str] = frozenset()
+
+    def go_on(self, former: Ways, down: Set[str]) -> None:
+        """Know what was known when there were other links; `down`: what was down."""
+        self._before = frozenset(self.place_of.keys() & down)
+        for place in self.by_place.keys() & former.by_place.keys():
+            self.by_place[place].go_on(former.by_place[place])
 
     def down(self, down: Set[str], now: float) -> Sequence[str]:
         """Places of those that are down, by the links that are."""

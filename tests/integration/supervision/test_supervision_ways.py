@@ -7,36 +7,27 @@ from pathlib import Path
 
 import pytest
 from peers.twin.bench import Bench, Link
+from peers.twin.supervised import GATEWAY, Supervised
 
 from twin_gateway.drivers.link import LinkState
-from twin_gateway.functions.supervision import Supervision
 from twin_gateway.functions.supervision_settings import SupervisionSettings
 from twin_gateway.twin.rules import DeviceState as S
 
-GATEWAY = "dso1/_sys/gw1"
 CONCENTRATOR = f"{GATEWAY}/_/_/10~2E4~2E7~2E11~3A4059"
 METERS = {f"dso1/north/SP{number:04}/LV1/_/M1/MMXU1/TotW": f"m{number}" for number in range(30)}
 THOUSAND = {f"dso1/north/SP{number:04}/LV1/_/M1/MMXU1/TotW": f"m{number}" for number in range(1000)}
 RTU = "dso1/north/RMU02/MV1/C01/_/MMXU1/TotW"
 
 
-class Rig:
+class Rig(Supervised):
     """Meters behind one concentrator, and a station that is not."""
 
     def __init__(self, folder: Path, meters: Mapping[str, str] = METERS) -> None:
-        self.bench = Bench(folder, {**meters, RTU: "rtu"})
-        self.meters = [link for name, link in self.bench.links.items() if name != "rtu"]
+        bench = Bench(folder, {**meters, RTU: "rtu"})
+        self.meters = [link for name, link in bench.links.items() if name != "rtu"]
         for link in self.meters:
             link.way = "10.4.7.11:4059"
-        self.function = Supervision(
-            self.bench.context,
-            SupervisionSettings(settle=1.0),
-            list(self.bench.links.values()),
-            dict.fromkeys(self.bench.links, "dlms"),
-            gateway=GATEWAY,
-            monotonic=lambda: self.bench.time,
-            wall=lambda: self.bench.wall,
-        )
+        super().__init__(bench, SupervisionSettings(settle=1.0), dict.fromkeys(bench.links, "dlms"))
 
     async def start(self) -> None:
         await self.function._open()
@@ -56,11 +47,7 @@ class Rig:
     async def go(self, seconds: float = 1.0, *, heard: Iterable[Link] = ()) -> None:
         for link in heard:
             link.counters["samples"] += 1
-        for chunk in self.bench.journal.take():
-            self.function.take(chunk)
-        self.bench.advance(seconds)
-        self.bench.alarms.tick()
-        await self.function.tick()
+        await super().go(seconds)
 
     def lose(self, links: Iterable[Link]) -> None:
         for link in links:
@@ -142,3 +129,30 @@ async def test_meters_still_lost_a_minute_after_the_concentrator_is_back_alarm_t
 
 async def test_the_concentrator_can_be_browsed_as_the_source_of_its_alarm(rig: Rig) -> None:
     assert rig.bench.table.tree.find(CONCENTRATOR) >= 0
+
+
+def renew(rig: Rig, links: Iterable[Link]) -> None:
+    rig.function.renew(list(links), dict.fromkeys(rig.bench.links, "dlms"))
+
+
+async def test_a_change_of_the_mapping_makes_no_outage_of_meters_that_were_lost_alone(rig: Rig) -> None:
+    for link in rig.meters[:2]:
+        rig.lose([link])
+        await rig.go(1.0)
+        await rig.go(1.0, heard=rig.meters[5:])
+    assert rig.bench.codes() == {("D01", link.address) for link in rig.meters[:2]}
+    rig.bench.told()
+    renew(rig, rig.bench.links.values())
+    await rig.go(1.0)
+    await rig.go(1.0, heard=rig.meters[5:])
+    assert rig.bench.codes() == {("D01", link.address) for link in rig.meters[:2]}
+    assert not rig.bench.told()
+
+
+async def test_an_outage_stays_one_when_a_device_behind_it_is_removed(rig: Rig) -> None:
+    rig.lose(rig.meters[:10])
+    await rig.go(1.0)
+    assert rig.bench.codes() == {("D01", CONCENTRATOR)}
+    renew(rig, [link for link in rig.bench.links.values() if link is not rig.meters[20]])
+    await rig.go(1.0)
+    assert rig.bench.codes() == {("D01", CONCENTRATOR)}

@@ -1,0 +1,17 @@
+"""What the tests of the supervision share."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from integration.supervision.supervised_plant import Rig
+
+
+@pytest.fixture
+async def rig(tmp_path: Path) -> AsyncIterator[Rig]:
+    made = Rig(tmp_path)
+    await made.start()
+    yield made
+    await made.function.store.close()
