@@ -20,6 +20,7 @@ import pytest
 from open61850.data import BitStringData, BoolData, FloatData, IECData, TimestampData
 from open61850.goose import GooseDecodeError, decode_goose_frame
 from open61850.goose_publisher import GooseControl
+from peers import goose_wire
 from peers.mutating_proxy import Mutator
 from peers.waiting import PATIENCE, until
 
@@ -52,8 +53,8 @@ Send = Callable[[bytes], None]
 def control(number: int) -> GooseControl:
     ied = f"IED{number}LD0/LLN0"
     return GooseControl(
-        f"{ied}$GO$gcb", f"{ied}$ds", 0x3000 + number, f"01:0c:cd:01:01:{number:02x}", SOURCE.replace("-", ":"),
-        go_id=f"g{number}", min_time_ms=5, max_time_ms=40, tal_factor=5,
+        f"{ied}$GO${goose_wire.BLOCK}", f"{ied}$ds", 0x3000 + number, goose_wire.address(number),
+        SOURCE.replace("-", ":"), go_id=f"g{number}", min_time_ms=5, max_time_ms=40, tal_factor=5,
     )  # fmt: skip
 
 

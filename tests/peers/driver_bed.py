@@ -88,7 +88,7 @@ class Recorder(WireNotes):
         time_quality: str | None = None,
     ) -> None:
         assert 1 <= severity <= 1000
-        self.events.append(f"{code} {text} {address}")
+        self.events.append(f"{code} {text} {address}".rstrip())
 
     def count(self, counter: str, by: int = 1) -> None:
         self.counters[counter] += by

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from peers.gateway_config import gateway_config
 from peers.waiting import patient
 from typer.testing import CliRunner
 
@@ -15,7 +16,6 @@ from address_space.ports import AuditRecord
 from twin_gateway.changed import Asker, Changed
 from twin_gateway.checked_apart import Checked, Files, in_pieces, put_together
 from twin_gateway.cli import app
-from twin_gateway.config import GatewayConfig
 from twin_gateway.control import ask
 from twin_gateway.gateway import Gateway
 from twin_gateway.mapping.check import check
@@ -36,6 +36,9 @@ devices:
 """
 ME = Asker("anna")
 QUICK = 0.15
+"""How long edited files must be still for most tests."""
+UNHURRIED = 0.8
+"""The same where the test itself does something before they have been still for so long, however slow the machine."""
 
 
 def station(name: str = "a", bay: str = "F01", ioa: int = 20) -> str:
@@ -50,19 +53,7 @@ class MappingBed:
         self.files.mkdir()
         self.path = self.files / "station.yaml"
         self.path.write_text(station())
-        self.config = GatewayConfig.model_validate(
-            {
-                "gateway": "gw1",
-                "grid": "dso1",
-                "authority": "https://example.org",
-                "mappings": [self.files],
-                "data_directory": folder / "data",
-                "opcua": {"port": 0, "anonymous": "observe"},
-                "http": None,
-                "history": {"enabled": False},
-                "watch": "off",
-            }
-        )
+        self.config = gateway_config(folder, self.files, http=None, history={"enabled": False}, watch="off")
         self.gateway = self._made()
         self.watches: list[asyncio.Task[None]] = []
 
@@ -79,9 +70,9 @@ class MappingBed:
         self.gateway = self._made()
         await self.gateway.start()
 
-    async def watch(self, *, apply: bool = True) -> None:
+    async def watch(self, *, apply: bool = True, settle: float = QUICK) -> None:
         """Follow the files; has looked once when this returns."""
-        watch = Watch(self.gateway.changes, apply=apply, every=0.05, settle=QUICK)
+        watch = Watch(self.gateway.changes, apply=apply, every=0.05, settle=settle)
         looked = asyncio.Event()
         before = watch._look
 

@@ -303,11 +303,16 @@ def dlms():
     return space
 
 
+_FIRST_COUNTERS = count(1, 10_000)
+"""Where each client's invocation counter begins: above those of all clients before it, however soon it follows them."""
+
+
 def _client(script):
     """Uses a meter with a foreign client, in a process of its own; returns what the client saw."""
 
     def use(port, device, client=16, security="none", **more):
         asked = {"port": port, "device": device, "client": client, "security": security} | more
+        asked["counter"] = next(_FIRST_COUNTERS)
         command = [sys.executable, "-W", "ignore", str(HERE / script), json.dumps(asked)]
         done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=40)
         assert done.returncode == 0, done.stderr[-2000:] + done.stdout[-2000:]

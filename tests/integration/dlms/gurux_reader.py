@@ -1,15 +1,14 @@
 """Uses a simulated meter with the gurux-dlms client, in a process of its own; one JSON object on stdout.
 
-The argument is a JSON object: port, hdlc, physical, client, security (none, lls, gmac, ecdsa), general (offers general
-protection), folder (with client.sec1, meter.pem; for ecdsa), long (octets to set and to read), clock (reads it),
-rows (to ask for from the newest), switch (on or off).
+The argument is a JSON object: port, hdlc, physical, client, counter (of the first ciphered APDU), security (none, lls,
+gmac, ecdsa), general (offers general protection), folder (with client.sec1, meter.pem; for ecdsa), long (octets to set
+and to read), clock (reads it), rows (to ask for from the newest), switch (on or off).
 """
 
 import datetime as dt
 import json
 import socket
 import sys
-import time
 from pathlib import Path
 
 from gurux_dlms.enums import Authentication, Conformance, InterfaceType, ObjectType, Security
@@ -41,7 +40,7 @@ class Reader:
             client.ciphering.systemTitle = bytearray(b"GRX\0\0\0\0\1")
             client.ciphering.blockCipherKey = bytearray(range(16))
             client.ciphering.authenticationKey = bytearray(range(0xD0, 0xE0))
-            client.ciphering.invocationCounter = int(time.time() * 10) & 0xFFFFFFF
+            client.ciphering.invocationCounter = asked["counter"]
         if security == "ecdsa":
             from gurux_dlms.ecdsa.GXPrivateKey import GXPrivateKey
             from gurux_dlms.ecdsa.GXPublicKey import GXPublicKey

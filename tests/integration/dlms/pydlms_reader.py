@@ -1,13 +1,12 @@
 """Uses a simulated meter with the client of pydlms, in a process of its own; one JSON object on stdout.
 
-The argument is a JSON object: port, device, client, gbt (window of general block transfer), pdu (longest APDU the
-client takes), hdlc (window; the framing is then HDLC), scheme (1 or 2, key agreement of suite 1) with folder
-(client.key, meter.pem), long (octets to set and to read).
+The argument is a JSON object: port, device, client, counter (of the first ciphered APDU), gbt (window of general block
+transfer), pdu (longest APDU the client takes), hdlc (window; the framing is then HDLC), scheme (1 or 2, key agreement
+of suite 1) with folder (client.key, meter.pem), long (octets to set and to read).
 """
 
 import json
 import sys
-import time
 from pathlib import Path
 
 from cryptography.hazmat.primitives.serialization import load_pem_private_key, load_pem_public_key
@@ -35,7 +34,7 @@ def settings(asked):
         context = SecurityContext(
             bytes(range(16)), bytes(range(0xD0, 0xE0)), client_system_title=b"PYC\0\0\0\0\1", suite=1
         )
-        context.set_invocation_counter(int(time.time() * 10) & 0xFFFFFFF)
+        context.set_invocation_counter(asked["counter"])
         context.signing_key = context.key_agreement_key = own
         context.peer_signing_key = context.peer_key_agreement_key = meter
         out |= {"mechanism": Mechanism.HLS_ECDSA, "security": context, "signing_key": own, "server_public_key": meter}

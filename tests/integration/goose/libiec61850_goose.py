@@ -11,12 +11,12 @@ import sys
 
 import pyiec61850.pyiec61850 as lib
 
-interface, destination, app_id, vlan = sys.argv[1], sys.argv[2], int(sys.argv[3], 0), int(sys.argv[4])
+interface, block, destination, app_id, vlan = *sys.argv[1:4], int(sys.argv[4], 0), int(sys.argv[5])
 parameters = lib.CommParameters()
 parameters.appId, parameters.vlanId, parameters.vlanPriority = app_id, max(vlan, 0), 4
 lib.CommParameters_setDstAddress(parameters, *bytes.fromhex(destination.replace(":", "")))
 publisher = lib.GoosePublisher_createEx(parameters, interface, vlan >= 0)
-lib.GoosePublisher_setGoCbRef(publisher, "F07Q1LD0/LLN0$GO$gcbTrip")
+lib.GoosePublisher_setGoCbRef(publisher, block)
 lib.GoosePublisher_setDataSetRef(publisher, "F07Q1LD0/LLN0$dsTrip")
 lib.GoosePublisher_setGoID(publisher, "trip")
 lib.GoosePublisher_setConfRev(publisher, 3)

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from peers import goose_wire
 from peers.waiting import patient, until
 
 from address_space import clock
@@ -32,13 +33,14 @@ from twin_gateway.drivers.registry import create_driver
 from twin_gateway.mapping.check import check
 
 HERE = Path(__file__).parent
+BLOCK, DESTINATION = f"F07Q1LD0/LLN0$GO${goose_wire.BLOCK}", goose_wire.address()
 
 
 def _refusal() -> str:
     if importlib.util.find_spec("pyiec61850") is None:
         return "pyiec61850-ng is not installed: no independent peer"
     try:
-        open_socket("lo", [bytes.fromhex("010ccd010001")]).close()
+        open_socket("lo", [bytes.fromhex(DESTINATION.replace(":", ""))]).close()
     except OSError as error:
         return f"raw sockets are not permitted here: {error}"
     return ""
@@ -52,13 +54,13 @@ place: north/PS01
 devices:
   bus:
     protocol: goose
-    interface: lo
+    interface: {interface}
     idle: {idle}
     {extra}
     subscriptions:
       trip:
-        control_block: F07Q1LD0/LLN0$GO$gcbTrip
-        destination: 01-0C-CD-01-00-01
+        control_block: {block}
+        destination: {destination}
         app_id: 0x3001
         data_set: F07Q1LD0/LLN0$dsTrip
         go_id: trip
@@ -80,6 +82,15 @@ GOOD, QUESTIONABLE = {"bits": [13, 0]}, {"bits": [13, 0x1800]}
 OPEN, CLOSED = {"bits": [2, 1]}, {"bits": [2, 2]}
 
 
+def mapping_text(interface: str, extra: str = "", idle: str = "10 s") -> str:
+    """The mapping of the stream on an interface."""
+    words = {"interface": interface, "extra": extra, "idle": idle, "block": BLOCK, "destination": DESTINATION}
+    text = MAPPING
+    for name, word in words.items():
+        text = text.replace(f"{{{name}}}", word)
+    return text
+
+
 @dataclass
 class Publisher:
     """libiec61850's publisher in a process of its own."""
@@ -88,10 +99,10 @@ class Publisher:
 
     @staticmethod
     async def start(
-        vlan: int = -1, destination: str = "01:0c:cd:01:00:01", app_id: int = 0x3001, interface: str = "lo"
+        vlan: int = -1, destination: str = DESTINATION, app_id: int = 0x3001, interface: str = "lo"
     ) -> Publisher:
         process = await asyncio.create_subprocess_exec(
-            sys.executable, HERE / "libiec61850_goose.py", interface, destination, hex(app_id), str(vlan),
+            sys.executable, HERE / "libiec61850_goose.py", interface, BLOCK, destination, hex(app_id), str(vlan),
             stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
         )  # fmt: skip
         made = Publisher(process)
@@ -130,8 +141,7 @@ class Bed:
 
     def prepare(self) -> None:
         path = self.folder / "bus.yaml"
-        text = MAPPING.replace("{extra}", self.extra).replace("{idle}", self.idle)
-        path.write_text(text.replace("interface: lo", f"interface: {self.interface}"))
+        path.write_text(mapping_text(self.interface, self.extra, self.idle))
         mapping, problems = check([path], environ={})
         assert mapping is not None, [str(problem) for problem in problems]
         (device,) = mapping.devices
@@ -190,7 +200,7 @@ async def test_values_come_with_quality_time_and_supervision(tmp_path: Path, pub
         assert bed.value(f"{BAY}/_/MMXU1/Hz") == 49.5
         said = {item: bed.value(f"{LGOS}/{item}") for item in ("St", "SimSt", "NdsCom", "ConfRevNum", "RxConfRevNum")}
         assert said == {"St": True, "SimSt": False, "NdsCom": False, "ConfRevNum": 3, "RxConfRevNum": 3}
-        assert bed.value(f"{LGOS}/GoCBRef") == "F07Q1LD0/LLN0$GO$gcbTrip"
+        assert bed.value(f"{LGOS}/GoCBRef") == BLOCK
         assert bed.link.state is LinkState.UP
         # On the loopback interface every frame is there twice, going out and coming in: it is taken once.
         assert bed.link.counters["goose_states"] == 1
@@ -253,7 +263,7 @@ async def test_a_vlan_tag_that_the_kernel_takes_off_is_seen(tmp_path: Path) -> N
 
 
 async def test_other_addresses_do_not_leave_the_kernel_and_a_wrong_app_id_is_told(tmp_path: Path) -> None:
-    elsewhere, wrong = await Publisher.start(destination="01:0c:cd:01:00:02"), await Publisher.start(app_id=0x3002)
+    elsewhere, wrong = await Publisher.start(destination=goose_wire.address(1)), await Publisher.start(app_id=0x3002)
     mine = await Publisher.start()
     async with Bed(tmp_path) as bed:
         await elsewhere.say([True, GOOD, CLOSED, 50.0], repeat=20)
@@ -320,7 +330,7 @@ async def test_the_capture_process_gets_no_secret_and_imports_nothing_from_the_w
 
 async def test_an_interface_that_does_not_exist_is_said(tmp_path: Path) -> None:
     path = tmp_path / "bus.yaml"
-    path.write_text(MAPPING.replace("{extra}", "").replace("{idle}", "10 s").replace("interface: lo", "interface: no9"))
+    path.write_text(mapping_text("no9"))
     mapping, problems = check([path], environ={})
     assert mapping is not None, problems
     (device,) = mapping.devices
@@ -467,6 +477,6 @@ async def test_tshark_reads_the_capture_of_the_link_as_the_driver_did(tmp_path: 
     assert [line[:2] for line in lines] == [
         [str(last - 1), "0"], [str(last - 1), "1"], [str(last - 1), "2"], [str(last), "0"], [str(last), "1"],
     ]  # fmt: skip
-    assert {line[2] for line in lines} == {"F07Q1LD0/LLN0$GO$gcbTrip"}
+    assert {line[2] for line in lines} == {BLOCK}
     assert {line[3].lower() for line in lines} == {"0x3001"}
     assert [line[5].lower() in ("true", "1") for line in lines] == [True, True, True, False, False]

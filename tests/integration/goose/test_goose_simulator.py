@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from peers import goose_wire
 from peers.goose_scl import with_goose
 from peers.waiting import patient, until
 
@@ -26,7 +27,8 @@ from twin_gateway.mapping.check import check
 from twin_gateway.simulate.goose import main, open_sender
 
 HERE = Path(__file__).parent
-BLOCK = "F07Q1LD0/LLN0$GO$gcbTrip"
+BLOCK = f"F07Q1LD0/LLN0$GO${goose_wire.BLOCK}"
+DESTINATION = goose_wire.address()
 BAY = "dso1/north/PS01/MV1/F07"
 LGOS = f"{BAY}/IED1/LGOS1"
 MAPPING = f"""mapping: 1
@@ -104,6 +106,11 @@ async def start() -> AsyncIterator[Callable[..., Any]]:
         await process.wait()
 
 
+def described(folder: Path) -> Path:
+    """The SCL file of the publisher."""
+    return with_goose(folder / "bay.cid", goose_wire.BLOCK, DESTINATION)
+
+
 def simulator(scl: Path) -> tuple[str | Path, ...]:
     return "-m", "twin_gateway", "simulate", "goose", scl, "--interface", "lo"
 
@@ -111,7 +118,7 @@ def simulator(scl: Path) -> tuple[str | Path, ...]:
 @pytest.mark.skipif(importlib.util.find_spec("pyiec61850") is None, reason="pyiec61850-ng is not installed")
 async def test_libiec61850_hears_what_the_simulated_publisher_says(tmp_path: Path, start: Callable[..., Any]) -> None:
     subscriber = await start(HERE / "libiec61850_goose_subscriber.py", "lo", BLOCK, "0x3001")
-    device = await start(*simulator(with_goose(tmp_path / "bay.cid")))
+    device = await start(*simulator(described(tmp_path)))
     heard = await subscriber.hear(lambda line: line["valid"])
     assert (heard["state"], heard["revision"], heard["data_set"]) == (1, 3, "F07Q1LD0/LLN0$dsTrip")
     device.order(ref="LD0/XCBR1.Pos", value=2, quality="questionable", time=1_767_225_600.25)
@@ -129,7 +136,7 @@ async def test_libiec61850_hears_what_the_simulated_publisher_says(tmp_path: Pat
 
 
 async def test_the_driver_hears_every_fault_that_the_simulator_knows(tmp_path: Path, start: Callable[..., Any]) -> None:
-    scl = with_goose(tmp_path / "bay.cid")
+    scl = described(tmp_path)
     path = tmp_path / "bus.yaml"
     path.write_text(MAPPING.replace("SCL", str(scl)))
     mapping, problems = check([path], environ={})
@@ -183,7 +190,7 @@ async def test_the_driver_hears_every_fault_that_the_simulator_knows(tmp_path: P
         device.order(restart=True)
         await until(lambda: value("LastStNum") == 1 and value("St") is True)
         assert link.counters["publisher_restarts"] == 1
-        device.order(raw="010ccd010001020000000001" + "88b83001ffff00000000")
+        device.order(raw=DESTINATION.replace(":", "") + "020000000001" + "88b83001ffff00000000")
         await until(lambda: link.counters["goose_errors"] == 1)
         device.order(live=1)
         await until(lambda: position().status == StatusCode.UncertainNoCommunicationLastUsableValue)
@@ -208,6 +215,6 @@ async def test_the_driver_hears_every_fault_that_the_simulator_knows(tmp_path: P
 def test_what_cannot_be_published_is_one_sentence(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...], reason: str
 ) -> None:
-    assert main([str(with_goose(tmp_path / "bay.cid")), *arguments]) == 1
+    assert main([str(described(tmp_path)), *arguments]) == 1
     (said,) = capsys.readouterr().err.splitlines()
     assert reason in said

@@ -141,7 +141,7 @@ async def test_a_new_scheme_gets_its_category(rig: Rig, client: Any) -> None:
 
 
 async def test_a_scheme_that_is_gone_has_no_category(rig: Rig, client: Any) -> None:
-    rig.server.book.forget_aliases()
+    rig.server.book.adopt(AddressBook(rig.server.table))
     await look(rig)
     assert "Aliases/mrid" not in await categories(client)
     value = await client.get_node("ns=1;s=Aliases/mrid").read_attributes([ua.AttributeIds.BrowseName])
@@ -150,7 +150,7 @@ async def test_a_scheme_that_is_gone_has_no_category(rig: Rig, client: Any) -> N
 
 async def test_a_scheme_in_place_of_another_is_the_only_one_found(rig: Rig, client: Any) -> None:
     assert "Aliases/mrid" in await categories(client)
-    rig.server.book.forget_aliases()
+    rig.server.book.adopt(AddressBook(rig.server.table))
     rig.server.book.add_alias("rds:=C1-QA1", POSITION)
     await look(rig)
     assert {"Aliases/rds", "Aliases/mrid"} & await categories(client) == {"Aliases/rds"}

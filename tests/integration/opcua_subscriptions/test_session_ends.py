@@ -17,18 +17,20 @@ from integration.opcua_subscriptions.grid_server import Place, item, monitor, su
 from peers.opcua.raw_peer import NULL, RawPeer
 from peers.opcua.rig import Users
 from peers.opcua.wire_client import FaultError, WireClient
-from peers.waiting import patient
+from peers.waiting import until
 
 from address_space.opcua.publishing import PublishQueue
 from address_space.opcua.server import GatewayServer, InternalServer
 from address_space.opcua.session import Session
-from address_space.opcua.settings import Ports, ServerSettings
+from address_space.opcua.settings import Ports, ServerLimits, ServerSettings
 from address_space.opcua.subscription import PointSubscription
 from address_space.opcua.transport import Connection
 from address_space.ports import Caller, Right
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 CYCLES = 1_000
+SHORT_MS = 1_500.0
+"""How long a session goes on that is to time out; the others of these tests do not, however slow the machine is."""
 
 
 class OneReader(Users):
@@ -42,14 +44,19 @@ class OneReader(Users):
 
 @pytest_asyncio.fixture(loop_scope="session", scope="module")
 async def own_server(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[GatewayServer]:
-    """A server whose sessions time out soon."""
+    """A server of these tests alone; sessions time out as soon as they like."""
     made = GatewayServer(
         grid_server.table(),
-        ServerSettings("https://example.org/grid", tmp_path_factory.mktemp("pki"), port=0, security=("None",)),
+        ServerSettings(
+            "https://example.org/grid",
+            tmp_path_factory.mktemp("pki"),
+            port=0,
+            security=("None",),
+            limits=ServerLimits(max_sessions=CYCLES, max_sessions_per_client=CYCLES),
+        ),
         ports=Ports(policy=OneReader()),
     )
     await made.start()
-    internal(made).max_session_timeout_ms = 400
     internal(made).min_session_timeout_ms = 100
     yield made
     await made.stop()
@@ -88,13 +95,11 @@ async def test_closing_a_session_answers_what_waits_with_bad_session_closed(
 
 
 async def test_a_session_that_times_out_leaves_its_subscriptions_to_their_lifetime(own_server: GatewayServer) -> None:
-    async with WireClient(own_server.port) as client:
+    async with WireClient(own_server.port, SHORT_MS) as client:
         number = await subscribe(client, interval=100)
         sessions = [each.session_id for each in internal(own_server).sessions]
         assert client.session_id in sessions
-        async with patient(5):
-            while client.session_id in [each.session_id for each in internal(own_server).sessions]:
-                await asyncio.sleep(0.05)
+        await until(lambda: client.session_id not in [each.session_id for each in internal(own_server).sessions])
     subscription = internal(own_server).subscription_service.subscription(number)
     assert subscription is not None
     internal(own_server).subscription_service.remove(subscription)
@@ -183,7 +188,7 @@ async def test_nothing_is_left_of_a_thousand_clients_that_came_and_went(own_serv
 
     def come_and_go() -> None:
         for number in range(CYCLES):
-            peer = RawPeer(own_server.port).connect()
+            peer = RawPeer(own_server.port).connect(SHORT_MS)
             answer = peer.call(787, struct.pack("<dIIIBB", 10.0, 3, 1, 0, 1, 0))
             subscription = answer[28:32]
             peer.call(751, subscription + struct.pack("<Ii", 2, 2) + items)
@@ -192,9 +197,9 @@ async def test_nothing_is_left_of_a_thousand_clients_that_came_and_went(own_serv
                 peer.call(473, b"\x01" if number % 3 == 1 else b"\x00")
             peer.close()
 
-    async with patient(10):  # sessions that other tests left time out
-        while server.sessions or server.connections:
-            await asyncio.sleep(0.05)
+    for other in server.sessions:  # that other tests left
+        await other.close_session()
+    await until(lambda: not server.connections)
     for left in list(server.subscription_service.subscriptions.values()):
         server.subscription_service.remove(left)
     await asyncio.sleep(0.1)  # their tasks have ended
@@ -202,9 +207,7 @@ async def test_nothing_is_left_of_a_thousand_clients_that_came_and_went(own_serv
     made = server.subscription_service.made
     await asyncio.to_thread(come_and_go)
     assert server.subscription_service.made == made + CYCLES
-    async with patient(10):
-        while server.sessions or server.subscription_service.subscriptions or server.connections:
-            await asyncio.sleep(0.05)
-    await asyncio.sleep(0.05)
-    assert living() == before
-    assert (len(table.journal.cursors), len(asyncio.all_tasks())) == (cursors, tasks)
+    await until(lambda: not (server.sessions or server.subscription_service.subscriptions or server.connections))
+    await until(lambda: len(asyncio.all_tasks()) <= tasks, what="the end of their tasks")
+    assert len(table.journal.cursors) == cursors
+    assert living() <= before

@@ -67,8 +67,8 @@ class RawConnection:
 class WireClient:
     """Policy None, anonymous; requests and responses are asyncua's structures, the transport is not."""
 
-    def __init__(self, port: int) -> None:
-        self.port = port
+    def __init__(self, port: int, session_ms: float = 60_000) -> None:
+        self.port, self.session_ms = port, session_ms
         self.session_id: Any = None
         self._token: Any = ua.NodeId()
         self._channel = self._channel_token = 0
@@ -117,7 +117,7 @@ class WireClient:
     async def new_session(self) -> None:
         create = ua.CreateSessionRequest()
         create.Parameters.EndpointUrl = f"opc.tcp://127.0.0.1:{self.port}/"
-        create.Parameters.RequestedSessionTimeout = 60_000
+        create.Parameters.RequestedSessionTimeout = self.session_ms
         create.Parameters.ClientNonce = b"\x01" * 32
         created = await self.call(create)
         self.session_id = created.Parameters.SessionId
