@@ -110,10 +110,10 @@ class Wire:
                 await asyncio.wait((forth, back), return_when=asyncio.FIRST_COMPLETED)
                 self.unprovoked += not passage.damaged
             finally:
+                far_writer.transport.abort()  # before anything is awaited: the end of the test may come in between
                 forth.cancel()
                 back.cancel()
                 await asyncio.gather(forth, back, return_exceptions=True)
-                far_writer.transport.abort()
         except (OSError, asyncio.CancelledError):
             pass  # the device is gone, or the test ends: the driver sees a connection that ends
         finally:
