@@ -59,6 +59,8 @@ class Chunk:
 
 
 ItemT = TypeVar("ItemT", bound=Sized)
+_TRIMMED = 256
+"""Items that go at most with one that comes, as long as there is room."""
 
 
 class Cursor(Generic[ItemT]):
@@ -141,7 +143,11 @@ class Journal(Generic[ItemT]):
         """Forget a cursor; harmless when it is closed already."""
         if cursor in self._cursors:
             self._cursors.remove(cursor)
-            self._trim()
+            if self._cursors:
+                self._trim()
+            else:
+                self._items.clear()
+                self._kept = 0
 
     def append(self, item: ItemT) -> None:
         """Add an item and wake the cursors that had read everything."""
@@ -161,12 +167,15 @@ class Journal(Generic[ItemT]):
 
     def _trim(self) -> None:
         slowest = min((cursor.position for cursor in self._cursors), default=self.head)
-        items = self._items
+        items, gone = self._items, 0
         while items:
             start, item = items[0]
-            if start + len(item) > slowest and (self._kept <= self.capacity or len(items) == 1):
+            full = self._kept > self.capacity
+            # What a slow cursor has left behind goes in parts: whoever appends does not wait for ten thousand items.
+            if (start + len(item) > slowest or gone >= _TRIMMED) and (not full or len(items) == 1):
                 break
             self._kept -= len(item)
+            gone += 1
             items.popleft()
 
     def read(self, position: int, limit: int | None) -> tuple[list[ItemT], int, int]:

@@ -15,6 +15,7 @@ import numpy as np
 from address_space.ports import Argument, Caller, MethodResult, MethodSpec, Right
 from address_space.quality import StatusCode, worst
 from twin_gateway.functions.contract import TwinContext
+from twin_gateway.functions.following import BATCH
 from twin_gateway.functions.powerflow_inputs import PowerFlowInputs
 from twin_gateway.functions.powerflow_job import Report, Snapshot, StateNumbers, UnknownGridError, compute
 from twin_gateway.functions.powerflow_job import report as compute_here
@@ -158,8 +159,10 @@ class PowerFlow:
                     except TimeoutError:
                         break
                     wake.clear()
-                    if self._inputs.moved(cursor.take()):
-                        due = min(due, time.monotonic() + _SETTLE_S)
+                    while cursor.pending:
+                        if self._inputs.moved(cursor.take(BATCH)):
+                            due = min(due, time.monotonic() + _SETTLE_S)
+                        await asyncio.sleep(0)
                     await asyncio.sleep(min(0.05, max(0.0, due - time.monotonic())))
                 cursor.skip()
         finally:

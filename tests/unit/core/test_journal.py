@@ -71,6 +71,35 @@ def test_a_reader_far_behind_reads_in_small_parts_without_looking_at_all_that_wa
     assert time.process_time() - began < 2.0
 
 
+def test_what_a_slow_reader_has_left_behind_goes_in_parts_as_more_comes() -> None:
+    journal: Journal[str] = Journal()
+    slow, quick = journal.cursor("slow"), journal.cursor("quick")
+    for _ in range(2000):
+        journal.append("x")
+    slow.skip()
+    quick.skip()
+    journal.append("y")
+    assert 1500 < len(journal) < 2000, "whoever appends does not wait for all of it to go"
+    for _ in range(10):
+        journal.append("z")
+    assert len(journal) < 100
+    assert slow.take() == quick.take() == ["y", *"z" * 10]
+    for cursor in (slow, quick):
+        cursor.close()
+    assert len(journal) == 0
+
+
+def test_a_full_journal_makes_room_at_once() -> None:
+    journal: Journal[str] = Journal(capacity=2000)
+    reader = journal.cursor("slow")
+    for _ in range(2000):
+        journal.append("x")
+    journal.append("y" * 1900)
+    assert len(journal) == 2000
+    assert [len(item) for item in reader.take()] == [1] * 100 + [1900]
+    assert reader.lost == 1900
+
+
 def test_a_reader_is_woken_once_until_it_has_read_all() -> None:
     journal: Journal[str] = Journal()
     calls: list[int] = []
