@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from address_space import languages
 from address_space.ports import AccessPolicy, Caller, Right
@@ -42,6 +42,10 @@ class Access:
         if known is None:
             known = self._known[key] = self._policy.permits(self.caller, right, address)
         return known
+
+    def allows_any(self, rights: Iterable[Right], address: str) -> bool:
+        """Whether the caller has at least one of the rights on the address."""
+        return any(self.allows(right, address) for right in rights)
 
     def readable_rows(self, edition: int = 0) -> dict[bytes, int]:
         """Rows of points that are known to be readable, by their NodeId on the wire; the reader fills it in.

@@ -14,6 +14,7 @@ from address_space import clock
 from address_space.catalogue import ValueType
 from address_space.opcua.encoding import Stamps, Values, data_values
 from address_space.opcua.index_range import Wanted, restrict
+from address_space.opcua.method_specs import rights_of
 from address_space.opcua.properties import arguments_value, properties_of, property_value, state_value
 from address_space.opcua.roles_attributes import ACCESS_RESTRICTIONS, ROLE_PERMISSIONS, role_attribute
 from address_space.opcua.space import GridSpace, Node, NodeClass
@@ -286,15 +287,15 @@ def attribute_variant(server: InternalServer, access: Access, node: Node, attrib
     if attribute in {WRITE_MASK, USER_WRITE_MASK}:
         return _u32(0)
     if ROLE_PERMISSIONS <= attribute <= ACCESS_RESTRICTIONS:
-        call = node.method.right if node.is_method and node.method is not None else None
-        return encode_variant(role_attribute(server, access, attribute, node.owner, call=call))
+        calls = rights_of(node.method) if node.is_method and node.method is not None else ()
+        return encode_variant(role_attribute(server, access, attribute, node.owner, calls=calls))
     if node_class == NodeClass.OBJECT and attribute == EVENT_NOTIFIER:
         return bytes((3, (1 if space.history is None else 5) if node.is_notifier else 0))
     if node_class == NodeClass.METHOD and attribute in {EXECUTABLE, USER_EXECUTABLE}:
         if node.face is not None:
             return b"\x01\x01" if attribute == EXECUTABLE or node.face.executable(access) else b"\x01\x00"
         method = node.method
-        allowed = attribute == EXECUTABLE or (method is not None and access.allows(method.right, node.owner))
+        allowed = attribute == EXECUTABLE or (method is not None and access.allows_any(rights_of(method), node.owner))
         return b"\x01\x01" if allowed else b"\x01\x00"
     if node_class == NodeClass.VARIABLE:
         return _variable_attribute(space, access, node, attribute)

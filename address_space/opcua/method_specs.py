@@ -73,4 +73,15 @@ COMMANDS: dict[str, MethodSpec] = {
     ),
     "Cancel": MethodSpec("", "Cancel", (_DATA_OBJECT,), _OUTCOME, Right.OPERATE, "Give a selection back"),
 }
+_COMMAND_RIGHTS = (Right.OPERATE, Right.CONFIGURE)
+
+
+def rights_of(method: MethodSpec) -> tuple[Right, ...]:
+    """Any of these lets somebody call a method.
+
+    Whoever may configure but not operate calls the commands too: the desk takes test commands of them, no others.
+    """
+    return _COMMAND_RIGHTS if method in COMMANDS.values() else (method.right,)
+
+
 GRID: dict[str, MethodSpec] = {"Resolve": RESOLVE, "Lookup": LOOKUP}

@@ -17,7 +17,7 @@ from address_space import clock
 from address_space.addcause import AddCause
 from address_space.alias import AliasError, Filter
 from address_space.opcua.method_audit import tell_call
-from address_space.opcua.method_specs import COMMANDS, GRID, LOOKUP, RESOLVE
+from address_space.opcua.method_specs import COMMANDS, GRID, LOOKUP, RESOLVE, rights_of
 from address_space.opcua.space import Node
 from address_space.opcua.standard_methods import StandardMethod
 from address_space.opcua.untyped import ua
@@ -254,7 +254,7 @@ def _find(server: InternalServer, access: Access, wanted: Any) -> tuple[Node, No
         raise _RefusedError(ua.StatusCodes.BadMethodInvalid, "there is no such method")
     if node.identifier != f"{owner.identifier}#{node.member}" or space.node_class(owner) != 1:
         raise _RefusedError(ua.StatusCodes.BadMethodInvalid, "the object does not have this method")
-    if not access.allows(node.method.right, owner.owner):
+    if not access.allows_any(rights_of(node.method), owner.owner):
         text = f"{node.member} needs the right to {node.method.right}"
         if node.method in COMMANDS.values():
             raise _ForbiddenCommandError(node, text)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from address_space.opcua.untyped import ua
@@ -44,7 +44,7 @@ def role_attribute(
     attribute: int,
     address: str,
     *,
-    call: Right | None = None,
+    calls: Sequence[Right] = (),
     write: Right | None = None,
     encrypted: bool = False,
 ) -> Any:
@@ -55,7 +55,7 @@ def role_attribute(
         access: rights of the caller.
         attribute: 24, 25 or 26.
         address: owner of the node; empty for nodes of the standard.
-        call: right that a method needs; None for other nodes.
+        calls: rights of which a method needs one; none for other nodes.
         write: right that writing the value needs; None where nobody may.
         encrypted: whether it is used on encrypted channels only.
 
@@ -77,18 +77,18 @@ def role_attribute(
         identifier = role_id(role)
         if identifier is None or (own and role not in access.caller.roles):
             continue
-        taken = _bits(rights.__contains__, call, write)
+        taken = _bits(rights.__contains__, calls, write)
         if own:
-            taken &= _bits(lambda right: access.allows(right, address), call, write)
+            taken &= _bits(lambda right: access.allows(right, address), calls, write)
         entries.append(ua.RolePermissionType(identifier, ua.PermissionType(taken)))
     return ua.Variant(entries, ua.VariantType.ExtensionObject, is_array=True)
 
 
-def _bits(has: Callable[[Right], bool], call: Right | None, write: Right | None) -> int:
+def _bits(has: Callable[[Right], bool], calls: Sequence[Right], write: Right | None) -> int:
     bits = 0
     for right, permissions in _PERMISSIONS.items():
         bits |= permissions if has(right) else 0
-    if call is not None and has(call):
+    if any(map(has, calls)):
         bits |= _CALL
     if write is not None and has(write):
         bits |= _WRITE

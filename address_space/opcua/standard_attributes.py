@@ -80,7 +80,7 @@ def _made(server: InternalServer, access: Access, node_id: Any, attribute: Any) 
             access,
             int(attribute),
             "",
-            call=None if method is None else method.spec.right,
+            calls=() if method is None else (method.spec.right,),
             write=Right.ADMINISTER if _is_flag(node_id) else None,
             encrypted=method is not None and method.encrypted,
         )

@@ -6,7 +6,8 @@ import json
 from typing import Any
 
 from click.testing import Result
-from peers.acceptance.feeder import Feeder
+from peers.acceptance.feeder import BAY61850, Feeder
+from peers.waiting import wait_until
 from typer.testing import CliRunner
 
 from twin_gateway.cli import app
@@ -68,6 +69,16 @@ class Bed:
         """`commission` with the password and what is typed after it."""
         said = "".join(f"{line}\n" for line in (PASSWORD, *lines))
         return self.run("commission", place, "--user", user, "--password-stdin", *options, said=said)
+
+    def set_mode(self, mode: int) -> None:
+        """Put the control of the IED into a mode, and wait until the gateway knows."""
+        self.feeder.devices["ied"].order(ref="LD0/CSWI1.Beh", value=mode)
+
+        def shown() -> bool:
+            self.ask("refresh", device="ied")
+            return bool(self.ask("show", address=f"{BAY61850}/QA1/CSWI1/Beh")["reading"]["value"] == mode)
+
+        wait_until(shown, 15)
 
     def carried_out(self) -> int:
         """Commands that the devices say they carried out."""

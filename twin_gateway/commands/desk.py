@@ -172,8 +172,9 @@ class CommandDesk:
         return await self._take(replace(command, verb=Verb.OPERATE), caller)
 
     async def cancel(self, command: Command, caller: Caller) -> Outcome:
-        """Give a selection back."""
-        return await self._take(replace(command, verb=Verb.CANCEL), caller)
+        """Give a selection back; a test command where the selection was one."""
+        test = command.test or self._selections.tests(command.address, caller)
+        return await self._take(replace(command, verb=Verb.CANCEL, test=test), caller)
 
     # ---- one command ----------------------------------------------------------------------------------------------
 

@@ -41,6 +41,11 @@ class Selections:
             (caller.user, caller.session), command.value, command.test, self._now() + self._stands
         )
 
+    def tests(self, address: str, caller: Caller) -> bool:
+        """Whether the caller has selected a data object by a test command."""
+        selection = self._selections.get(address)
+        return selection is not None and selection.test and selection.who == (caller.user, caller.session)
+
     def spend(self, address: str) -> None:
         """What was selected has been operated or given back, or nobody knows."""
         self._selections.pop(address, None)

@@ -21,25 +21,12 @@ from typing import Any
 import pytest
 from peers.acceptance.feeder import BAY104, BAY61850, METER, SENSOR
 from peers.commissioning_bed import PASSWORD, Bed
-from peers.waiting import wait_until
 
 from twin_gateway.commissioning.protocol import Protocol
 from twin_gateway.control import ControlError, ask
 
 SWITCH104, SWITCH61850 = f"{BAY104}/QA1/CSWI1", f"{BAY61850}/QA1/CSWI1"
-BEH = "LD0/CSWI1.Beh"
 DIGEST = re.compile(r"SHA-256 of the lines above: [0-9a-f]{64}\n\Z")
-
-
-def set_mode(bed: Bed, mode: int) -> None:
-    """Put the control of the IED into a mode, and wait until the gateway knows."""
-    bed.feeder.devices["ied"].order(ref=BEH, value=mode)
-
-    def shown() -> bool:
-        bed.ask("refresh", device="ied")
-        return bool(bed.ask("show", address=f"{SWITCH61850}/Beh")["reading"]["value"] == mode)
-
-    wait_until(shown, 15)
 
 
 def read_csv(path: Path) -> dict[str, dict[str, str]]:
@@ -103,18 +90,18 @@ def test_where_nothing_shows_test_mode_a_command_is_selected_only_and_signed_aft
 def test_a_command_is_tested_in_test_mode_only_and_moves_nothing(running: Bed) -> None:
     before = running.carried_out()
     try:
-        set_mode(running, 1)
+        running.set_mode(1)
         said = running.commission(SWITCH61850, "ines", "t 1", "q")
         assert "not tested: the device is not in test mode" in said.stdout, said.output
         assert "put the device in test mode" in said.stdout
-        set_mode(running, 3)
+        running.set_mode(3)
         said = running.commission(SWITCH61850, "ines", "t 2", "n", "t 2", "y", "q")
         assert said.stdout.count("tested in test mode: select confirmed and operate confirmed") == 1, said.output
         said = running.commission(SWITCH61850, "eva", "t 2", "y", "q")
         shown = said.stdout.partition("Send the test command")[2]
         assert "tested in test mode: select confirmed and operate confirmed" in shown, said.output
     finally:
-        set_mode(running, 1)
+        running.set_mode(1)
     audited = [each for each in running.feeder.audit() if each["kind"] == "command.operate"]
     assert [(each["user"], each["details"]["test"]) for each in audited] == [("ines", True), ("eva", True)]
     assert audited[0]["details"]["reason"] == "commissioning test"

@@ -84,3 +84,22 @@ async def test_nobody_else_tests_without_being_an_operator(rig: Rig, role: str) 
     put_in_mode(rig, IN_TEST)
     assert (await tried(rig, role, test=True)).gate == "role"
     assert (await tried(rig, role, "Operator", test=True)).good
+
+
+async def test_a_test_command_to_open_is_no_emergency(rig: Rig) -> None:
+    put_in_mode(rig, IN_TEST)
+    rig.put("QA1/CSWI1/Pos", 2, int(Quality.INVALID))
+    assert (await rig.operate(False, whoever("Operator"), test=True)).gate == "quality"
+
+
+async def test_a_selection_for_a_test_is_given_back_by_a_test_command(tmp_path: Path) -> None:
+    rig = await build(tmp_path, {"model": "sbo-enhanced"})
+    try:
+        rig.desk._policy = Roles()  # type: ignore[assignment]  # as above
+        put_in_mode(rig, IN_TEST)
+        assert (await rig.desk.select(order(True, test=True), whoever("Engineer"))).good
+        assert (await rig.desk.cancel(order(None), whoever("Operator"))).good
+        assert [command.test for command in rig.device.got] == [True, True]
+        assert (await rig.desk.cancel(order(None), whoever("Engineer"))).gate == "role", "nothing is selected"
+    finally:
+        await rig.audit.close()
