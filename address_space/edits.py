@@ -100,7 +100,7 @@ def rescaled(
         elif kind == ValueType.INT32:
             turned &= (numbers == 1) | (numbers == 2)
             numbers[turned] = 3.0 - numbers[turned]
-        delivered = (numbers - scaling.bias[old[part]]) / scaling.gain[old[part]]
+        delivered = scaling.undo(old[part], numbers)
         published = scaling.apply(new[part], types[part], delivered)
         raw[part], words[part], _ = raw_of(published, types[part], words[part])
     return raw, words

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.ma  # the first `unique` of a process imports it (20 ms): not while the event loop runs
 import numpy.typing as npt
 
-from address_space import clock
+from address_space import clock, units
 from address_space.catalogue import ValueType
 from address_space.point import Floats, PointProfile, Raw, Rows, TextSample, Ticks, Words
 from address_space.quality import Quality, TimeFlag
@@ -41,6 +41,9 @@ class Scaling:
 
     def __init__(self, profiles: Sequence[PointProfile]) -> None:
         self.gain = np.array([profile.gain for profile in profiles])
+        fractions = np.array([units.as_fraction(profile.gain) for profile in profiles]).reshape(-1, 2)
+        self._numerator, self._denominator = np.ascontiguousarray(fractions.T)
+        self._divides = bool((self._denominator != 1).any())
         self.bias = np.array([profile.bias for profile in profiles])
         self.invert = np.array([profile.invert for profile in profiles], bool)
         self.deadband = np.array([profile.deadband for profile in profiles])
@@ -53,7 +56,10 @@ class Scaling:
 
     def apply(self, profile: npt.NDArray[np.uint32], types: npt.NDArray[np.uint8], values: Floats) -> Floats:
         """Published values of delivered ones."""
-        values = values * self.gain[profile] + self.bias[profile]
+        values = values * self._numerator[profile]
+        if self._divides:
+            values /= self._denominator[profile]
+        values += self.bias[profile]
         invert = self.invert[profile]
         if invert.any():
             boolean = invert & (types == ValueType.BOOLEAN)
@@ -62,6 +68,11 @@ class Scaling:
             double = invert & (types == ValueType.INT32) & ((values == 1) | (values == 2))
             values[double] = 3.0 - values[double]
         return values
+
+    def undo(self, profile: npt.NDArray[np.uint32], values: Floats) -> Floats:
+        """Delivered values of published ones, before inversion; the gains must have an inverse."""
+        delivered: Floats = (values - self.bias[profile]) * self._denominator[profile] / self._numerator[profile]
+        return delivered
 
 
 def resolve_time(source_time: Ticks, quality: Words, received: int) -> tuple[Ticks, Words, int]:

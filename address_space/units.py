@@ -6,7 +6,9 @@ A value in a unit becomes canonical by `value * factor + offset`.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from fractions import Fraction
 from functools import lru_cache
 
 UNECE_NAMESPACE = "http://www.opcfoundation.org/UA/units/un/cefact"
@@ -174,6 +176,33 @@ def conversion(source: Unit, target: Unit) -> tuple[float, float]:
     if source.quantity != target.quantity:
         raise UnitError(f"{source.symbol} is {source.quantity}, {target.symbol} is {target.quantity}")
     return source.factor / target.factor, (source.offset - target.offset) / target.factor
+
+
+_DECIMALS, _STEPS = 10**9, 10**6
+"""A gain is taken as the decimal that it is written as, with up to nine places; else as a ratio in which the smaller
+number is not above the second of these."""
+
+
+@lru_cache(maxsize=4096)
+def as_fraction(gain: float) -> tuple[float, float]:
+    """(numerator, denominator) with `value * gain` as `value * numerator / denominator`.
+
+    No binary number is a tenth: 272 * 0.1 is 27.200000000000003, but 272 / 10 is 27.2. A gain that is no such
+    fraction comes as (gain, 1).
+    """
+    if not gain or not math.isfinite(gain) or not math.isfinite(1 / gain):
+        return gain, 1.0
+    written = Fraction(repr(gain))
+    if written.denominator <= _DECIMALS:
+        return float(written.numerator), float(written.denominator)
+    turned = abs(gain) < 1
+    found = Fraction(1 / gain if turned else gain).limit_denominator(_STEPS)
+    numerator, denominator = float(found.numerator), float(found.denominator)
+    if turned:
+        numerator, denominator = math.copysign(denominator, gain), abs(numerator)
+    if abs(numerator / denominator - gain) > math.ulp(gain):
+        return gain, 1.0
+    return numerator, denominator
 
 
 # IEC 61850-7-3 SIUnitKind -> symbol. Value = f x 10^multiplier x unit.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Final
 
+from address_space import units
 from address_space.point import PointProfile
 
 OPEN: Final = 1
@@ -54,7 +55,8 @@ def device_value(cdc: str, profile: PointProfile, value: int | float | bool | No
         return OPEN + CLOSED - value if profile.invert else value
     if cdc == "SPC":
         return bool(value) != profile.invert
-    number = (value - profile.bias) / profile.gain
+    numerator, denominator = units.as_fraction(profile.gain)
+    number = (value - profile.bias) * denominator / numerator
     if not math.isfinite(number):
         raise ValueError(f"{value:g} is too large for the device")
     if cdc not in _WHOLE:

@@ -354,6 +354,7 @@ def test_values_go_to_the_device_in_its_own_terms() -> None:
     assert device_value("APC", scaled, 2005.0) == 2.0
     assert device_value("INC", replace(plain, gain=0.1), 7) == 70
     assert device_value("APC", scaled, None) is None
+    assert device_value("APC", replace(setpoint, gain=0.001), 4.35) == 4350.0
 
 
 async def test_a_command_waits_while_the_mapping_of_its_point_is_changed_and_goes_where_it_says_then(rig: Rig) -> None:

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import json
+import math
 import os
+from decimal import Decimal
 from pathlib import Path
 
 import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
 
 from address_space import catalogue, units
 from address_space.address import parse
@@ -139,3 +143,36 @@ def test_units_convert_within_their_quantity_only() -> None:
 def test_every_unit_code_of_61850_and_dlms_is_known() -> None:
     for symbol in (*units.FROM_61850.values(), *units.FROM_DLMS.values()):
         assert units.unit(symbol).quantity
+
+
+@given(
+    st.integers(-(2**31), 2**31),
+    st.decimals("0.000001", 100_000, places=6, allow_nan=False),
+    st.sampled_from((1, -1)),
+)
+def test_a_decimal_scale_gives_the_number_that_is_nearest_to_the_decimal_result(
+    raw: int, scale: Decimal, sign: int
+) -> None:
+    numerator, denominator = units.as_fraction(float(sign * scale))
+    assume(abs(raw * numerator) < 2**53)
+    assert raw * numerator / denominator == float(raw * sign * scale)
+
+
+@pytest.mark.parametrize(
+    ("gain", "fraction"),
+    [
+        (0.1, (1, 10)),
+        (0.1 * 3, (3, 10)),
+        (-0.25, (-1, 4)),
+        (1e-12, (1, 1e12)),
+        (1000.0, (1000, 1)),
+        (1 / 3.6, (5, 18)),
+        (math.pi, (math.pi, 1)),
+        (0.0, (0, 1)),
+        (5e-324, (5e-324, 1)),
+        (1.7e308, (1.7e308, 1)),
+        (12865.300837, (12865300837, 10**6)),
+    ],
+)
+def test_a_gain_is_taken_as_a_fraction_where_it_is_one(gain: float, fraction: tuple[float, float]) -> None:
+    assert units.as_fraction(gain) == fraction

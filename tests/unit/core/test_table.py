@@ -127,6 +127,12 @@ def test_scale_and_unit_are_applied_once() -> None:
     assert table.value(rows["Hz"]) == 50.0
 
 
+def test_tenths_are_published_as_people_write_them() -> None:
+    table, rows = make(gain=0.1)
+    table.ingest(Batch.of([rows["TotW"], rows["Hz"]], [272, 50], 0, NOW), now=NOW)
+    assert (table.value(rows["TotW"]), table.value(rows["Hz"])) == (27.2, 50.0)
+
+
 def test_inverted_states_change_places_and_intermediate_stays() -> None:
     table = PointTable()
     table.add(
