@@ -21,7 +21,7 @@ from functools import cache
 from hashlib import sha256
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import address_space
 import twin_gateway
@@ -34,9 +34,7 @@ from twin_gateway.mapping.one_file import Around, FileDevice, FileResult, Report
 from twin_gateway.mapping.packed import Packed
 from twin_gateway.mapping.problem import Problem
 from twin_gateway.mapping.read import MAX_PROBLEMS, Map, Seq, Source, file_sha256
-
-if TYPE_CHECKING:
-    from twin_gateway.mapping.many_files import Seen
+from twin_gateway.mapping.seen import Seen
 
 _MAGIC: Final = b"TGRESULT1\n"
 _DIGEST: Final = 32

@@ -18,7 +18,7 @@ from twin_gateway.mapping.cache import ResultCache, own_folder
 from twin_gateway.mapping.device import DeviceReader
 from twin_gateway.mapping.expand import Expander
 from twin_gateway.mapping.life import check_life, read_retired
-from twin_gateway.mapping.many_files import KEPT, WORTH, Progress, check_many, look
+from twin_gateway.mapping.many_files import KEPT, WORTH, Progress, check_many
 from twin_gateway.mapping.model import Mapping as Mapped
 from twin_gateway.mapping.one_file import UnforeseenError
 from twin_gateway.mapping.place import Places
@@ -26,6 +26,7 @@ from twin_gateway.mapping.problem import Problem
 from twin_gateway.mapping.progress import shown_progress
 from twin_gateway.mapping.read import MAX_PROBLEMS, Source, TooManyProblemsError, read_file
 from twin_gateway.mapping.sections import DeviceSections, top
+from twin_gateway.mapping.seen import look
 from twin_gateway.mapping.template import Templates
 from twin_gateway.mapping.unique import check_targets, check_unique
 from twin_gateway.mapping.workers import cores

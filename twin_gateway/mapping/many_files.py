@@ -12,21 +12,17 @@ import logging
 import pickle
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
-from hashlib import sha256
-from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
+from twin_gateway.mapping.cache import ResultCache
 from twin_gateway.mapping.model import Mapping as Mapped
 from twin_gateway.mapping.one_file import Around, FileResult, UnforeseenError
-from twin_gateway.mapping.read import MAX_BYTES, Map, Source, TooManyProblemsError, read_file
+from twin_gateway.mapping.read import Map, Source, TooManyProblemsError, read_file
 from twin_gateway.mapping.sections import top
+from twin_gateway.mapping.seen import Seen
 from twin_gateway.mapping.template import Templates
 from twin_gateway.mapping.together import Together
-from twin_gateway.mapping.workers import Task, WorkerError, resolve_beside, resolve_here
-
-if TYPE_CHECKING:
-    from twin_gateway.mapping.cache import ResultCache
+from twin_gateway.mapping.workers import WorkerError, resolve_beside, resolve_here
 
 log = logging.getLogger(__name__)
 
@@ -39,45 +35,6 @@ _SHARE: Final = 10_000
 """Points for which one of them is started: each takes time and some 100 MB, however many cores there are."""
 KEPT: Final = 5_000
 """Points from which on results are kept: fewer are sooner resolved again than looked for."""
-_POINTS_OF_USE: Final = 20
-"""Points that a place with a template has, as a guess."""
-
-
-@dataclass(frozen=True, slots=True)
-class Seen:
-    """What a first look at a file tells; digest empty when it cannot be read.
-
-    Attributes:
-        templates: it may hold templates; uses: it may use some.
-        points: how many it may come to, as a guess.
-    """
-
-    task: Task
-    digest: str = ""
-    templates: bool = False
-    uses: bool = False
-    points: int = 0
-
-
-def look(files: Sequence[Path], beside: Mapping[Path, Path] | None) -> list[Seen]:
-    """The first look at every file, in their order."""
-    return [
-        _look(Task(index, path, str(path), beside.get(path) if beside is not None else None))
-        for index, path in enumerate(files)
-    ]
-
-
-def _look(task: Task) -> Seen:
-    try:
-        if not task.path.is_file() or task.path.stat().st_size > MAX_BYTES:
-            return Seen(task)
-        data = task.path.read_bytes()
-    except (OSError, ValueError):
-        # Whoever resolves the file says so.
-        return Seen(task)
-    uses = data.count(b"use:")
-    points = data.count(b"\n") + uses * _POINTS_OF_USE
-    return Seen(task, sha256(data).hexdigest(), b"templates" in data, b"use" in data, points)
 
 
 def check_many(

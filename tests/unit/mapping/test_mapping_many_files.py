@@ -13,10 +13,11 @@ from twin_gateway.drivers import registry
 from twin_gateway.mapping import check as module
 from twin_gateway.mapping import workers
 from twin_gateway.mapping.check import check
-from twin_gateway.mapping.many_files import Seen, _resolved, check_many
+from twin_gateway.mapping.many_files import _resolved, check_many
 from twin_gateway.mapping.model import Mapping
 from twin_gateway.mapping.one_file import Around, UnforeseenError
 from twin_gateway.mapping.problem import Problem
+from twin_gateway.mapping.seen import Seen
 from twin_gateway.mapping.template import Templates
 from twin_gateway.mapping.workers import Task, WorkerError, resolve_beside
 
