@@ -21,6 +21,7 @@ from typing import Any
 import pytest
 from peers.acceptance.feeder import BAY104, BAY61850, METER, SENSOR
 from peers.commissioning_bed import PASSWORD, Bed
+from peers.waiting import wait_until
 
 from twin_gateway.commissioning.protocol import Protocol
 from twin_gateway.control import ControlError, ask
@@ -239,6 +240,12 @@ class Terminal:
         self.shown = ""
         os.write(self._end, text.encode())
 
+    def interrupt(self) -> None:
+        """Ctrl-C once the command sleeps: one between its prompt and its reading goes unnoticed until a key comes."""
+        stat = Path(f"/proc/{self.pid}/stat")
+        wait_until(lambda: stat.read_text().rpartition(")")[2].split()[0] == "S", 10)
+        os.kill(self.pid, signal.SIGINT)
+
     def leave(self) -> int:
         _, status = os.waitpid(self.pid, 0)
         os.close(self._end)
@@ -256,7 +263,7 @@ def test_in_a_terminal_the_password_is_not_shown_and_an_interrupted_walk_is_take
     terminal.type("c\n")
     terminal.wait_for("[2/2]")
     terminal.wait_for("c/f/s/r/t/q>")
-    os.kill(terminal.pid, signal.SIGINT)
+    terminal.interrupt()
     terminal.wait_for("the same command goes on from here")
     assert terminal.leave() == 2
     again = running.commission(place, "ines", "c", "y")

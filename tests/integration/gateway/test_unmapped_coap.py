@@ -32,6 +32,14 @@ DIRECTORY = "coap_directory: {{port: {port}}}\n"
 PLACE = "dso1/north/PS01"
 
 
+async def _lists(bed: unmapped_bed.Bed, words: str, *arguments: str) -> str:
+    """What the command prints once these words are in it."""
+    async with patient(10):
+        while words not in (text := await bed.unmapped(*arguments)):
+            await asyncio.sleep(0.05)
+    return text
+
+
 async def _register(port: int) -> None:
     context = await aiocoap.Context.create_client_context()
     try:
@@ -55,8 +63,9 @@ async def test_an_endpoint_and_a_resource_are_proposed_and_leave_the_list_when_m
         async with unmapped_bed.bed(tmp_path, mapping, more) as bed:
             await _register(directory)
             await until(lambda: bed.good(f"{PLACE}/MV1/F07/_/MMXU1/TotW"))
-            assert "endpoint node-7: unknown endpoint, offers /3303/0 /3304/0 /9999/0" in await bed.unmapped()
-            text = await bed.unmapped("sensor")
+            listed = await _lists(bed, "node-7")
+            assert "endpoint node-7: unknown endpoint, offers /3303/0 /3304/0 /9999/0" in listed
+            text = await _lists(bed, "path /t", "sensor")
             assert "path /t: unmapped resource" in text
             assert "path /p:" not in text
             await bed.unmapped("sensor", "--into", bed.mapping)

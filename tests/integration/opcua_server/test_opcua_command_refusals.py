@@ -78,4 +78,5 @@ async def test_a_command_that_was_held_up_under_way_says_how_old_it_is(rig: Rig)
         await client.uaclient.call([request])
     fresh, old = ((clock.now() - command.issued_at) / clock.TICKS_PER_SECOND for command, _ in rig.desk.commands)
     assert fresh < 2
-    assert 5 <= old < 7
+    # Against the quickest request so far, which took a moment too.
+    assert 4.5 < old < 7
