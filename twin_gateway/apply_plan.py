@@ -9,7 +9,8 @@ import numpy as np
 from address_space.point import Point, Rows
 from twin_gateway.drivers.contract import BoundPoint
 from twin_gateway.mapping.difference import Difference, difference
-from twin_gateway.mapping.model import MappedDevice, MappedPoint, Mapping
+from twin_gateway.mapping.model import MappedDevice, Mapping
+from twin_gateway.mapping.point import MappedPoint
 from twin_gateway.plant import is_commanded, points_at
 
 

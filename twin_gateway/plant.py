@@ -16,7 +16,8 @@ from twin_gateway.drivers.link import Backoff, LinkSupervisor
 from twin_gateway.drivers.registry import create_driver
 from twin_gateway.drivers.spread import Spread
 from twin_gateway.mapping.alarm_rule import AlarmRule
-from twin_gateway.mapping.model import MappedDevice, MappedPoint, Mapping
+from twin_gateway.mapping.model import MappedDevice, Mapping
+from twin_gateway.mapping.point import MappedPoint
 from twin_gateway.system_points import link_place
 
 

@@ -9,7 +9,8 @@ from address_space.alias import AddressBook, Binding
 from address_space.ports import AliasScheme
 from address_space.table import PointTable
 from twin_gateway.drivers.contract import DeviceConfig, ProtocolSpec
-from twin_gateway.mapping.model import MappedDevice, MappedPoint, Mapping
+from twin_gateway.mapping.model import MappedDevice, Mapping
+from twin_gateway.mapping.point import MappedPoint
 from twin_gateway.plant import gives_value
 from twin_gateway.tombstones import add_tombstones
 

@@ -13,7 +13,8 @@ from twin_gateway.commands.desk import CommandDesk
 from twin_gateway.commands.target import build_target
 from twin_gateway.drivers.contract import BoundPoint, PointChange
 from twin_gateway.drivers.link import LinkState, LinkSupervisor
-from twin_gateway.mapping.model import MappedDevice, MappedPoint, Mapping
+from twin_gateway.mapping.model import MappedDevice, Mapping
+from twin_gateway.mapping.point import MappedPoint
 from twin_gateway.mapping.whole import Offer, expand_whole
 from twin_gateway.plant import Plant
 

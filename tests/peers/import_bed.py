@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 
 from twin_gateway.cli import app
 from twin_gateway.mapping.check import check
-from twin_gateway.mapping.model import MappedPoint
+from twin_gateway.mapping.point import MappedPoint
 
 
 class Device:

@@ -10,7 +10,8 @@ from typing import Any, Final
 
 from address_space.point import PointProfile
 from twin_gateway.drivers.contract import BoundPoint
-from twin_gateway.mapping.model import MappedDevice, MappedPoint
+from twin_gateway.mapping.model import MappedDevice
+from twin_gateway.mapping.point import MappedPoint
 from twin_gateway.plant import is_commanded
 
 Bound = tuple[MappedDevice, MappedPoint]

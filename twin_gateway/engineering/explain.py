@@ -12,8 +12,9 @@ from address_space.alias import Resolution
 from address_space.table import PointTable
 from twin_gateway.engineering.written import Written, written
 from twin_gateway.history.settings import HistorySettings, Selection
-from twin_gateway.mapping.model import MappedDevice, MappedPoint
+from twin_gateway.mapping.model import MappedDevice
 from twin_gateway.mapping.model import Mapping as Mapped
+from twin_gateway.mapping.point import MappedPoint
 from twin_gateway.mapping.read import Source
 from twin_gateway.plant import aliases_of, gives_value, points_at
 from twin_gateway.schemes import make_book

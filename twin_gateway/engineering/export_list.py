@@ -11,8 +11,9 @@ from address_space import units
 from address_space.address import unescape
 from address_space.units import Unit
 from twin_gateway.drivers.iec104.config import common_address_of
-from twin_gateway.mapping.model import MappedDevice, MappedPoint
+from twin_gateway.mapping.model import MappedDevice
 from twin_gateway.mapping.model import Mapping as Mapped
+from twin_gateway.mapping.point import MappedPoint
 
 COLUMNS: Final = (
     "address",

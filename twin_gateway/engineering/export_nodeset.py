@@ -14,7 +14,8 @@ from address_space import catalogue, languages, units
 from address_space.address import unescape
 from address_space.catalogue import ValueType, VariableKind
 from address_space.point import PointProfile
-from twin_gateway.mapping.model import MappedPoint, Mapping
+from twin_gateway.mapping.model import Mapping
+from twin_gateway.mapping.point import MappedPoint
 
 TYPES_URI: Final = "urn:twin-gateway:UA:Grid"
 _UA: Final = "http://opcfoundation.org/UA/2011/03/UANodeSet.xsd"

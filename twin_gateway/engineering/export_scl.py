@@ -8,7 +8,8 @@ from typing import Any, Final
 
 from twin_gateway.drivers.iec104.config import common_address_of
 from twin_gateway.drivers.iec104.types import BY_NAME
-from twin_gateway.mapping.model import MappedDevice, MappedPoint, Mapping
+from twin_gateway.mapping.model import MappedDevice, Mapping
+from twin_gateway.mapping.point import MappedPoint
 
 COLUMNS: Final = (
     "address",

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from twin_gateway.engineering.draft import FileDraft
-from twin_gateway.mapping.model import MappedPoint, Mapping
+from twin_gateway.mapping.model import Mapping
+from twin_gateway.mapping.point import MappedPoint
 from twin_gateway.mapping.problem import Problem
 from twin_gateway.text_files import replace_text
 

@@ -30,9 +30,10 @@ from twin_gateway.engineering.repeat import make_templates
 from twin_gateway.engineering.revise import Change, Pair, Revision
 from twin_gateway.engineering.text_edit import EditError, FileText
 from twin_gateway.mapping.check import check, find_files
-from twin_gateway.mapping.model import MappedDevice, MappedPoint, Mapping
+from twin_gateway.mapping.model import MappedDevice, Mapping
 from twin_gateway.mapping.pattern import PatternError, choices
 from twin_gateway.mapping.place import Places
+from twin_gateway.mapping.point import MappedPoint
 from twin_gateway.mapping.problem import Problem
 from twin_gateway.mapping.read import Map
 

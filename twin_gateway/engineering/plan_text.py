@@ -10,7 +10,7 @@ from rich.text import Text
 from twin_gateway.affected import INTERRUPTED, Affected
 from twin_gateway.engineering.plan import Action, Plan, PlannedDevice, PlannedPoint
 from twin_gateway.mapping.difference import FieldChange
-from twin_gateway.mapping.model import MappedPoint
+from twin_gateway.mapping.point import MappedPoint
 
 _SIGNS: Final[dict[Action, tuple[str, str]]] = {
     "add": ("+", "green"),

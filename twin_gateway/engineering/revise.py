@@ -9,7 +9,8 @@ from typing import Any
 from twin_gateway.engineering.draft import PointDraft, Value
 from twin_gateway.engineering.memory import WRITTEN
 from twin_gateway.engineering.text_edit import EditError, FileText
-from twin_gateway.mapping.model import MappedDevice, MappedPoint
+from twin_gateway.mapping.model import MappedDevice
+from twin_gateway.mapping.point import MappedPoint
 from twin_gateway.mapping.read import Map
 
 

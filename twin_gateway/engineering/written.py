@@ -6,8 +6,9 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from twin_gateway.mapping.model import MappedDevice, MappedPoint
+from twin_gateway.mapping.model import MappedDevice
 from twin_gateway.mapping.pattern import PatternError, choices
+from twin_gateway.mapping.point import MappedPoint
 from twin_gateway.mapping.read import Map, Source
 
 _PARAMETER = re.compile(r"\{[^{},.]*\}")

@@ -12,8 +12,9 @@ from twin_gateway.mapping.alarm_rule import ALARM_FIELDS, AlarmRule, RuleError, 
 from twin_gateway.mapping.field_error import FieldError, kind_of
 from twin_gateway.mapping.fields import COMMON, Check, NotTextError, point_table
 from twin_gateway.mapping.lines import Line
-from twin_gateway.mapping.model import Former, MappedDevice, MappedPoint, Role
+from twin_gateway.mapping.model import Former, MappedDevice
 from twin_gateway.mapping.place import PlaceError, Places
+from twin_gateway.mapping.point import MappedPoint, Role
 from twin_gateway.mapping.problem import did_you_mean, nearest
 from twin_gateway.mapping.read import BROKEN, Source
 

@@ -15,7 +15,8 @@ from pydantic import SecretBytes, SecretStr
 from address_space import units
 from address_space.point import PointProfile
 from twin_gateway.mapping.alarm_rule import LIMITS, AlarmRule
-from twin_gateway.mapping.model import MappedDevice, MappedPoint, Mapping
+from twin_gateway.mapping.model import MappedDevice, Mapping
+from twin_gateway.mapping.point import MappedPoint
 
 Value = Any
 """A number, text, true or false, None, or a list or dictionary of these: what JSON can carry."""

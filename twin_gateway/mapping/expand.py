@@ -17,9 +17,10 @@ from twin_gateway.mapping.fields import alias_list
 from twin_gateway.mapping.former import FormerText, former_list, same_depth
 from twin_gateway.mapping.life import add_former_aliases
 from twin_gateway.mapping.lines import Drop, Line, LineReader, Several
-from twin_gateway.mapping.model import Former, MappedDevice, MappedPoint, Mapping, Role, WholeModel
+from twin_gateway.mapping.model import Former, MappedDevice, Mapping, WholeModel
 from twin_gateway.mapping.pattern import PatternError, choices
 from twin_gateway.mapping.place import PlaceError, Places
+from twin_gateway.mapping.point import MappedPoint, Role
 from twin_gateway.mapping.problem import did_you_mean
 from twin_gateway.mapping.read import BROKEN, Map, Source, TooManyProblemsError, file_sha256
 from twin_gateway.mapping.template import Template, Templates, put

@@ -9,8 +9,9 @@ from typing import Any, Final
 from address_space.address import AddressError, parse
 from twin_gateway.mapping.field_error import FieldError, kind_of
 from twin_gateway.mapping.former import day
-from twin_gateway.mapping.model import Former, MappedPoint, Mapping, Retired
+from twin_gateway.mapping.model import Former, Mapping, Retired
 from twin_gateway.mapping.pattern import PatternError, choices
+from twin_gateway.mapping.point import MappedPoint
 from twin_gateway.mapping.problem import Problem, did_you_mean
 from twin_gateway.mapping.read import BROKEN, Map, Source
 

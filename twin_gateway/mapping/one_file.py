@@ -18,10 +18,11 @@ from twin_gateway.drivers.contract import DeviceConfig
 from twin_gateway.mapping.device import MAPPING_KEYS, DeviceReader
 from twin_gateway.mapping.expand import MAX_POINTS, Expander
 from twin_gateway.mapping.life import read_retired
-from twin_gateway.mapping.model import Former, MappedPoint, Retired, WholeModel
+from twin_gateway.mapping.model import Former, Retired, WholeModel
 from twin_gateway.mapping.model import Mapping as Mapped
 from twin_gateway.mapping.packed import Packed, PackingError, pack
 from twin_gateway.mapping.place import Places
+from twin_gateway.mapping.point import MappedPoint
 from twin_gateway.mapping.problem import Problem
 from twin_gateway.mapping.read import BROKEN, Map, Source, TooManyProblemsError, read_file
 from twin_gateway.mapping.sections import DeviceSections, top

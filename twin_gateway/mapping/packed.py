@@ -17,7 +17,7 @@ from address_space import units
 from address_space.catalogue import ValueType, VariableKind
 from address_space.point import PointProfile
 from twin_gateway.mapping.alarm_rule import AlarmRule
-from twin_gateway.mapping.model import MappedPoint
+from twin_gateway.mapping.point import MappedPoint
 
 CONTAINER_DEPTH: Final = 7
 """Six place levels and the function: everything above the data object."""

@@ -13,11 +13,12 @@ from twin_gateway.mapping.bind import Binder
 from twin_gateway.mapping.device import DeviceReader
 from twin_gateway.mapping.expand import MAX_POINTS, Expander, Section
 from twin_gateway.mapping.life import read_retired
-from twin_gateway.mapping.model import Former, MappedDevice, MappedPoint
+from twin_gateway.mapping.model import Former, MappedDevice
 from twin_gateway.mapping.model import Mapping as Mapped
 from twin_gateway.mapping.one_file import FileDevice, FileResult, UnforeseenError, is_distinct
 from twin_gateway.mapping.parts import Parts
 from twin_gateway.mapping.place import Places
+from twin_gateway.mapping.point import MappedPoint
 from twin_gateway.mapping.problem import Problem
 from twin_gateway.mapping.read import MAX_PROBLEMS, Map, Source, TooManyProblemsError, read_file
 from twin_gateway.mapping.sections import DeviceSections, top

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from twin_gateway.mapping.model import MappedDevice, MappedPoint, Mapping
+from twin_gateway.mapping.model import MappedDevice, Mapping
+from twin_gateway.mapping.point import MappedPoint
 from twin_gateway.mapping.problem import Problem
 
 Report = Callable[[Problem], None]

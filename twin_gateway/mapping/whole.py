@@ -10,8 +10,9 @@ from typing import Any, Final
 from address_space.catalogue import CDCS
 from twin_gateway.mapping.bind import Binder, Shared
 from twin_gateway.mapping.lines import Line
-from twin_gateway.mapping.model import MappedDevice, MappedPoint, WholeModel
+from twin_gateway.mapping.model import MappedDevice, WholeModel
 from twin_gateway.mapping.place import Places
+from twin_gateway.mapping.point import MappedPoint
 from twin_gateway.mapping.problem import Problem
 from twin_gateway.mapping.read import Map, Source
 

@@ -22,7 +22,7 @@ from twin_gateway.engineering.merge import merge, write_anew
 from twin_gateway.engineering.mode import Mode
 from twin_gateway.engineering.scl_run import Request, run_import
 from twin_gateway.mapping.check import check
-from twin_gateway.mapping.model import MappedPoint
+from twin_gateway.mapping.point import MappedPoint
 
 RUN = CliRunner()
 

@@ -18,7 +18,7 @@ from twin_gateway.engineering.emit import emit
 from twin_gateway.engineering.list_import import ListImport, import_list
 from twin_gateway.engineering.repeat import make_templates
 from twin_gateway.mapping.check import check
-from twin_gateway.mapping.model import MappedPoint
+from twin_gateway.mapping.point import MappedPoint
 from twin_gateway.mapping.problem import LIST_CODES
 
 SIMPLE = "address=A,ioa=IOA,type=T"

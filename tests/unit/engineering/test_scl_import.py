@@ -10,7 +10,7 @@ import scl_text as t
 
 from twin_gateway.engineering.scl_run import Outcome, Request, run_import
 from twin_gateway.mapping.check import check
-from twin_gateway.mapping.model import MappedPoint
+from twin_gateway.mapping.point import MappedPoint
 
 BREAKER = t.lnode("XCBR") + t.lnode("CSWI")
 

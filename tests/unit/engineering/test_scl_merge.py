@@ -16,7 +16,7 @@ from twin_gateway.cli import app
 from twin_gateway.engineering.mode import Mode
 from twin_gateway.engineering.scl_run import Outcome, Request, run_import
 from twin_gateway.mapping.check import check
-from twin_gateway.mapping.model import MappedPoint
+from twin_gateway.mapping.point import MappedPoint
 
 REQUEST = Request("g", "north")
 COUNT = 6

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from address_space.address import parse
 from twin_gateway.mapping.check import check, find_files, run_check
-from twin_gateway.mapping.model import MappedPoint, Mapping
+from twin_gateway.mapping.model import Mapping
+from twin_gateway.mapping.point import MappedPoint
 from twin_gateway.mapping.problem import did_you_mean, edit_distance
 
 STATION = """\

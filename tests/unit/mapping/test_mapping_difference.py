@@ -16,7 +16,8 @@ from twin_gateway.drivers.registry import protocol
 from twin_gateway.mapping.bind import make_profile
 from twin_gateway.mapping.check import check
 from twin_gateway.mapping.difference import Difference, FieldChange, PointChange, difference
-from twin_gateway.mapping.model import MappedDevice, MappedPoint, Mapping
+from twin_gateway.mapping.model import MappedDevice, Mapping
+from twin_gateway.mapping.point import MappedPoint
 
 BASE = """\
 mapping: 1

@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from address_space.units import unit
-from twin_gateway.mapping.model import MappedDevice, MappedPoint
+from twin_gateway.mapping.model import MappedDevice
 from twin_gateway.mapping.model import Mapping as PointMapping
+from twin_gateway.mapping.point import MappedPoint
 from twin_gateway.simulate.feeder.defaults import default_of
 from twin_gateway.simulate.feeder.wiring import REGISTER_UNITS, WiringError, station_of
 

@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from address_space.units import unit
-from twin_gateway.mapping.model import MappedDevice, MappedPoint
+from twin_gateway.mapping.model import MappedDevice
 from twin_gateway.mapping.model import Mapping as PointMapping
+from twin_gateway.mapping.point import MappedPoint
 
 _DIGITS = 7
 _WHOLE = frozenset({"BCR", "DPC", "DPS", "ISC", "BSC", "INS", "ENS", "ENC", "INC", "SEC"})
