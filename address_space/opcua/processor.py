@@ -123,6 +123,11 @@ class Processor:
         return self.channel.policy
 
     @property
+    def client_certificate(self) -> bytes | None:
+        """What the client showed to open the channel (DER, its chain behind it); None when there is no security."""
+        return bytes(self.crypto.peer_certificate or b"") or None
+
+    @property
     def unsent(self) -> int:
         """Octets written but not taken by the client yet."""
         return self.transport.get_write_buffer_size()

@@ -63,7 +63,7 @@ class Session(InternalSession):
         self.processor: Processor | None = processor
         self.caller: Caller | None = None
         self.access: Access | None = None
-        self.client_certificate: bytes | None = processor.crypto.peer_certificate
+        self.client_certificate = processor.client_certificate
         self.host = processor.peer
         self.name = ""
         self.endpoint_url = ""
@@ -298,7 +298,7 @@ def _session_of(processor: Processor, request: Request) -> Session:
             raise ServiceError(ua.StatusCodes.BadSessionIdInvalid)
         if not session.is_activated() or session.security != processor.security:
             raise ServiceError(ua.StatusCodes.BadSessionIdInvalid)
-        if session.client_certificate != processor.crypto.peer_certificate:
+        if session.client_certificate != processor.client_certificate:
             raise ServiceError(ua.StatusCodes.BadSecurityChecksFailed)
     return session
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 def created(processor: Processor, session: Session | None, status: int, text: str, *, url: str, timeout: float) -> None:
     """A session was made, or refused; also when the client thinks the server has another name (AuditUrlMismatch)."""
-    certificate = bytes(processor.crypto.peer_certificate or b"")
+    certificate = processor.client_certificate or b""
     mark = thumbprint(split_chain(certificate)[0]) if certificate else ""
     fields: dict[str, tuple[int, Any]] = {
         "SecureChannelId": (12, str(processor.channel.number)),

@@ -14,7 +14,7 @@ from conformance.security_server import PASSWORD, SecurityServer
 from conformance.test_security_channels import reads
 from peers.opcua.agent import Agent, RefusedError
 from peers.opcua.certificates import Pair, application, authority, revocations
-from peers.opcua.wire_client import RawConnection
+from peers.opcua.wire_client import RawConnection, WireClient
 from peers.waiting import until
 
 OURS = "stock asyncua is not asked: its server would have to be set up with this trust list"
@@ -155,6 +155,25 @@ async def test_a_client_that_is_revoked_is_disconnected(secure: SecurityServer, 
         await until(lambda: session.processor is None or session.closed, 5)
     finally:
         secure.store.add_revocations("trusted", revocations(secure.root, secure.revoked))
+
+
+@check("Part 12 7.8.2", "A client without security stays connected when the trust list changes", ours_only=OURS)
+async def test_a_client_without_security_outlasts_a_change_of_the_trust_list(
+    secure: SecurityServer, agent: Agent
+) -> None:
+    pair = application("leaving soon", issuer=secure.root)
+    internal = secure.server.internal
+    assert internal is not None
+    async with WireClient(secure.port) as client:
+        order = {"security": "Basic256Sha256", "mode": "SignAndEncrypt", "application": secure.as_client(pair)}
+        await agent.connect(secure.url, **order, user="otto", password=PASSWORD)
+        [session] = [each for each in internal.sessions if each.client_certificate == pair.der]
+        try:
+            secure.store.add_revocations("trusted", revocations(secure.root, secure.revoked, pair))
+            await until(lambda: session.processor is None or session.closed, 5)
+        finally:
+            secure.store.add_revocations("trusted", revocations(secure.root, secure.revoked))
+        assert await client.status(ua.ReadRequest()) == "BadNothingToDo"
 
 
 @check("Part 4 5.6.2", "A certificate of another ApplicationUri answers BadCertificateUriInvalid", ours_only=OURS)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -17,7 +18,10 @@ from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 from peers.opcua.agent import Agent, Peer
 from peers.opcua.certificates import DER, Pair, application, authority, key, revocations
+from peers.opcua.wire_client import WireClient
+from peers.waiting import until
 
+from address_space.opcua.push_files import trust_list_size
 from address_space.opcua.trust_check import thumbprint
 
 OURS = "stock asyncua has no GDS push"
@@ -115,7 +119,8 @@ async def test_properties_of_the_trust_list(secure: SecurityServer, admin: Peer)
         answer = await admin.request("ReadRequest", timestampsToReturn=2, nodesToRead=nodes)
         return [each["value"]["value"] for each in answer["results"]]
 
-    before = await values()
+    while (before := await values())[1][1] != trust_list_size(secure.store):
+        await asyncio.sleep(0.1)  # what was just put into the folder counts within two seconds
     pair = application("counted")
     assert (await call(admin, "AddCertificate", octets(pair.der), ("Boolean", True)))[0] == "Good"
     _, [handle] = await call(admin, "Open", ("Byte", 1))
@@ -236,6 +241,14 @@ def _update(
     return [group, kind, octets(certificate), ("ByteString", chain), ("String", key_format), secret]
 
 
+def _with_key(secure: SecurityServer, name: str) -> tuple[Pair, bytes]:
+    """A certificate for the server, and its key as PEM."""
+    secret = key(name).private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    return application(name, uri=secure.server.application_uri), secret
+
+
 @check(
     "Part 12 7.10.5",
     "CreateSigningRequest asks for the server's own URI and key; its certificate is applied",
@@ -272,10 +285,7 @@ async def test_a_certificate_of_a_signing_request_is_applied(secure: SecuritySer
 @check("Part 12 7.10.4", "A certificate is pushed together with its key; CancelChanges forgets it", ours_only=OURS)
 async def test_a_certificate_is_pushed_with_its_key(secure: SecurityServer, agent: Agent) -> None:
     peer = await agent.connect(secure.url, **secure.secured(user="sec", password=PASSWORD))
-    made = application("pushed gateway", uri=secure.server.application_uri)
-    secret = key("pushed gateway").private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    )
+    made, secret = _with_key(secure, "pushed gateway")
     assert (await call(peer, "UpdateCertificate", *_update(made.der, "PEM", secret)))[0] == "Good"
     assert (await call(peer, "CancelChanges"))[0] == "Good"
     assert (await call(peer, "ApplyChanges"))[0] == "BadNothingToDo"
@@ -283,6 +293,21 @@ async def test_a_certificate_is_pushed_with_its_key(secure: SecurityServer, agen
     assert (await call(peer, "ApplyChanges"))[0] == "Good"
     assert secure.server.identity.certificate == made.certificate
     assert await reads(agent, secure.url, **secure.secured()) == 2
+
+
+@check("Part 12 7.10.5", "Clients without security stay connected when the server gets a certificate", ours_only=OURS)
+async def test_clients_without_security_outlast_the_servers_certificate(secure: SecurityServer, agent: Agent) -> None:
+    peer = await agent.connect(secure.url, **secure.secured(user="sec", password=PASSWORD))
+    made, secret = _with_key(secure, "next gateway")
+    internal = secure.server.internal
+    assert internal is not None
+    secured = [each for each in internal.sessions if each.client_certificate is not None]
+    assert secured
+    async with WireClient(secure.port) as client:
+        assert (await call(peer, "UpdateCertificate", *_update(made.der, "PEM", secret)))[0] == "Good"
+        assert (await call(peer, "ApplyChanges"))[0] == "Good"
+        await until(lambda: all(each.processor is None or each.closed for each in secured), 5)
+        assert await client.status(ua.ReadRequest()) == "BadNothingToDo"
 
 
 @check("Part 12 7.10.4", "A private key is in no audit event, whatever object it was sent to", ours_only=OURS)
