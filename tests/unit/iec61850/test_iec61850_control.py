@@ -78,6 +78,11 @@ def test_analogue_set_point_is_sent_in_the_unit_of_the_device():
     assert not reached(None)
 
 
+def test_set_point_of_tenths_is_a_whole_number_of_the_device():
+    _, _, sent = carried(StructureType([("i", P("integer", 32))]), 0.3, gain=10.0**-1)
+    assert sent.members[0] == StructureData([IntData(3)])
+
+
 @pytest.mark.parametrize(
     ("kind", "value", "expected"),
     [

@@ -379,6 +379,13 @@ def test_gain_and_bias_of_the_device_are_applied():
     assert subscribed(members, signals).decode(encoded, *places(encoded)).columns.values.tolist() == [2.0, 2005.0]
 
 
+def test_a_multiplier_of_a_tenth_makes_no_binary_noise():
+    members, signals = measured(1)
+    signals[0] = Signal(0, signals[0].value, signals[0].quality, signals[0].time, gain=10.0**-1)
+    encoded = Sender(members).report([0], [sample(272.0)])
+    assert subscribed(members, signals).decode(encoded, *places(encoded)).columns.values.tolist() == [27.2]
+
+
 def test_texts_come_with_their_quality():
     members = [
         ("LD/LLN0$DC$NamPlt$d", PrimitiveType("visible-string", -255)),

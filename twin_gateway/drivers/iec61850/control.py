@@ -27,6 +27,7 @@ from open61850.data import (
 from open61850.mms import pdu
 from open61850.mms.types import PrimitiveType, StructureType
 
+from address_space import units
 from address_space.addcause import AddCause, describe, status_of
 from address_space.ports import Outcome, Verb
 from address_space.quality import StatusCode
@@ -388,7 +389,8 @@ class Controls:
         elif isinstance(value, bool):
             raise ModelError("a number is needed")
         else:
-            number = (float(value) - target.bias) / target.gain
+            numerator, denominator = units.as_fraction(target.gain)
+            number = (float(value) - target.bias) * denominator / numerator
             if not math.isfinite(number):
                 raise ModelError(f"{value:g} is no number to command")
         origin = target.oper.component("origin")

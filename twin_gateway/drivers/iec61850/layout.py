@@ -108,7 +108,7 @@ class Layout:
         touched = (value >= 0) | (quality >= 0) | (error != 0)
         self._slots = slots = np.nonzero(touched & ~plan.text)[0]
         self._rows = plan.rows[slots]
-        self._gain = None if plan.plain else (plan.gain[slots], plan.bias[slots])
+        self._scale = None if plan.plain else (plan.numerator[slots], plan.denominator[slots], plan.bias[slots])
 
         starts = np.array(found.starts, np.int64) - base
         lengths = np.array(found.stops, np.int64) - base - starts
@@ -229,9 +229,11 @@ class Layout:
         values = np.empty(count, np.float64)
         for tag, at, where in self._groups:
             values[at] = mms.numbers(tag, octets, where)
-        if self._gain is not None:
-            values *= self._gain[0]
-            values += self._gain[1]
+        if self._scale is not None:
+            numerator, denominator, bias = self._scale
+            values *= numerator
+            values /= denominator
+            values += bias
         quality = mms.qualities(octets, self._quality, self._bits)
         if len(quality) != count:
             quality, some = np.zeros(count, np.uint32), quality

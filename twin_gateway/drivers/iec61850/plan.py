@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from open61850.mms.types import ArrayType, MmsType, StructureType
 
+from address_space import units
 from address_space.quality import Quality
 
 from .errors import ModelError
@@ -74,7 +75,8 @@ class Plan:
         bases: number of the first leaf of each member, and behind the last one the number of all leaves.
         signals: the signals that the members cover, value and quality both.
         value, quality, time: leaf numbers of each signal; -1 for none.
-        rows, text, gain, bias: as in `Signal`, in columns.
+        rows, text, bias: as in `Signal`, in columns.
+        numerator, denominator: the gain of each signal as a fraction (`units.as_fraction`).
         plain: no signal has a gain or a bias.
         split: value, quality or time of a signal lie in different members, so that one may come without the other.
     """
@@ -95,9 +97,10 @@ class Plan:
         self.quality = np.array([number[s.quality] if s.quality is not None else -1 for s in taken], np.int64)
         self.time = np.array([number.get(s.time, -1) if s.time is not None else -1 for s in taken], np.int64)
         self.text = np.array([s.text for s in taken], np.bool_)
-        self.gain = np.array([s.gain for s in taken], np.float64)
+        fractions = np.array([units.as_fraction(s.gain) for s in taken], np.float64).reshape(-1, 2)
+        self.numerator, self.denominator = np.ascontiguousarray(fractions.T)
         self.bias = np.array([s.bias for s in taken], np.float64)
-        self.plain = bool((self.gain == 1).all() and (self.bias == 0).all())
+        self.plain = bool((fractions == 1).all() and (self.bias == 0).all())
         home = np.searchsorted(self.bases, self.value, side="right")
         apart = np.zeros(len(taken), np.bool_)
         for other in (self.quality, self.time):
